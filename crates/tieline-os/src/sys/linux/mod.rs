@@ -1,0 +1,15 @@
+//! Linux: system calls that rustix does not cover, by libc or by number.
+
+pub(crate) mod region;
+
+use rustix::io::Errno;
+
+/// The errno of the call that has just failed on this thread.
+pub(crate) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Turns the C convention "-1 and errno" into a `Result`.
+pub(crate) fn check<T: Copy + PartialEq + From<i8>>(answer: T) -> Result<T, Errno> {
+    if answer == T::from(-1) { Err(last_errno()) } else { Ok(answer) }
+}

@@ -1,0 +1,186 @@
+//! Raw access to memory that other processes may change while we look.
+//!
+//! All accesses are atomic (relaxed) or made by an instruction the compiler does not see into, because a plain load
+//! or store that races with another writer has no defined meaning in Rust. Bounds are checked one level up, in
+//! [`crate::Region`], and asserted again here, because this is the last line before the memory.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// From this many bytes on, one string instruction beats a loop of word copies.
+const STRING_COPY_MIN_BYTES: usize = 512;
+
+/// The start and length of memory that stays mapped for as long as this value lives.
+///
+/// It does not own the memory: whoever unmaps it must drop (or never hand out) this value first.
+pub(crate) struct RawRegion {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the region is an address range, not thread-bound state; every access through it is atomic or opaque, so
+// concurrent use from several threads is as defined as concurrent use from several processes, which is its purpose.
+unsafe impl Send for RawRegion {}
+// SAFETY: as for Send; no method hands out a non-atomic reference.
+unsafe impl Sync for RawRegion {}
+
+impl RawRegion {
+    /// # Safety
+    /// `start..start + len` must be mapped readable (and writable, if a writing method will be called) in this
+    /// process until the value is dropped, must not overlap memory that Rust knows as a plain variable, and `len`
+    /// must not exceed `isize::MAX`.
+    pub(crate) unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
+        Self { start, len }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// The address `offset` bytes in, after asserting that `len` bytes follow it.
+    fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.len && len <= self.len - offset, "range checked by the caller");
+        // SAFETY: offset <= self.len, so the result is inside or one past the range `new` was promised.
+        unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    pub(crate) fn atomic_u8(&self, offset: usize) -> &AtomicU8 {
+        let address = self.at(offset, 1);
+        // SAFETY: mapped for the life of &self by the contract of `new`, alignment 1; all access is atomic.
+        unsafe { AtomicU8::from_ptr(address) }
+    }
+
+    pub(crate) fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        let address = self.at(offset, 4).cast::<u32>();
+        assert!(address.is_aligned(), "alignment checked by the caller");
+        // SAFETY: mapped for the life of &self by the contract of `new`, aligned as just asserted; all access is
+        // atomic here and atomic or opaque elsewhere in this file.
+        unsafe { AtomicU32::from_ptr(address) }
+    }
+
+    pub(crate) fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
+        let address = self.at(offset, 8).cast::<u64>();
+        assert!(address.is_aligned(), "alignment checked by the caller");
+        // SAFETY: as for atomic_u32.
+        unsafe { AtomicU64::from_ptr(address) }
+    }
+
+    /// Copies out of the shared memory.
+    pub(crate) fn copy_out(&self, offset: usize, buffer: &mut [u8]) {
+        let source = self.at(offset, buffer.len());
+        #[cfg(target_arch = "x86_64")]
+        if buffer.len() >= STRING_COPY_MIN_BYTES {
+            // SAFETY: source is valid for buffer.len() bytes (asserted by `at`), buffer is ours alone, and the two
+            // cannot overlap because shared memory is never a Rust variable.
+            unsafe { string_copy(buffer.as_mut_ptr(), source, buffer.len()) };
+            return;
+        }
+        let (head, words) = split(source, buffer.len());
+        let (first, rest) = buffer.split_at_mut(head);
+        self.bytes_out(offset, first);
+        let (middle, last) = rest.split_at_mut(words * 8);
+        for (index, chunk) in middle.chunks_exact_mut(8).enumerate() {
+            let word = self.atomic_u64(offset + head + index * 8).load(Ordering::Relaxed);
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+        self.bytes_out(offset + head + words * 8, last);
+    }
+
+    /// Copies into the shared memory.
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        let target = self.at(offset, bytes.len());
+        #[cfg(target_arch = "x86_64")]
+        if bytes.len() >= STRING_COPY_MIN_BYTES {
+            // SAFETY: target is valid and writable for bytes.len() bytes (asserted by `at`, writability by the
+            // caller), and cannot overlap `bytes`, because shared memory is never a Rust variable.
+            unsafe { string_copy(target, bytes.as_ptr(), bytes.len()) };
+            return;
+        }
+        let (head, words) = split(target, bytes.len());
+        let (first, rest) = bytes.split_at(head);
+        self.bytes_in(offset, first);
+        let (middle, last) = rest.split_at(words * 8);
+        for (index, chunk) in middle.chunks_exact(8).enumerate() {
+            let word = u64::from_ne_bytes(chunk.try_into().expect("chunks of eight"));
+            self.atomic_u64(offset + head + index * 8).store(word, Ordering::Relaxed);
+        }
+        self.bytes_in(offset + head + words * 8, last);
+    }
+
+    /// Sets a range to one byte.
+    pub(crate) fn fill(&self, offset: usize, len: usize, byte: u8) {
+        let (head, words) = split(self.at(offset, len), len);
+        for index in (0..head).chain(head + words * 8..len) {
+            self.atomic_u8(offset + index).store(byte, Ordering::Relaxed);
+        }
+        let word = u64::from_ne_bytes([byte; 8]);
+        for index in 0..words {
+            self.atomic_u64(offset + head + index * 8).store(word, Ordering::Relaxed);
+        }
+    }
+
+    fn bytes_out(&self, offset: usize, buffer: &mut [u8]) {
+        for (index, byte) in buffer.iter_mut().enumerate() {
+            *byte = self.atomic_u8(offset + index).load(Ordering::Relaxed);
+        }
+    }
+
+    fn bytes_in(&self, offset: usize, bytes: &[u8]) {
+        for (index, &byte) in bytes.iter().enumerate() {
+            self.atomic_u8(offset + index).store(byte, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many single bytes precede the first aligned word of a range, and how many whole words follow.
+fn split(start: *const u8, len: usize) -> (usize, usize) {
+    let head = start.align_offset(8).min(len);
+    (head, (len - head) / 8)
+}
+
+/// `rep movsb`: the processor's own copy, which the compiler treats as unknown and so cannot break by a race.
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `len` bytes, and the two must not overlap.
+#[cfg(target_arch = "x86_64")]
+unsafe fn string_copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: validity of both ranges is the caller's promise; the direction flag is clear by the ABI, and the
+    // instruction changes only the three registers named as outputs and the memory at `to`.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every small length at every alignment, and one long copy, arrive whole and touch nothing beside.
+    #[test]
+    fn copies_are_exact_at_every_alignment() {
+        let mut memory = vec![0_u64; 512];
+        // SAFETY: the vector lives to the end of the test and is not touched directly meanwhile.
+        let region = unsafe { RawRegion::new(NonNull::from(memory.as_mut_slice()).cast(), 4096) };
+        for len in (0..40).chain([511, 512, 513, 2000]) {
+            for offset in 1..17 {
+                region.fill(0, 4096, 0xEE);
+                let bytes: Vec<u8> = (0..len).map(|index| index as u8).collect();
+                region.copy_in(offset, &bytes);
+                let mut back = vec![0; len + 2];
+                region.copy_out(offset - 1, &mut back);
+                assert_eq!((back[0], back[len + 1]), (0xEE, 0xEE), "len {len} offset {offset}");
+                assert_eq!(&back[1..=len], bytes, "len {len} offset {offset}");
+            }
+        }
+    }
+}

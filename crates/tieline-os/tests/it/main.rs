@@ -1,0 +1,3 @@
+//! The kernel's real behaviour through this crate's API.
+
+mod corner;

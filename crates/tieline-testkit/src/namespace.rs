@@ -1,0 +1,84 @@
+//! A test in namespaces of its own, by re-executing it under `unshare`.
+
+use std::process::Command;
+
+use crate::skip::{has_command, skipped};
+
+const INSIDE: &str = "TIELINE_TEST_ISOLATED";
+
+/// A kind of Linux namespace; see namespaces(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// System V objects and POSIX message queues, with limits of their own.
+    Ipc,
+    /// Mounts.
+    Mount,
+    /// Network devices, addresses and abstract socket names; loopback is down at first.
+    Net,
+    /// Process ids; the test runs as a child of the first process.
+    Pid,
+}
+
+/// Where a test is after [`Namespace::enter`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "return from the test unless it is Inside"]
+pub enum Isolation {
+    /// In the namespaces: go on.
+    Inside,
+    /// Outside: the test has run inside, in another process, and passed; or was skipped. Return.
+    Done,
+}
+
+impl Namespace {
+    /// Runs `test` again inside new namespaces of these kinds (and a user namespace, if not root).
+    ///
+    /// ```no_run
+    /// use tieline_testkit::{Isolation, Namespace, test_name};
+    /// // #[test]
+    /// fn queues_can_be_larger() {
+    ///     if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    ///         return;
+    ///     }
+    ///     // alone here
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// If the test fails inside.
+    pub fn enter(kinds: &[Self], test: &str) -> Isolation {
+        if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
+            return Isolation::Inside;
+        }
+        let mut unshare = Command::new("unshare");
+        for kind in kinds {
+            unshare.args(match kind {
+                Self::Ipc => &["--ipc"] as &[&str],
+                Self::Mount => &["--mount"],
+                Self::Net => &["--net"],
+                Self::Pid => &["--pid", "--fork", "--kill-child"],
+            });
+        }
+        if !rustix::process::geteuid().is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let allowed = has_command("unshare")
+            && Command::new("unshare")
+                .args(unshare.get_args())
+                .arg("true")
+                .output()
+                .is_ok_and(|out| out.status.success());
+        if !allowed {
+            skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
+            return Isolation::Done;
+        }
+        let status = unshare
+            .arg(std::env::current_exe().expect("the running test binary"))
+            .arg(test)
+            .args(["--exact", "--nocapture", "--include-ignored"])
+            .env(INSIDE, test)
+            .status()
+            .expect("start unshare");
+        assert!(status.success(), "failed inside its namespaces: {status}");
+        Isolation::Done
+    }
+}

@@ -1,0 +1,252 @@
+//! A second process: the same test, re-executed in a role.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::{PATIENCE, until};
+
+const ROLE: &str = "TIELINE_TEST_ROLE";
+/// Marks our lines among what the test runner prints on the same stream.
+const MARK: &str = "@tieline ";
+
+/// The role of this process, if it was started by [`PeerBuilder::spawn`].
+#[must_use]
+pub fn role() -> Option<Role> {
+    std::env::var(ROLE).ok().map(|name| Role { name })
+}
+
+/// What a peer process knows of itself.
+#[derive(Debug)]
+pub struct Role {
+    name: String,
+}
+
+impl Role {
+    /// The role's name, as given to [`PeerBuilder::role`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A value the parent set with [`PeerBuilder::env`].
+    ///
+    /// # Panics
+    /// If it is not set.
+    #[must_use]
+    pub fn env(&self, key: &str) -> String {
+        std::env::var(key).unwrap_or_else(|_| panic!("the parent did not set {key}"))
+    }
+
+    /// Tells the parent a word; [`Peer::wait_for`] or [`Peer::hear`] receives it.
+    pub fn say(&self, word: &str) {
+        // Straight to the stream: the runner captures only the print macros. The newline first ends a line of its.
+        let mut out = std::io::stdout().lock();
+        let sent = out.write_all(format!("\n{MARK}{word}\n").as_bytes()).and_then(|()| out.flush());
+        sent.expect("the parent listens");
+    }
+
+    /// Waits for a word from the parent ([`Peer::say`]); ends the process if the parent is gone.
+    ///
+    /// # Panics
+    /// If another word comes.
+    pub fn wait_for(&self, word: &str) {
+        // Byte by byte: what follows on the stream may be meant for somebody else.
+        let mut line = Vec::new();
+        let mut stdin = std::io::stdin().lock();
+        let mut byte = [0];
+        while stdin.read_exact(&mut byte).is_ok() {
+            if byte[0] == b'\n' {
+                assert_eq!(String::from_utf8_lossy(&line), word, "the parent said another word");
+                return;
+            }
+            line.push(byte[0]);
+        }
+        std::process::exit(0);
+    }
+}
+
+/// A peer that is about to be started.
+#[derive(Debug)]
+pub struct PeerBuilder {
+    command: Command,
+    talks: bool,
+}
+
+/// A running peer. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub struct Peer {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    words: Receiver<String>,
+}
+
+impl Peer {
+    /// A copy of this test binary that will run only `test`; see [`test_name!`](crate::test_name).
+    ///
+    /// # Panics
+    /// If the running executable cannot be found.
+    #[must_use]
+    pub fn of(test: impl AsRef<OsStr>) -> PeerBuilder {
+        let mut command = Command::new(std::env::current_exe().expect("the running test binary"));
+        command.arg(test).args(["--exact", "--nocapture", "--include-ignored"]);
+        PeerBuilder { command, talks: true }
+    }
+
+    /// The peer's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the peer a word, for [`Role::wait_for`].
+    ///
+    /// # Panics
+    /// If the peer is gone or its stdin was given away.
+    pub fn say(&mut self, word: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin is ours");
+        stdin.write_all(format!("{word}\n").as_bytes()).expect("the peer lives");
+    }
+
+    /// The next word the peer says.
+    ///
+    /// # Panics
+    /// If it says none within [`PATIENCE`].
+    pub fn hear(&mut self) -> String {
+        self.words.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("the peer said nothing: {error}"))
+    }
+
+    /// Waits until the peer says exactly `word`.
+    ///
+    /// # Panics
+    /// If it says another, or none in time.
+    pub fn wait_for(&mut self, word: &str) {
+        assert_eq!(self.hear(), word, "the peer said another word");
+    }
+
+    /// Waits until the peer sleeps in the kernel in its test thread, which is how one sees that it blocks.
+    ///
+    /// # Panics
+    /// If no thread of it sleeps in a call of this name (a substring of `/proc/PID/task/TID/wchan` or of the syscall
+    /// name is not checked; only the state is) in time.
+    pub fn sleeps(&self) {
+        let tasks = format!("/proc/{}/task", self.id());
+        let pid = self.id().to_string();
+        until("the peer sleeps", || {
+            // The runner's main thread always sleeps; the test runs in a thread of its own.
+            let threads = std::fs::read_dir(&tasks).ok()?;
+            let workers: Vec<_> = threads.flatten().filter(|entry| *entry.file_name() != *pid.as_str()).collect();
+            let asleep = |entry: &std::fs::DirEntry| {
+                entry.file_name().to_str().and_then(|tid| tid.parse().ok()).is_some_and(crate::sleeps)
+            };
+            (!workers.is_empty() && workers.iter().all(asleep)).then_some(())
+        });
+    }
+
+    /// Sends the peer a signal by name, such as `Signal::USR1`.
+    ///
+    /// # Panics
+    /// If the peer is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.id().try_into().expect("a process id")).expect("a process id");
+        kill_process(pid, signal).expect("the peer lives");
+    }
+
+    /// Kills the peer as `kill -9` does, and reaps it.
+    ///
+    /// # Panics
+    /// If it cannot be reaped.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().expect("reaped");
+    }
+
+    /// Closes our end of the peer's standard input.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for the peer's end.
+    ///
+    /// # Panics
+    /// If it does not end within [`PATIENCE`].
+    pub fn exit_status(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let child = &mut self.child;
+        let status = until("the peer exits", || {
+            let status = child.try_wait().expect("waitable");
+            if status.is_none() && Instant::now() >= deadline {
+                let _ = child.kill();
+            }
+            status
+        });
+        assert!(Instant::now() < deadline, "the peer did not end and was killed");
+        status
+    }
+
+    /// Waits for the peer's end and checks that its part of the test passed.
+    ///
+    /// # Panics
+    /// If it failed or did not end.
+    pub fn succeeds(mut self) {
+        let status = self.exit_status();
+        assert!(status.success(), "the peer failed: {status}");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl PeerBuilder {
+    /// The role the peer finds in [`role`].
+    #[must_use]
+    pub fn role(self, name: &str) -> Self {
+        self.env(ROLE, name)
+    }
+
+    /// Sets a variable the peer reads with [`Role::env`].
+    #[must_use]
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.command.env(key.into(), value.into());
+        self
+    }
+
+    /// Gives the peer `fd` as its standard input; then [`Peer::say`] cannot be used.
+    #[must_use]
+    pub fn stdin(mut self, fd: OwnedFd) -> Self {
+        self.command.stdin(Stdio::from(fd));
+        self.talks = false;
+        self
+    }
+
+    /// Starts the peer.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn spawn(mut self) -> Peer {
+        if self.talks {
+            self.command.stdin(Stdio::piped());
+        }
+        let mut child = self.command.stdout(Stdio::piped()).spawn().expect("start a peer process");
+        let stdout = child.stdout.take().expect("piped");
+        let (sender, words) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(word) = line.strip_prefix(MARK) {
+                    let _ = sender.send(word.to_owned());
+                }
+            }
+        });
+        Peer { stdin: child.stdin.take(), child, words }
+    }
+}

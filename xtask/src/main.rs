@@ -1,0 +1,2 @@
+//! Tieline's own tasks.
+fn main() {}
