@@ -17,6 +17,7 @@
 #![deny(unsafe_code)]
 
 mod error;
+pub mod mapping;
 mod mode;
 mod region;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]

@@ -1,5 +1,6 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod mapping;
 pub(crate) mod region;
 
 use rustix::io::Errno;
