@@ -17,8 +17,12 @@
 #![deny(unsafe_code)]
 
 mod error;
+pub mod futex;
 pub mod mapping;
+pub mod membarrier;
 mod mode;
+pub mod process;
+pub mod pthread;
 mod region;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;

@@ -1,6 +1,8 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
 pub(crate) mod mapping;
+pub(crate) mod process;
+pub(crate) mod pthread;
 pub(crate) mod region;
 
 use rustix::io::Errno;
