@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use libc::{pthread_mutex_t, pthread_mutexattr_t};
+use libc::{pthread_mutex_t, pthread_mutexattr_t, timespec};
 use rustix::io::Errno;
 
 use super::check;
@@ -83,8 +83,19 @@ impl<'r> Placed<'r, pthread_mutex_t> {
     }
 
     pub(crate) fn try_lock(&self) -> Result<(Held<'_>, bool), Errno> {
-        // SAFETY: as for `lock`.
-        self.held(check(unsafe { libc::pthread_mutex_trylock(self.as_ptr()) }))
+        if self.options() & (Traits::ROBUST | Traits::INHERITS) != Traits::ROBUST {
+            // SAFETY: as for `lock`.
+            return self.held(check(unsafe { libc::pthread_mutex_trylock(self.as_ptr()) }));
+        }
+        // glibc's try function leaves a robust mutex that is beyond recovery locked by the caller, so that the next to lock
+        // waits for ever instead of being told (seen in 2.36). Its deadline function does it right, and with a time
+        // before the epoch answers at once, without asking the kernel.
+        let passed = timespec { tv_sec: -1, tv_nsec: 0 };
+        // SAFETY: as for `lock`; the time lives through the call.
+        match check(unsafe { libc::pthread_mutex_timedlock(self.as_ptr(), &raw const passed) }) {
+            Err(Errno::TIMEDOUT | Errno::DEADLK) => Err(Errno::BUSY),
+            answer => self.held(answer),
+        }
     }
 
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<(Held<'_>, bool), Errno> {
