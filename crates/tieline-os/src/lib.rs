@@ -18,6 +18,8 @@
 
 mod error;
 pub mod mapping;
+pub mod memfd;
+mod memory;
 mod mode;
 mod region;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]

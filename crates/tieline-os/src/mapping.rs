@@ -190,6 +190,9 @@ impl MapOptions {
 
     /// Get every page now, and fail now if there is not enough memory or space, instead of raising `SIGBUS` later.
     /// Also makes the first touch cheap. Costs a page fault's work per page; needs Linux 5.14.
+    ///
+    /// More than the machine could give is refused, because the kernel would begin to kill processes to find it. A
+    /// control group's limit is not known beforehand: past it the kernel may kill within the group.
     #[must_use]
     pub fn populate(mut self) -> Self {
         self.populate = true;
@@ -249,6 +252,9 @@ impl Mapping {
         }
         let file = FileFacts::of(fd)?;
         let len = file.check_range(options.offset, options.len)?;
+        if options.populate && file.in_memory(fd) {
+            crate::memory::refuse_impossible(MAP, (len as u64).saturating_sub(file.backed))?;
+        }
         let mapped =
             Mapped::of_file(fd, options.offset, options.request(len)).map_err(|errno| explain_file(errno, options))?;
         let id = FileId { device: file.device, inode: file.inode, offset: options.offset };
@@ -281,6 +287,10 @@ impl Mapping {
         check_len(len)?;
         let page = options.huge_pages.map_or_else(rustix::param::page_size, HugePages::size);
         check_huge(MAP, len, page)?;
+        // Huge pages were taken out of the common memory beforehand, and the kernel counts them itself.
+        if options.populate && options.huge_pages.is_none() {
+            crate::memory::refuse_impossible(MAP, len as u64)?;
+        }
         let mapped = Mapped::anonymous(options.request(len)).map_err(|errno| match (errno, options.huge_pages) {
             (Errno::NOMEM, Some(_)) => Error::new(MAP, errno)
                 .hint("the administrator reserves huge pages in /proc/sys/vm/nr_hugepages or /sys/kernel/mm/hugepages"),
@@ -299,7 +309,8 @@ impl Mapping {
         Ok(self)
     }
 
-    /// Gets the pages of a range (in bytes) now, as [`MapOptions::populate`] does for the whole.
+    /// Gets the pages of a range (in bytes) now, as [`MapOptions::populate`] does for the whole, but without asking
+    /// beforehand whether the machine has that much.
     ///
     /// # Errors
     /// * `InvalidInput`: the range does not lie within the mapping.
@@ -551,6 +562,8 @@ struct FileFacts {
     device: u64,
     inode: u64,
     len: u64,
+    /// How many bytes have memory or storage behind them already.
+    backed: u64,
     page: usize,
 }
 
@@ -568,7 +581,13 @@ impl FileFacts {
             page = block;
         }
         let len = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Self { device: stat.st_dev, inode: stat.st_ino, len, page })
+        let backed = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino, len, backed, page })
+    }
+
+    /// Whether what backs the file is the machine's memory.
+    fn in_memory(&self, fd: BorrowedFd<'_>) -> bool {
+        rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == libc::TMPFS_MAGIC)
     }
 
     /// The length to map from `offset`, if all of it exists.
@@ -591,7 +610,7 @@ impl FileFacts {
     }
 }
 
-fn is_hugetlbfs(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_hugetlbfs(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == libc::HUGETLBFS_MAGIC)
 }
 

@@ -2,3 +2,4 @@
 
 mod corner;
 mod mapping;
+mod memfd;

@@ -1,6 +1,7 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
 pub(crate) mod mapping;
+pub(crate) mod memfd;
 pub(crate) mod region;
 
 use rustix::io::Errno;
