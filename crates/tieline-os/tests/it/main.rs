@@ -3,3 +3,4 @@
 mod corner;
 mod mapping;
 mod memfd;
+mod posix;
