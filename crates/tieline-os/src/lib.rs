@@ -17,7 +17,11 @@
 #![deny(unsafe_code)]
 
 mod error;
+pub mod mapping;
+pub mod memfd;
+mod memory;
 mod mode;
+pub mod posix;
 mod region;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;

@@ -26,11 +26,13 @@
 
 mod namespace;
 mod peer;
+mod signals;
 mod skip;
 mod wait;
 
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, role};
+pub use signals::{count_signal, signals_counted};
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 

@@ -1,3 +1,6 @@
 //! The kernel's real behaviour through this crate's API.
 
 mod corner;
+mod mapping;
+mod memfd;
+mod posix;

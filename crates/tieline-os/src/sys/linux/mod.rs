@@ -1,6 +1,11 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod mapping;
+pub(crate) mod memfd;
+pub(crate) mod mq;
 pub(crate) mod region;
+#[cfg(all(test, target_env = "gnu", target_pointer_width = "64"))]
+mod sem_interop;
 
 use rustix::io::Errno;
 
