@@ -1,6 +1,11 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod epoll;
+pub(crate) mod pidfd;
+pub(crate) mod process_memory;
 pub(crate) mod region;
+#[cfg(feature = "io-uring")]
+pub(crate) mod ring;
 
 use rustix::io::Errno;
 
