@@ -16,15 +16,27 @@
 
 #![deny(unsafe_code)]
 
+mod descriptor;
+pub mod epoll;
 mod error;
 pub mod mapping;
 pub mod memfd;
 mod memory;
 mod mode;
 pub mod posix;
+pub mod eventfd;
+pub mod inotify;
+mod mode;
+pub mod pidfd;
+pub mod poll;
+pub mod process_memory;
 mod region;
+#[cfg(feature = "io-uring")]
+pub mod ring;
+pub mod spare;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
+pub mod timerfd;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

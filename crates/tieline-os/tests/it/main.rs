@@ -4,3 +4,13 @@ mod corner;
 mod mapping;
 mod memfd;
 mod posix;
+mod epoll;
+mod eventfd;
+mod inotify;
+mod pidfd;
+mod poll;
+mod process_memory;
+#[cfg(feature = "io-uring")]
+mod ring;
+mod spare;
+mod timerfd;

@@ -6,6 +6,12 @@ pub(crate) mod mq;
 pub(crate) mod region;
 #[cfg(all(test, target_env = "gnu", target_pointer_width = "64"))]
 mod sem_interop;
+pub(crate) mod epoll;
+pub(crate) mod pidfd;
+pub(crate) mod process_memory;
+pub(crate) mod region;
+#[cfg(feature = "io-uring")]
+pub(crate) mod ring;
 
 use rustix::io::Errno;
 

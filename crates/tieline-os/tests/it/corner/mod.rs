@@ -6,3 +6,5 @@
 mod posix_mq;
 mod posix_sem;
 mod posix_shm;
+mod pidfd;
+mod readiness;
