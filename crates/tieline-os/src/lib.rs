@@ -17,8 +17,12 @@
 #![deny(unsafe_code)]
 
 mod error;
+pub mod job;
 mod mode;
+pub mod process;
 mod region;
+pub mod signal;
+pub mod signalfd;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
 mod wait;

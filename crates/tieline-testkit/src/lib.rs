@@ -26,11 +26,13 @@
 
 mod namespace;
 mod peer;
+mod pty;
 mod skip;
 mod wait;
 
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, role};
+pub use pty::Pty;
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 

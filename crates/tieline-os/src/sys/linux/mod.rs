@@ -1,6 +1,9 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod handler;
+pub(crate) mod process;
 pub(crate) mod region;
+pub(crate) mod signal;
 
 use rustix::io::Errno;
 
