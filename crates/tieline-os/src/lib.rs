@@ -34,6 +34,12 @@ mod region;
 #[cfg(feature = "io-uring")]
 pub mod ring;
 pub mod spare;
+pub mod job;
+mod mode;
+pub mod process;
+mod region;
+pub mod signal;
+pub mod signalfd;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
 pub mod timerfd;

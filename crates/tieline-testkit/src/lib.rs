@@ -27,12 +27,14 @@
 mod namespace;
 mod peer;
 mod signals;
+mod pty;
 mod skip;
 mod wait;
 
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, role};
 pub use signals::{count_signal, signals_counted};
+pub use pty::Pty;
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 

@@ -12,6 +12,10 @@ pub(crate) mod process_memory;
 pub(crate) mod region;
 #[cfg(feature = "io-uring")]
 pub(crate) mod ring;
+pub(crate) mod handler;
+pub(crate) mod process;
+pub(crate) mod region;
+pub(crate) mod signal;
 
 use rustix::io::Errno;
 

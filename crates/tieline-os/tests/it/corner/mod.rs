@@ -8,3 +8,4 @@ mod posix_sem;
 mod posix_shm;
 mod pidfd;
 mod readiness;
+mod signals;
