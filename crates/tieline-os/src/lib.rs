@@ -16,11 +16,16 @@
 
 #![deny(unsafe_code)]
 
+mod backoff;
 mod error;
+pub mod fifo;
+pub mod lock;
 mod mode;
+pub mod pipe;
 mod region;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
+pub mod transfer;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,8 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod lock;
 pub(crate) mod region;
+pub(crate) mod transfer;
 
 use rustix::io::Errno;
 
