@@ -30,6 +30,12 @@ mod mode;
 pub mod pidfd;
 pub mod poll;
 pub mod process_memory;
+mod backoff;
+mod error;
+pub mod fifo;
+pub mod lock;
+mod mode;
+pub mod pipe;
 mod region;
 #[cfg(feature = "io-uring")]
 pub mod ring;
@@ -43,6 +49,7 @@ pub mod signalfd;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
 pub mod timerfd;
+pub mod transfer;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

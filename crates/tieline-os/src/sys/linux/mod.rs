@@ -16,6 +16,9 @@ pub(crate) mod handler;
 pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod signal;
+pub(crate) mod lock;
+pub(crate) mod region;
+pub(crate) mod transfer;
 
 use rustix::io::Errno;
 
