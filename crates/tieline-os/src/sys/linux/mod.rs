@@ -1,6 +1,7 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
 pub(crate) mod region;
+pub(crate) mod socket;
 
 use rustix::io::Errno;
 
