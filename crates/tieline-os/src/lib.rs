@@ -50,11 +50,19 @@ pub mod signalfd;
 mod sys;
 pub mod timerfd;
 pub mod transfer;
+mod socket;
+#[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
+mod sys;
+pub mod tcp;
+pub mod udp;
+pub mod unix;
+pub mod vsock;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
 pub use mode::{Access, Mode, ParseModeError};
 pub use region::Region;
+pub use socket::Packet;
 
 /// The package's README lists the facilities; this is the type of a length of time in every deadline form.
 #[doc(no_inline)]

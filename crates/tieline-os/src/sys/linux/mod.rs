@@ -19,6 +19,7 @@ pub(crate) mod signal;
 pub(crate) mod lock;
 pub(crate) mod region;
 pub(crate) mod transfer;
+pub(crate) mod socket;
 
 use rustix::io::Errno;
 
