@@ -21,6 +21,7 @@ mod mode;
 mod region;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
+pub mod sysv;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

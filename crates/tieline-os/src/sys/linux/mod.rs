@@ -1,6 +1,10 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
 pub(crate) mod region;
+pub(crate) mod sysv_key;
+pub(crate) mod sysv_msg;
+pub(crate) mod sysv_sem;
+pub(crate) mod sysv_shm;
 
 use rustix::io::Errno;
 
