@@ -57,6 +57,7 @@ pub mod tcp;
 pub mod udp;
 pub mod unix;
 pub mod vsock;
+pub mod sysv;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

@@ -20,6 +20,10 @@ pub(crate) mod lock;
 pub(crate) mod region;
 pub(crate) mod transfer;
 pub(crate) mod socket;
+pub(crate) mod sysv_key;
+pub(crate) mod sysv_msg;
+pub(crate) mod sysv_sem;
+pub(crate) mod sysv_shm;
 
 use rustix::io::Errno;
 
