@@ -16,48 +16,45 @@
 
 #![deny(unsafe_code)]
 
+mod backoff;
 mod descriptor;
 pub mod epoll;
 mod error;
+pub mod eventfd;
+pub mod fifo;
+pub mod fork;
+pub mod futex;
+pub mod inotify;
+pub mod job;
+pub mod lock;
 pub mod mapping;
+pub mod membarrier;
 pub mod memfd;
 mod memory;
 mod mode;
-pub mod posix;
-pub mod eventfd;
-pub mod inotify;
-mod mode;
 pub mod pidfd;
-pub mod poll;
-pub mod process_memory;
-mod backoff;
-mod error;
-pub mod fifo;
-pub mod lock;
-mod mode;
 pub mod pipe;
+pub mod poll;
+pub mod posix;
+pub mod process;
+pub mod process_memory;
+pub mod pthread;
 mod region;
 #[cfg(feature = "io-uring")]
 pub mod ring;
-pub mod spare;
-pub mod job;
-mod mode;
-pub mod process;
-mod region;
 pub mod signal;
 pub mod signalfd;
+mod socket;
+pub mod spare;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
+pub mod sysv;
+pub mod tcp;
 pub mod timerfd;
 pub mod transfer;
-mod socket;
-#[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
-mod sys;
-pub mod tcp;
 pub mod udp;
 pub mod unix;
 pub mod vsock;
-pub mod sysv;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

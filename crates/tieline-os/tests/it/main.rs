@@ -1,14 +1,14 @@
 //! The kernel's real behaviour through this crate's API.
 
 mod corner;
-mod mapping;
-mod memfd;
-mod posix;
 mod epoll;
 mod eventfd;
 mod inotify;
+mod mapping;
+mod memfd;
 mod pidfd;
 mod poll;
+mod posix;
 mod process_memory;
 #[cfg(feature = "io-uring")]
 mod ring;

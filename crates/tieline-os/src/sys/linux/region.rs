@@ -5,7 +5,7 @@
 //! [`crate::Region`], and asserted again here, because this is the last line before the memory.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// From this many bytes on, one string instruction beats a loop of word copies.
 const STRING_COPY_MIN_BYTES: usize = 512;
@@ -16,6 +16,7 @@ const STRING_COPY_MIN_BYTES: usize = 512;
 pub(crate) struct RawRegion {
     start: NonNull<u8>,
     len: usize,
+    pins: AtomicUsize,
 }
 
 // SAFETY: the region is an address range, not thread-bound state; every access through it is atomic or opaque, so
@@ -30,7 +31,7 @@ impl RawRegion {
     /// process until the value is dropped, must not overlap memory that Rust knows as a plain variable, and `len`
     /// must not exceed `isize::MAX`.
     pub(crate) unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
-        Self { start, len }
+        Self { start, len, pins: AtomicUsize::new(0) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -39,6 +40,23 @@ impl RawRegion {
 
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
+    }
+
+    /// Says that the C library or the kernel keeps an address of this memory for now (a held robust lock): whoever
+    /// owns the memory must not unmap, move or write-protect it while it is pinned.
+    pub(crate) fn pin(&self) {
+        // Relaxed: the owner of the memory looks at it with exclusive access, which orders every pin before.
+        self.pins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes back one [`pin`](Self::pin).
+    pub(crate) fn unpin(&self) {
+        self.pins.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the memory must stay as it is.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pins.load(Ordering::Relaxed) != 0
     }
 
     /// The address `offset` bytes in, after asserting that `len` bytes follow it.

@@ -3,9 +3,9 @@
 //! Every test is named `lineNNN_` and what happens, and says given, when and then in its documentation. `cargo xtask
 //! tidy` checks that no number from 1 to 112 is missing.
 
+mod pidfd;
 mod posix_mq;
 mod posix_sem;
 mod posix_shm;
-mod pidfd;
 mod readiness;
 mod signals;
