@@ -30,7 +30,7 @@ mod skip;
 mod wait;
 
 pub use namespace::{Isolation, Namespace};
-pub use peer::{Peer, PeerBuilder, Role, role};
+pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 

@@ -1,3 +1,4 @@
 //! The kernel's real behaviour through this crate's API.
 
 mod corner;
+mod sysv;
