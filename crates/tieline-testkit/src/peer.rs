@@ -73,8 +73,14 @@ impl Role {
 }
 
 /// Whether a peer can be run as this user: we are root and the user may execute the test binary where it lies.
+///
+/// # Panics
+/// If the running executable cannot be found.
 #[must_use]
 pub fn can_run_as(uid: u32) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
     let program = std::env::current_exe().expect("the running test binary");
     let mut command = Command::new(program);
     command.arg("--list").uid(uid).gid(uid).stdout(Stdio::null()).stderr(Stdio::null());

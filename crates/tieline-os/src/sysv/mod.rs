@@ -142,12 +142,12 @@ mod sealed {
 /// object too.
 ///
 /// ```
-/// # use tieline_os::{Mode, Result, sysv::{Key, RemoveOnDrop, sem::SemaphoreSet}};
+/// # use tieline_os::{Mode, sysv::{Key, RemoveOnDrop, sem::SemaphoreSet}};
 /// let set = RemoveOnDrop::new(SemaphoreSet::create(Key::PRIVATE, 1, Mode::OWNER)?);
 /// let id = set.id();
 /// drop(set);
 /// assert!(SemaphoreSet::from_id(id).value(0).is_err());
-/// # Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct RemoveOnDrop<T: Remove>(T);

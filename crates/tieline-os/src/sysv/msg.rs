@@ -44,7 +44,7 @@ pub type MessageType = c_long;
 /// let mut buffer = [0; 64];
 /// let message = queue.receive(Selector::UpToType(5), Oversized::Refuse, &mut buffer)?;
 /// assert_eq!((message.message_type, &buffer[..message.len]), (2, &b"urgent"[..]));
-/// # tieline_os::Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageQueue {

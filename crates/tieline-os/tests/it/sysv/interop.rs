@@ -7,7 +7,7 @@ use tieline_os::sysv::{Id, Key, RemoveOnDrop};
 use tieline_os::{ErrorKind, Mode};
 use tieline_testkit::{has_command, skip};
 
-use super::{fresh_key, output, queue, segment, set};
+use super::{fresh_key, output, segment, set};
 
 /// "Message queue id: 5" ends in the id.
 fn made_by_ipcmk(arguments: &[&str]) -> Id {

@@ -17,7 +17,7 @@ use tieline_os::sysv::msg::MessageQueue;
 use tieline_os::sysv::sem::SemaphoreSet;
 use tieline_os::sysv::shm::Segment;
 use tieline_os::sysv::{Id, Key, RemoveOnDrop};
-use tieline_testkit::{Role, eventually, sleeps, until};
+use tieline_testkit::{Role, eventually, sleeps};
 
 /// Nobody on most systems: another user than the one who runs the tests.
 pub(crate) const STRANGER: u32 = 65_534;
@@ -128,9 +128,4 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {} {problem}", output.status);
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// Waits for something that another process brings about.
-pub(crate) fn soon<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    until(what, probe)
 }

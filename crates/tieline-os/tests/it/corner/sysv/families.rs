@@ -10,10 +10,10 @@ use tieline_os::sysv::sem::{self, Operation, SemaphoreSet};
 use tieline_os::sysv::shm::{self, Segment};
 use tieline_os::sysv::{Id, Key, RemoveOnDrop};
 use tieline_os::{ErrorKind, Mode};
-use tieline_testkit::{Isolation, Namespace, Peer, can_run_as, role, skip, test_name};
+use tieline_testkit::{Isolation, Namespace, Peer, can_run_as, role, skip, test_name, until};
 
 use crate::sysv::{
-    Blocked, STRANGER, ends_by_signal, fresh_key, goes_on_after_signals, handler_with_restart, queue, set, soon,
+    Blocked, STRANGER, ends_by_signal, fresh_key, goes_on_after_signals, handler_with_restart, queue, set,
 };
 
 /// Given a process in `operate`, waiting for a rise or for zero, when the set is removed then EIDRM at once.
@@ -31,7 +31,7 @@ fn line041_removing_a_set_wakes_who_waits_at_it() {
     }
 }
 
-/// Given a handler installed with SA_RESTART when it runs in the middle of receive, send or operate then the kernel
+/// Given a handler installed with `SA_RESTART` when it runs in the middle of receive, send or operate then the kernel
 /// says EINTR all the same: the interruptible forms report it, the plain and timed forms go on.
 #[test]
 fn line042_a_handler_interrupts_despite_sa_restart() {
@@ -167,7 +167,7 @@ fn line052_an_ipc_namespace_hides_everything() {
     let mut other = Command::new("unshare").args(["--ipc", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
     let door = format!("/proc/{}/ns/ipc", other.id());
     let here = fs::read_link("/proc/self/ns/ipc").unwrap();
-    soon("the other is in its namespace", || fs::read_link(&door).ok().filter(|there| *there != here));
+    until("the other is in its namespace", || fs::read_link(&door).ok().filter(|there| *there != here));
 
     let door = File::open(&door).unwrap();
     let inside = std::thread::spawn(move || {
