@@ -35,6 +35,7 @@ pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, role};
 pub use signals::{count_signal, signals_counted};
 pub use pty::Pty;
+pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 

@@ -13,4 +13,5 @@ mod process_memory;
 #[cfg(feature = "io-uring")]
 mod ring;
 mod spare;
+mod sysv;
 mod timerfd;

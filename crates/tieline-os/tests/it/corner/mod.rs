@@ -9,3 +9,4 @@ mod posix_sem;
 mod posix_shm;
 mod readiness;
 mod signals;
+mod sysv;
