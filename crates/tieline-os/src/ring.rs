@@ -18,10 +18,11 @@
 //! started.
 //!
 //! # Threads and processes
-//! * A ring may move to another thread, but an operation belongs to the *thread* that submitted it: if that thread ends
-//!   first, the operation completes as `Cancelled`.
+//! * A ring may move to another thread, but an operation belongs to the *thread* that submitted it: if that thread has
+//!   ended when the operation could go on, it completes as `Cancelled`, without having read or written anything.
 //! * When the peer dies, operations complete as the plain calls would return: a receive with zero bytes or `PeerGone`.
-//! * A non-blocking descriptor makes operations complete with `WouldBlock` instead of waiting.
+//! * Operations on non-blocking descriptors wait like those on others.
+//! * A stream takes a part of a large send and completes with that, as a non-blocking `send` would: look at the count.
 //! * After a `fork` the child must not use the ring.
 //!
 //! # Not available?
@@ -429,7 +430,6 @@ impl From<Refused> for Error {
 }
 
 /// An operation that is over.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Completion {
     /// The number given at [`Ring::push`].
@@ -446,6 +446,20 @@ pub struct Completion {
     pub descriptor: Option<OwnedFd>,
     /// What a [`poll`](Operation::poll) found.
     pub readiness: Readiness,
+}
+
+impl fmt::Debug for Completion {
+    /// Without the buffer's bytes: they may be many, and secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("token", &self.token)
+            .field("action", &self.action)
+            .field("result", &self.result)
+            .field("buffer_len", &self.buffer.len())
+            .field("descriptor", &self.descriptor)
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Completion {
