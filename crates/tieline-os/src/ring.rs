@@ -21,7 +21,7 @@
 //! * A ring may move to another thread, but an operation belongs to the *thread* that submitted it: if that thread has
 //!   ended when the operation could go on, it completes as `Cancelled`, without having read or written anything.
 //! * When the peer dies, operations complete as the plain calls would return: a receive with zero bytes or `PeerGone`.
-//! * Operations on non-blocking descriptors wait like those on others.
+//! * Operations on non-blocking descriptors wait like those on others (older kernels answer `WouldBlock` for some).
 //! * A stream takes a part of a large send and completes with that, as a non-blocking `send` would: look at the count.
 //! * After a `fork` the child must not use the ring.
 //!

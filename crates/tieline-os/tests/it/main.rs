@@ -4,6 +4,7 @@ mod corner;
 mod epoll;
 mod eventfd;
 mod inotify;
+mod leaks;
 mod pidfd;
 mod poll;
 mod process_memory;
