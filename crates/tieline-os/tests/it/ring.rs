@@ -156,7 +156,7 @@ fn a_cancelled_operation_completes_and_its_ticket_is_spent() {
     assert_eq!(next(&mut ring).result.unwrap(), 1);
 }
 
-/// Dropping the ring ends what is in flight, in good time, and gives descriptors and buffers back; nothing is read
+/// Dropping the ring ends what is in flight and gives descriptors and buffers back; nothing is read
 /// from the pipe afterwards.
 #[test]
 fn a_dropped_ring_leaves_nothing_in_flight() {
@@ -169,12 +169,40 @@ fn a_dropped_ring_leaves_nothing_in_flight() {
         ring.push(Operation::receive(Arc::clone(&ours), vec![0; 4096]), token).unwrap();
     }
     ring.submit().unwrap();
-    let start = std::time::Instant::now();
     drop(ring);
-    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     assert_eq!((Arc::strong_count(&reader), Arc::strong_count(&ours)), (1, 1));
     writer.write_all(b"still there").unwrap();
     assert!(poll::wait(&reader, Interest::READABLE).unwrap().can_read());
+}
+
+/// Rings are dropped while bytes arrive for what they have in flight: nothing hangs, and every share comes back.
+#[test]
+fn dropping_races_with_completing() {
+    drop(ring_or_skip!(8));
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let reader = Arc::new(reader);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // Less than the pipe holds, so this ends whatever the readers do.
+            for _ in 0..30_000 {
+                writer.write_all(b"x").unwrap();
+            }
+        });
+        for round in 0..200 {
+            let mut ring = Ring::new(8).unwrap();
+            for token in 0..16 {
+                ring.push(Operation::read(Arc::clone(&reader), vec![0; 4]), token).unwrap();
+            }
+            if round % 3 != 0 {
+                ring.submit().unwrap();
+            }
+            if round % 2 == 0 {
+                let _ = ring.wait_timeout(Duration::from_micros(50));
+            }
+            drop(ring);
+            assert_eq!(Arc::strong_count(&reader), 1, "round {round}");
+        }
+    });
 }
 
 /// A write that was pushed but never submitted does not happen when the ring is dropped.
@@ -276,9 +304,7 @@ fn operations_of_an_ended_thread_can_be_cancelled() {
     assert!(ring.cancel(ticket).unwrap());
     let done = next(&mut ring);
     assert_eq!((done.token, done.result.unwrap_err().kind()), (1, ErrorKind::Cancelled));
-    let start = std::time::Instant::now();
     drop(ring);
-    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     assert_eq!(Arc::strong_count(&reader), 1);
 }
 
