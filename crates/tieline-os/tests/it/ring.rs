@@ -74,6 +74,8 @@ fn files_are_read_and_written_at_positions() {
     ring.push(Operation::read_at(Arc::clone(&file), vec![0; 32], 0), 3).unwrap();
     let read = next(&mut ring);
     assert_eq!((read.result.unwrap(), &read.buffer[..11]), (11, &b"hello world"[..]));
+    ring.push(Operation::read_at(Arc::clone(&file), vec![0; 32], u64::MAX), 4).unwrap();
+    assert_eq!(next(&mut ring).result.unwrap_err().kind(), ErrorKind::InvalidInput, "no such position");
     ring.push(Operation::read(file, vec![0; 32]), 4).unwrap();
     let read = next(&mut ring);
     assert_eq!((read.result.unwrap(), &read.buffer[..5]), (5, &b"world"[..]), "from where the write ended");
