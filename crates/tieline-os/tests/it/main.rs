@@ -4,6 +4,7 @@ mod corner;
 mod epoll;
 mod eventfd;
 mod inotify;
+mod leaks;
 mod mapping;
 mod memfd;
 mod pidfd;

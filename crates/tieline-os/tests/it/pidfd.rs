@@ -17,6 +17,7 @@ fn shell(script: &str) -> std::process::Child {
 }
 
 #[test]
+#[expect(clippy::zombie_processes, reason = "waited for through the descriptor")]
 fn an_exit_code_is_told_to_the_parent_once() {
     let child = shell("read line; exit 42");
     let process = PidFd::of_child(&child).unwrap();
@@ -44,6 +45,7 @@ fn an_exit_code_is_told_to_the_parent_once() {
 }
 
 #[test]
+#[expect(clippy::zombie_processes, reason = "waited for through the descriptor")]
 fn a_death_by_signal_is_told_as_such() {
     for (signal, with_value) in [(Signal::KILL, false), (Signal::TERM, true)] {
         let child = shell("read line");
