@@ -73,7 +73,7 @@ impl Shell {
         let terminal = Terminal::open().ok().filter(|terminal| terminal.is_foreground().unwrap_or(false));
         let desk = terminal.map(|terminal| {
             let modes = terminal.modes()?;
-            Ok(Desk { terminal, modes, owner: process::group() })
+            Ok::<_, tieline_os::Error>(Desk { terminal, modes, owner: process::group() })
         });
         Ok(Self { desk: desk.transpose()?, ..Self::bare() })
     }

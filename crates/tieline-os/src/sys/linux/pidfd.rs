@@ -101,7 +101,7 @@ mod tests {
             Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
             me => me.expect("this thread lives"),
         };
-        let signal = crate::pidfd::SignalNumber::new(number).expect("a signal");
+        let signal = crate::signal::Signal::new(number).expect("a signal");
         for value in [-7, i32::MAX] {
             me.send_signal_with(signal, value).expect("sent");
         }

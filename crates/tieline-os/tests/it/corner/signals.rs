@@ -145,8 +145,9 @@ fn line096_one_sigchld_may_stand_for_many_children_and_ignoring_it_loses_them() 
         return alone(test_name!(), Signal::CHLD);
     }
     assert_eq!(signal::ignore(Signal::CHLD).unwrap(), signal::Disposition::Default);
-    let child = Command::new("true").spawn().unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
     let gone = process::wait(Children::One(Pid::of(&child)), Changes::EXITED).unwrap_err();
+    assert_eq!(child.wait().unwrap_err().raw_os_error(), Some(libc::ECHILD), "nor is it there for anyone else");
     assert_eq!((gone.kind(), gone.errno()), (ErrorKind::NotFound, Some(libc::ECHILD)));
     assert_eq!(signal::set_default(Signal::CHLD).unwrap(), signal::Disposition::Ignored);
 
@@ -276,12 +277,12 @@ fn disturbed<T>(count: &Flag, call: impl FnOnce() -> T) -> T {
 /// given a reaped child, then it is not.
 #[test]
 fn line099_eperm_means_alive_and_so_does_a_zombie() {
-    let child = Command::new("true").spawn().unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
     let pid = Pid::of(&child);
     eventually("the child is a zombie", || is_zombie(pid));
     assert_eq!(signal::probe(pid).unwrap(), Presence::Reachable);
     signal::send(pid, Signal::KILL).unwrap();
-    process::wait(Children::One(pid), Changes::EXITED).unwrap();
+    child.wait().unwrap();
     assert_eq!(signal::probe(pid).unwrap(), Presence::Absent);
     assert_eq!(signal::send(pid, Signal::TERM).unwrap_err().kind(), ErrorKind::NotFound);
 
