@@ -372,6 +372,7 @@ impl NamedSemaphore {
 
     /// The same semaphore without its name, for code that takes either sort.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "`map` has seen to it that the semaphore fits")]
     pub fn as_unnamed(&self) -> UnnamedSemaphore<'_> {
         UnnamedSemaphore::attach(&self.memory, 0).expect("the mapping is writable, page-aligned and has 32 bytes")
     }

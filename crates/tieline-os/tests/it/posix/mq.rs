@@ -7,16 +7,7 @@ use tieline_os::posix::mq::{self, Attributes, MessageQueue, PRIORITY_MAX};
 use tieline_os::{Access, ErrorKind, Mode};
 use tieline_testkit::{Isolation, Namespace, PATIENCE, Peer, role, test_name};
 
-use super::ScratchName;
-
-/// Small, because all queues of a user share one limit.
-pub(crate) const SMALL: Attributes = Attributes { capacity: 3, message_size: 32 };
-
-pub(crate) fn scratch_queue() -> (ScratchName, MessageQueue) {
-    let name = ScratchName::new();
-    let queue = MessageQueue::create(&name, SMALL, Access::ReadWrite, Mode::OWNER).unwrap();
-    (name, queue)
-}
+use super::{SMALL, ScratchName, scratch_queue};
 
 #[test]
 fn a_queue_is_made_once_and_found_by_name() {
