@@ -42,8 +42,8 @@ fn line054_highest_priority_first_then_oldest() {
     }
 }
 
-/// Given a message of one byte, when the buffer is one byte shorter than the queue's messages may be, then the answer is
-/// `EMSGSIZE` though the message would fit, and the message stays.
+/// Given a message of one byte, when the buffer is one byte shorter than the queue's messages may be, then the answer
+/// is `EMSGSIZE` though the message would fit, and the message stays.
 #[test]
 fn line055_a_buffer_must_hold_the_largest_message() {
     let (_name, queue) = scratch_queue();
@@ -55,8 +55,8 @@ fn line055_a_buffer_must_hold_the_largest_message() {
     assert_eq!(queue.try_receive(&mut [0; 32]).unwrap().len, 1);
 }
 
-/// Given a queue, when it is opened or created again with another size, then it keeps its own. (That `mq_setattr` changes
-/// only `O_NONBLOCK` needs no care here: this crate does not call it.)
+/// Given a queue, when it is opened or created again with another size, then it keeps its own. (That `mq_setattr`
+/// changes only `O_NONBLOCK` needs no care here: this crate does not call it.)
 #[test]
 fn line056_an_existing_queue_keeps_its_size() {
     let (name, queue) = scratch_queue();
@@ -73,8 +73,8 @@ fn line056_an_existing_queue_keeps_its_size() {
     );
 }
 
-/// Given a name without a leading slash (the kernel's `EINVAL`) or with a second one (`EACCES`), when a queue is created, opened or unlinked, then
-/// both are refused alike with the reason, before the kernel is asked.
+/// Given a name without a leading slash (the kernel's `EINVAL`) or with a second one (`EACCES`), when a queue is
+/// created, opened or unlinked, then both are refused alike with the reason, before the kernel is asked.
 #[test]
 fn line057_a_name_has_one_slash_in_front() {
     for (name, why) in
@@ -91,8 +91,8 @@ fn line057_a_name_has_one_slash_in_front() {
     }
 }
 
-/// Given a umask of 027, when a queue, a semaphore and shared memory are created with mode 0666, then each has 0640. In a
-/// process of its own, because the umask is the whole process's.
+/// Given a umask of 027, when a queue, a semaphore and shared memory are created with mode 0666, then each has 0640.
+/// In a process of its own, because the umask is the whole process's.
 #[test]
 fn line058_the_umask_applies_to_all_three() {
     use std::os::unix::fs::MetadataExt;
@@ -142,9 +142,9 @@ fn line059_a_queue_is_a_descriptor_with_shared_flags() {
     assert_eq!(queue.try_receive(&mut [0; 32]).unwrap().len, 7);
 }
 
-/// Given a registration for a signal, then a second registrant gets `EBUSY`; when messages arrive, then only the step from
-/// empty to not empty signals, and only once; a registration made while messages are there hears of the next arrival
-/// only after the queue was emptied, which is why one registers again before draining.
+/// Given a registration for a signal, then a second registrant gets `EBUSY`; when messages arrive, then only the step
+/// from empty to not empty signals, and only once; a registration made while messages are there hears of the next
+/// arrival only after the queue was emptied, which is why one registers again before draining.
 #[test]
 fn line060_notification_is_one_shot_and_on_the_edge() {
     if let Some(me) = role() {
@@ -196,9 +196,9 @@ fn line060_notification_is_one_shot_and_on_the_edge() {
     registrant.succeeds();
 }
 
-/// Given a registration and a process that blocks in receive, when a message arrives, then the receiver gets it and no
-/// signal is sent; the registration stays for the next. A receiver with a deadline waits by `poll` here and does not keep the
-/// signal back.
+/// Given a registration and a process that blocks in receive, when a message arrives, then the receiver gets it and
+/// no signal is sent; the registration stays for the next. A receiver with a deadline waits by `poll` here and does
+/// not keep the signal back.
 #[test]
 fn line061_a_blocked_receiver_comes_before_the_notification() {
     if let Some(me) = role() {
@@ -292,9 +292,9 @@ fn line062_closing_and_exec_end_a_registration() {
     }
 }
 
-/// Given that the kernel's timed calls follow the wall clock, when we wait with a deadline, then the wait is a poll on the
-/// monotonic clock, which no step of the wall clock reaches; and given a deadline in the past, when data is ready, then it is had. (The step itself is
-/// not made: it would be the whole machine's.)
+/// Given that the kernel's timed calls follow the wall clock, when we wait with a deadline, then the wait is a poll
+/// on the monotonic clock, which no step of the wall clock reaches; and given a deadline in the past, when data is
+/// ready, then it is had. (The step itself is not made: it would be the whole machine's.)
 #[test]
 fn line063_deadlines_are_monotonic_and_a_past_one_still_takes_what_is_ready() {
     if let Some(me) = role() {
@@ -325,9 +325,10 @@ fn line063_deadlines_are_monotonic_and_a_past_one_still_takes_what_is_ready() {
     assert!(begin.elapsed() < PATIENCE);
 }
 
-/// Given a process without `CAP_SYS_RESOURCE`, when a queue is larger than `msg_max` or `msgsize_max`, then `EINVAL`, and the error
-/// names the limit; when a queue does not fit into `RLIMIT_MSGQUEUE` any more, then `EMFILE`. By default that is the
-/// ninth of 10 messages of 8192 bytes; here, with a quarter of the default and so as not to starve others, the third.
+/// Given a process without `CAP_SYS_RESOURCE`, when a queue is larger than `msg_max` or `msgsize_max`, then `EINVAL`,
+/// and the error names the limit; when a queue does not fit into `RLIMIT_MSGQUEUE` any more, then `EMFILE`. By
+/// default that is the ninth of 10 messages of 8192 bytes; here, with a quarter of the default and so as not to
+/// starve others, the third.
 #[test]
 fn line064_limits_are_named_when_they_are_reached() {
     if role().is_none() {

@@ -38,8 +38,8 @@ fn line066_a_dead_holder_gives_nothing_back() {
     assert!(semaphore.wait_timeout(Duration::from_millis(20)).unwrap_err().is_timeout());
 }
 
-/// Given a semaphore at its largest value, when it is posted, then `EOVERFLOW` and the value stays; posting neither blocks
-/// nor allocates, takes no lock, and so may be done in a signal handler.
+/// Given a semaphore at its largest value, when it is posted, then `EOVERFLOW` and the value stays; posting neither
+/// blocks nor allocates, takes no lock, and so may be done in a signal handler.
 #[test]
 fn line067_posting_past_the_largest_value_is_refused() {
     let memory = Mapping::anonymous(4096).unwrap();
@@ -78,8 +78,9 @@ fn line068_holders_go_on_after_unlink() {
     assert_eq!((old.value(), new.value()), (0, 1));
 }
 
-/// Given a process that waits interruptibly, when a handler without `SA_RESTART` runs, then `EINTR`; with `SA_RESTART` the
-/// wait goes on (unlike `semop`), unless it has a deadline: then `EINTR` all the same. The plain forms go on in every case.
+/// Given a process that waits interruptibly, when a handler without `SA_RESTART` runs, then `EINTR`; with
+/// `SA_RESTART` the wait goes on (unlike `semop`), unless it has a deadline: then `EINTR` all the same. The plain
+/// forms go on in every case.
 #[test]
 fn line069_only_a_handler_that_does_not_restart_interrupts() {
     const USR1: i32 = 10;
@@ -125,8 +126,8 @@ fn line069_only_a_handler_that_does_not_restart_interrupts() {
     }
 }
 
-/// Sends the signal to the thread that waits: the test runner has others, and the kernel could choose any. A signal sent
-/// to a thread's number is the whole process's, but Linux offers it to that thread first.
+/// Sends the signal to the thread that waits: the test runner has others, and the kernel could choose any. A signal
+/// sent to a thread's number is the whole process's, but Linux offers it to that thread first.
 fn waiter_gets(peer: &Peer, signal: rustix::process::Signal) {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", peer.id())).unwrap();
     for task in tasks.flatten() {

@@ -13,9 +13,9 @@ use crate::posix::ScratchName;
 
 const PAGE: u64 = 4096;
 
-/// Given an object of size zero, as bare `shm_open` leaves it, when it is mapped, then that is refused instead of a later
-/// `SIGBUS`. Given a mapped object that another process cuts shorter, when a reader touches what is gone, then it dies of
-/// `SIGBUS`; read with the kernel's help it is an error.
+/// Given an object of size zero, as bare `shm_open` leaves it, when it is mapped, then that is refused instead of a
+/// later `SIGBUS`. Given a mapped object that another process cuts shorter, when a reader touches what is gone, then
+/// it dies of `SIGBUS`; read with the kernel's help it is an error.
 #[test]
 fn line070_memory_that_is_not_there_raises_sigbus_or_is_refused() {
     if let Some(me) = role() {
@@ -49,8 +49,9 @@ fn line070_memory_that_is_not_there_raises_sigbus_or_is_refused() {
     assert_eq!(reader.exit_status().signal(), Some(libc::SIGBUS));
 }
 
-/// Given a full `/dev/shm`, when an object is made longer by `ftruncate` alone, then that succeeds and the first touch
-/// raises `SIGBUS`; when the length is set with its memory or the object created, then the lack is an error at once and nothing is left.
+/// Given a full `/dev/shm`, when an object is made longer by `ftruncate` alone, then that succeeds and the first
+/// touch raises `SIGBUS`; when the length is set with its memory or the object created, then the lack is an error at
+/// once and nothing is left.
 #[test]
 fn line071_a_full_file_system_is_found_at_creation() {
     if Namespace::enter(&[Namespace::Mount], &test_name!()) == Isolation::Done {
@@ -89,8 +90,9 @@ fn line071_a_full_file_system_is_found_at_creation() {
     assert_eq!(toucher.exit_status().signal(), Some(libc::SIGBUS));
 }
 
-/// Given a writable shared mapping, when the memfd is sealed against writing, then `EBUSY`; sealed against future writing, the mapping stays writable and
-/// new ones are refused; and a reader is safe from `SIGBUS` only after it has seen `SHRINK`.
+/// Given a writable shared mapping, when the memfd is sealed against writing, then `EBUSY`; sealed against future
+/// writing, the mapping stays writable and new ones are refused; and a reader is safe from `SIGBUS` only after it has
+/// seen `SHRINK`.
 #[test]
 fn line072_seals_bind_everyone_and_must_be_looked_for() {
     let memfd = Memfd::create("tieline line 72", &MemfdOptions::new()).unwrap();
@@ -126,8 +128,8 @@ fn line072_seals_bind_everyone_and_must_be_looked_for() {
     assert_eq!(memfd.add_seals(Seals::GROW).unwrap_err().kind(), ErrorKind::PermissionDenied);
 }
 
-/// Given an object whose maker and last user are dead, then it is still there, bytes and all, until it is unlinked: there is no hook
-/// at the last close.
+/// Given an object whose maker and last user are dead, then it is still there, bytes and all, until it is unlinked:
+/// there is no hook at the last close.
 #[test]
 fn line073_an_object_outlives_everyone() {
     if let Some(me) = role() {
@@ -146,8 +148,8 @@ fn line073_an_object_outlives_everyone() {
     assert_eq!(SharedMemory::open(&name, Access::ReadOnly).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
-/// Given junk where a `bool` should be, when it is read, then it is a byte to be checked and never a `bool`; given a peer that changes
-/// it between two reads, then only a copy, once checked, stays what it was.
+/// Given junk where a `bool` should be, when it is read, then it is a byte to be checked and never a `bool`; given a
+/// peer that changes it between two reads, then only a copy, once checked, stays what it was.
 #[test]
 fn line074_untrusted_bytes_are_copied_then_checked() {
     let memfd = Memfd::fixed("tieline line 74", PAGE).unwrap();
@@ -168,8 +170,8 @@ fn line074_untrusted_bytes_are_copied_then_checked() {
     }
 }
 
-/// Given one object mapped twice, then it has two addresses, and a peer finds it at a third: only offsets mean the same to
-/// everyone.
+/// Given one object mapped twice, then it has two addresses, and a peer finds it at a third: only offsets mean the
+/// same to everyone.
 #[test]
 fn line090_only_offsets_mean_the_same_everywhere() {
     let offset_of_target = 0;
