@@ -1,3 +1,5 @@
 //! The kernel's real behaviour through this crate's API.
 
 mod corner;
+mod job;
+mod signal;
