@@ -8,6 +8,13 @@
 //! The invariant: changes made through [`Terminal`] never stop the caller; `SIGTTOU` is held back in its thread
 //! meanwhile. A shell takes the terminal back exactly when it is in the background.
 //!
+//! # Handing over without a race
+//! The group must exist and the terminal be handed over before the program reads. `process_group(0)` makes the group
+//! in the child, and `spawn` returns after the child's exec. Then the parent hands the terminal over; a child that was
+//! faster is stopped by `SIGTTIN` or `SIGTTOU`, which the waiting parent sees and answers with [`resume`]. Handing
+//! over in the child instead, between fork and exec, looks simpler and hangs: Ctrl-Z in that moment stops the child
+//! inside the parent's `spawn`, which does not return before the exec.
+//!
 //! The example `jobs` of this package is a small shell made of this module, [`crate::process`] and [`crate::signal`].
 
 use std::fmt;

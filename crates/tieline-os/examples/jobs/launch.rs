@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use tieline_os::job::Terminal;
-use tieline_os::process::{Pid, SpawnExt, WaitStatus};
+use tieline_os::process::{Pid, WaitStatus};
 
 use crate::parse::{Pipeline, Redirection, Stage};
 use crate::table::Process;
@@ -22,19 +22,19 @@ pub(crate) struct Launched {
     pub(crate) processes: Vec<Process>,
 }
 
-/// Starts every command of `pipeline` in one new process group; `terminal`, if given, is handed over to it.
+/// Starts every command of `pipeline` in one new process group.
 ///
 /// The first command makes the group, in the child before its program starts; `spawn` returns after that. The leader
 /// cannot be gone when the others join: even if it has ended, nobody reaps it before this function is done. That is
 /// why, unlike in C, nothing is left for the parent to do about the group.
-pub(crate) fn launch(pipeline: &Pipeline, terminal: Option<&Terminal>) -> Launched {
+pub(crate) fn launch(pipeline: &Pipeline) -> Launched {
     let mut launched = Launched { group: None, processes: Vec::new() };
     let mut input = None;
     for (index, stage) in pipeline.stages.iter().enumerate() {
         let is_last = index + 1 == pipeline.stages.len();
         let outcome = output(is_last).and_then(|(output, next)| {
             let stdin = std::mem::replace(&mut input, next);
-            spawn(stage, stdin, output, launched.group, terminal, pipeline.background)
+            spawn(stage, stdin, output, launched.group, pipeline.background)
         });
         let process = match outcome {
             Ok(pid) => {
@@ -42,14 +42,24 @@ pub(crate) fn launch(pipeline: &Pipeline, terminal: Option<&Terminal>) -> Launch
                 Process { pid: Some(pid), last: None }
             }
             Err(error) => {
-                let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
-                eprintln!("jobs: {}: {error}", stage.words[0]);
+                let status = refusal(&stage.words[0], &error);
                 Process { pid: None, last: Some(WaitStatus::Exited(status)) }
             }
         };
         launched.processes.push(process);
     }
     launched
+}
+
+/// Says why a command could not be started, and returns its exit status.
+fn refusal(command: &str, error: &io::Error) -> i32 {
+    if error.kind() == io::ErrorKind::NotFound {
+        eprintln!("jobs: {command}: command not found");
+        NOT_FOUND
+    } else {
+        eprintln!("jobs: {command}: {error}");
+        NOT_EXECUTABLE
+    }
 }
 
 /// Where a command writes to, and where the next one reads from.
@@ -61,14 +71,7 @@ fn output(is_last: bool) -> io::Result<(Stdio, Option<Stdio>)> {
     Ok((writer.into(), Some(reader.into())))
 }
 
-fn spawn(
-    stage: &Stage,
-    stdin: Option<Stdio>,
-    stdout: Stdio,
-    group: Option<Pid>,
-    terminal: Option<&Terminal>,
-    background: bool,
-) -> io::Result<Pid> {
+fn spawn(stage: &Stage, stdin: Option<Stdio>, stdout: Stdio, group: Option<Pid>, background: bool) -> io::Result<Pid> {
     let mut command = Command::new(&stage.words[0]);
     command.args(&stage.words[1..]).stdout(stdout).process_group(group.map_or(0, Pid::as_raw));
     match stdin {
@@ -83,10 +86,6 @@ fn spawn(
             Redirection::From(_) => command.stdin(file),
             Redirection::To(_) | Redirection::Append(_) => command.stdout(file),
         };
-    }
-    if let (Some(terminal), None) = (terminal, group) {
-        // By the child too, or it might read before we have handed over, and be stopped for it.
-        command.foreground(terminal)?;
     }
     command.spawn().map(|child| Pid::of(&child))
 }

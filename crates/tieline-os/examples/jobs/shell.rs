@@ -172,10 +172,8 @@ impl Shell {
             }
             return builtin::run(self, &stage.words, &mut out);
         }
-        let terminal = self.desk.as_ref().map(|desk| &desk.terminal).filter(|_| !pipeline.background);
-        let Launched { group, processes } = launch(pipeline, terminal);
+        let Launched { group, processes } = launch(pipeline);
         let Some(group) = group else {
-            self.take_terminal_back();
             return processes.last().and_then(|process| process.last).map_or(1, WaitStatus::shell_code);
         };
         let number = self.table.add(group, pipeline.text.clone(), processes);
@@ -184,6 +182,9 @@ impl Shell {
                 eprintln!("[{number}] {group}");
             }
             return 0;
+        }
+        if let Some(Err(error)) = self.desk.as_ref().map(|desk| desk.terminal.set_foreground(group)) {
+            eprintln!("jobs: {error}");
         }
         self.wait_in_foreground(number)
     }
@@ -257,7 +258,12 @@ impl Shell {
             }
             // Of any child: others may change meanwhile, and one of ours may have left its group.
             match process::wait(Children::Any, Changes::all()) {
-                Ok(change) => self.table.note(change),
+                Ok(change) => {
+                    self.table.note(change);
+                    if let WaitStatus::Stopped(Signal::TTIN | Signal::TTOU) = change.status {
+                        self.forgive(number);
+                    }
+                }
                 Err(error) => {
                     if error.kind() != ErrorKind::NotFound {
                         eprintln!("jobs: {error}");
@@ -265,6 +271,17 @@ impl Shell {
                     return State::Ended(WaitStatus::Exited(1));
                 }
             }
+        }
+    }
+
+    /// Lets the job in the foreground go on that was stopped for touching the terminal: it did so in the moment
+    /// before the terminal was handed over to it.
+    fn forgive(&mut self, number: usize) {
+        let foreground = self.desk.as_ref().and_then(|desk| desk.terminal.foreground().ok());
+        if let Some(job) = self.table.get(number).filter(|job| Some(job.group) == foreground)
+            && job::resume(job.group).is_ok()
+        {
+            job.goes_on();
         }
     }
 

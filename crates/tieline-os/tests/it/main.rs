@@ -4,6 +4,7 @@ mod corner;
 mod epoll;
 mod eventfd;
 mod inotify;
+mod job;
 mod leaks;
 mod mapping;
 mod memfd;
@@ -13,6 +14,7 @@ mod posix;
 mod process_memory;
 #[cfg(feature = "io-uring")]
 mod ring;
+mod signal;
 mod spare;
 mod sysv;
 mod timerfd;
