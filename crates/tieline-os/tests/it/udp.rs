@@ -53,14 +53,18 @@ fn options_are_what_was_set() {
     }
 }
 
+fn ip(arguments: &str) -> bool {
+    let status = std::process::Command::new("ip").args(arguments.split(' ')).status();
+    status.is_ok_and(|status| status.success())
+}
+
 /// Two members of one group on one machine each get a copy, by the loopback of a network namespace of our own.
 #[test]
 fn multicast_reaches_every_member() {
     if Namespace::enter(&[Namespace::Net], &test_name!()) == Isolation::Done {
         return;
     }
-    if !std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().is_ok_and(|status| status.success())
-    {
+    if !ip("link set lo up") {
         skip!("the ip program is not here to raise the loopback device");
     }
     let group = Ipv4Addr::new(239, 7, 7, 7);
@@ -85,11 +89,20 @@ fn multicast_reaches_every_member() {
     let Ok(member) = Socket::bind_shared((Ipv6Addr::UNSPECIFIED, 7778)) else {
         skip!("this machine has no IPv6");
     };
+    // The loopback device does not carry IPv6 multicast.
+    let ready = ip("link add v0 type veth peer name v1")
+        && ip("-6 address add fe80::7/64 dev v0 nodad")
+        && ip("link set v0 up")
+        && ip("link set v1 up");
+    if !ready {
+        skip!("this machine makes no pair of virtual network devices");
+    }
+    let interface = rustix::net::netdevice::name_to_index(&member, "v0").unwrap();
     let group = "ff02::7777".parse().unwrap();
-    member.join_multicast_v6(group, 1).unwrap();
+    member.join_multicast_v6(group, interface).unwrap();
     let sender = Socket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
-    sender.set_multicast_interface_v6(1).unwrap();
+    sender.set_multicast_interface_v6(interface).unwrap();
     sender.send_to(b"all six", (group, 7778).into()).unwrap();
     assert_eq!(member.recv_timeout(&mut buffer, PATIENCE).unwrap().len, 7);
-    member.leave_multicast_v6(group, 1).unwrap();
+    member.leave_multicast_v6(group, interface).unwrap();
 }
