@@ -645,7 +645,8 @@ fn line034_peer_credentials_are_of_the_moment_of_connecting() {
     let expected = Credentials { pid: Some(peer.id()), ..Credentials::own() };
     assert_eq!(stream.peer_credentials().unwrap(), expected);
     let mut groups = stream.peer_groups().unwrap();
-    let mut ours: Vec<u32> = rustix::process::getgroups().unwrap().into_iter().map(|group| group.as_raw()).collect();
+    let mut ours: Vec<u32> =
+        rustix::process::getgroups().unwrap().into_iter().map(rustix::process::Gid::as_raw).collect();
     groups.sort_unstable();
     ours.sort_unstable();
     assert_eq!(groups, ours);
