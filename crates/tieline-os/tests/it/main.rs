@@ -17,4 +17,8 @@ mod ring;
 mod signal;
 mod spare;
 mod sysv;
+mod tcp;
 mod timerfd;
+mod udp;
+mod unix;
+mod vsock;
