@@ -72,7 +72,7 @@ fn pipe_with_slack() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Given two writers / when both write PIPE_BUF bytes at a time / then no write is mixed with another's; when one writes
+/// Given two writers / when both write `PIPE_BUF` bytes at a time / then no write is mixed with another's; when one writes
 /// more at once / then another's byte can land in the middle.
 #[test]
 fn line004_writes_up_to_pipe_buf_are_never_mixed_and_longer_ones_may_be() {
@@ -340,7 +340,7 @@ fn line014_both_sides_writing_into_full_pipes_deadlock() {
 }
 
 /// Given memory put into a pipe by vmsplice / when it is changed before the reader reads / then the reader sees the
-/// change. (That SPLICE_F_GIFT does not prevent it is tested beside the call; this crate's gifts cannot be changed.)
+/// change. (That `SPLICE_F_GIFT` does not prevent it is tested beside the call; this crate's gifts cannot be changed.)
 #[test]
 fn line015_a_lent_page_changed_before_the_read_reads_changed() {
     let (reader, writer) = pipe().unwrap();
