@@ -22,6 +22,9 @@ const OPERATION: &str = "copy";
 /// Positions of files are used and advanced. Waits as long as source and sink make it wait; for a deadline, progress or
 /// a way to stop it use [`Copier`]. If the sink dies while the source is idle, that ends the copy too.
 ///
+/// From pipe to pipe, what was a packet stays one, so the last reader must read with at least
+/// [`PIPE_BUF`](crate::pipe::PIPE_BUF) bytes if the first writer is in packet mode. To anything else packets are bytes.
+///
 /// The kernel can refuse a way midway, or a file can change its nature; then a plainer way goes on where the other
 /// ended.
 ///
