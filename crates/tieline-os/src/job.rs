@@ -9,11 +9,11 @@
 //! meanwhile. A shell takes the terminal back exactly when it is in the background.
 //!
 //! # Handing over without a race
-//! The group must exist and the terminal be handed over before the program reads. `process_group(0)` makes the group
-//! in the child, and `spawn` returns after the child's exec. Then the parent hands the terminal over; a child that was
-//! faster is stopped by `SIGTTIN` or `SIGTTOU`, which the waiting parent sees and answers with [`resume`]. Handing
-//! over in the child instead, between fork and exec, looks simpler and hangs: Ctrl-Z in that moment stops the child
-//! inside the parent's `spawn`, which does not return before the exec.
+//! A pipeline must be whole and have the terminal before its first program reads from it, or the whole group is
+//! stopped by `SIGTTIN`. Worse, a child that is stopped between fork and exec, by that or by Ctrl-Z, hangs its parent:
+//! `Command::spawn` returns only after the exec. So programs should wait, after an exec and with the stop signals
+//! blocked, until their shell opens a gate; the example shows it in `gate.rs`. `process_group` of the standard library
+//! acts in the child before the exec, so that the group is right when `spawn` returns.
 //!
 //! The example `jobs` of this package is a small shell made of this module, [`crate::process`] and [`crate::signal`].
 

@@ -10,10 +10,12 @@
 //! the commands `cd`, `exit`, `jobs`, `fg`, `bg`, `wait` and `kill`. Ctrl-C interrupts and Ctrl-Z stops the pipeline in
 //! the foreground, and never the shell.
 //!
-//! `parse` makes pipelines of a line, `launch` makes processes of a pipeline, `table` remembers them as jobs, `shell`
-//! hands the terminal to and fro, `builtin` holds the shell's own commands, `input` reads lines.
+//! `parse` makes pipelines of a line, `launch` makes processes of a pipeline, `gate` holds them until all is ready,
+//! `table` remembers them as jobs, `shell` hands the terminal to and fro, `builtin` holds the shell's own commands,
+//! `input` reads lines.
 
 mod builtin;
+mod gate;
 mod input;
 mod launch;
 mod parse;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             run(shell, input)
         }),
         [] => Shell::batch().and_then(|shell| run(shell, Input::script())),
+        [gate::ARGUMENT, parent, mask, ref words @ ..] => return gate::wait(parent, mask, words),
         ["-c", text] => Shell::batch().and_then(|shell| run(shell, Input::text(text))),
         _ => {
             eprintln!("usage: jobs [-c LINES]");

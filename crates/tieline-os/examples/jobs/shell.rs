@@ -10,7 +10,7 @@ use tieline_os::{ErrorKind, Result};
 use crate::launch::{Launched, launch, open};
 use crate::parse::{Pipeline, Redirection, parse};
 use crate::table::{State, Table};
-use crate::{USAGE_ERROR, builtin};
+use crate::{USAGE_ERROR, builtin, gate};
 
 /// How often a shell in the background asks to be brought to the foreground: an orphaned one never will be.
 const ATTEMPTS: usize = 16;
@@ -172,19 +172,29 @@ impl Shell {
             }
             return builtin::run(self, &stage.words, &mut out);
         }
-        let Launched { group, processes } = launch(pipeline);
+        let Launched { group, processes } = match launch(pipeline) {
+            Ok(launched) => launched,
+            Err(error) => {
+                eprintln!("jobs: {error}");
+                return 1;
+            }
+        };
         let Some(group) = group else {
             return processes.last().and_then(|process| process.last).map_or(1, WaitStatus::shell_code);
         };
         let number = self.table.add(group, pipeline.text.clone(), processes);
+        let handed_over = match &self.desk {
+            Some(desk) if !pipeline.background => desk.terminal.set_foreground(group),
+            _ => Ok(()),
+        };
+        if let Err(error) = handed_over.and_then(|()| gate::open(group)) {
+            eprintln!("jobs: {error}");
+        }
         if pipeline.background {
             if self.is_interactive {
                 eprintln!("[{number}] {group}");
             }
             return 0;
-        }
-        if let Some(Err(error)) = self.desk.as_ref().map(|desk| desk.terminal.set_foreground(group)) {
-            eprintln!("jobs: {error}");
         }
         self.wait_in_foreground(number)
     }
@@ -258,12 +268,7 @@ impl Shell {
             }
             // Of any child: others may change meanwhile, and one of ours may have left its group.
             match process::wait(Children::Any, Changes::all()) {
-                Ok(change) => {
-                    self.table.note(change);
-                    if let WaitStatus::Stopped(Signal::TTIN | Signal::TTOU) = change.status {
-                        self.forgive(number);
-                    }
-                }
+                Ok(change) => self.table.note(change),
                 Err(error) => {
                     if error.kind() != ErrorKind::NotFound {
                         eprintln!("jobs: {error}");
@@ -271,17 +276,6 @@ impl Shell {
                     return State::Ended(WaitStatus::Exited(1));
                 }
             }
-        }
-    }
-
-    /// Lets the job in the foreground go on that was stopped for touching the terminal: it did so in the moment
-    /// before the terminal was handed over to it.
-    fn forgive(&mut self, number: usize) {
-        let foreground = self.desk.as_ref().and_then(|desk| desk.terminal.foreground().ok());
-        if let Some(job) = self.table.get(number).filter(|job| Some(job.group) == foreground)
-            && job::resume(job.group).is_ok()
-        {
-            job.goes_on();
         }
     }
 

@@ -42,11 +42,11 @@ fn a_pipe_tells_who_sent_what_and_gives_everything_back() {
         assert_eq!((info.signal(), info.cause(), info.value()), (realtime, Cause::Queued, Some(-7)));
         assert_eq!(info.uid(), Some(process::credentials().unwrap().real_uid));
 
-        let child = Command::new("sh").args(["-c", "kill -USR1 $PPID"]).spawn().unwrap();
+        let child = Pid::of(&Command::new("sh").args(["-c", "kill -USR1 $PPID"]).spawn().unwrap());
         let info = pipe.receive_timeout(Duration::from_secs(20)).unwrap();
         assert_eq!((info.signal(), info.cause(), info.value()), (Signal::USR1, Cause::Sent, None));
-        assert_eq!(info.pid(), Some(Pid::of(&child)));
-        process::wait(Children::One(Pid::of(&child)), Changes::EXITED).unwrap();
+        assert_eq!(info.pid(), Some(child));
+        process::wait(Children::One(child), Changes::EXITED).unwrap();
         assert_eq!(pipe.lost(), 0);
 
         // One receiver a signal, and a refusal leaves nothing behind.
@@ -255,8 +255,7 @@ fn a_subreaper_inherits_orphans() {
 
 #[test]
 fn a_spawned_session_and_a_parent_death_signal_are_seen_from_inside() {
-    let child = Command::new("sleep").arg("300").new_session(None).unwrap().spawn().unwrap();
-    let pid = Pid::of(&child);
+    let pid = Pid::of(&Command::new("sleep").arg("300").new_session(None).unwrap().spawn().unwrap());
     assert_eq!((process::session_of(pid).unwrap(), process::group_of(pid).unwrap()), (pid, pid));
     signal::send(pid, Signal::KILL).unwrap();
     process::wait(Children::One(pid), Changes::EXITED).unwrap();
