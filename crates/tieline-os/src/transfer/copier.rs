@@ -241,10 +241,10 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
         self.engine.take_held().map_err(|errno| Error::new("take back bytes on their way", errno))
     }
 
-    /// The way the bytes go.
+    /// The way the last bytes went; before the first, the way to be tried.
     #[must_use]
     pub fn how(&self) -> How {
-        self.engine.how()
+        self.engine.went()
     }
 
     /// Which side the last step had to wait for, if it had to: what an event loop should watch.
@@ -364,7 +364,7 @@ impl<S: fmt::Debug, D: fmt::Debug> fmt::Debug for Copier<S, D> {
         f.debug_struct("Copier")
             .field("source", &self.source)
             .field("sink", &self.sink)
-            .field("how", &self.engine.how())
+            .field("how", &self.engine.went())
             .field("accepted", &self.engine.accepted())
             .field("delivered", &self.engine.delivered())
             .finish_non_exhaustive()

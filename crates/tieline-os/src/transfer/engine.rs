@@ -88,7 +88,10 @@ const CAUTIOUS: usize = 4096;
 pub(super) struct Engine {
     source: Sort,
     sink: Sort,
+    /// The way to try next.
     how: How,
+    /// The way the last bytes went.
+    went: How,
     limit: Option<u64>,
     accepted: u64,
     delivered: u64,
@@ -128,6 +131,7 @@ impl Engine {
             source,
             sink,
             how,
+            went: how,
             limit: None,
             accepted: 0,
             delivered: 0,
@@ -154,8 +158,8 @@ impl Engine {
         self.delivered
     }
 
-    pub(super) fn how(&self) -> How {
-        self.how
+    pub(super) fn went(&self) -> How {
+        self.went
     }
 
     /// What the sink shows, while we wait for the source, when nothing can be given to it any more.
@@ -211,6 +215,7 @@ impl Engine {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     let count = count as u64;
+                    self.went = how;
                     self.accepted += count;
                     self.delivered += count;
                     return Ok(Progress::Moved { accepted: count, delivered: count });
@@ -264,7 +269,7 @@ impl Engine {
         match splice(from, None, &pipe.writer, None, at_most.min(pipe.capacity), SpliceFlags::NONBLOCK) {
             Ok(count) => {
                 self.store.in_pipe = count;
-                Ok(Some(self.took(count)))
+                Ok(Some(self.took(count, How::SpliceThroughPipe)))
             }
             Err(errno) if this_way_is_closed(errno) => {
                 self.how = How::ReadWrite;
@@ -289,11 +294,14 @@ impl Engine {
         };
         let count = answer.map_err(|errno| halt(errno, Side::Source))?;
         self.store.in_buffer = 0..count;
-        Ok(self.took(count))
+        Ok(self.took(count, How::ReadWrite))
     }
 
-    fn took(&mut self, count: usize) -> u64 {
+    fn took(&mut self, count: usize, how: How) -> u64 {
         self.ended = count == 0;
+        if count > 0 {
+            self.went = how;
+        }
         self.accepted += count as u64;
         count as u64
     }
@@ -319,7 +327,10 @@ impl Engine {
                 answer => return answer.map_err(|errno| halt(errno, Side::Sink)),
             }
         }
-        self.store.unload().map_err(Halt::Failed)?;
+        if self.store.in_pipe > 0 {
+            self.store.unload().map_err(Halt::Failed)?;
+            self.went = How::ReadWrite;
+        }
         let bytes = &self.store.buffer[self.store.in_buffer.clone()];
         let answer = match self.sink {
             Sort::Pipe => self.sink_unwaiting.write(to, bytes),

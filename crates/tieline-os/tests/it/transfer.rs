@@ -133,6 +133,7 @@ fn the_fastest_way_is_taken() {
     }
     let (from, to): (OwnedFd, OwnedFd) = (file_with(&bytes).into(), file_with(b"").into());
     assert_eq!(outcome(&from, &to), How::CopyFileRange);
+    assert_eq!(copy(&from, &to, None).unwrap().how, How::CopyFileRange, "to the end too");
 }
 
 #[test]
@@ -306,7 +307,7 @@ fn time_outs_in_the_middle_lose_nothing() {
 #[test]
 fn a_dead_sink_ends_the_copy_even_if_the_source_is_idle() {
     for (name, make) in streams() {
-        let (_feed, source) = pipe().unwrap().into_source();
+        let (feed, source) = idle_source();
         let (sink, reader) = make();
         thread::scope(|scope| {
             let copying = scope.spawn(move || copy(&source, &sink, None).unwrap_err());
@@ -314,7 +315,7 @@ fn a_dead_sink_ends_the_copy_even_if_the_source_is_idle() {
             if name == "TCP socket" {
                 // Closing half of a TCP connection is no death; it shows with the first bytes that are refused.
                 eventually("the copy ends", || {
-                    let _ = (&_feed).write_all(b"x");
+                    let _ = (&feed).write_all(b"x");
                     copying.is_finished()
                 });
             }
@@ -324,14 +325,10 @@ fn a_dead_sink_ends_the_copy_even_if_the_source_is_idle() {
     }
 }
 
-trait IntoSource {
-    fn into_source(self) -> (File, OwnedFd);
-}
-
-impl IntoSource for (tieline_os::pipe::PipeReader, tieline_os::pipe::PipeWriter) {
-    fn into_source(self) -> (File, OwnedFd) {
-        (File::from(OwnedFd::from(self.1)), self.0.into())
-    }
+/// A pipe to copy from, and a plain handle to feed it.
+fn idle_source() -> (File, OwnedFd) {
+    let (reader, writer) = pipe().unwrap();
+    (File::from(OwnedFd::from(writer)), reader.into())
 }
 
 #[test]
@@ -368,7 +365,7 @@ fn a_sink_killed_in_the_middle_leaves_exact_counts_and_the_bytes_on_their_way() 
 #[test]
 fn a_stop_descriptor_ends_a_wait_and_a_flow() {
     let (stop, ask) = pipe().unwrap();
-    let (_feed, source) = pipe().unwrap().into_source();
+    let (feed, source) = idle_source();
     let (_out, sink) = pipe().unwrap();
     let mut copier = Copier::new(&source, &sink).unwrap().stop_on(&stop).unwrap();
     thread::scope(|scope| {
@@ -378,7 +375,7 @@ fn a_stop_descriptor_ends_a_wait_and_a_flow() {
     });
     assert_eq!(copier.step().unwrap(), Step::Stopped, "until the descriptor is read");
     stop.read(&mut [0; 1]).unwrap();
-    (&_feed).write_all(b"on").unwrap();
+    (&feed).write_all(b"on").unwrap();
     assert_eq!(copier.step().unwrap(), Step::Moved { accepted: 2, delivered: 2 });
 
     // A device that always gives, and one that always takes: only the stop ends it.
