@@ -23,7 +23,8 @@ fn tcp_pair() -> (Stream, Stream) {
 /// the kernel counts.
 #[test]
 fn line104_udp_refusal_comes_late_and_overflow_is_silent() {
-    let closed = Socket::bind(HOME).unwrap().local_address().unwrap();
+    // An address of its own, so that no other test gets the port a moment after it is closed.
+    let closed = Socket::bind("127.0.1.104:0").unwrap().local_address().unwrap();
     let sender = Socket::bind(HOME).unwrap();
     sender.connect(closed).unwrap();
     sender.send(b"anybody?").unwrap();
