@@ -5,7 +5,6 @@ mod epoll;
 mod eventfd;
 mod fifo;
 mod inotify;
-mod job;
 mod leaks;
 mod lock;
 mod mapping;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use tieline_os::job;
-use tieline_os::process::Pid;
-use tieline_os::signal::{self, Signal};
+use tieline::os::job;
+use tieline::os::process::Pid;
+use tieline::os::signal::{self, Signal};
 
 use crate::shell::Shell;
 use crate::table::State;

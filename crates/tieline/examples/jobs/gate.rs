@@ -9,9 +9,9 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use tieline_os::Result;
-use tieline_os::process::{self, Pid};
-use tieline_os::signal::{self, Blocked, Signal, SignalSet};
+use tieline::os::Result;
+use tieline::os::process::{self, Pid};
+use tieline::os::signal::{self, Blocked, Signal, SignalSet};
 
 /// Marks a shell that is only the gate; the process id of its parent, the mask, and the command line follow.
 pub(crate) const ARGUMENT: &str = "--gate";

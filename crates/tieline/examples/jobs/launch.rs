@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use tieline_os::job::Terminal;
-use tieline_os::process::{Pid, WaitStatus};
+use tieline::os::job::Terminal;
+use tieline::os::process::{Pid, WaitStatus};
 
 use crate::gate;
 use crate::parse::{Pipeline, Redirection, Stage};
@@ -24,7 +24,7 @@ pub(crate) struct Launched {
 /// The first command makes the group, in the child before its exec; `spawn` returns after that. The leader cannot be
 /// gone when the others join: even if it has ended, nobody reaps it before this function is done. That is why, unlike
 /// in C, nothing is left for the parent to do about the group.
-pub(crate) fn launch(pipeline: &Pipeline) -> tieline_os::Result<Launched> {
+pub(crate) fn launch(pipeline: &Pipeline) -> tieline::os::Result<Launched> {
     let closed = gate::closed()?;
     let mut launched = Launched { group: None, processes: Vec::new() };
     let mut input = None;

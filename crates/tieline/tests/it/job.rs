@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use tieline_os::ErrorKind;
-use tieline_os::job::{self, Size, Terminal};
-use tieline_os::process::{self, Changes, Children, Pid, WaitStatus};
-use tieline_os::signal::{self, Signal};
+use tieline::os::ErrorKind;
+use tieline::os::job::{self, Size, Terminal};
+use tieline::os::process::{self, Changes, Children, Pid, WaitStatus};
+use tieline::os::signal::{self, Signal};
 use tieline_testkit::{Pty, eventually, role, test_name, until};
 
 #[path = "../../examples/jobs/parse.rs"]
@@ -18,7 +18,7 @@ const PROMPT: &str = "jobs> ";
 fn shell() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let shell = tests.ancestors().nth(2).unwrap().join("examples/jobs");
-    assert!(shell.exists(), "{} is missing; build it by `cargo build --example jobs`", shell.display());
+    assert!(shell.exists(), "{} is missing; build it by `cargo build -p tieline --example jobs`", shell.display());
     shell
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use tieline_os::job::{self, Modes, Terminal};
-use tieline_os::process::{self, Changes, Children, Pid, WaitStatus};
-use tieline_os::signal::{self, Flag, Signal};
-use tieline_os::{ErrorKind, Result};
+use tieline::os::job::{self, Modes, Terminal};
+use tieline::os::process::{self, Changes, Children, Pid, WaitStatus};
+use tieline::os::signal::{self, Flag, Signal};
+use tieline::os::{ErrorKind, Result};
 
 use crate::launch::{Launched, launch, open};
 use crate::parse::{Pipeline, Redirection, parse};
@@ -73,7 +73,7 @@ impl Shell {
         let terminal = Terminal::open().ok().filter(|terminal| terminal.is_foreground().unwrap_or(false));
         let desk = terminal.map(|terminal| {
             let modes = terminal.modes()?;
-            Ok::<_, tieline_os::Error>(Desk { terminal, modes, owner: process::group() })
+            Ok::<_, tieline::os::Error>(Desk { terminal, modes, owner: process::group() })
         });
         Ok(Self { desk: desk.transpose()?, ..Self::bare() })
     }

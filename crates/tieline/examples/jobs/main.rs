@@ -1,9 +1,9 @@
 //! A small job-control shell: what process groups, terminals and signals are for.
 //!
 //! ```text
-//! cargo run --example jobs                    # at a terminal
-//! cargo run --example jobs -- -c 'ls | wc -l' # one line
-//! cargo run --example jobs < script           # a script
+//! cargo run -p tieline --example jobs                    # at a terminal
+//! cargo run -p tieline --example jobs -- -c 'ls | wc -l' # one line
+//! cargo run -p tieline --example jobs < script           # a script
 //! ```
 //!
 //! It knows pipelines (`a | b`), the background (`a &`), sequences (`a; b`), `<`, `>` and `>>`, quotes, comments, and
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(mut shell: Shell, mut input: Input) -> tieline_os::Result<ExitCode> {
+fn run(mut shell: Shell, mut input: Input) -> tieline::os::Result<ExitCode> {
     while !shell.is_over() {
         shell.report_changes();
         match input.next_line() {
