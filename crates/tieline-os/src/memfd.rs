@@ -261,8 +261,8 @@ impl Memfd {
     /// could give is refused, because the kernel would begin to kill processes to find it.
     ///
     /// # Errors
-    /// `LimitReached` or `OutOfMemory` if there is not enough; then nothing is kept. `PermissionDenied` if it is sealed against
-    /// writing.
+    /// `LimitReached` or `OutOfMemory` if there is not enough; then nothing is kept. `PermissionDenied` if it is sealed
+    /// against writing.
     #[doc(alias = "fallocate")]
     pub fn reserve(&self) -> Result<()> {
         reserve("reserve memory for memfd", &self.fd, 0, self.len()?)

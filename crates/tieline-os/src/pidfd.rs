@@ -20,7 +20,6 @@
 //! [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html),
 //! [pidfd_getfd(2)](https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html).
 
-use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -29,54 +28,24 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_getfd, pidfd_open, waitid,
+    Pid, PidfdFlags, PidfdGetfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_getfd, pidfd_open, waitid,
 };
 
 use crate::descriptor::{check_sort, errno_of};
 use crate::error::{During, Error, ErrorKind, Result};
+use crate::signal::Signal;
 use crate::sys;
 use crate::wait::{Wait, wait_for};
 
 /// `PIDFD_THREAD`: the descriptor is for one thread, not its whole process (Linux 6.9).
 const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(rustix::fs::OFlags::EXCL.bits());
 
-/// The number of a signal, from 1 to 64.
-///
-/// ```
-/// use rustix::process::Signal;
-/// use tieline_os::pidfd::SignalNumber;
-/// assert_eq!(SignalNumber::new(15), Some(SignalNumber::from(Signal::TERM)));
-/// assert_eq!(SignalNumber::new(0), None);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SignalNumber(i32);
-
-impl SignalNumber {
-    /// The signal of this number, or `None` outside 1 to 64.
-    #[must_use]
-    pub const fn new(number: i32) -> Option<Self> {
-        if 1 <= number && number <= 64 { Some(Self(number)) } else { None }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn number(self) -> i32 {
-        self.0
-    }
-}
-
-impl From<Signal> for SignalNumber {
-    fn from(signal: Signal) -> Self {
-        Self(signal.as_raw())
-    }
-}
-
 /// A process, or one thread of it, that cannot be mistaken for another.
 ///
 /// Readable, for [`poll`](crate::poll) and [`epoll`](crate::epoll), once the process has ended.
 ///
 /// ```
-/// use rustix::process::Signal;
+/// use tieline_os::signal::Signal;
 /// use tieline_os::pidfd::PidFd;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let child = std::process::Command::new("sleep").arg("60").spawn()?;
@@ -238,8 +207,8 @@ impl PidFd {
     /// to another user; `WouldBlock` if a real-time signal finds the queue full (`RLIMIT_SIGPENDING`).
     #[doc(alias = "pidfd_send_signal")]
     #[doc(alias = "kill")]
-    pub fn send_signal(&self, signal: impl Into<SignalNumber>) -> Result<()> {
-        self.signal_with(signal.into(), None)
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
+        self.signal_with(signal, None)
     }
 
     /// Sends a signal with a value, which the receiver finds in `si_value`, as `sigqueue` does but to this process
@@ -248,8 +217,8 @@ impl PidFd {
     /// # Errors
     /// As [`send_signal`](Self::send_signal).
     #[doc(alias = "sigqueue")]
-    pub fn send_signal_with(&self, signal: impl Into<SignalNumber>, value: i32) -> Result<()> {
-        self.signal_with(signal.into(), Some(value))
+    pub fn send_signal_with(&self, signal: Signal, value: i32) -> Result<()> {
+        self.signal_with(signal, Some(value))
     }
 
     /// A duplicate, in this process, of the other process's descriptor number `fd`: the same open file, with its
@@ -308,8 +277,8 @@ impl PidFd {
         }
     }
 
-    fn signal_with(&self, signal: SignalNumber, value: Option<i32>) -> Result<()> {
-        sys::pidfd::send_signal(self.fd.as_fd(), signal.0, value).map_err(|errno| {
+    fn signal_with(&self, signal: Signal, value: Option<i32>) -> Result<()> {
+        sys::pidfd::send_signal(self.fd.as_fd(), signal.number(), value).map_err(|errno| {
             let error = Error::new("send a signal to a process", errno);
             match errno {
                 Errno::SRCH => error.hint("the process has ended"),
@@ -329,12 +298,6 @@ impl AsFd for PidFd {
 impl From<PidFd> for OwnedFd {
     fn from(process: PidFd) -> Self {
         process.fd
-    }
-}
-
-impl fmt::Display for SignalNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "signal {}", self.0)
     }
 }
 

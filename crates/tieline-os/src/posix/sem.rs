@@ -13,7 +13,8 @@
 //! by the C library, because that ends the process when it finds bytes in a semaphore that make no sense, and a
 //! peer could put them there. Here such a peer can break the count, and nothing else.
 //!
-//! Sources: POSIX.1-2024 `sem_open`, `sem_init`, `sem_post`, `sem_wait`, `sem_clockwait`; Linux `sem_overview(7)`, futex(2).
+//! Sources: POSIX.1-2024 `sem_open`, `sem_init`, `sem_post`, `sem_wait`, `sem_clockwait`; Linux `sem_overview(7)`,
+//! futex(2).
 
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -372,6 +373,7 @@ impl NamedSemaphore {
 
     /// The same semaphore without its name, for code that takes either sort.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "`map` has seen to it that the semaphore fits")]
     pub fn as_unnamed(&self) -> UnnamedSemaphore<'_> {
         UnnamedSemaphore::attach(&self.memory, 0).expect("the mapping is writable, page-aligned and has 32 bytes")
     }

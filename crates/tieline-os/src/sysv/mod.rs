@@ -14,8 +14,7 @@
 //!   here removes one by itself except [`RemoveOnDrop`], which a `kill -9` outruns. Every system has a limited number.
 //! * **Opening checks nothing.** The [`Mode`] counts at each use (attach, send, operate …). The umask plays no part.
 //! * **An id is not used again soon.** It holds a sequence number, so a handle to a removed object meets
-//!   [`ErrorKind::Removed`], not the next object, until that number wraps (after some thousands of objects in the same
-//!   slot).
+//!   [`ErrorKind::Removed`], not the next object, until that number wraps, after hundreds of thousands of objects.
 //! * **Interruption.** These calls are interrupted by every signal handler, also one installed with `SA_RESTART`. The
 //!   plain forms go on by themselves; the `_interruptible` forms report it.
 //! * **Namespaces.** Keys and ids mean something only within one IPC namespace (see `ipc_namespaces(7)`); a container has
@@ -143,12 +142,12 @@ mod sealed {
 /// object too.
 ///
 /// ```
-/// # use tieline_os::{Mode, Result, sysv::{Key, RemoveOnDrop, sem::SemaphoreSet}};
+/// # use tieline_os::{Mode, sysv::{Key, RemoveOnDrop, sem::SemaphoreSet}};
 /// let set = RemoveOnDrop::new(SemaphoreSet::create(Key::PRIVATE, 1, Mode::OWNER)?);
 /// let id = set.id();
 /// drop(set);
 /// assert!(SemaphoreSet::from_id(id).value(0).is_err());
-/// # Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct RemoveOnDrop<T: Remove>(T);

@@ -44,7 +44,7 @@ pub type MessageType = c_long;
 /// let mut buffer = [0; 64];
 /// let message = queue.receive(Selector::UpToType(5), Oversized::Refuse, &mut buffer)?;
 /// assert_eq!((message.message_type, &buffer[..message.len]), (2, &b"urgent"[..]));
-/// # tieline_os::Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageQueue {
@@ -103,6 +103,9 @@ pub struct QueueStat {
     /// The process that sent last; `None` if none did or it is not of our pid namespace.
     pub last_sender: Option<u32>,
     /// The process that received last; `None` as above.
+    ///
+    /// If that receiver had to wait, Linux notes the number of its thread instead, which for a thread other than the
+    /// first is no process id.
     pub last_receiver: Option<u32>,
     /// When a message was sent last, in whole seconds.
     pub sent_at: Option<SystemTime>,

@@ -50,7 +50,7 @@ const STACK_OPERATIONS: usize = 16;
 /// set.operate(&[Operation::new(0, -1).undo(), Operation::new(1, -3).undo()])?;
 /// assert_eq!(set.values()?, [0, 2]);
 /// assert!(set.try_operate(&[Operation::new(0, -1)]).unwrap_err().is_would_block());
-/// # tieline_os::Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SemaphoreSet {

@@ -4,7 +4,8 @@
 //! and sees what the others write at once. Nothing orders or guards the accesses: take a [`Region`]'s atomics, or a
 //! semaphore set.
 //!
-//! Because nobody can make a segment smaller, its memory never raises `SIGBUS`. Attachments end with the process,
+//! Because nobody can make a segment smaller, its memory does not raise `SIGBUS`, unless another program created it
+//! with huge pages and without reserving them ([`SegmentOptions`] refuses that). Attachments end with the process,
 //! however it ends; the segment stays until it is removed. The way to leave nothing behind is to remove it as soon as
 //! everybody has attached: it then lives exactly until the last of them is gone ([`Segment::remove`]).
 //!
@@ -44,7 +45,7 @@ const HUGE_PAGE_SHIFT: u32 = 26;
 /// let mut copy = [0; 5];
 /// elsewhere.read(100, &mut copy)?;
 /// assert_eq!(&copy, b"hello");
-/// # tieline_os::Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
@@ -57,7 +58,7 @@ pub struct Segment {
 /// use tieline_os::sysv::Key;
 /// use tieline_os::sysv::shm::{HugePage, SegmentOptions};
 /// let segment = SegmentOptions::new(64 << 20).huge_pages(HugePage::Default).create(Key::new(0x7001))?;
-/// # tieline_os::Result::Ok(())
+/// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentOptions {

@@ -100,7 +100,7 @@ fn a_received_descriptor_is_checked() {
     Memfd::from_fd(as_fd(&unsealable), Seals::empty()).unwrap();
 
     let (pipe, _writer) = std::io::pipe().unwrap();
-    let on_disk = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let on_disk = tempfile::tempfile().unwrap();
     let mut strangers: Vec<OwnedFd> = vec![pipe.into(), on_disk.into()];
     if let Ok(on_tmpfs) = tempfile::tempfile_in("/dev/shm") {
         strangers.push(on_tmpfs.into());

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tieline_os::posix::{mq::MessageQueue, sem::NamedSemaphore, shm::SharedMemory};
+use tieline_os::posix::mq::{Attributes, MessageQueue};
+use tieline_os::posix::sem::NamedSemaphore;
+use tieline_os::posix::shm::SharedMemory;
+use tieline_os::{Access, Mode};
 
 mod mq;
 mod sem;
@@ -36,4 +39,13 @@ impl Drop for ScratchName {
         let _ = NamedSemaphore::unlink(&self.0);
         let _ = SharedMemory::unlink(&self.0);
     }
+}
+
+/// Small, because all queues of a user share one limit.
+pub(crate) const SMALL: Attributes = Attributes { capacity: 3, message_size: 32 };
+
+pub(crate) fn scratch_queue() -> (ScratchName, MessageQueue) {
+    let name = ScratchName::new();
+    let queue = MessageQueue::create(&name, SMALL, Access::ReadWrite, Mode::OWNER).unwrap();
+    (name, queue)
 }

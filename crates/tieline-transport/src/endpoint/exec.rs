@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline_os::pidfd::{PidFd, SignalNumber};
+use tieline_os::pidfd::PidFd;
 use tieline_os::pipe::pipe;
 use tieline_os::poll::Interest;
 use tieline_os::signal::Signal;
@@ -75,7 +75,7 @@ impl Running {
     /// None that a caller could cause.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         for (signal, grace) in [(Signal::TERM, Some(GRACE)), (Signal::KILL, None)] {
-            if let (None, Some(signal)) = (self.status, SignalNumber::new(signal.number())) {
+            if self.status.is_none() {
                 // It fails only if the child has ended, which the wait sees.
                 let _ = self.process.send_signal(signal);
             }

@@ -81,4 +81,42 @@ mod tests {
         assert_eq!(pid as u32, std::process::id());
         assert_eq!(value.sival_ptr.addr() as u32 as i32, -7);
     }
+
+    /// Sent to one thread that has blocked it, the signal arrives with value, sender and the right code.
+    #[test]
+    fn a_value_arrives_with_its_signal() {
+        let number = libc::SIGRTMAX();
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: initialises the set.
+        assert_eq!(unsafe { libc::sigemptyset(set.as_mut_ptr()) }, 0);
+        // SAFETY: the set is initialised.
+        let mut set = unsafe { set.assume_init() };
+        // SAFETY: an initialised set and a valid number.
+        assert_eq!(unsafe { libc::sigaddset(&raw mut set, number) }, 0);
+        // SAFETY: blocks one signal in this thread, which the test runner does not use.
+        assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }, 0);
+
+        let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        let me = match crate::pidfd::PidFd::open_thread(tid) {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            me => me.expect("this thread lives"),
+        };
+        let signal = crate::signal::Signal::new(number).expect("a signal");
+        for value in [-7, i32::MAX] {
+            me.send_signal_with(signal, value).expect("sent");
+        }
+        for value in [-7, i32::MAX] {
+            let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+            // SAFETY: the kernel writes one siginfo_t; the signal is pending, so this does not wait.
+            assert_eq!(unsafe { libc::sigwaitinfo(&raw const set, info.as_mut_ptr()) }, number);
+            // SAFETY: zeroed, then written by the kernel.
+            let info = unsafe { info.assume_init() };
+            // SAFETY: a queued signal has these fields.
+            let sender = unsafe { info.si_pid() };
+            // SAFETY: as above.
+            let got = unsafe { info.si_value() };
+            assert_eq!((info.si_code, sender.cast_unsigned()), (libc::SI_QUEUE, std::process::id()));
+            assert_eq!(got.sival_ptr.addr() as u32 as i32, value);
+        }
+    }
 }

@@ -24,9 +24,9 @@ fn line093_a_reused_number_hits_a_stranger_and_a_pidfd_does_not() {
     let Some(mut stranger) = reuse(number) else {
         tieline_testkit::skip!("this machine does not let us choose the next process number");
     };
-    let refused = process.send_signal(Signal::TERM).unwrap_err();
+    let refused = process.send_signal(tieline_os::signal::Signal::TERM).unwrap_err();
     assert_eq!((refused.kind(), refused.errno()), (ErrorKind::NotFound, Some(rustix::io::Errno::SRCH.raw_os_error())));
-    assert_eq!(process.send_signal_with(Signal::TERM, 1).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(process.send_signal_with(tieline_os::signal::Signal::TERM, 1).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(process.has_ended().unwrap());
     assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives on");
 

@@ -3,20 +3,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use tieline_os::posix::mq::{self, Attributes, MessageQueue, PRIORITY_MAX};
+use tieline_os::posix::mq::{Attributes, MessageQueue, PRIORITY_MAX};
 use tieline_os::{Access, ErrorKind, Mode};
 use tieline_testkit::{Isolation, Namespace, PATIENCE, Peer, role, test_name};
 
-use super::ScratchName;
-
-/// Small, because all queues of a user share one limit.
-pub(crate) const SMALL: Attributes = Attributes { capacity: 3, message_size: 32 };
-
-pub(crate) fn scratch_queue() -> (ScratchName, MessageQueue) {
-    let name = ScratchName::new();
-    let queue = MessageQueue::create(&name, SMALL, Access::ReadWrite, Mode::OWNER).unwrap();
-    (name, queue)
-}
+use super::{SMALL, ScratchName, scratch_queue};
 
 #[test]
 fn a_queue_is_made_once_and_found_by_name() {
@@ -190,9 +181,9 @@ fn it_polls_like_any_descriptor() {
 #[test]
 fn queues_are_listed_from_their_file_system() {
     let unmounted = tempfile::tempdir().unwrap();
-    let error = mq::list_at(unmounted.path()).unwrap_err();
+    let error = MessageQueue::list_at(unmounted.path()).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("mount -t mqueue"), "{error}");
-    assert_eq!(mq::list_at(unmounted.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(MessageQueue::list_at(unmounted.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
 
     if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
@@ -202,18 +193,18 @@ fn queues_are_listed_from_their_file_system() {
     if !mount.is_ok_and(|status| status.success()) {
         tieline_testkit::skip!("mqueuefs cannot be mounted here");
     }
-    assert_eq!(mq::list_at(mounted.path()).unwrap(), []);
+    assert_eq!(MessageQueue::list_at(mounted.path()).unwrap(), []);
     let (name, queue) = scratch_queue();
     queue.send(b"12345", 1).unwrap();
     queue.send(b"678", 2).unwrap();
     queue.notify_signal(12, 0).unwrap();
-    let [listed] = &mq::list_at(mounted.path()).unwrap()[..] else { panic!("one queue") };
+    let [listed] = &MessageQueue::list_at(mounted.path()).unwrap()[..] else { panic!("one queue") };
     let status = listed.status.unwrap();
     assert_eq!((listed.name.to_str(), listed.mode), (Some(name.as_str()), Mode::OWNER));
     assert_eq!((status.queued_bytes, status.notify_signal), (8, Some(12)));
     assert_eq!(status.notified_pid, Some(std::process::id()));
     queue.cancel_notify().unwrap();
-    let listed = mq::list_at(mounted.path()).unwrap();
+    let listed = MessageQueue::list_at(mounted.path()).unwrap();
     assert_eq!(listed[0].status.unwrap().notified_pid, None);
     assert_eq!(queue.depth().unwrap(), 2, "looking took nothing");
     drop(queue);

@@ -77,7 +77,7 @@ fn growing_finds_memory_and_shrinking_gives_it_back() {
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     assert_eq!(memory.len().unwrap(), 1 << 40);
     assert_eq!(
-        SharedMemory::create(&ScratchName::new(), 1 << 50, Mode::OWNER).unwrap_err().kind(),
+        SharedMemory::create(ScratchName::new(), 1 << 50, Mode::OWNER).unwrap_err().kind(),
         ErrorKind::OutOfMemory
     );
 }

@@ -2,7 +2,8 @@
 //!
 //! A queue holds at most [`capacity`](Attributes::capacity) messages of at most
 //! [`message_size`](Attributes::message_size) bytes each. The invariant: a message is received whole, by one
-//! receiver, the highest priority first and the oldest first within one priority. Sending to a full queue and receiving from an empty one wait.
+//! receiver, the highest priority first and the oldest first within one priority. Sending to a full queue and
+//! receiving from an empty one wait.
 //!
 //! A queue belongs to an IPC namespace, is kept until [unlinked](MessageQueue::unlink) or the machine restarts, and
 //! knows nothing of its users: when a peer dies, messages stay, and the other side waits on. Use deadlines.
@@ -17,27 +18,30 @@
 //!
 //! Sources: POSIX.1-2024 `mq_open`, `mq_send`, `mq_receive`, `mq_notify`; Linux `mq_overview(7)`.
 
-use std::ffi::{CStr, OsStr, OsString, c_long};
+mod limits;
+mod listing;
+
+use std::ffi::{CStr, OsStr, c_long};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::name::Name;
-use crate::error::{During, Error, ErrorKind, Result};
+use crate::error::{During, Error, Result};
 use crate::sys::mq::{self as sys, Blocking};
 use crate::wait::{Wait, retry_when_ready};
 use crate::{Access, Mode};
 
+use limits::explain;
+pub use limits::{Limits, limits};
+pub use listing::{Listed, Status};
+
 /// The highest priority of a message, on Linux 32767; the lowest is 0.
 #[doc(alias = "MQ_PRIO_MAX")]
 pub const PRIORITY_MAX: u32 = 32767;
-
-/// Where the queues of an IPC namespace are seen as files, if somebody has mounted them.
-const MOUNT_POINT: &str = "/dev/mqueue";
 
 /// The size of a queue, fixed when it is created.
 ///
@@ -114,7 +118,8 @@ impl MessageQueue {
     /// [`attributes`](Self::attributes) for the size it has.
     ///
     /// # Errors
-    /// As [`create`](Self::create), without `AlreadyExists`. A size beyond the limits is refused only if it would count.
+    /// As [`create`](Self::create), without `AlreadyExists`. A size beyond the limits is refused only if it
+    /// would count.
     #[doc(alias = "mq_open")]
     pub fn open_or_create(name: impl AsRef<OsStr>, size: Attributes, access: Access, mode: Mode) -> Result<Self> {
         open("open or create message queue", name.as_ref(), access, libc::O_CREAT, mode, Some(size))
@@ -368,218 +373,5 @@ impl Attributes {
             Err(_) => Err(Error::invalid(operation, format!("the {what} is beyond all bounds")).on(name)),
         };
         Ok((number(self.capacity, "capacity")?, number(self.message_size, "message size")?))
-    }
-}
-
-/// Names the limit behind an errno that fits several.
-fn explain(operation: &'static str, errno: Errno, size: Option<Attributes>) -> Error {
-    let error = Error::new(operation, errno);
-    match (errno, size) {
-        (Errno::INVAL | Errno::OVERFLOW, Some(size)) => match limits().ok().and_then(|limits| limits.exceeded_by(size))
-        {
-            Some(which) => error.sorted_as(ErrorKind::LimitReached).hint(which),
-            None => error,
-        },
-        (Errno::MFILE, Some(size)) => error.hint(limits().map_or_else(
-            |_| "RLIMIT_MSGQUEUE or RLIMIT_NOFILE is reached".to_owned(),
-            |limits| limits.bytes_hint(size),
-        )),
-        (Errno::MFILE, None) => error.hint("RLIMIT_NOFILE descriptors are open"),
-        (Errno::NOSPC, _) => error.hint(limits().map_or_else(
-            |_| "the namespace has as many queues as it may".to_owned(),
-            |limits| {
-                format!("the namespace has as many queues as /proc/sys/fs/mqueue/queues_max allows, {}", limits.queues)
-            },
-        )),
-        (Errno::NOSYS, _) => error.hint("this kernel is built without POSIX message queues"),
-        _ => error,
-    }
-}
-
-/// The bounds within which this process can create queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The largest capacity of a queue (`/proc/sys/fs/mqueue/msg_max`), for the unprivileged.
-    pub capacity: usize,
-    /// The largest message in bytes (`msgsize_max`), for the unprivileged.
-    pub message_size: usize,
-    /// How many queues the IPC namespace may have (`queues_max`), for the unprivileged.
-    pub queues: usize,
-    /// How many bytes all queues of this user may take together (`RLIMIT_MSGQUEUE`); `None` is without limit. Each
-    /// message that fits counts, whether it is there or not.
-    pub bytes: Option<u64>,
-}
-
-/// Reads the limits of the IPC namespace and this process.
-///
-/// # Errors
-/// `NotFound` if `/proc` is not mounted or the kernel has no message queues.
-#[doc(alias = "RLIMIT_MSGQUEUE")]
-pub fn limits() -> Result<Limits> {
-    Ok(Limits {
-        capacity: sysctl("/proc/sys/fs/mqueue/msg_max")?,
-        message_size: sysctl("/proc/sys/fs/mqueue/msgsize_max")?,
-        queues: sysctl("/proc/sys/fs/mqueue/queues_max")?,
-        bytes: rustix::process::getrlimit(rustix::process::Resource::Msgqueue).current,
-    })
-}
-
-fn sysctl(path: &'static str) -> Result<usize> {
-    const READ: &str = "read limit of message queues";
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::new(READ, Errno::from_io_error(&error).unwrap_or(Errno::IO)).on(path))?;
-    text.trim().parse().map_err(|_| Error::new(READ, Errno::INVAL).on(path))
-}
-
-impl Limits {
-    /// Which limit a queue of this size exceeds.
-    fn exceeded_by(&self, size: Attributes) -> Option<String> {
-        let exceeded = |what, asked, file, allowed| {
-            format!(
-                "a {what} of {asked} is more than /proc/sys/fs/mqueue/{file} allows without CAP_SYS_RESOURCE, {allowed}"
-            )
-        };
-        if size.capacity > self.capacity {
-            Some(exceeded("capacity", size.capacity, "msg_max", self.capacity))
-        } else if size.message_size > self.message_size {
-            Some(exceeded("message size", size.message_size, "msgsize_max", self.message_size))
-        } else {
-            None
-        }
-    }
-
-    /// Says that there are too many bytes in queues, or descriptors open: the kernel does not say which.
-    fn bytes_hint(&self, size: Attributes) -> String {
-        let asked = size.capacity.saturating_mul(size.message_size);
-        let allowed = self.bytes.map_or_else(|| "without limit".to_owned(), |bytes| bytes.to_string());
-        format!(
-            "this queue takes {asked} bytes and some more, all queues of the user may take RLIMIT_MSGQUEUE \
-             ({allowed}); unlink unused ones, raise it with ulimit -q, or there are RLIMIT_NOFILE descriptors open"
-        )
-    }
-}
-
-/// A queue as the message queue file system shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listed {
-    /// The name to open it by, with the slash.
-    pub name: OsString,
-    /// Who may open it.
-    pub mode: Mode,
-    /// The user id of its owner.
-    pub uid: u32,
-    /// Its group id.
-    pub gid: u32,
-    /// What its messages hold, for who may read the queue.
-    pub status: Option<Status>,
-}
-
-/// What is in a queue, and who is told of arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Status {
-    /// How many bytes its messages have together.
-    pub queued_bytes: u64,
-    /// The process registered for notification, as this process id namespace numbers it.
-    pub notified_pid: Option<u32>,
-    /// The signal it will get, if it asked for one.
-    pub notify_signal: Option<u32>,
-}
-
-/// All queues of this IPC namespace, by name, read from `/dev/mqueue`. Takes no message and changes nothing.
-///
-/// # Errors
-/// `Unsupported` if the queues are not mounted there.
-pub fn list() -> Result<Vec<Listed>> {
-    list_at(MOUNT_POINT)
-}
-
-/// All queues of the IPC namespace whose file system (type `mqueue`) is mounted on `directory`.
-///
-/// # Errors
-/// `Unsupported` if none is mounted there; `NotFound`, `PermissionDenied`.
-pub fn list_at(directory: impl AsRef<Path>) -> Result<Vec<Listed>> {
-    const LIST: &str = "list message queues";
-    let directory = directory.as_ref();
-    let failed = |errno: Errno| Error::new(LIST, errno).on(directory.display());
-    let not_mounted = || {
-        let why = format!("mount it with: mount -t mqueue none {}", directory.display());
-        Error::of_kind(LIST, ErrorKind::Unsupported, why).on(directory.display())
-    };
-    match rustix::fs::statfs(directory) {
-        Ok(stat) if stat.f_type == MQUEUE_MAGIC => {}
-        Ok(_) => return Err(not_mounted()),
-        Err(Errno::NOENT) if directory == Path::new(MOUNT_POINT) => return Err(not_mounted()),
-        Err(errno) => return Err(failed(errno)),
-    }
-    let entries =
-        std::fs::read_dir(directory).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    // A queue that is unlinked while we look is not in the list.
-    let mut listed: Vec<Listed> = entries.flatten().filter_map(|entry| Listed::of(&entry)).collect();
-    listed.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(listed)
-}
-
-const MQUEUE_MAGIC: rustix::fs::FsWord = 0x1980_0202;
-
-impl Listed {
-    fn of(entry: &std::fs::DirEntry) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = entry.metadata().ok()?;
-        let mut name = OsString::from("/");
-        name.push(entry.file_name());
-        Some(Self {
-            name,
-            mode: Mode::new((metadata.mode() & 0o777) as u16)?,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            status: std::fs::read_to_string(entry.path()).ok().and_then(|text| Status::parse(&text)),
-        })
-    }
-}
-
-impl Status {
-    /// Reads a line such as `QSIZE:129 NOTIFY:0 SIGNO:10 NOTIFY_PID:8260`, with blanks after the numbers.
-    fn parse(line: &str) -> Option<Self> {
-        let field = |name: &str| -> Option<u64> {
-            line.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix(':'))?.parse().ok()
-        };
-        let notified_pid = field("NOTIFY_PID").and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
-        // NOTIFY 0 is "by a signal"; it is 0 as well while nobody is registered.
-        let by_signal = notified_pid.is_some() && field("NOTIFY")? == 0;
-        Some(Self {
-            queued_bytes: field("QSIZE")?,
-            notified_pid,
-            notify_signal: if by_signal { u32::try_from(field("SIGNO")?).ok() } else { None },
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_status_line_is_understood() {
-        let line = "QSIZE:129        NOTIFY:0     SIGNO:10    NOTIFY_PID:8260  \n";
-        let status = Status { queued_bytes: 129, notified_pid: Some(8260), notify_signal: Some(10) };
-        assert_eq!(Status::parse(line), Some(status));
-        let idle = "QSIZE:0          NOTIFY:0     SIGNO:0     NOTIFY_PID:0     \n";
-        assert_eq!(Status::parse(idle), Some(Status { queued_bytes: 0, notified_pid: None, notify_signal: None }));
-        for odd in ["", "QSIZE:", "QSIZE:x NOTIFY:0", "NOTIFY:0 SIGNO:0 NOTIFY_PID:0"] {
-            assert_eq!(Status::parse(odd), None, "{odd:?}");
-        }
-    }
-
-    #[test]
-    fn hints_name_the_limit_and_its_value() {
-        let limits = Limits { capacity: 10, message_size: 8192, queues: 256, bytes: Some(819_200) };
-        let size = |capacity, message_size| Attributes { capacity, message_size };
-        assert!(limits.exceeded_by(size(11, 1)).unwrap().contains("msg_max allows without CAP_SYS_RESOURCE, 10"));
-        assert!(limits.exceeded_by(size(10, 8193)).unwrap().contains("msgsize_max"));
-        assert_eq!(limits.exceeded_by(size(10, 8192)), None);
-        assert!(limits.bytes_hint(size(10, 8192)).contains("819200"));
     }
 }
