@@ -326,6 +326,22 @@ fn a_memory_that_is_full_is_an_error_and_one_that_just_fits_is_not() {
 }
 
 #[test]
+fn devices_are_sources_and_sinks() {
+    let place = Place::new();
+    let zeros = || receive("file:/dev/zero");
+    let out = send(&format!("{}?create=yes", place.at("file", "zeros")));
+    let flow = Relay::new().max_bytes(100_001).one_way(zeros(), out).unwrap().forward;
+    assert!(matches!(flow.end, End::LimitReached), "{}", flow.end);
+    assert_same(&std::fs::read(place.path("zeros")).unwrap(), &vec![0; 100_001]);
+
+    let flow = Relay::new().one_way(zeros(), send("file:/dev/full")).unwrap().forward;
+    let End::Failed(error) = &flow.end else { panic!("{}", flow.end) };
+    assert_eq!(error.kind(), ErrorKind::System(tieline_os::ErrorKind::LimitReached), "{error}");
+    assert_eq!(flow.bytes, 0);
+    assert!(!flow.undelivered.is_empty());
+}
+
+#[test]
 fn time_ends_a_relay() {
     let place = Place::new();
     let (a, _far_a) = both_ends(&place.at("unix", "a").to_string());
