@@ -78,6 +78,15 @@ impl Socket {
         }
     }
 
+    /// Bytes that the other end's kernel does not have yet, where that matters.
+    fn unsent(&self) -> usize {
+        match self {
+            Self::Tcp(stream) => stream.unsent_bytes().unwrap_or(0),
+            // What was sent is in the peer's hands already.
+            Self::Unix(_) | Self::Vsock(_) => 0,
+        }
+    }
+
     fn shutdown(&self, how: Shutdown) {
         // A peer that has gone already needs no telling.
         let _ = match self {
@@ -332,6 +341,14 @@ impl ByteSink {
         patience.wait(self.output.fd(), Interest::WRITABLE, None)
     }
 
+    /// Waits until what was written is with the peer. To be called before a TCP connection is closed that has unread
+    /// input: closing it resets it, and a reset takes back what is still on its way.
+    pub(crate) fn settle(&self, patience: Patience<'_>) {
+        if let Output::Socket(socket) = &self.output {
+            while socket.unsent() > 0 && matches!(patience.nap(LOOK_AGAIN), Ok(Woken::Ready)) {}
+        }
+    }
+
     /// What shows that nobody reads any more, while nothing is written.
     pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
         match &self.output {
@@ -368,6 +385,9 @@ impl Output {
         }
     }
 }
+
+/// How soon to look again whether a peer's kernel has taken what is on its way: some round trips of a near network.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The errno of a pseudoterminal whose other side has closed; the same number on every system.
 const EIO: i32 = 5;

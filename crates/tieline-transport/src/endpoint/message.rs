@@ -264,6 +264,13 @@ impl Sender {
         }
     }
 
+    /// As [`ByteSink::settle`].
+    pub(crate) fn settle(&self, patience: Patience<'_>) {
+        if let To::Bytes(framed) = &self.to {
+            framed.sink.settle(patience);
+        }
+    }
+
     pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
         match &self.to {
             To::Bytes(framed) => framed.sink.watched(),

@@ -26,6 +26,9 @@ pub(super) fn pump(mut source: ByteSource, mut sink: ByteSink, terms: &Terms<'_>
         End::LimitReached if is_full(&sink, counter, terms) => overflow(&mut source, &sink, terms, left),
         end => (end, left),
     };
+    if let Some(patience) = terms.settling(&end) {
+        sink.settle(patience);
+    }
     source.finish();
     match (sink.close(), end) {
         (Err(error), End::SourceEnded | End::LimitReached) => (End::Failed(error), left),

@@ -89,14 +89,18 @@ impl Terms<'_> {
         }
     }
 
-    /// How long what was taken may still be given when this is the end.
+    /// How long what was taken may still be given, when the end came in the middle.
     pub(super) fn grace(&self, end: &End) -> Option<Patience<'static>> {
-        let grace = match end {
-            End::Stopped | End::OtherFailed => Some(self.grace),
-            End::SourceEnded | End::LimitReached | End::SourceBroken(_) | End::Failed(_) => None,
-            End::SinkGone | End::Idle | End::TimedOut => return None,
-        };
-        Some(Patience::new(None, grace))
+        matches!(end, End::Stopped | End::OtherFailed | End::Failed(_)).then(|| Patience::new(None, Some(self.grace)))
+    }
+
+    /// How long to wait, at this end, until the sink's peer has what was given. When the source has ended nothing
+    /// unread is left that could make closing a reset.
+    pub(super) fn settling(&self, end: &End) -> Option<Patience<'static>> {
+        match end {
+            End::SourceEnded | End::SourceBroken(_) | End::SinkGone => None,
+            _ => Some(Patience::new(None, Some(self.grace))),
+        }
     }
 
     fn why_stopped(&self) -> End {

@@ -18,6 +18,9 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
         left.messages += 1;
     }
     left.bytes.extend(receiver.rest());
+    if let Some(patience) = terms.settling(&end) {
+        sender.settle(patience);
+    }
     receiver.finish();
     match (sender.close(), end) {
         (Err(error), End::SourceEnded | End::LimitReached) => (End::Failed(error), left),
