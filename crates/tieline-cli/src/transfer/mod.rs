@@ -94,7 +94,8 @@ impl Job {
         let name = report::name(address);
         match interrupts.signal() {
             Some(signal) if error.is_stopped() => {
-                let sentence = format_args!("ended by {signal} while waiting for somebody at {name}; nothing was moved");
+                let sentence =
+                    format_args!("ended by {signal} while waiting for somebody at {name}; nothing was moved");
                 Failure::new(interrupts::code(signal), sentence)
             }
             _ if error.is_timeout() => {
@@ -122,6 +123,10 @@ impl Job {
         let mut relay = Relay::new().stop_on(&interrupts.stop).framing(framing);
         relay = match flags.timeout {
             None => relay.grace(GRACE),
+            // Standard input may take its time; it is the address that is not waited for.
+            Some(Duration::ZERO) if self.shape == Shape::Send => {
+                relay.grace(Duration::ZERO).sink_timeout(Duration::ZERO)
+            }
             Some(Duration::ZERO) => relay.grace(GRACE).idle_timeout(Duration::ZERO),
             Some(timeout) => relay.grace(GRACE.min(timeout)).timeout(timeout.saturating_sub(begun.elapsed())),
         };

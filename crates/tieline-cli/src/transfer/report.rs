@@ -97,7 +97,8 @@ impl Report<'_> {
                 let lost = flow.undelivered_messages;
                 if lost > 0 {
                     let from = name(from);
-                    let sentence = format!("standard output was closed; {lost} messages that had been taken from {from} are lost");
+                    let sentence =
+                        format!("standard output was closed; {lost} messages that had been taken from {from} are lost");
                     output::say(&sentence);
                 }
                 Some(Failure::new(Code::BrokenPipe, "standard output was closed"))
@@ -133,7 +134,11 @@ impl Report<'_> {
             "it was not finished".to_owned()
         };
         let when = if self.job.never_waits() { "and waiting was ruled out" } else { "and the time is up" };
-        if self.moved_nothing() { format!("{what}, {when}") } else { format!("{what}, {when}: {}", self.moved_and_left()) }
+        if self.moved_nothing() {
+            format!("{what}, {when}")
+        } else {
+            format!("{what}, {when}: {}", self.moved_and_left())
+        }
     }
 
     /// Commands that failed make the transfer fail, unless it was we who ended them.
