@@ -8,6 +8,13 @@
 //! The invariant: changes made through [`Terminal`] never stop the caller; `SIGTTOU` is held back in its thread
 //! meanwhile. A shell takes the terminal back exactly when it is in the background.
 //!
+//! # Handing over without a race
+//! A pipeline must be whole and have the terminal before its first program reads from it, or the whole group is
+//! stopped by `SIGTTIN`. Worse, a child that is stopped between fork and exec, by that or by Ctrl-Z, hangs its parent:
+//! `Command::spawn` returns only after the exec. So programs should wait, after an exec and with the stop signals
+//! blocked, until their shell opens a gate; the example shows it in `gate.rs`. `process_group` of the standard library
+//! acts in the child before the exec, so that the group is right when `spawn` returns.
+//!
 //! The example `jobs` of this package is a small shell made of this module, [`crate::process`] and [`crate::signal`].
 
 use std::fmt;

@@ -173,6 +173,12 @@ impl Stream {
         const OPERATION: &str = "connect by vsock to";
         let fd = socket::open(AddressFamily::VSOCK, SocketType::STREAM, SocketFlags::NONBLOCK)?;
         let raw = address.to_raw();
+        if address.cid == Address::LOCAL {
+            // Without the loopback transport a guest's kernel would ask the host, and wait for an answer in vain;
+            // but it knows at once whether the address can be its own.
+            let own = Address::new(Address::LOCAL, Address::ANY).to_raw();
+            sys::bind(fd.as_fd(), &own).map_err(|errno| unsupported(OPERATION, errno).on(address))?;
+        }
         socket::connect_and_wait(fd.as_fd(), wait, || sys::connect(fd.as_fd(), &raw)).map_err(|errno| match errno {
             Errno::NODEV | Errno::NETUNREACH | Errno::ADDRNOTAVAIL => unsupported(OPERATION, errno).on(address),
             errno => Error::new(OPERATION, errno).on(address),

@@ -163,7 +163,7 @@ impl Endpoint {
     /// Opens what stands behind `address`. With `listen=yes` that is the first peer who comes.
     ///
     /// It waits as long as the address's `timeout` says, for ever without one: for a connection to be taken, a peer to
-    /// come, the other end of a FIFO to be opened. Looking up a host name is not bounded by it.
+    /// come, the other end of a FIFO to be opened.
     ///
     /// # Errors
     /// * `NotInThisBuild`: the scheme's transport is not in this build; the text lists those that are.
@@ -175,8 +175,6 @@ impl Endpoint {
     }
 
     /// As [`open`](Self::open), until asked to stop.
-    ///
-    /// A TCP connection that is being made notices the request only when it is made or refused.
     ///
     /// # Errors
     /// `Stopped`; as [`open`](Self::open).

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Clock, Counter, End, Flow, bytes, messages};
 use crate::endpoint::{Receiver, Sender, Sink, Source};
 use crate::error::{Error, Result};
-use crate::frame::Framing;
+use crate::frame::{Framing, Marks};
 use crate::stop::{Patience, Stop, Woken};
 
 /// What a direction is bound by.
@@ -41,7 +41,8 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
     let (end, left) = match (source, sink) {
         (Source::Bytes(source), Sink::Bytes(sink)) if !terms.by_message => bytes::pump(source, sink, terms, counter),
         (source, sink) => {
-            let (receiver, sender) = (Receiver::new(source, terms.framings.0), Sender::new(sink, terms.framings.1));
+            let (receiver, sender) =
+                (Receiver::new(source, fitting(terms.framings.0, &sink)), Sender::new(sink, terms.framings.1));
             messages::pump(receiver, sender, terms, counter)
         }
     };
@@ -56,6 +57,17 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
         end,
         undelivered: left.bytes,
         undelivered_messages: left.messages,
+    }
+}
+
+/// Bytes without marks have no messages that could be too large: they are cut to what the sink takes.
+fn fitting(framing: Framing, sink: &Sink) -> Framing {
+    match sink {
+        Sink::Messages(sink) if framing.marks() == Marks::None => {
+            let largest = sink.max_message().unwrap_or(usize::MAX);
+            framing.with_max_len(framing.max_len().min(largest))
+        }
+        _ => framing,
     }
 }
 

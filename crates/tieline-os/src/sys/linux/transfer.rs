@@ -86,3 +86,27 @@ impl Drop for AnonymousPages {
         debug_assert!(unmapped.is_ok(), "our own mapping could not be unmapped: {unmapped:?}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::io::read;
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    /// The flag's name promises more than the kernel keeps: the reader sees the change all the same.
+    #[test]
+    fn the_gift_flag_does_not_freeze_the_page() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (_memory, region) = AnonymousPages::map(4096).unwrap();
+        region.fill(0, 4096, b'a');
+        let given = vmsplice_region(writer.as_fd(), &region, 0, 4096, SpliceFlags::GIFT);
+        assert_eq!(given, Ok(4096));
+        region.fill(0, 4096, b'b');
+        let mut seen = [0; 4096];
+        assert_eq!(read(&reader, &mut seen), Ok(4096));
+        assert_eq!(seen, [b'b'; 4096]);
+    }
+}
