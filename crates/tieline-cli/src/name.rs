@@ -41,7 +41,8 @@ impl Handle {
     fn parse(text: &str) -> Outcome<Self> {
         if let Some(number) = text.strip_prefix("id:") {
             let id = number.parse().ok().filter(|id: &i32| *id >= 0 && number.starts_with(|first| first != '+'));
-            let refused = || Failure::usage(format_args!("{number:?} is no identifier: write id: and digits, as `ipcs` does"));
+            let refused =
+                || Failure::usage(format_args!("{number:?} is no identifier: write id: and digits, as `ipcs` does"));
             return id.map(|id| Self::Id(Id::new(id))).ok_or_else(refused);
         }
         match text.parse()? {

@@ -70,6 +70,16 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// The same for text of several lines.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => format!("{}\n", plain(line)),
+            None => plain(line).into_owned(),
+        })
+        .collect()
+}
+
 /// Control characters, and those that turn the direction of writing around.
 fn is_dangerous(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

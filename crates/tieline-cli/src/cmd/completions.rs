@@ -11,4 +11,3 @@ pub(crate) fn run(flags: &Completions) -> Outcome {
     clap_complete::generate(flags.shell, &mut Command::command(), "tieline", &mut script);
     output::text(&String::from_utf8_lossy(&script))
 }
-

@@ -1,5 +1,6 @@
 //! One file for each verb. Here they are only told apart.
 
+mod bench;
 mod completions;
 mod connect;
 mod man;
@@ -16,7 +17,7 @@ use crate::flags::{Command, Verb};
 /// Runs the verb.
 pub(crate) fn run(command: Command) -> Outcome {
     match command.verb {
-        Verb::Bench(_) => Err(crate::exit::Failure::usage("later")),
+        Verb::Bench(flags) => bench::run(flags),
         Verb::Completions(flags) => completions::run(&flags),
         Verb::Connect(flags) => connect::run(flags),
         Verb::Man(flags) => man::run(&flags),

@@ -187,9 +187,10 @@ impl Opened {
     fn in_vain(&self, error: tieline_os::Error) -> Failure {
         let name = &self.name;
         match error.kind() {
-            ErrorKind::WouldBlock => {
-                Failure::new(Code::WouldBlock, format_args!("{name} has no permit now; a larger --timeout waits for one"))
-            }
+            ErrorKind::WouldBlock => Failure::new(
+                Code::WouldBlock,
+                format_args!("{name} has no permit now; a larger --timeout waits for one"),
+            ),
             ErrorKind::TimedOut => {
                 let sentence = format_args!("no permit of {name} came in time; `tieline sem post` gives one");
                 Failure::new(Code::TimedOut, sentence)

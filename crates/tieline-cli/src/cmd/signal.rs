@@ -119,7 +119,9 @@ fn send(flags: &flags::Signal) -> Outcome {
 
     let failed = answers.iter().find_map(|answer| answer.as_ref().err().map(Failure::code));
     if flags.json {
-        let told = |(pid, answer): (&Pid, &'_ Outcome<&'static str>)| (pid.as_raw(), answer.as_ref().map_or("failed", |word| word));
+        let told = |(pid, answer): (&Pid, &'_ Outcome<&'static str>)| {
+            (pid.as_raw(), answer.as_ref().map_or("failed", |word| word))
+        };
         let processes = flags.processes.iter().zip(&answers).map(|pair| {
             let (pid, outcome) = told(pair);
             Told { pid, outcome, error: pair.1.as_ref().err().map(Failure::fault) }
@@ -223,7 +225,8 @@ fn wait(flags: &flags::Signal) -> Outcome {
             value: info.value(),
         });
     }
-    let part = |word: &str, number: Option<String>| number.map(|number| format!(" {word} {number}")).unwrap_or_default();
+    let part =
+        |word: &str, number: Option<String>| number.map(|number| format!(" {word} {number}")).unwrap_or_default();
     let from = part("from process", info.pid().map(|pid| pid.to_string()));
     let of = part("of user", info.uid().map(|uid| uid.to_string()));
     let with = part("with value", info.value().map(|value| value.to_string()));

@@ -49,16 +49,6 @@ impl Interrupts {
     pub(crate) fn signal(&self) -> Option<Signal> {
         Signal::new(self.came.load(Ordering::Relaxed).into())
     }
-
-    /// The failure to open something, or the signal that was its reason.
-    pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        match self.signal() {
-            None => failure,
-            Some(signal) => {
-                Failure::new(code(signal), format_args!("ended by {signal} before there was anybody to talk to"))
-            }
-        }
-    }
 }
 
 /// The exit code of a process that a signal ended.

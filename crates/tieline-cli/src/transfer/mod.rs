@@ -6,6 +6,7 @@ mod report;
 
 use std::time::{Duration, Instant};
 
+use tieline_transport::Error;
 use tieline_transport::addr::{Address, Key, Options};
 use tieline_transport::endpoint::{Direction, Endpoint};
 use tieline_transport::frame::{ByteOrder, Framing, Width};
@@ -14,7 +15,7 @@ use tieline_transport::relay::Relay;
 use self::interrupts::Interrupts;
 use self::progress::Show;
 use self::report::Report;
-use crate::exit::{Code, Failure, Outcome};
+use crate::exit::{self, Code, Failure, Outcome};
 use crate::flags::Transfer;
 
 /// Which way things go, and which side is our own standard input and output.
@@ -62,8 +63,7 @@ impl Job {
     pub(crate) fn run(self) -> Outcome {
         let interrupts = Interrupts::install()?;
         let begun = Instant::now();
-        let opened = self.open(&interrupts, begun);
-        let (from, to) = opened.map_err(|failure| interrupts.explain(failure))?;
+        let (from, to) = self.open(&interrupts, begun)?;
         let relay = self.relay(&interrupts, begun);
         let show = Show::start(&self, &relay.progress(), from.capabilities().length);
         let moving = Instant::now();
@@ -81,12 +81,29 @@ impl Job {
             Shape::Send | Shape::Receive | Shape::OneWay => (Direction::Receive, Direction::Send),
         };
         let open = |address: &Address, direction| {
-            let address = self.bounded(address, begun)?;
-            Ok::<_, Failure>(Endpoint::open_until(&address, direction, &interrupts.stop)?)
+            let bounded = self.bounded(address, begun)?;
+            Endpoint::open_until(&bounded, direction, &interrupts.stop)
+                .map_err(|error| self.not_opened(address, &error, interrupts))
         };
         // The second is opened when the first has a peer: a command is not started, and nobody called, for nothing.
         let from = open(&self.from, receive)?;
         Ok((from, open(&self.to, send)?))
+    }
+
+    fn not_opened(&self, address: &Address, error: &Error, interrupts: &Interrupts) -> Failure {
+        let name = report::name(address);
+        match interrupts.signal() {
+            Some(signal) if error.is_stopped() => {
+                let sentence =
+                    format_args!("ended by {signal} while waiting for somebody at {name}; nothing was moved");
+                Failure::new(interrupts::code(signal), sentence)
+            }
+            _ if error.is_timeout() => {
+                let sentence = format_args!("nobody was at {name} in time; nothing was moved");
+                Failure::new(self.gave_up(), sentence)
+            }
+            _ => Failure::new(exit::code_of_transport(error.kind()), error),
+        }
     }
 
     /// The address with what is left of the time, unless it says itself how long opening may take.
@@ -106,6 +123,10 @@ impl Job {
         let mut relay = Relay::new().stop_on(&interrupts.stop).framing(framing);
         relay = match flags.timeout {
             None => relay.grace(GRACE),
+            // Standard input may take its time; it is the address that is not waited for.
+            Some(Duration::ZERO) if self.shape == Shape::Send => {
+                relay.grace(Duration::ZERO).sink_timeout(Duration::ZERO)
+            }
             Some(Duration::ZERO) => relay.grace(GRACE).idle_timeout(Duration::ZERO),
             Some(timeout) => relay.grace(GRACE.min(timeout)).timeout(timeout.saturating_sub(begun.elapsed())),
         };

@@ -81,9 +81,10 @@ fn on_screen(shape: Shape) -> bool {
 
 fn bar(total: Option<u64>, begun: Instant) -> ProgressBar {
     let (bar, template) = match total {
-        Some(total) => {
-            (ProgressBar::new(total), "{percent:>3}% [{bar:30}] {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left")
-        }
+        Some(total) => (
+            ProgressBar::new(total),
+            "{percent:>3}% [{bar:30}] {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
+        ),
         None => (ProgressBar::no_length(), "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"),
     };
     let style = ProgressStyle::with_template(template).map(|style| style.progress_chars("=> "));

@@ -97,7 +97,8 @@ impl Report<'_> {
                 let lost = flow.undelivered_messages;
                 if lost > 0 {
                     let from = name(from);
-                    let sentence = format!("standard output was closed; {lost} messages that had been taken from {from} are lost");
+                    let sentence =
+                        format!("standard output was closed; {lost} messages that had been taken from {from} are lost");
                     output::say(&sentence);
                 }
                 Some(Failure::new(Code::BrokenPipe, "standard output was closed"))
@@ -126,14 +127,18 @@ impl Report<'_> {
 
     fn why_too_late(&self, flow: &Flow, from: &Address, to: &Address) -> String {
         let what = if !flow.undelivered.is_empty() {
-            format!("{} takes nothing more now", name(to))
+            format!("{} takes nothing more now", sink(to))
         } else if flow.bytes == 0 && flow.messages == 0 {
             format!("nothing came from {}", name(from))
         } else {
             "it was not finished".to_owned()
         };
         let when = if self.job.never_waits() { "and waiting was ruled out" } else { "and the time is up" };
-        format!("{what} {when}: {}", self.moved_and_left())
+        if self.moved_nothing() {
+            format!("{what}, {when}")
+        } else {
+            format!("{what}, {when}: {}", self.moved_and_left())
+        }
     }
 
     /// Commands that failed make the transfer fail, unless it was we who ended them.
@@ -152,16 +157,22 @@ impl Report<'_> {
     /// How much went, and how much was taken and did not go.
     fn moved_and_left(&self) -> String {
         let Relayed { forward, backward, .. } = &self.outcome;
-        let mut tale = format!("{} went to {}", Amount::moved(forward), name(&self.job.to));
+        let mut tale = format!("{} went to {}", Amount::moved(forward), sink(&self.job.to));
         if let Some(backward) = backward {
             tale += &format!(", {} came back", Amount::moved(backward));
         }
         for flow in [Some(forward), backward.as_ref()].into_iter().flatten() {
             if !flow.undelivered.is_empty() {
-                tale += &format!(", {} had been read and did not", Amount::left(flow));
+                tale += &format!("; {} had been read and did not", Amount::left(flow));
             }
         }
         tale
+    }
+
+    fn moved_nothing(&self) -> bool {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let idle = |flow: &Flow| flow.bytes == 0 && flow.messages == 0 && flow.undelivered.is_empty();
+        idle(forward) && backward.as_ref().is_none_or(idle)
     }
 
     fn summary(&self) {
@@ -216,11 +227,16 @@ fn direction(flow: &Flow) -> Direction {
 }
 
 /// How an address is called in a sentence: without its options.
-fn name(address: &Address) -> String {
+pub(super) fn name(address: &Address) -> String {
     match address.scheme() {
-        Scheme::Stdio => "standard input and output".to_owned(),
+        Scheme::Stdio => "standard input".to_owned(),
         scheme => format!("{scheme}:{}", address.target()),
     }
+}
+
+/// The same of the side that is sent to.
+fn sink(address: &Address) -> String {
+    if address.scheme() == Scheme::Stdio { "standard output".to_owned() } else { name(address) }
 }
 
 /// "12 messages (340 bytes)", or only bytes where messages were not looked at.
@@ -244,6 +260,7 @@ impl fmt::Display for Amount {
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         let Self { messages, bytes } = *self;
         match (messages, bytes) {
+            (0, 0) => f.write_str("nothing"),
             (0, bytes) if bytes < 10_000 => write!(f, "{bytes} byte{}", plural(bytes)),
             (0, bytes) => write!(f, "{bytes} bytes ({})", BinaryBytes(bytes)),
             (messages, bytes) => write!(f, "{messages} message{} of {bytes} byte{}", plural(messages), plural(bytes)),

@@ -126,7 +126,7 @@ impl Listener {
     }
 
     pub(super) fn accept_patiently(&self, direction: Direction, patience: Patience<'_>) -> Result<Endpoint> {
-        let name: Arc<str> = self.address.to_string().into();
+        let name = open::called(&self.address);
         loop {
             let opened = match &self.listening {
                 Listening::Unix(listener) => {

@@ -64,7 +64,9 @@ fn copy(
             Ok(_) => break End::LimitReached,
             Err(error) if error.is_would_block() => {
                 let interruption = match copier.blocked_on() {
-                    Some(Side::Sink) => terms.pause(|patience| patience.wait(Some(to), Interest::WRITABLE, None)),
+                    Some(Side::Sink) => {
+                        terms.pause_for_sink(|patience| patience.wait(Some(to), Interest::WRITABLE, None))
+                    }
                     _ => terms.pause(|patience| patience.wait(Some(from), Interest::READABLE, sink.watched())),
                 };
                 if let Some(end) = interruption {

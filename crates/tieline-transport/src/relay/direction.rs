@@ -17,6 +17,8 @@ pub(super) struct Terms<'a> {
     /// The other direction's word that it has failed.
     pub(super) abort: Option<&'a Stop>,
     pub(super) deadline: Option<Instant>,
+    /// How long the sink may take nothing while there is something to give.
+    pub(super) sink_timeout: Option<Duration>,
     pub(super) clock: &'a Clock,
     pub(super) grace: Duration,
     pub(super) max_messages: Option<u64>,
@@ -71,15 +73,25 @@ fn fitting(framing: Framing, sink: &Sink) -> Framing {
 
 impl Terms<'_> {
     /// Waits by `wait`, which gets how long it may, until it is worth going on (`None`) or there is a reason to end.
-    pub(super) fn pause(&self, mut wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
+    pub(super) fn pause(&self, wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
+        self.pause_until(self.deadline, wait)
+    }
+
+    /// The same for the sink, which must take something within its own time.
+    pub(super) fn pause_for_sink(&self, wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
+        let in_time = self.sink_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.pause_until([self.deadline, in_time].into_iter().flatten().min(), wait)
+    }
+
+    fn pause_until(&self, end: Option<Instant>, mut wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
         loop {
             let idle_at = self.clock.idle_at();
-            let deadline = [self.deadline, idle_at].into_iter().flatten().min();
+            let deadline = [end, idle_at].into_iter().flatten().min();
             match wait(Patience { stop: self.stop, other: self.abort, deadline }) {
                 Ok(Woken::Ready) => return None,
                 Ok(Woken::Watched) => return Some(End::SinkGone),
                 Ok(Woken::Stopped) => return Some(self.why_stopped()),
-                Ok(Woken::TimedOut) if self.is_over() => return Some(End::TimedOut),
+                Ok(Woken::TimedOut) if is_past(end) => return Some(End::TimedOut),
                 // The other direction may have moved something since.
                 Ok(Woken::TimedOut) if self.clock.idle_at() == idle_at => return Some(End::Idle),
                 Ok(Woken::TimedOut) => {}
@@ -103,7 +115,8 @@ impl Terms<'_> {
 
     /// How long what was taken may still be given, when the end came in the middle.
     pub(super) fn grace(&self, end: &End) -> Option<Patience<'static>> {
-        matches!(end, End::Stopped | End::OtherFailed | End::Failed(_)).then(|| Patience::new(None, Some(self.grace)))
+        let in_the_middle = matches!(end, End::Stopped | End::OtherFailed | End::Failed(_) | End::Idle | End::TimedOut);
+        in_the_middle.then(|| Patience::new(None, Some(self.grace)))
     }
 
     /// How long to wait, at this end, until the sink's peer has what was given. When the source has ended nothing
@@ -120,8 +133,12 @@ impl Terms<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        is_past(self.deadline)
     }
+}
+
+fn is_past(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// The end that an error of the sink means.

@@ -76,7 +76,7 @@ fn give(message: &[u8], sender: &mut Sender, terms: &Terms<'_>) -> Option<(End, 
     loop {
         match sender.accept(message) {
             Ok(true) => return ending.map(|end| (end, true)),
-            Ok(false) if ending.is_none() => ending = terms.pause(|patience| sender.wait(patience)),
+            Ok(false) if ending.is_none() => ending = terms.pause_for_sink(|patience| sender.wait(patience)),
             Ok(false) => {
                 let patience = ending.as_ref().and_then(|end| terms.grace(end));
                 let waited = patience.map(|patience| sender.wait(patience));
@@ -97,7 +97,7 @@ fn flush(sender: &mut Sender, terms: &Terms<'_>, counter: &Counter) -> Option<En
         match answer {
             Ok(true) => return None,
             Ok(false) => {
-                if let Some(end) = terms.pause(|patience| sender.wait(patience)) {
+                if let Some(end) = terms.pause_for_sink(|patience| sender.wait(patience)) {
                     return Some(end);
                 }
             }

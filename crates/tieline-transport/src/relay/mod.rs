@@ -66,6 +66,7 @@ pub struct Relay {
     stop: Option<Stop>,
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
+    sink_timeout: Option<Duration>,
     grace: Duration,
     max_messages: Option<u64>,
     max_bytes: Option<u64>,
@@ -204,7 +205,7 @@ pub struct Outcome {
     pub exits: Vec<(Address, ExitStatus)>,
 }
 
-/// How long what was taken may still be given, after the request to stop.
+/// How long what was taken may still be given when the end comes in the middle.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Default for Relay {
@@ -221,6 +222,7 @@ impl Relay {
             stop: None,
             timeout: None,
             idle_timeout: None,
+            sink_timeout: None,
             grace: GRACE,
             max_messages: None,
             max_bytes: None,
@@ -250,7 +252,15 @@ impl Relay {
         self
     }
 
-    /// How long what was taken may still be given after the request to stop; one second by default.
+    /// Ends when a sink has taken nothing for this long while there was something to give; a source may take its time.
+    #[must_use]
+    pub fn sink_timeout(mut self, timeout: Duration) -> Self {
+        self.sink_timeout = Some(timeout);
+        self
+    }
+
+    /// How long what was taken may still be given after the request to stop, a fault, or the end of the time; one
+    /// second by default.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -357,6 +367,7 @@ impl Relay {
             stop: self.stop.as_ref(),
             abort,
             deadline: self.timeout.and_then(|timeout| clock.begun.checked_add(timeout)),
+            sink_timeout: self.sink_timeout,
             clock,
             grace: self.grace,
             max_messages: self.max_messages,

@@ -47,7 +47,7 @@ fn give(bytes: &[u8], sink: &mut ByteSink, terms: &Terms<'_>, counter: &Counter)
                 counter.add(0, count as u64);
                 terms.clock.tick();
             }
-            Ok(None) if ending.is_none() => ending = terms.pause(|patience| sink.wait(patience)),
+            Ok(None) if ending.is_none() => ending = terms.pause_for_sink(|patience| sink.wait(patience)),
             Ok(None) => {
                 // What was taken may still be given for a while.
                 let patience = ending.as_ref().and_then(|end| terms.grace(end));

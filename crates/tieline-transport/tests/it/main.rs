@@ -6,5 +6,6 @@ mod exec;
 mod relay;
 mod relay_ends;
 mod relay_messages;
+mod relay_patience;
 mod strangers;
 mod support;

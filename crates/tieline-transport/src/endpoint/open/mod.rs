@@ -39,7 +39,7 @@ impl Opened {
 pub(super) fn open(address: &Address, direction: Direction, patience: Patience<'_>) -> Result<Endpoint> {
     let listen = address.options().listen == Some(true);
     check_options(address, listen)?;
-    let name: Arc<str> = address.to_string().into();
+    let name = called(address);
     let options = address.options();
     let opened = match address.target() {
         Target::Unix(_) | Target::UnixSeqpacket(_) | Target::Tcp(_) | Target::Vsock { .. } if listen => {
@@ -105,6 +105,11 @@ pub(super) fn check_options(address: &Address, listen: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How an address is called in errors: without its options.
+pub(super) fn called(address: &Address) -> Arc<str> {
+    format!("{}:{}", address.scheme(), address.target()).into()
 }
 
 pub(super) fn no_half(address: &Address, verb: &str) -> Error {
