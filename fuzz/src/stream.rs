@@ -222,7 +222,7 @@ struct Chopping {
 impl Chopping {
     fn new(choices: &mut Choices<'_>) -> Self {
         let (seed, style) = (choices.word(), choices.byte());
-        let most = 1_usize << (style >> 1) % 18;
+        let most = 1_usize << ((style >> 1) % 18);
         Self { state: u32::from(seed) | 1 << 16, most, in_place: style & 1 == 1 }
     }
 

@@ -64,8 +64,8 @@ pub fn quantity(data: &[u8]) {
         Ok(bytes) => assert_eq!(parse_size(&size(bytes).to_string()), Ok(bytes), "{text:?}"),
         Err(error) => names_it(&error, text),
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        assert_eq!(parse_size(text).ok(), small_number(text).and_then(|number| u64::try_from(number).ok()));
+    if let Some(number) = small_number(text) {
+        assert_eq!(parse_size(text).ok(), u64::try_from(number).ok(), "{text:?}");
     }
     match parse_duration(text) {
         Ok(time) => {
@@ -115,9 +115,9 @@ pub fn mode(data: &[u8]) {
 /// Process ids.
 pub fn pid(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    let expected = small_number(text).filter(|number| (1..=i64::from(i32::MAX)).contains(number));
+    let expected = small_number(text).and_then(|number| i32::try_from(number).ok()).filter(|number| *number > 0);
     let read = round_trip::<Pid>(data);
-    assert_eq!(read.map(|(pid, _)| i64::from(pid.as_raw())), expected, "{text:?}");
+    assert_eq!(read.map(|(pid, _)| pid.as_raw()), expected, "{text:?}");
 }
 
 /// Signals: names, numbers, and places in the real-time range.
@@ -125,7 +125,8 @@ pub fn signal(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let read = round_trip::<Signal>(data).map(|(signal, _)| signal);
     if let Some(number) = small_number(text) {
-        assert_eq!(read.map(|signal| i64::from(signal.number())), Some(number).filter(|n| (1..=64).contains(n)));
+        let expected = i32::try_from(number).ok().filter(|number| (1..=64).contains(number));
+        assert_eq!(read.map(Signal::number), expected, "{text:?}");
     }
     if let Some(signal) = read {
         let swapped: String = text
@@ -190,9 +191,9 @@ fn names_it(error: &impl Display, text: &str) {
 }
 
 /// The number that the text is if it consists of ASCII digits; above all limits it is cut.
-fn small_number(text: &str) -> Option<i64> {
-    let digit = |byte: u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+fn small_number(text: &str) -> Option<u128> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u128::from(byte - b'0'));
     let value =
-        text.bytes().try_fold(0_i64, |value, byte| Some(value.saturating_mul(10).saturating_add(digit(byte)?)))?;
+        text.bytes().try_fold(0_u128, |value, byte| Some(value.saturating_mul(10).saturating_add(digit(byte)?)))?;
     (!text.is_empty()).then_some(value)
 }
