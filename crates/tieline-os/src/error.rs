@@ -51,6 +51,8 @@ pub enum ErrorKind {
     TimedOut,
     /// A signal handler ran in the middle and the caller asked to be told (`EINTR`).
     Interrupted,
+    /// It was cancelled, by a request to do so or by an event that ends it (`ECANCELED`).
+    Cancelled,
     /// The process at the other end is gone (`EPIPE`, `ECONNRESET`, `ECONNREFUSED`, `ESHUTDOWN`).
     PeerGone,
     /// Nobody has the FIFO open for reading (`ENXIO`).
@@ -250,6 +252,7 @@ const fn kind_of(errno: Errno) -> ErrorKind {
         Errno::AGAIN | Errno::NOMSG => ErrorKind::WouldBlock,
         Errno::TIMEDOUT => ErrorKind::TimedOut,
         Errno::INTR => ErrorKind::Interrupted,
+        Errno::CANCELED => ErrorKind::Cancelled,
         Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::CONNABORTED | Errno::SHUTDOWN | Errno::NOTCONN => {
             ErrorKind::PeerGone
         }

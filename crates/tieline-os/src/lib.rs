@@ -16,21 +16,51 @@
 
 #![deny(unsafe_code)]
 
+mod backoff;
+mod descriptor;
+pub mod epoll;
 mod error;
+pub mod eventfd;
+pub mod fifo;
+pub mod fork;
 pub mod futex;
+pub mod inotify;
+pub mod job;
+pub mod lock;
 pub mod mapping;
 pub mod membarrier;
+pub mod memfd;
+mod memory;
 mod mode;
+pub mod pidfd;
+pub mod pipe;
+pub mod poll;
+pub mod posix;
 pub mod process;
+pub mod process_memory;
 pub mod pthread;
 mod region;
+#[cfg(feature = "io-uring")]
+pub mod ring;
+pub mod signal;
+pub mod signalfd;
+mod socket;
+pub mod spare;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]
 mod sys;
+pub mod sysv;
+pub mod tcp;
+pub mod timerfd;
+pub mod transfer;
+pub mod udp;
+pub mod unix;
+pub mod vsock;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
 pub use mode::{Access, Mode, ParseModeError};
 pub use region::Region;
+pub use socket::Packet;
 
 /// The package's README lists the facilities; this is the type of a length of time in every deadline form.
 #[doc(no_inline)]

@@ -26,11 +26,15 @@
 
 mod namespace;
 mod peer;
+mod pty;
+mod signals;
 mod skip;
 mod wait;
 
 pub use namespace::{Isolation, Namespace};
-pub use peer::{Peer, PeerBuilder, Role, role};
+pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
+pub use pty::Pty;
+pub use signals::{count_signal, signals_counted};
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 
@@ -54,6 +58,7 @@ macro_rules! skip {
 
 /// The path of a function inside its crate without the last segment; used by [`test_name!`].
 #[doc(hidden)]
+#[must_use]
 pub fn test_name_of<T>(_: &T) -> String {
     let path = std::any::type_name::<T>();
     let segments: Vec<&str> = path.split("::").filter(|segment| *segment != "{{closure}}").collect();

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -69,6 +70,21 @@ impl Role {
         }
         std::process::exit(0);
     }
+}
+
+/// Whether a peer can be run as this user: we are root and the user may execute the test binary where it lies.
+///
+/// # Panics
+/// If the running executable cannot be found.
+#[must_use]
+pub fn can_run_as(uid: u32) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    let program = std::env::current_exe().expect("the running test binary");
+    let mut command = Command::new(program);
+    command.arg("--list").uid(uid).gid(uid).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// A peer that is about to be started.
@@ -217,6 +233,13 @@ impl PeerBuilder {
     #[must_use]
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.command.env(key.into(), value.into());
+        self
+    }
+
+    /// Runs the peer as another user, with the group of the same number and no others; only root may.
+    #[must_use]
+    pub fn user(mut self, uid: u32) -> Self {
+        self.command.uid(uid).gid(uid);
         self
     }
 

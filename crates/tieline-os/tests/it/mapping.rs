@@ -73,6 +73,14 @@ fn more_than_the_address_space_is_out_of_memory() {
 }
 
 #[test]
+fn populating_more_than_the_machine_has_is_refused_not_tried() {
+    // More than any address space, so that the kernel refuses as well if our check should ever break.
+    let options = MapOptions::new().len(1 << 58).no_reserve().populate();
+    let error = Mapping::anonymous_with(&options).unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::OutOfMemory, None), "{error}");
+}
+
+#[test]
 fn only_files_can_be_mapped() {
     let (reader, _writer) = std::io::pipe().unwrap();
     let null = File::open("/dev/zero").unwrap();

@@ -180,3 +180,28 @@ fn view(start: *mut u8, len: usize, writable: bool) -> Region {
 fn own_pid() -> libc::pid_t {
     rustix::process::getpid().as_raw_pid()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use crate::mapping::Mapping;
+
+    #[test]
+    fn a_forked_child_shares_anonymous_memory() {
+        let memory = Mapping::anonymous(4096).unwrap();
+        let word = memory.atomic_u32(0).unwrap();
+        // SAFETY: the child makes one store and ends, neither of which needs a lock another thread might hold.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            word.store(7, Ordering::Release);
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = -1;
+        // SAFETY: `child` is our child, and `status` lives through the call.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!((status, word.load(Ordering::Acquire)), (0, 7));
+    }
+}

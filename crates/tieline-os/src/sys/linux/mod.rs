@@ -1,9 +1,28 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod epoll;
+pub(crate) mod fork;
+pub(crate) mod handler;
+pub(crate) mod lock;
 pub(crate) mod mapping;
+pub(crate) mod memfd;
+pub(crate) mod mq;
+pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod process_memory;
 pub(crate) mod pthread;
 pub(crate) mod region;
+#[cfg(feature = "io-uring")]
+pub(crate) mod ring;
+#[cfg(all(test, target_env = "gnu", target_pointer_width = "64"))]
+mod sem_interop;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod sysv_key;
+pub(crate) mod sysv_msg;
+pub(crate) mod sysv_sem;
+pub(crate) mod sysv_shm;
+pub(crate) mod transfer;
 
 use rustix::io::Errno;
 

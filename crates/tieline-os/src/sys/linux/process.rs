@@ -1,93 +1,100 @@
-//! `fork` in a process with one thread.
+//! Processes: waiting for children with all the kernel tells, prctl, and steps between fork and exec.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
 
-/// Why there is no child.
-pub(crate) enum NotForked {
-    /// The process has so many threads.
-    Threads(usize),
-    /// The threads cannot be counted.
-    Uncounted(Errno),
-    /// The kernel refused.
-    Failed(Errno),
+use super::check;
+use super::handler::{self, Action};
+use super::signal::{How, Info, kill, mask};
+
+/// Waits for a change of a child; `None` with WNOHANG if there is none.
+pub(crate) fn waitid(which: libc::idtype_t, id: i32, options: i32) -> Result<Option<Info>, Errno> {
+    // Zeroed, because with WNOHANG the kernel may leave it untouched: a pid of zero then means "none".
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` has room for a siginfo_t; the rest are integers.
+    check(unsafe { libc::waitid(which, id.cast_unsigned(), info.as_mut_ptr(), options) })?;
+    // SAFETY: zeroed before, filled by the kernel since; all bit patterns are valid.
+    let info = Info::from_siginfo(unsafe { info.assume_init_ref() });
+    Ok((info.pid != 0).then_some(info))
 }
 
-/// The exit code of a child that panicked, as that of a Rust program.
-const PANICKED: u8 = 101;
+pub(crate) fn set_parent_death_signal(signal: i32) -> Result<(), Errno> {
+    // SAFETY: takes integers and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.cast_unsigned())) }).map(drop)
+}
 
-/// Forks if this is the only thread, and runs `body` in the child, which then ends.
-pub(crate) fn fork_alone(body: impl FnOnce() -> u8 + Send) -> Result<Pid, NotForked> {
-    // Nobody but this thread could start another one between the count and the fork.
-    match count_threads().map_err(NotForked::Uncounted)? {
-        1 => {}
-        count => return Err(NotForked::Threads(count)),
-    }
-    // SAFETY: with a single thread the child is a whole copy of the process: no lock is held by a thread that is
-    // missing, and memory is as this thread left it.
-    let answer = unsafe { libc::fork() };
-    match answer {
-        -1 => Err(NotForked::Failed(super::last_errno())),
-        0 => {
-            let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED);
-            // SAFETY: ends the process at once, without running anything of ours.
-            unsafe { libc::_exit(code.into()) }
+pub(crate) fn parent_death_signal() -> Result<i32, Errno> {
+    let mut signal = 0;
+    // SAFETY: `signal` has room for the int the kernel writes.
+    check(unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) })?;
+    Ok(signal)
+}
+
+pub(crate) fn set_child_subreaper(on: bool) -> Result<(), Errno> {
+    // SAFETY: takes integers and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, libc::c_ulong::from(on)) }).map(drop)
+}
+
+pub(crate) fn child_subreaper() -> Result<bool, Errno> {
+    let mut on = 0;
+    // SAFETY: `on` has room for the int the kernel writes.
+    check(unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut on) })?;
+    Ok(on != 0)
+}
+
+/// The child will get `signal` when the thread that spawns it ends; at once, if that has happened already.
+pub(crate) fn die_with_parent(command: &mut Command, signal: i32) {
+    let parent = std::process::id();
+    let step = move || {
+        set_parent_death_signal(signal)?;
+        // The parent may have ended before the line above; then nobody would ever tell us.
+        if std::os::unix::process::parent_id() != parent {
+            kill(std::process::id().cast_signed(), signal)?;
         }
-        pid => Ok(Pid::from_raw(pid).expect("fork answers a positive id to the parent")),
-    }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes four system calls, and touches only integers it owns.
+    unsafe { command.pre_exec(step) };
 }
 
-fn count_threads() -> Result<usize, Errno> {
-    let entries = std::fs::read_dir("/proc/self/task");
-    entries.map(Iterator::count).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+/// The child's program will start with this signal mask.
+pub(crate) fn start_with_mask(command: &mut Command, set: u64) {
+    let step = move || mask(Some((How::Set, set))).map(drop).map_err(io::Error::from);
+    // SAFETY: between fork and exec it makes one system call, and touches only an integer it owns.
+    unsafe { command.pre_exec(step) };
 }
 
-#[cfg(test)]
-mod tests {
-    use std::ffi::CString;
-    use std::sync::atomic::{AtomicI32, Ordering};
-    use std::sync::{Barrier, Mutex};
-
-    use super::*;
-    use crate::pthread::{Mutex as SharedMutex, MutexOptions, Place};
-
-    /// Given a process with two threads, one holding a lock, when the other forks without asking, then the child has
-    /// the caller alone, and finds the lock, its own copy as well as the shared one, locked by a thread that is gone.
-    #[test]
-    fn a_fork_with_threads_keeps_the_caller_only_and_the_locks_of_the_others() {
-        let memory = crate::mapping::Mapping::anonymous(4096).unwrap();
-        let shared = SharedMutex::create(Place::trusting(&memory, 0), MutexOptions::new()).unwrap();
-        let private = Mutex::new(());
-        let met = Barrier::new(2);
-        let holder_id = AtomicI32::new(0);
-        std::thread::scope(|scope| {
-            let holder = scope.spawn(|| {
-                let held = (private.lock(), shared.lock());
-                holder_id.store(rustix::thread::gettid().as_raw_pid(), Ordering::Relaxed);
-                met.wait();
-                met.wait();
-                drop(held);
-            });
-            met.wait();
-            let task = format!("/proc/self/task/{}", holder_id.load(Ordering::Relaxed));
-            let task = CString::new(task).unwrap();
-            assert!(rustix::fs::stat(task.as_c_str()).is_ok(), "the holder is a thread of this process");
-            // SAFETY: the child makes system calls and looks at locks without waiting, allocating or printing.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                let private_is_locked = private.try_lock().is_err();
-                let shared_is_locked = shared.try_lock().is_err_and(|error| error.is_would_block());
-                let holder_is_gone = rustix::fs::stat(task.as_c_str()).is_err();
-                let as_expected = private_is_locked && shared_is_locked && holder_is_gone;
-                // SAFETY: ends the child.
-                unsafe { libc::_exit(i32::from(!as_expected)) };
+/// The child's program will start with the default action for these signals.
+pub(crate) fn start_with_default(command: &mut Command, set: u64) {
+    let step = move || {
+        for signal in (1..=64).filter(|signal| set & (1 << (signal - 1)) != 0) {
+            match handler::set_action(signal, &Action::default()) {
+                // SIGKILL, SIGSTOP and the C library's own have no other action anyway.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(errno) => return Err(errno.into()),
             }
-            let status = rustix::process::waitpid(Pid::from_raw(child), rustix::process::WaitOptions::empty());
-            met.wait();
-            holder.join().unwrap();
-            assert_eq!(status.unwrap().unwrap().1.exit_status(), Some(0));
-        });
-    }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it calls sigaction, which is async-signal-safe, and touches only an integer it
+    // owns.
+    unsafe { command.pre_exec(step) };
+}
+
+/// The child will lead a session of its own, with `terminal` as its controlling terminal if there is one.
+pub(crate) fn start_session(command: &mut Command, terminal: Option<OwnedFd>) {
+    let step = move || {
+        rustix::process::setsid()?;
+        if let Some(terminal) = &terminal {
+            rustix::process::ioctl_tiocsctty(terminal)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes two system calls on a descriptor it owns.
+    unsafe { command.pre_exec(step) };
 }

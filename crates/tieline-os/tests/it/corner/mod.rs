@@ -5,3 +5,14 @@
 
 mod futex;
 mod pthread;
+mod file_locks;
+mod inet;
+mod pidfd;
+mod pipes;
+mod posix_mq;
+mod posix_sem;
+mod posix_shm;
+mod readiness;
+mod signals;
+mod sysv;
+mod unix_sockets;

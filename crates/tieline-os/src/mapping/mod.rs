@@ -19,16 +19,22 @@
 //! Sources: POSIX.1-2024 `mmap`, `munmap`, `mprotect`, `msync`, `mlock`; Linux mmap(2), madvise(2), mremap(2),
 //! `process_vm_readv(2)`.
 
-use std::ops::{Deref, Range, RangeBounds};
-use std::os::fd::{AsFd, BorrowedFd};
+mod file;
+mod options;
 
-use rustix::fs::FileType;
+use std::ops::{Deref, Range, RangeBounds};
+use std::os::fd::AsFd;
+
 use rustix::io::Errno;
 use rustix::mm::MsyncFlags;
 
 use crate::error::{During, Error, ErrorKind, Result};
-use crate::sys::mapping::{Mapped, Request};
+use crate::sys::mapping::Mapped;
 use crate::{Access, Region};
+
+pub(crate) use file::is_hugetlbfs;
+use file::{FileFacts, check_huge, check_len};
+pub use options::{Advice, HugePages, MapOptions};
 
 /// A mapped range of memory; it derefs to its [`Region`] and is unmapped on drop.
 ///
@@ -60,174 +66,6 @@ struct FileId {
     offset: u64,
 }
 
-/// How to map: which part, for what, and backed how. Without any setting: the whole file, to read and write, shared.
-///
-/// ```
-/// use tieline_os::mapping::{MapOptions, Mapping};
-/// use tieline_os::Access;
-///
-/// let file = tempfile::tempfile()?;
-/// file.set_len(8192)?;
-/// let second_page = Mapping::of(&file, &MapOptions::new().offset(4096).access(Access::ReadOnly))?;
-/// assert_eq!(second_page.len(), 4096);
-/// assert!(Mapping::of(&file, &MapOptions::new().len(8193)).is_err(), "beyond the end of the file");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct MapOptions {
-    len: Option<usize>,
-    offset: u64,
-    read_only: bool,
-    write_only: bool,
-    populate: bool,
-    private: bool,
-    no_reserve: bool,
-    huge_pages: Option<HugePages>,
-}
-
-/// Pages larger than the usual ones, reserved by the administrator (`/proc/sys/vm/nr_hugepages`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HugePages {
-    /// 2 MiB each.
-    Mib2,
-    /// 1 GiB each.
-    Gib1,
-}
-
-impl HugePages {
-    /// The size of one page in bytes.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        1 << self.bits()
-    }
-
-    pub(crate) const fn bits(self) -> u8 {
-        match self {
-            Self::Mib2 => 21,
-            Self::Gib1 => 30,
-        }
-    }
-}
-
-/// What [`Mapping::advise`] may tell the kernel; none of it changes what the memory means, except
-/// [`Discard`](Self::Discard).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Advice {
-    /// Nothing special: takes back `Sequential` and `Random`.
-    Normal,
-    /// It will be read from front to back: read ahead far, drop behind.
-    Sequential,
-    /// It will be read here and there: do not read ahead.
-    Random,
-    /// It will be needed soon: read it in now.
-    WillNeed,
-    /// It will not be needed soon: give its pages up first when memory is short.
-    Cold,
-    /// It will not be needed for long: write it out and free its pages now.
-    PageOut,
-    /// Back it with transparent huge pages where the machine has them switched on.
-    HugePages,
-    /// Never back it with transparent huge pages.
-    NoHugePages,
-    /// Leave it out of core dumps.
-    DontDump,
-    /// Take back `DontDump`.
-    DoDump,
-    /// Free the memory behind it, for everyone who maps it: it reads as zeros afterwards, and the next write needs
-    /// new memory (of which there may be none: `SIGBUS`). Whole pages of shared, writable mappings only.
-    Discard,
-}
-
-impl Advice {
-    fn for_kernel(self) -> rustix::mm::Advice {
-        use rustix::mm::Advice as Linux;
-        match self {
-            Self::Normal => Linux::Normal,
-            Self::Sequential => Linux::Sequential,
-            Self::Random => Linux::Random,
-            Self::WillNeed => Linux::WillNeed,
-            Self::Cold => Linux::LinuxCold,
-            Self::PageOut => Linux::LinuxPageOut,
-            Self::HugePages => Linux::LinuxHugepage,
-            Self::NoHugePages => Linux::LinuxNoHugepage,
-            Self::DontDump => Linux::LinuxDontDump,
-            Self::DoDump => Linux::LinuxDoDump,
-            Self::Discard => Linux::LinuxRemove,
-        }
-    }
-}
-
-impl MapOptions {
-    /// The whole file, to read and write, shared with everyone who maps it.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How many bytes; without it, up to the end of the file.
-    #[must_use]
-    pub fn len(mut self, len_bytes: usize) -> Self {
-        self.len = Some(len_bytes);
-        self
-    }
-
-    /// Where in the file to begin, in bytes: a multiple of the page size (of the huge page size on hugetlbfs).
-    #[must_use]
-    pub fn offset(mut self, offset_bytes: u64) -> Self {
-        self.offset = offset_bytes;
-        self
-    }
-
-    /// What the memory is for. `WriteOnly` is refused: memory that can be written can be read.
-    #[must_use]
-    pub fn access(mut self, access: Access) -> Self {
-        self.read_only = access == Access::ReadOnly;
-        self.write_only = access == Access::WriteOnly;
-        self
-    }
-
-    /// Get every page now, and fail now if there is not enough memory or space, instead of raising `SIGBUS` later.
-    /// Also makes the first touch cheap. Costs a page fault's work per page; needs Linux 5.14.
-    #[must_use]
-    pub fn populate(mut self) -> Self {
-        self.populate = true;
-        self
-    }
-
-    /// Copy on write: what we write, nobody else sees. Whether we see what others write later is up to the kernel.
-    #[must_use]
-    pub fn private(mut self) -> Self {
-        self.private = true;
-        self
-    }
-
-    /// Promise the kernel no memory beforehand: for large, thinly used ranges. The opposite of `populate`.
-    #[must_use]
-    pub fn no_reserve(mut self) -> Self {
-        self.no_reserve = true;
-        self
-    }
-
-    /// Use reserved huge pages, for anonymous memory. A file has them if it lies on hugetlbfs or is a memfd made so.
-    #[must_use]
-    pub fn huge_pages(mut self, pages: HugePages) -> Self {
-        self.huge_pages = Some(pages);
-        self
-    }
-
-    fn request(&self, len: usize) -> Request {
-        Request {
-            len,
-            writable: !self.read_only,
-            private: self.private,
-            no_reserve: self.no_reserve,
-            huge_page_bits: self.huge_pages.map(HugePages::bits),
-        }
-    }
-}
-
 const MAP: &str = "map memory";
 
 impl Mapping {
@@ -249,6 +87,9 @@ impl Mapping {
         }
         let file = FileFacts::of(fd)?;
         let len = file.check_range(options.offset, options.len)?;
+        if options.populate && file.in_memory(fd) {
+            crate::memory::refuse_impossible(MAP, (len as u64).saturating_sub(file.backed))?;
+        }
         let mapped =
             Mapped::of_file(fd, options.offset, options.request(len)).map_err(|errno| explain_file(errno, options))?;
         let id = FileId { device: file.device, inode: file.inode, offset: options.offset };
@@ -281,6 +122,10 @@ impl Mapping {
         check_len(len)?;
         let page = options.huge_pages.map_or_else(rustix::param::page_size, HugePages::size);
         check_huge(MAP, len, page)?;
+        // Huge pages were taken out of the common memory beforehand, and the kernel counts them itself.
+        if options.populate && options.huge_pages.is_none() {
+            crate::memory::refuse_impossible(MAP, len as u64)?;
+        }
         let mapped = Mapped::anonymous(options.request(len)).map_err(|errno| match (errno, options.huge_pages) {
             (Errno::NOMEM, Some(_)) => Error::new(MAP, errno)
                 .hint("the administrator reserves huge pages in /proc/sys/vm/nr_hugepages or /sys/kernel/mm/hugepages"),
@@ -299,7 +144,8 @@ impl Mapping {
         Ok(self)
     }
 
-    /// Gets the pages of a range (in bytes) now, as [`MapOptions::populate`] does for the whole.
+    /// Gets the pages of a range (in bytes) now, as [`MapOptions::populate`] does for the whole, but without asking
+    /// beforehand whether the machine has that much.
     ///
     /// # Errors
     /// * `InvalidInput`: the range does not lie within the mapping.
@@ -544,73 +390,6 @@ impl std::fmt::Debug for Mapping {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mapping").field("region", self.mapped.region()).field("private", &self.private).finish()
     }
-}
-
-/// What must be known of a file before it is mapped.
-struct FileFacts {
-    device: u64,
-    inode: u64,
-    len: u64,
-    page: usize,
-}
-
-impl FileFacts {
-    fn of(fd: BorrowedFd<'_>) -> Result<Self> {
-        let stat = rustix::fs::fstat(fd).during(MAP)?;
-        // Memory of devices and rings may be anything, even this process's own variables.
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Error::invalid(MAP, "only files, memfds and shared memory objects can be mapped"));
-        }
-        let mut page = rustix::param::page_size();
-        // hugetlbfs shows its page as the block size; asking which file system it is costs a call only then.
-        let block = usize::try_from(stat.st_blksize).unwrap_or(page);
-        if block > page && is_hugetlbfs(fd) {
-            page = block;
-        }
-        let len = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Self { device: stat.st_dev, inode: stat.st_ino, len, page })
-    }
-
-    /// The length to map from `offset`, if all of it exists.
-    fn check_range(&self, offset: u64, len: Option<usize>) -> Result<usize> {
-        let refuse = |why: String| Err(Error::invalid(MAP, why));
-        if !offset.is_multiple_of(self.page as u64) {
-            return refuse(format!("offset {offset} is not a multiple of the {}-byte page", self.page));
-        }
-        let available = self.len.saturating_sub(offset);
-        let len = match len {
-            Some(len) => len,
-            None => usize::try_from(available).unwrap_or(usize::MAX),
-        };
-        if len as u64 > available {
-            return refuse(format!("{len} bytes from {offset} reach beyond the end of the file at {}", self.len));
-        }
-        check_len(len)?;
-        check_huge(MAP, len, self.page)?;
-        Ok(len)
-    }
-}
-
-fn is_hugetlbfs(fd: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == libc::HUGETLBFS_MAGIC)
-}
-
-fn check_len(len: usize) -> Result<()> {
-    if len == 0 {
-        return Err(Error::invalid(MAP, "there is nothing to map: the length is zero"));
-    }
-    if isize::try_from(len).is_err() {
-        return Err(Error::invalid(MAP, format!("{len} bytes are more than a process can map")));
-    }
-    Ok(())
-}
-
-/// Huge pages are mapped and unmapped whole.
-fn check_huge(operation: &'static str, len: usize, page: usize) -> Result<()> {
-    if page > rustix::param::page_size() && !len.is_multiple_of(page) {
-        return Err(Error::invalid(operation, format!("{len} bytes are not a multiple of the {page}-byte huge page")));
-    }
-    Ok(())
 }
 
 fn refuse_write_only(options: &MapOptions) -> Result<()> {

@@ -36,7 +36,7 @@ const FORK: &str = "fork";
 /// # fn main() -> tieline_os::Result<()> {
 /// let shared = Mapping::anonymous(4096)?;
 /// let word = shared.atomic_u32(0)?;
-/// let child = tieline_os::process::fork(|| {
+/// let child = tieline_os::fork::fork(|| {
 ///     word.store(7, Ordering::Release);
 ///     3
 /// })?;
@@ -51,20 +51,20 @@ const FORK: &str = "fork";
 /// * `LimitReached` (`EAGAIN`): too many processes of this user, or in this control group; `OutOfMemory`.
 /// * `Unsupported`: `/proc` is not there to count the threads.
 pub fn fork(body: impl FnOnce() -> u8 + Send) -> Result<Child> {
-    match sys::process::fork_alone(body) {
+    match sys::fork::fork_alone(body) {
         Ok(pid) => Ok(Child { pid }),
-        Err(sys::process::NotForked::Threads(count)) => Err(Error::of_kind(
+        Err(sys::fork::NotForked::Threads(count)) => Err(Error::of_kind(
             FORK,
             ErrorKind::Busy,
             format!("{count} threads run, and locks they hold would stay locked in the child; start a program instead"),
         )),
-        Err(sys::process::NotForked::Uncounted(errno)) => Err(Error::new(FORK, errno)
+        Err(sys::fork::NotForked::Uncounted(errno)) => Err(Error::new(FORK, errno)
             .sorted_as(ErrorKind::Unsupported)
             .hint("/proc is needed to see that this is the only thread")),
-        Err(sys::process::NotForked::Failed(errno @ Errno::AGAIN)) => Err(Error::new(FORK, errno)
+        Err(sys::fork::NotForked::Failed(errno @ Errno::AGAIN)) => Err(Error::new(FORK, errno)
             .sorted_as(ErrorKind::LimitReached)
             .hint("too many processes (RLIMIT_NPROC, pids.max)")),
-        Err(sys::process::NotForked::Failed(errno)) => Err(Error::new(FORK, errno)),
+        Err(sys::fork::NotForked::Failed(errno)) => Err(Error::new(FORK, errno)),
     }
 }
 

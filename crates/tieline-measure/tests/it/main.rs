@@ -1,0 +1,111 @@
+//! The measurements, on the real kernel with real players.
+
+use std::time::Duration;
+
+use tieline_measure::{Description, Placement, Plan, PlayerCommand, Report, chart, mechanisms};
+use tieline_testkit::{role, skip, test_name};
+
+/// A plan whose players are copies of the test `test`, which must begin with [`play_if_player`].
+fn plan(test: &str, only: &[&str]) -> Plan {
+    let player = PlayerCommand::this_executable([test, "--exact", "--nocapture"]).unwrap();
+    let player = player.env("TIELINE_TEST_ROLE", "player");
+    Plan {
+        only: only.iter().map(|name| (*name).to_owned()).collect(),
+        window: Duration::from_millis(5),
+        round_trip_bytes: vec![64, 4096],
+        throughput_bytes: vec![64, 65536],
+        ring_processes: Vec::new(),
+        ..Plan::quick(player)
+    }
+}
+
+fn play_if_player() -> bool {
+    if role().is_none() {
+        return false;
+    }
+    tieline_measure::play().unwrap();
+    true
+}
+
+fn run(plan: &Plan) -> Report {
+    tieline_measure::run(plan, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn every_mechanism_gives_every_figure_it_can() {
+    if play_if_player() {
+        return;
+    }
+    // On one processor, so that the test does not need two; polling without yielding would take seconds there. And
+    // without signals: a player with the test runner's threads cannot block them everywhere. The command's own tests
+    // measure both with a player that has one thread.
+    let is_tested = |mechanism: &&Description| mechanism.name != "shm-spin" && mechanism.family != "signals";
+    let names: Vec<_> = mechanisms().filter(is_tested).map(|mechanism| mechanism.name).collect();
+    let plan = Plan { placements: vec![Placement::OneCpu], ..plan(&test_name!(), &names) };
+    let report = run(&plan);
+    for mechanism in mechanisms().filter(is_tested) {
+        let row = report.rows.iter().find(|row| row.mechanism == mechanism.name).unwrap();
+        if mechanism.family == "I/O ring" && !row.missing.is_empty() {
+            assert!(row.missing.iter().all(|why| why.contains("ring")), "{row:?}");
+            continue;
+        }
+        assert_eq!(row.missing, [] as [&str; 0], "{}", mechanism.name);
+        let trips = plan.round_trip_bytes.iter().filter(|bytes| **bytes <= mechanism.largest).count();
+        assert_eq!(row.round_trips.len(), trips.max(1), "{}", mechanism.name);
+        for figures in &row.round_trips {
+            assert!(figures.count > 0 && figures.min_ns > 0, "{figures:?}");
+            assert!(figures.min_ns <= figures.p50_ns && figures.p50_ns <= figures.p99_ns, "{figures:?}");
+        }
+        for flood in &row.throughput {
+            assert!(flood.messages_per_second > 0.0 && (flood.lost == 0.0 || mechanism.lossy), "{flood:?}");
+        }
+    }
+    assert!(report.facts.iter().all(|fact| fact.value > 0.0), "{:?}", report.facts);
+    assert!(chart(&report).unwrap().contains("unix-stream"));
+}
+
+#[test]
+fn ends_on_two_processors_are_told_apart_from_ends_on_one() {
+    if play_if_player() {
+        return;
+    }
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        skip!("this machine has one processor");
+    }
+    let report = run(&plan(&test_name!(), &["shm-spin"]));
+    let fastest = |placement| {
+        let row = report.rows.iter().find(|row| row.mechanism == "shm-spin" && row.placement == placement).unwrap();
+        row.round_trips[0].min_ns
+    };
+    // Polling across processors takes a microsecond, on one a time slice: nothing but the placement explains that.
+    assert!(fastest(Placement::TwoCpus) * 10 < fastest(Placement::OneCpu));
+}
+
+#[test]
+fn a_token_goes_round_a_ring_of_processes() {
+    if play_if_player() {
+        return;
+    }
+    let plan = Plan { ring_processes: vec![2, 5], ..plan(&test_name!(), &["pipe"]) };
+    let report = run(&plan);
+    let points: Vec<_> = report.ring.iter().map(|point| (point.mechanism, point.processes)).collect();
+    assert_eq!(points, [("pipe", 2), ("pipe", 5)]);
+    assert!(report.ring.iter().all(|point| point.hop_ns > 0.0));
+    assert!(report.claims.iter().any(|claim| claim.claim.contains("more processes")));
+}
+
+/// The player here is a program that ends at once.
+#[test]
+fn a_player_that_dies_costs_a_row_not_the_run() {
+    let player = PlayerCommand::this_executable(["--list"]).unwrap();
+    let plan = Plan { player, placements: vec![Placement::OneCpu], ..plan("", &["fifo"]) };
+    let report = run(&plan);
+    assert!(report.rows[0].round_trips.is_empty());
+    assert!(report.rows[0].missing[0].contains("measuring process"), "{:?}", report.rows[0].missing);
+}
+
+#[test]
+fn a_wish_for_nothing_is_refused_with_what_there_is() {
+    let refused = tieline_measure::run(&plan("", &["carrier-pigeon"]), &mut |_| {}).unwrap_err();
+    assert!(refused.contains("carrier-pigeon") && refused.contains("unix-stream"), "{refused}");
+}

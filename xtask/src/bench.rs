@@ -1,0 +1,14 @@
+//! `cargo xtask bench`: the comparisons with other systems, which live in the `bench/` workspace.
+
+use crate::{Outcome, cargo, run as step};
+
+/// Runs the comparison named first in `rest` with the remaining arguments; without one, lists them.
+///
+/// # Errors
+/// If the comparison does not build or fails.
+pub fn run(rest: &[String]) -> Outcome {
+    // The comparisons drive the `tieline` command itself, as a user would.
+    step(&mut cargo(&["build", "--release", "--package", "tieline-cli"]))?;
+    let mut bench = cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--"]);
+    step(bench.args(rest))
+}
