@@ -4,8 +4,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tieline_os::ErrorKind;
+use tieline_os::fork::fork;
 use tieline_os::mapping::Mapping;
-use tieline_os::process::fork;
 use tieline_os::pthread::{Mutex, MutexOptions, Place};
 use tieline_testkit::{Peer, role, test_name};
 

@@ -1,25 +1,24 @@
 //! The kernel's real behaviour through this crate's API.
 
 mod corner;
-mod fork;
-mod futex;
-mod mapping;
-mod membarrier;
-mod memory;
-mod pthread;
 mod epoll;
 mod eventfd;
 mod fifo;
+mod fork;
+mod futex;
 mod inotify;
 mod leaks;
 mod lock;
 mod mapping;
+mod membarrier;
 mod memfd;
+mod memory;
 mod pidfd;
 mod pipe;
 mod poll;
 mod posix;
 mod process_memory;
+mod pthread;
 #[cfg(feature = "io-uring")]
 mod ring;
 mod signal;

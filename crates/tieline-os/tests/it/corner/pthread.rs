@@ -598,7 +598,7 @@ fn line109_a_fork_keeps_one_thread_and_every_lock() {
         let memory = memory::of(&me);
         let mutex = mutex(&memory);
         let guard = clean(mutex.lock().unwrap());
-        let answer = tieline_os::process::fork(|| match mutex.try_lock() {
+        let answer = tieline_os::fork::fork(|| match mutex.try_lock() {
             Err(error) if error.is_would_block() => 42,
             _ => 1,
         });
