@@ -36,21 +36,27 @@ impl Opened {
     }
 }
 
-pub(super) fn open(address: &Address, direction: Direction, patience: Patience<'_>) -> Result<Endpoint> {
+/// Opens; `announce` is told where peers find us, as soon as they do.
+pub(super) fn open(
+    address: &Address,
+    direction: Direction,
+    patience: Patience<'_>,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Endpoint> {
     let listen = address.options().listen == Some(true);
     check_options(address, listen)?;
     let name = called(address);
     let options = address.options();
     let opened = match address.target() {
         Target::Unix(_) | Target::UnixSeqpacket(_) | Target::Tcp(_) | Target::Vsock { .. } if listen => {
-            return accept_one(address, direction, patience);
+            return accept_one(address, direction, patience, announce);
         }
         Target::Unix(at) => sockets::unix(address, at, direction, patience, &name)?,
         Target::UnixSeqpacket(at) => sockets::seqpacket(address, at, direction, patience, &name)?,
         Target::Tcp(at) => sockets::tcp(address, at, direction, patience, &name)?,
         Target::Vsock { cid, port } => sockets::vsock(*cid, *port, direction, patience, &name)?,
-        Target::UnixDatagram(at) => sockets::datagram(address, at, direction)?,
-        Target::Udp(at) => sockets::udp(address, at, direction)?,
+        Target::UnixDatagram(at) => sockets::datagram(address, at, direction, announce)?,
+        Target::Udp(at) => sockets::udp(address, at, direction, announce)?,
         Target::Pipe => pipes::anonymous(options, direction, &name)?,
         Target::Fd { read, write } => pipes::by_number(*read, *write, options, direction, &name)?,
         Target::Stdio => Opened {
@@ -75,8 +81,14 @@ pub(super) fn open(address: &Address, direction: Direction, patience: Patience<'
     Ok(opened.into_endpoint(address))
 }
 
-fn accept_one(address: &Address, direction: Direction, patience: Patience<'_>) -> Result<Endpoint> {
+fn accept_one(
+    address: &Address,
+    direction: Direction,
+    patience: Patience<'_>,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Endpoint> {
     let listener = Listener::bind(address)?;
+    announce(listener.address());
     let mut endpoint = listener.accept_patiently(direction, patience)?;
     endpoint.address = address.clone();
     Ok(endpoint)
