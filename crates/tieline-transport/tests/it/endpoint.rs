@@ -189,6 +189,14 @@ fn sysv_queues_select_by_type() {
     let error = send(&name).sender().unwrap().send(&vec![0; 1 << 20]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     assert_eq!(refusal(&format!("{name}?type=0"), Direction::Send).kind(), ErrorKind::InvalidInput);
+
+    // Below the system's limit but above this queue's capacity, a message would wait for ever.
+    queue.set_capacity(100).unwrap();
+    let mut sender = send(&name).sender().unwrap();
+    let error = sender.send(&[0; 101]).unwrap_err();
+    assert!(error.to_string().contains("101") && error.to_string().contains("100"), "{error}");
+    sender.send(&[0; 100]).unwrap();
+    assert!(sender.send_timeout(&[0; 100], SOON).unwrap_err().is_timeout(), "this one only waits for room");
 }
 
 #[test]
