@@ -83,7 +83,7 @@ fn private_objects_are_named_by_their_identifiers() {
         let object = Object::make(kind);
         assert!(object.0.starts_with(&format!("{}:id:", kind[0])), "{}", object.0);
         run(&["rm", &object.0]).well();
-        run(&["rm", &object.0]).failed(3, &["no such"]);
+        run(&["rm", &object.0]).failed(3, &["nothing has this id"]);
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) use self::sockets::{
     DATAGRAM_ROOM, UNIX_MESSAGE_ROOM, of_seqpacket, of_stream, of_tcp, of_unix, socket_addresses, unix_address,
     vsock_address,
 };
-use super::{Capabilities, Direction, Endpoint, Listener, Peer, Running, Sink, Source, exec, inherited};
+use super::{Capabilities, Direction, Endpoint, Listener, Peer, Running, Sink, Source, exec};
 use crate::addr::{Address, Create, Key, Scheme, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Patience;
@@ -59,12 +59,7 @@ pub(super) fn open(
         Target::Udp(at) => sockets::udp(address, at, direction, announce)?,
         Target::Pipe => pipes::anonymous(options, direction, &name)?,
         Target::Fd { read, write } => pipes::by_number(*read, *write, options, direction, &name)?,
-        Target::Stdio => Opened {
-            source: direction.receives().then(|| inherited::source(inherited::stdin()?, &name, options)).transpose()?,
-            sink: direction.sends().then(|| inherited::sink(inherited::stdout()?, &name, options)).transpose()?,
-            capabilities: Capabilities { duplex: true, ordered: true, reliable: true, ..Capabilities::default() },
-            ..Opened::default()
-        },
+        Target::Stdio => pipes::standard(options, direction, &name)?,
         Target::Fifo(path) => pipes::named(address, path, direction, patience, &name)?,
         Target::Mq(queue) => queues::posix(address, queue, direction)?,
         Target::SysvMq(queue) => queues::sysv(address, *queue, direction)?,
