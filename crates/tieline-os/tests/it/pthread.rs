@@ -7,7 +7,9 @@ use tieline_os::mapping::{MapOptions, Mapping};
 use tieline_os::pthread::{
     ALIGN, Barrier, Condvar, HEADER_LEN, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, Place, RwLock,
 };
-use tieline_os::{Access, ErrorKind};
+use tieline_os::sysv::Key;
+use tieline_os::sysv::shm::Segment;
+use tieline_os::{Access, ErrorKind, Mode, Region};
 use tieline_testkit::{Peer, eventually, role, test_name};
 
 use crate::memory::{self, Memory};
@@ -35,7 +37,7 @@ fn clean(locked: Locked<'_>) -> MutexGuard<'_> {
     }
 }
 
-fn mutex_in(memory: &Mapping, options: MutexOptions) -> Mutex<'_> {
+fn mutex_in(memory: &Region, options: MutexOptions) -> Mutex<'_> {
     Mutex::create(Place::trusting(memory, 0), options).unwrap()
 }
 
@@ -222,6 +224,19 @@ fn a_thread_that_ends_with_a_forgotten_guard_counts_as_dead() {
     let mutex = mutex_in(&memory, MutexOptions::new());
     std::thread::scope(|scope| scope.spawn(|| std::mem::forget(mutex.lock())).join().unwrap());
     assert!(mutex.lock_timeout(LONG).unwrap().owner_died());
+}
+
+#[test]
+fn a_segment_with_a_forgotten_robust_guard_stays_attached() {
+    let segment = Segment::create(Key::PRIVATE, 4096, Mode::OWNER).unwrap();
+    let attached = segment.attach().unwrap();
+    segment.remove().unwrap();
+    std::mem::forget(mutex_in(&attached, MutexOptions::new()).lock());
+    let refused = attached.detach().unwrap_err();
+    assert_eq!((refused.kind(), refused.errno()), (ErrorKind::Busy, Some(16)), "{refused}");
+    // The list of this thread's locks leads through the segment.
+    let other = Mapping::anonymous(4096).unwrap();
+    drop(clean(mutex_in(&other, MutexOptions::new()).lock().unwrap()));
 }
 
 /// The C library keeps a held robust mutex in a list, by address. Forgetting the guard must not let the memory go:
