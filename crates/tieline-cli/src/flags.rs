@@ -379,8 +379,8 @@ pub(crate) struct Signal {
 
 /// Wait for, post or read a semaphore
 ///
-/// The semaphore is /name (or sem:/name) for a POSIX one, sysv-sem:KEY or sysv-sem:id:N for a System V set, with #INDEX
-/// behind it if the set has more than one.
+/// The semaphore is /name (sem: may stand before it) for a POSIX one, sysv-sem:KEY or sysv-sem:id:N for a System V set,
+/// with #INDEX behind it if the set has more than one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
