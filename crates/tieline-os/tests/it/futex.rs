@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
 use tieline_os::ErrorKind;
 use tieline_os::futex::{
     AnyWaited, Change, Clock, Condition, Deadline, Futex, MAX_WORDS, PiFutex, PiLocked, Requeued, WaitOnly, Waited,
     wait_any, wait_any_is_supported,
 };
 use tieline_os::mapping::{MapOptions, Mapping};
-use tieline_testkit::{eventually, pause, role, sleeps, test_name};
+use tieline_testkit::{count_signal, eventually, pause, role, signals_counted, sleeps, test_name};
 
 use crate::memory::{self, Memory};
 
@@ -338,33 +339,57 @@ fn no_wake_up_is_lost_between_two_processes() {
     peer.succeeds();
 }
 
-/// The handler is that of a stopped and continued process: the kernel ends a wait with a deadline by `EINTR` then.
+/// A handler runs three times in the middle of each sort of wait. Only the interruptible one ends by it.
 #[test]
-fn only_the_interruptible_form_is_ended_by_a_signal() {
-    use rustix::process::Signal;
+fn only_the_interruptible_form_is_ended_by_a_signal_handler() {
     if let Some(me) = role() {
+        memory::assert_only_thread();
+        count_signal(Signal::USR1.as_raw(), false);
         let memory = memory::of(&me);
         let futex = Futex::in_region(&memory, 0).unwrap();
+        let deadline = Deadline::after(LONG);
         me.say("waiting");
-        if me.name() == "patient" {
-            assert_eq!(futex.wait_until(0, Deadline::after(LONG)).unwrap(), Waited::Woken);
-        } else {
-            let answer = futex.wait_interruptible(0, Some(Deadline::after(LONG)));
-            me.say(&format!("{:?}", answer.map_err(|error| error.kind())));
-        }
+        let answer = match me.name() {
+            "wait" => format!("{:?}", futex.wait(0).unwrap()),
+            "wait until" => format!("{:?}", futex.wait_until(0, deadline).unwrap()),
+            "wait any" => format!("{:?}", wait_any(&[(futex, 0)], Some(deadline)).unwrap()),
+            "lock" => format!("{:?}", PiFutex::in_region(&memory, 4).unwrap().lock_until(deadline).unwrap()),
+            "interruptible" => format!("{:?}", futex.wait_interruptible(0, Some(deadline)).unwrap_err().kind()),
+            _ => format!("{:?}", futex.wait_interruptible(0, None).unwrap_err().kind()),
+        };
+        assert!(signals_counted(Signal::USR1.as_raw()) > 0, "the handler ran");
+        me.say(&answer);
         return;
     }
-    let memory = Memory::new();
-    let futex = Futex::in_region(&memory.mapping, 0).unwrap();
-    let mut patient = memory.peer(&test_name!(), "patient").spawn();
-    patient.wait_for("waiting");
-    for _ in 0..3 {
-        patient.sleeps();
-        patient.signal(Signal::STOP);
-        patient.signal(Signal::CONT);
-        pause(Duration::from_millis(5));
+    let waits = [
+        ("wait", "Woken"),
+        ("wait until", "Woken"),
+        ("wait any", "Woken(0)"),
+        ("lock", "Clean"),
+        ("interruptible", "Interrupted"),
+        ("interruptible, for ever", "Interrupted"),
+    ];
+    for (wait, answer) in waits {
+        if wait == "wait any" && !wait_any_is_supported() {
+            continue;
+        }
+        let memory = Memory::new();
+        let futex = Futex::in_region(&memory.mapping, 0).unwrap();
+        let lock = PiFutex::in_region(&memory.mapping, 4).unwrap();
+        assert_eq!(lock.lock().unwrap(), PiLocked::Clean);
+        let mut sleeper = memory::in_the_only_thread(memory.peer(&test_name!(), wait)).spawn();
+        sleeper.wait_for("waiting");
+        for _ in 0..if answer == "Interrupted" { 1 } else { 3 } {
+            eventually("it sleeps", || sleeps(sleeper.id()));
+            sleeper.signal(Signal::USR1);
+            pause(Duration::from_millis(5));
+        }
+        if answer != "Interrupted" {
+            eventually("it sleeps again", || sleeps(sleeper.id()));
+            lock.unlock().unwrap();
+            assert_eq!(futex.wake(1).unwrap(), usize::from(wait != "lock"));
+        }
+        sleeper.wait_for(answer);
+        sleeper.succeeds();
     }
-    patient.sleeps();
-    assert_eq!(futex.wake(1).unwrap(), 1);
-    patient.succeeds();
 }
