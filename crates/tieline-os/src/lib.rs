@@ -73,7 +73,8 @@
 //!
 //! # Conventions
 //! * **Three faces of one call.** `try_x` never waits, `x` waits, `x_timeout` waits for a [`Duration`]
-//!   (`std::time::Duration`) on the monotonic clock. A call without these three does not wait, unless it says so.
+//!   (`std::time::Duration`) on the monotonic clock. A call without these three does not wait, unless it says so; a few waits
+//!   that the kernel cannot bound (for any child, for a classic record lock, in `sendfile`) have no third form.
 //! * **Words** are those of POSIX, also where its families differ. Sockets `recv` (`recv`, `recvmsg`); queues and
 //!   signals `receive` (`mq_receive`, "receive" in the text of `msgrcv`); what one calls `read` for, `read`s: pipes,
 //!   counters, timers, watched files. A name is taken away by `unlink` (`unlink`, `mq_unlink`, `shm_unlink`), after which

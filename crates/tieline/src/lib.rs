@@ -29,9 +29,18 @@
 //! | take several permits at once, or have them back after a crash | [`os::sysv::sem`] | atomic, undo | slow, and undo is not for producer and consumer |
 //! | guard shared memory | [`os::pthread`] with a robust mutex | the next owner is told of a death | trusts everyone who can write the memory |
 //! | lock a file or a range of it | [`os::lock`] | gone with its descriptor | advisory |
-//! | wait for many things | [`os::epoll`], [`os::poll`] | | |
-//! | know when a process ends | [`os::pidfd`] | cannot mistake another process for it | |
-//! | cross machines | [`os::tcp`], [`os::udp`] | | UDP loses, even on loopback |
+//! | build a lock of one's own | [`os::futex`] | no system call unless somebody waits | being woken proves nothing |
+//! | wait for many things | [`os::poll`], [`os::epoll`] for very many | one call for all | System V objects and locks cannot be among them |
+//! | wake one who waits so | [`os::eventfd`] | eight bytes, no buffer to fill | nobody is told when its holder dies |
+//! | wait for a moment, or a beat | [`os::timerfd`] | counts what was missed | choose the clock |
+//! | be told from outside to stop, or to read the configuration again | [`os::signal`] | any program can send one | they merge; no code of yours runs in a handler |
+//! | know when a file appears or changes | [`os::inotify`] | no asking again and again | watch first, then look |
+//! | know when a process ends | [`os::pidfd`] | cannot mistake another process for it | its exit status goes to the parent alone |
+//! | start and stop programs at a terminal | [`os::process`], [`os::job`] | groups, sessions, foreground | a race at each step; the pages name them |
+//! | move bytes from one descriptor to another | [`os::transfer`] | without copying, where the two allow it | what is moved is a reference: a file changed meanwhile shows |
+//! | cross machines | [`os::tcp`], [`os::udp`] | every system has them | anybody may call; UDP loses, even on loopback |
+//! | reach a virtual machine, or its host | [`os::vsock`] | needs no network | needs a transport in the kernel |
+//! | start many reads and writes at once | `os::ring` (feature `io-uring`) | one call for all | often forbidden in containers |
 //!
 //! How fast each is on a given machine, `tieline bench os` measures.
 //!
@@ -61,3 +70,8 @@
 
 pub use tieline_os as os;
 pub use tieline_transport as transport;
+
+/// The README, so that its program is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

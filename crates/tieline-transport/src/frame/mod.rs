@@ -46,7 +46,6 @@ pub struct Framing {
 
 /// What separates messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Marks {
     /// Nothing: a chunk is a message.
     None,
