@@ -430,7 +430,8 @@ impl SegmentStat {
     }
 }
 
-/// A segment mapped into this process; dropping it ends the mapping.
+/// A segment mapped into this process; dropping it ends the mapping (unless the guard of a robust lock in it was
+/// forgotten, see [`MutexGuard`](crate::pthread::MutexGuard)).
 ///
 /// It lends the memory as a [`Region`], whose length is the segment's, however large the opener believed it to be.
 #[derive(Debug)]
@@ -450,7 +451,8 @@ impl Attachment {
     /// its memory is freed.
     ///
     /// # Errors
-    /// `InvalidInput` if foreign code has unmapped the memory.
+    /// `Busy` if the guard of a robust lock in it was forgotten: the C library keeps the lock's address, so the mapping
+    /// stays as long as the process. `InvalidInput` if foreign code has unmapped the memory.
     #[doc(alias = "shmdt")]
     pub fn detach(self) -> Result<()> {
         self.raw

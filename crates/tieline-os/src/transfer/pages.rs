@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use crate::error::{During, Error, Result};
+use crate::mapping::{MapOptions, Mapping};
 use crate::pipe::PipeWriter;
 use crate::region::Region;
 use crate::sys;
@@ -63,9 +64,7 @@ fn lend(to: &PipeWriter, wait: Wait, mut call: impl FnMut(SpliceFlags) -> Result
 
 /// Memory of whole pages, filled through [`Region`] and then given away into a pipe.
 pub struct Pages {
-    // Dropped in this order: the view, then the memory.
-    region: Region,
-    _memory: sys::transfer::AnonymousPages,
+    memory: Mapping,
 }
 
 impl Pages {
@@ -74,8 +73,8 @@ impl Pages {
     /// # Errors
     /// `InvalidInput` if `len` is 0 or more than half the address space; `OutOfMemory`.
     pub fn new(len: usize) -> Result<Self> {
-        let (memory, raw) = sys::transfer::AnonymousPages::map(len).during("map memory to give away")?;
-        Ok(Self { region: Region::new(raw, true), _memory: memory })
+        // Private, so that a child made by fork has pages of its own and cannot change those that are given.
+        Mapping::anonymous_with(&MapOptions::new().len(len).private()).map(|memory| Self { memory })
     }
 
     /// Makes the memory something to give: from now on it cannot be changed.
@@ -89,7 +88,7 @@ impl Deref for Pages {
     type Target = Region;
 
     fn deref(&self) -> &Region {
-        &self.region
+        &self.memory
     }
 }
 
@@ -161,7 +160,7 @@ impl Gift {
         if len == 0 {
             return Ok(0);
         }
-        let (region, start) = (self.pages.region.raw(), self.given);
+        let (region, start) = (self.pages.raw(), self.given);
         let taken = lend(to, wait, |flags| sys::transfer::vmsplice_region(to.as_fd(), region, start, len, flags))?;
         self.given += taken;
         Ok(taken)

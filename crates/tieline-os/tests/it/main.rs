@@ -4,6 +4,7 @@ mod corner;
 mod epoll;
 mod eventfd;
 mod fifo;
+mod forgotten;
 mod inotify;
 mod leaks;
 mod lock;

@@ -7,6 +7,8 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use rustix::io::Errno;
+
 /// From this many bytes on, one string instruction beats a loop of word copies.
 const STRING_COPY_MIN_BYTES: usize = 512;
 
@@ -54,9 +56,10 @@ impl RawRegion {
         self.pins.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether the memory must stay as it is.
-    pub(crate) fn is_pinned(&self) -> bool {
-        self.pins.load(Ordering::Relaxed) != 0
+    /// `EBUSY` while the memory must stay as it is. To be asked by its owner before each unmapping, moving or
+    /// write-protecting.
+    pub(crate) fn refuse_pinned(&self) -> Result<(), Errno> {
+        if self.pins.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(Errno::BUSY) }
     }
 
     /// The address `offset` bytes in, after asserting that `len` bytes follow it.
