@@ -5,6 +5,7 @@ mod epoll;
 mod eventfd;
 mod fifo;
 mod forgotten;
+mod fork;
 mod inotify;
 mod leaks;
 mod lock;
