@@ -300,6 +300,17 @@ impl<'m> Locked<'m> {
 /// The lock is held by this thread; dropping it unlocks. It cannot leave the thread.
 ///
 /// Forgetting it keeps a robust mutex locked until the thread ends, and its memory mapped for the process's life.
+///
+/// ```compile_fail,E0277
+/// # use tieline_os::mapping::Mapping;
+/// # use tieline_os::pthread::{Mutex, MutexOptions, Place};
+/// # let memory = Mapping::anonymous(4096).unwrap();
+/// # let mutex = Mutex::create(Place::trusting(&memory, 0), MutexOptions::new()).unwrap();
+/// let guard = mutex.lock().unwrap();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| drop(guard)); // another thread does not own the lock
+/// });
+/// ```
 #[must_use = "dropping it unlocks at once"]
 pub struct MutexGuard<'m> {
     held: sys::HeldMutex<'m>,

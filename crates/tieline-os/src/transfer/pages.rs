@@ -63,6 +63,16 @@ fn lend(to: &PipeWriter, wait: Wait, mut call: impl FnMut(SpliceFlags) -> Result
 }
 
 /// Memory of whole pages, filled through [`Region`] and then given away into a pipe.
+///
+/// Once it is a gift, nobody can change it any more, not even through a word borrowed before:
+///
+/// ```compile_fail,E0505
+/// # use tieline_os::transfer::Pages;
+/// let pages = Pages::new(4096).unwrap();
+/// let word = pages.atomic_u32(0).unwrap();
+/// let gift = pages.into_gift();
+/// word.store(1, std::sync::atomic::Ordering::Relaxed);
+/// ```
 pub struct Pages {
     memory: Mapping,
 }

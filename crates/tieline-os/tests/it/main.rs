@@ -1,5 +1,6 @@
 //! The kernel's real behaviour through this crate's API.
 
+mod auto_traits;
 mod corner;
 mod epoll;
 mod eventfd;

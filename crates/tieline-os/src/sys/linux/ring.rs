@@ -22,7 +22,7 @@ use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::fork::Birthplace;
+use super::birthplace::Birthplace;
 use crate::region::Region;
 use crate::wait::{Wait, wait_for};
 
