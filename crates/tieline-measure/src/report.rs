@@ -46,7 +46,7 @@ pub struct Machine {
 pub struct Fact {
     /// What is done.
     pub name: &'static str,
-    /// What it costs, in nanoseconds; or a rate in bytes per second, as `unit` says.
+    /// What it costs at best, in nanoseconds; or a rate in bytes per second, as `unit` says.
     pub value: f64,
     /// `ns` or `bytes_per_second`.
     pub unit: &'static str,

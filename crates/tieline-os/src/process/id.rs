@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use rustix::process as kernel;
 
+use crate::Mode;
 use crate::error::{During, Error, Result};
 
 /// The number of a process, of a group or session (that of its leader), or of a thread: always above zero.
@@ -207,6 +208,26 @@ pub fn credentials() -> Result<Credentials> {
         effective_gid: kernel::getegid().as_raw(),
         groups: kernel::getgroups().during("read the groups")?.into_iter().map(kernel::Gid::as_raw).collect(),
     })
+}
+
+/// Sets the bits that the kernel takes off the mode of every file, FIFO, socket and POSIX object this process makes;
+/// returns those it took off before. It counts for all threads at once, and is inherited over fork and exec.
+///
+/// ```
+/// use tieline_os::{Mode, fifo, process};
+/// use std::os::unix::fs::PermissionsExt;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("jobs");
+/// process::set_umask(Mode::new(0o077).unwrap());
+/// fifo::create(&path, Mode::ANYONE)?;
+/// assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+/// assert_eq!(process::set_umask(Mode::new(0).unwrap()).bits(), 0o077);
+/// # Ok::<(), tieline_os::Error>(())
+/// ```
+#[doc(alias = "umask")]
+pub fn set_umask(taken_off: Mode) -> Mode {
+    let before = kernel::umask(taken_off.into());
+    u16::try_from(before.bits() & 0o777).ok().and_then(Mode::new).unwrap_or_default()
 }
 
 #[cfg(test)]

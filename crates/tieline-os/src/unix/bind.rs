@@ -176,6 +176,34 @@ fn replace(fd: &OwnedFd, target: &name::New, address: &Address, path: &Path) -> 
     Err(bind_error(address, Errno::ADDRINUSE).sorted_as(ErrorKind::Busy).hint("others keep replacing the file"))
 }
 
+/// Removes the name of a Unix socket. Whoever has it bound, or is connected by it, goes on undisturbed.
+///
+/// The kind is checked first; who may write the directory could still put another file there in the instant between.
+///
+/// ```
+/// use tieline_os::unix::{self, Address, BindOptions, StreamListener};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("jobs");
+/// drop(StreamListener::bind_with(&Address::path(&path)?, BindOptions::new().keep_file(true))?);
+/// unix::unlink(&path)?;
+/// assert!(!path.exists());
+/// assert!(unix::unlink("/etc/passwd").is_err(), "that is not a socket");
+/// # Ok::<(), tieline_os::Error>(())
+/// ```
+///
+/// # Errors
+/// `NotFound`; `InvalidInput` if it is not a socket (nothing is removed, a symbolic link neither); `PermissionDenied`.
+pub fn unlink(path: impl AsRef<Path>) -> Result<()> {
+    const UNLINK: &str = "unlink Unix socket";
+    let path = path.as_ref();
+    let refused = |errno| Error::new(UNLINK, errno).on(path.display());
+    let stat = rustix::fs::lstat(path).map_err(refused)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(Error::invalid(UNLINK, "it is not a socket, and is left alone").on(path.display()));
+    }
+    rustix::fs::unlink(path).map_err(refused)
+}
+
 /// Whether some socket has this file bound, listening or not.
 fn is_bound(pinned: &OwnedFd) -> Result<bool, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

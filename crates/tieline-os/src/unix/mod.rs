@@ -41,7 +41,7 @@ use crate::sys::socket as sys;
 use crate::wait::Wait;
 
 pub use address::Address;
-pub use bind::BindOptions;
+pub use bind::{BindOptions, unlink};
 pub use datagram::Datagram;
 pub use listener::{SeqPacketListener, StreamListener};
 pub use message::{Credentials, Received, RecvOptions, SendOptions};

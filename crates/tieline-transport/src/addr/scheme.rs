@@ -82,12 +82,13 @@ struct Row {
     available: bool,
 }
 
-const STREAM_SOCKET: &[Key] = &[Key::Capacity, Key::Timeout, Key::Listen, Key::Bind, Key::Frame];
+const STREAM_SOCKET: &[Key] = &[Key::Capacity, Key::Timeout, Key::Listen, Key::Frame];
 const UNIX_STREAM: &[Key] = &[Key::Mode, Key::Owner, Key::Capacity, Key::Timeout, Key::Listen, Key::Frame];
 const UNIX_MESSAGE: &[Key] =
     &[Key::Mode, Key::Owner, Key::Capacity, Key::MessageSize, Key::Timeout, Key::Listen, Key::Bind];
 const UNIX_SEQPACKET: &[Key] = &[Key::Mode, Key::Owner, Key::Capacity, Key::MessageSize, Key::Timeout, Key::Listen];
 const DATAGRAM_SOCKET: &[Key] = &[Key::Capacity, Key::MessageSize, Key::Timeout, Key::Listen, Key::Bind];
+const WEB_SOCKET: &[Key] = &[Key::MessageSize, Key::Timeout, Key::Listen];
 const NAMED_MEMORY: &[Key] = &[Key::Mode, Key::Owner, Key::Capacity, Key::Create, Key::Offset, Key::Length, Key::Frame];
 const DESCRIPTOR: &[Key] = &[Key::Capacity, Key::Timeout, Key::Frame];
 
@@ -143,9 +144,9 @@ static TABLE: [Row; 29] = [
     row!(Udp "udp" here "udp:HOST:PORT" "udp:127.0.0.1:7000" DATAGRAM_SOCKET, "UDP datagrams"),
     row!(Tls "tls" later "tls:HOST:PORT" "tls:example.org:7443" STREAM_SOCKET, "a TCP connection under TLS"),
     row!(Quic "quic" later "quic:HOST:PORT" "quic:example.org:7443" STREAM_SOCKET, "a QUIC connection"),
-    row!(Ws "ws" later "ws:HOST:PORT/PATH" "ws:localhost:8080/feed" DATAGRAM_SOCKET, "a WebSocket"),
-    row!(Wss "wss" later "wss:HOST:PORT/PATH" "wss:example.org:443/feed" DATAGRAM_SOCKET, "a WebSocket under TLS"),
-    row!(Vsock "vsock" later "vsock:CID:PORT" "vsock:host:1024" STREAM_SOCKET,
+    row!(Ws "ws" later "ws:HOST:PORT/PATH" "ws:localhost:8080/feed" WEB_SOCKET, "a WebSocket"),
+    row!(Wss "wss" later "wss:HOST:PORT/PATH" "wss:example.org:443/feed" WEB_SOCKET, "a WebSocket under TLS"),
+    row!(Vsock "vsock" here "vsock:CID:PORT" "vsock:host:1024" STREAM_SOCKET,
         "a socket between a virtual machine and its host; CID is a number, host, local or any"),
     row!(Exec "exec" here "exec:COMMAND" "exec:gzip -dc" &[],
         "the standard input and output of a command, which is everything behind the colon and is run by sh -c"),

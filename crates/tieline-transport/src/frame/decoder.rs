@@ -1,5 +1,7 @@
 //! Cutting a byte stream into messages.
 
+use std::ops::Range;
+
 use super::error::{FrameError, FrameErrorKind};
 use super::{ByteOrder, Framing, Marks, Width};
 
@@ -110,6 +112,30 @@ impl Decoder {
     /// # Errors
     /// `TooLong`, as soon as that is certain. The decoder stays failed.
     pub fn next_message(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        Ok(self.next_range()?.map(|range| &self.buffer[range]))
+    }
+
+    /// The last message of a stream that has ended, to be asked when [`next_message`](Self::next_message) has none.
+    ///
+    /// # Errors
+    /// `Truncated` if the stream ended inside a message whose length was promised.
+    pub fn finish(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        Ok(self.finish_range()?.map(|range| &self.buffer[range]))
+    }
+
+    /// The bytes that belong to no message yet.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// The message that [`next_range`](Self::next_range) has just said.
+    pub(crate) fn message(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+
+    /// As [`next_message`](Self::next_message), as a range for [`message`](Self::message), which borrows less.
+    pub(crate) fn next_range(&mut self) -> Result<Option<Range<usize>>, FrameError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -120,11 +146,8 @@ impl Decoder {
         }
     }
 
-    /// The last message of a stream that has ended, to be asked when [`next_message`](Self::next_message) has none.
-    ///
-    /// # Errors
-    /// `Truncated` if the stream ended inside a message whose length was promised.
-    pub fn finish(&mut self) -> Result<Option<&[u8]>, FrameError> {
+    /// As [`finish`](Self::finish), as a range.
+    pub(crate) fn finish_range(&mut self) -> Result<Option<Range<usize>>, FrameError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -141,12 +164,12 @@ impl Decoder {
         }
     }
 
-    fn next_chunk(&mut self) -> Option<&[u8]> {
+    fn next_chunk(&mut self) -> Option<Range<usize>> {
         let len = self.pending().min(self.framing.max_len());
         (len > 0).then(|| self.take(0, len, 0))
     }
 
-    fn next_delimited(&mut self, delimiter: u8) -> Result<Option<&[u8]>, FrameError> {
+    fn next_delimited(&mut self, delimiter: u8) -> Result<Option<Range<usize>>, FrameError> {
         let unknown = &self.buffer[self.start + self.searched..self.end];
         let limit = self.framing.max_len();
         let found = find(delimiter, unknown).map(|index| self.searched + index);
@@ -161,7 +184,7 @@ impl Decoder {
         Ok(Some(self.take(0, len, 1)))
     }
 
-    fn next_measured(&mut self, width: Width, order: ByteOrder) -> Result<Option<&[u8]>, FrameError> {
+    fn next_measured(&mut self, width: Width, order: ByteOrder) -> Result<Option<Range<usize>>, FrameError> {
         let Some(len) = self.length(width, order) else { return Ok(None) };
         let limit = self.framing.max_len();
         let Some(short) = usize::try_from(len).ok().filter(|len| *len <= limit) else {
@@ -183,12 +206,12 @@ impl Decoder {
     }
 
     /// Hands out `len` bytes after `head` and forgets them with `tail` more.
-    fn take(&mut self, head: usize, len: usize, tail: usize) -> &[u8] {
+    fn take(&mut self, head: usize, len: usize, tail: usize) -> Range<usize> {
         let from = self.start + head;
         self.start = from + len + tail;
         self.searched = 0;
         self.count += 1;
-        &self.buffer[from..from + len]
+        from..from + len
     }
 
     fn fail(&mut self, kind: FrameErrorKind) -> FrameError {

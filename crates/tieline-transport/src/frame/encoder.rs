@@ -61,7 +61,9 @@ impl Encoder {
                 Encoded { head, head_len: width.len_bytes(), ..plain }
             }
             Marks::Delimiter(delimiter) => {
-                if let Some(position) = find(delimiter, message) {
+                if !self.framing.lax
+                    && let Some(position) = find(delimiter, message)
+                {
                     return Err(self.refused(FrameErrorKind::DelimiterInside { delimiter, position }));
                 }
                 Encoded { tail: Some([delimiter]), ..plain }

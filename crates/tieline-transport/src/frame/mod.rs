@@ -10,6 +10,7 @@
 //! | framing | text | a message may contain | a stream cut short |
 //! |---|---|---|---|
 //! | delimiter | `line`, `nul`, `byte:0x1e` | anything but the delimiter | ends with its last, unfinished message |
+//! | lax delimiter | `text` | anything, and is then read as two | as above |
 //! | length | `u8`, `u16`, `u32`, `u64`, each with `le` for the low byte first | anything | is an error |
 //! | none | `raw` | anything | ends |
 //!
@@ -39,6 +40,8 @@ use crate::addr::quantity::{parse_size, size};
 pub struct Framing {
     marks: Marks,
     max_len: usize,
+    /// Whether a message may contain the delimiter.
+    lax: bool,
 }
 
 /// What separates messages.
@@ -85,22 +88,29 @@ impl Framing {
         Self::delimited(b'\n')
     }
 
+    /// As [`line`](Self::line), but a message may contain line feeds: for people, who read on, and not for programs,
+    /// which would find two messages in one.
+    #[must_use]
+    pub const fn text() -> Self {
+        Self { lax: true, ..Self::line() }
+    }
+
     /// Each message ends with `delimiter`.
     #[must_use]
     pub const fn delimited(delimiter: u8) -> Self {
-        Self { marks: Marks::Delimiter(delimiter), max_len: Self::DEFAULT_MAX_LEN }
+        Self { marks: Marks::Delimiter(delimiter), max_len: Self::DEFAULT_MAX_LEN, lax: false }
     }
 
     /// Each message is preceded by its length.
     #[must_use]
     pub const fn length(width: Width, order: ByteOrder) -> Self {
-        Self { marks: Marks::Length(width, order), max_len: Self::DEFAULT_MAX_LEN }
+        Self { marks: Marks::Length(width, order), max_len: Self::DEFAULT_MAX_LEN, lax: false }
     }
 
     /// What arrives at once is a message, cut at the largest size.
     #[must_use]
     pub const fn raw() -> Self {
-        Self { marks: Marks::None, max_len: Self::DEFAULT_MAX_LEN }
+        Self { marks: Marks::None, max_len: Self::DEFAULT_MAX_LEN, lax: false }
     }
 
     /// The same with another largest message. Zero counts as one.
@@ -166,6 +176,7 @@ impl fmt::Display for Framing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.marks {
             Marks::None => f.write_str("raw")?,
+            Marks::Delimiter(b'\n') if self.lax => f.write_str("text")?,
             Marks::Delimiter(b'\n') => f.write_str("line")?,
             Marks::Delimiter(0) => f.write_str("nul")?,
             Marks::Delimiter(byte) => write!(f, "byte:{byte:#04x}")?,
@@ -190,7 +201,7 @@ pub struct ParseFramingError(String);
 
 impl fmt::Display for ParseFramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let forms = "write raw, line, nul, byte:0x1e, u8, u16, u32, u64 (or u16le, u32le, u64le), \
+        let forms = "write raw, line, text, nul, byte:0x1e, u8, u16, u32, u64 (or u16le, u32le, u64le), \
                      and behind a comma the largest message if not 16M";
         write!(f, "{:?} is not a framing; {forms}", self.0)
     }
@@ -204,7 +215,10 @@ impl FromStr for Framing {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused = || ParseFramingError(text.to_owned());
         let (marks, limit) = text.split_once(',').map_or((text, None), |(marks, limit)| (marks, Some(limit)));
-        let framing = Self { marks: Marks::parse(marks).ok_or_else(refused)?, max_len: Self::DEFAULT_MAX_LEN };
+        let framing = match marks {
+            "text" => Self::text(),
+            marks => Self { marks: Marks::parse(marks).ok_or_else(refused)?, ..Self::raw() },
+        };
         let Some(limit) = limit else { return Ok(framing) };
         let limit = parse_size(limit).ok().and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
         limit.map(|limit| framing.with_max_len(limit)).ok_or_else(refused)

@@ -219,3 +219,15 @@ fn framings_are_read_and_written() {
         assert!(wrong.parse::<Framing>().is_err(), "{wrong:?} was taken");
     }
 }
+
+#[test]
+fn text_lets_line_feeds_through() {
+    let message = b"two\nlines";
+    assert!(Encoder::new(Framing::line()).encode(message).is_err());
+    let mut stream = Vec::new();
+    Encoder::new(Framing::text()).encode(message).unwrap().append_to(&mut stream);
+    assert_eq!(stream, b"two\nlines\n");
+    for framing in [Framing::text(), Framing::text().with_max_len(4096)] {
+        assert_eq!(framing.to_string().parse(), Ok(framing));
+    }
+}

@@ -1,0 +1,31 @@
+//! One file for each verb. Here they are only told apart.
+
+mod bench;
+mod completions;
+mod connect;
+mod man;
+mod mk;
+mod recv;
+mod rm;
+mod sem;
+mod send;
+mod signal;
+
+use crate::exit::Outcome;
+use crate::flags::{Command, Verb};
+
+/// Runs the verb.
+pub(crate) fn run(command: Command) -> Outcome {
+    match command.verb {
+        Verb::Bench(flags) => bench::run(flags),
+        Verb::Completions(flags) => completions::run(&flags),
+        Verb::Connect(flags) => connect::run(flags),
+        Verb::Man(flags) => man::run(&flags),
+        Verb::Mk(flags) => mk::run(flags),
+        Verb::Recv(flags) => recv::run(flags),
+        Verb::Rm(flags) => rm::run(flags),
+        Verb::Sem(flags) => sem::run(flags),
+        Verb::Send(flags) => send::run(flags),
+        Verb::Signal(flags) => signal::run(flags),
+    }
+}

@@ -1,0 +1,17 @@
+//! `tieline recv`: an address to standard output.
+
+use tieline_transport::addr::Key;
+
+use crate::exit::Outcome;
+use crate::flags::Recv;
+use crate::transfer::{self, Job, Shape};
+
+pub(crate) fn run(flags: Recv) -> Outcome {
+    let mut from = transfer::address(&flags.address)?;
+    let listens = from.scheme().options().contains(&Key::Listen);
+    if listens && from.options().listen.is_none() {
+        from = transfer::with(&from, Key::Listen, |options| options.listen = Some(!flags.connect))?;
+    }
+    let to = transfer::address("-")?;
+    Job { from, to, shape: Shape::Receive, flags: flags.transfer }.run()
+}

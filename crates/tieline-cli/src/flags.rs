@@ -1,0 +1,540 @@
+//! Every flag, once. Parser, `--help`, manual pages and completions are all made from this file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tieline_os::Mode;
+use tieline_os::process::Pid;
+use tieline_os::sysv::Key;
+use tieline_transport::addr::quantity;
+use tieline_transport::frame::Framing;
+
+/// The direct line between any two processes
+///
+/// Makes, feeds, joins and measures every inter-process communication mechanism of this machine, with programs made
+/// by anyone at the other end.
+#[derive(Parser)]
+#[command(name = "tieline", version, propagate_version = true, max_term_width = 100)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct Command {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Addresses:
+  -  stdio:  fd:N  fd:N,M  pipe:     standard input and output, inherited descriptors, a new pipe
+  fifo:/path                         a FIFO
+  unix:/path  unix:@name             a Unix stream socket, by path or abstract name
+  unix-dgram:…  unix-seqpacket:…     the two other types
+  tcp:HOST:PORT  udp:HOST:PORT       the network, and loopback
+  mq:/name                           a POSIX message queue         ?priority=N
+  sysv-mq:KEY  sysv-mq:id:N          a System V message queue      ?type=N
+  posix-shm:/name                    POSIX shared memory           ?offset=N&length=N
+  sysv-shm:KEY  sysv-shm:id:N        System V shared memory        ?offset=N&length=N
+  file:/path                         a file                        ?offset=N&length=N
+  exec:COMMAND                       the standard input and output of a shell command
+Options stand behind a question mark, joined by &; quote them for the shell. A socket address with
+?listen=yes waits for the other side instead of calling it, and most take ?timeout=5s, ?create=yes,
+?mode=640, ?capacity=64K, ?frame=line where that means something.
+
+Exit codes:
+  0  done                            6  would have to wait, and was told not to
+  1  refused by the system           7  the deadline passed
+  2  wrong usage                     8  nobody is at the other end, or nobody any more
+  3  no such object                  9  a limit is reached, or a message is too large
+  4  not permitted                  10  not supported here
+  5  exists already              128+N  ended by signal N; 141: standard output was closed";
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Measure what each mechanism of this machine costs
+    Bench(Bench),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Join two addresses: what one sends, the other receives
+    Connect(Connect),
+    /// Print the manual page, or write all of them into a folder
+    Man(Man),
+    /// Make a named object: FIFO, socket, queue, semaphore, shared memory
+    Mk(Mk),
+    /// Receive from an address to standard output
+    Recv(Recv),
+    /// Remove a named object
+    Rm(Rm),
+    /// Wait for, post or read a semaphore
+    Sem(Sem),
+    /// Send standard input to an address
+    Send(Send),
+    /// Send a signal, or wait for one
+    Signal(Signal),
+}
+
+/// Make a named object
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline mk fifo /tmp/jobs --mode 660
+  tieline mk mq /jobs --messages 10 --message-size 8K
+  tieline mk sysv-shm --size 1M            # prints sysv-shm:id:N
+  tieline mk sem /permits --value 4
+
+It prints the address by which send, recv, sem and rm find what was made.")]
+pub(crate) struct Mk {
+    #[command(subcommand)]
+    pub(crate) object: MkObject,
+    /// Print what was made as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum MkObject {
+    /// A FIFO
+    Fifo {
+        /// Where
+        path: PathBuf,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// A Unix socket's name, for a server that will take it over
+    ///
+    /// Nobody is behind it yet: whoever calls is refused until a server binds it anew, as `tieline recv` does.
+    Unix {
+        /// Where
+        path: PathBuf,
+        /// Which type
+        #[arg(long = "type", value_enum, default_value = "stream")]
+        kind: SocketType,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// POSIX shared memory
+    Shm {
+        /// Its name: a slash and up to 254 other characters
+        name: String,
+        /// How many bytes, such as 4096, 64K, 1M
+        #[arg(long, value_parser = size)]
+        size: u64,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// A System V shared-memory segment
+    SysvShm {
+        /// Its key, such as 0x1234; without one it is private and only its identifier names it
+        key: Option<Key>,
+        /// How many bytes
+        #[arg(long, value_parser = size)]
+        size: u64,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// A POSIX message queue
+    Mq {
+        /// Its name: a slash and up to 254 other characters
+        name: String,
+        /// How many messages it holds
+        #[arg(long, default_value_t = 10)]
+        messages: u64,
+        /// How many bytes a message may have
+        #[arg(long, value_parser = size, default_value = "8192")]
+        message_size: u64,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// A System V message queue
+    SysvMq {
+        /// Its key; without one it is private
+        key: Option<Key>,
+        /// How many bytes of messages it holds, if not the system's default
+        #[arg(long, value_parser = size)]
+        size: Option<u64>,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// A POSIX named semaphore
+    Sem {
+        /// Its name: a slash and up to 250 other characters
+        name: String,
+        /// Its first value
+        #[arg(long, default_value_t = 0)]
+        value: u32,
+        #[command(flatten)]
+        access: Permissions,
+    },
+    /// A set of System V semaphores
+    SysvSem {
+        /// Its key; without one it is private
+        key: Option<Key>,
+        /// The first value of each semaphore, such as 1 or 0,4,4
+        #[arg(long, value_delimiter = ',', default_value = "0")]
+        values: Vec<u16>,
+        #[command(flatten)]
+        access: Permissions,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Permissions {
+    /// Who may use it, in octal: exactly so, whatever the umask
+    #[arg(long, default_value = "600")]
+    pub(crate) mode: Mode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SocketType {
+    /// Bytes over a connection
+    Stream,
+    /// Messages without a connection
+    Dgram,
+    /// Messages over a connection
+    Seqpacket,
+}
+
+/// Remove named objects
+///
+/// The address is that which `mk` printed, or any other of a named object: fifo:, unix:, mq:, sysv-mq:, posix-shm:,
+/// sysv-shm:, sem:, sysv-sem:. Nothing else is removed: a path that is not a FIFO or a socket stays. Those who have
+/// the object open go on, except that a System V queue or semaphore set is gone for everyone at once.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline rm fifo:/tmp/jobs mq:/jobs
+  tieline rm sysv-shm:id:3 sysv-mq:0x1234
+  tieline rm sem:/permits sysv-sem:0x77")]
+pub(crate) struct Rm {
+    /// What to remove
+    #[arg(required = true)]
+    pub(crate) objects: Vec<String>,
+    /// An object that is not there is not an error
+    #[arg(long, short)]
+    pub(crate) force: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print what was removed as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Send standard input to an address
+///
+/// Without a framing flag, a byte stream is sent as it comes, and a message queue or datagram socket gets one message
+/// for each line.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  echo hello | tieline send fifo:/tmp/jobs
+  tieline send unix:/run/app.sock < big.file
+  seq 5 | tieline send 'mq:/jobs?priority=3'
+  tieline send --raw udp:127.0.0.1:9000 < packet
+  seq 5 | tieline send --lines 'tcp:localhost:9000?frame=u32'   # lines here, lengths there")]
+pub(crate) struct Send {
+    /// Where to
+    pub(crate) address: String,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+    /// Wait for the other side to call, instead of calling it
+    #[arg(long)]
+    pub(crate) listen: bool,
+}
+
+/// Receive from an address to standard output
+///
+/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each, unless
+/// a framing flag says otherwise.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline recv fifo:/tmp/jobs
+  tieline recv --count 1 --timeout 5s mq:/jobs
+  tieline recv --timeout 0 mq:/jobs              # what is there now, without waiting
+  tieline recv unix:/run/app.sock > big.file
+  tieline recv --connect tcp:127.0.0.1:7")]
+pub(crate) struct Recv {
+    /// Where from
+    pub(crate) address: String,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+    /// Call the other side, instead of waiting for it to call
+    #[arg(long)]
+    pub(crate) connect: bool,
+}
+
+/// Join two addresses
+///
+/// Both directions at once, where both ends have both; otherwise from the first to the second. The end of one direction
+/// is passed on and leaves the other open. The fastest way the kernel has is used: bytes between descriptors are
+/// spliced and never copied here.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline connect 'tcp:127.0.0.1:8080?listen=yes' unix:/run/app.sock
+  tieline connect fifo:/tmp/in 'exec:sort | uniq -c'
+  tieline connect - tcp:example.org:80
+  tieline connect 'udp:127.0.0.1:9000?listen=yes' mq:/jobs")]
+pub(crate) struct Connect {
+    /// One side
+    pub(crate) first: String,
+    /// The other side
+    pub(crate) second: String,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+    /// Only from the first to the second
+    #[arg(long)]
+    pub(crate) one_way: bool,
+}
+
+/// How bytes and messages travel.
+#[derive(Args)]
+pub(crate) struct Transfer {
+    /// One message for each line
+    #[arg(long, group = "framing")]
+    pub(crate) lines: bool,
+    /// Each message after its length, as four bytes, most significant first
+    #[arg(long, group = "framing")]
+    pub(crate) length_prefixed: bool,
+    /// Bytes as they come: each chunk that is read is one message, and nothing is put between messages
+    #[arg(long, group = "framing")]
+    pub(crate) raw: bool,
+    /// Any other framing: nul, byte:0x1e, u8, u16, u32le, u64 …
+    #[arg(long, group = "framing", value_name = "FRAMING")]
+    pub(crate) frame: Option<Framing>,
+    /// Stop after so many messages; a byte stream is counted in lines, or by its framing
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Stop after so many bytes, such as 512 or 1G
+    #[arg(long, value_parser = size, value_name = "SIZE")]
+    pub(crate) bytes: Option<u64>,
+    /// The largest message in bytes
+    #[arg(long, value_parser = message_size, value_name = "SIZE", default_value = "16M")]
+    pub(crate) max_message: usize,
+    /// Give up after so long, such as 500ms, 5s, 2m; 0 moves what can be moved without waiting
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+    /// End when nothing has moved for so long; a success if anything had moved
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) idle: Option<Duration>,
+    /// Show a progress bar on standard error
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) progress: When,
+    /// Say at the end, on standard error, what was transferred
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Say at the end, on standard error, what was transferred, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal that carries no data, once the transfer has taken a second
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Send a signal, or wait for one
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline signal TERM 4711
+  tieline signal RTMIN+1 4711 --value 42   # queued, with a value
+  tieline signal TERM 4711 --timeout 5s    # and wait until the process is gone
+  tieline signal 0 4711                    # only ask whether it exists: exit code 0, 3 or 4
+  tieline signal --wait USR1,USR2          # prints which came, from whom, with which value
+  tieline signal --list")]
+pub(crate) struct Signal {
+    /// The signal: a name or number, or 0 for none
+    #[arg(required_unless_present_any = ["wait", "list"])]
+    pub(crate) signal: Option<String>,
+    /// The processes
+    #[arg(required_unless_present_any = ["wait", "list"])]
+    pub(crate) processes: Vec<Pid>,
+    /// Queue the signal with this value
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    pub(crate) value: Option<i32>,
+    /// The numbers are process groups
+    #[arg(long, conflicts_with = "value")]
+    pub(crate) group: bool,
+    /// After sending, wait so long for the processes to end; with --wait, for a signal to come
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+    /// Wait for one of these signals, separated by commas, and print it
+    #[arg(long, value_delimiter = ',', value_name = "SIGNALS", conflicts_with_all = ["signal", "processes", "value", "group"])]
+    pub(crate) wait: Vec<String>,
+    /// List the signals of this system
+    #[arg(long, conflicts_with_all = ["signal", "processes", "wait"])]
+    pub(crate) list: bool,
+    /// Say on standard error when the waiting has begun, and under which process id
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Wait for, post or read a semaphore
+///
+/// The semaphore is /name (or sem:/name) for a POSIX one, sysv-sem:KEY or sysv-sem:id:N for a System V set, with #INDEX
+/// behind it if the set has more than one.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline sem wait /permits --timeout 5s && work; tieline sem post /permits
+  tieline sem post 'sysv-sem:0x77#2' --count 3
+  tieline sem get /permits")]
+pub(crate) struct Sem {
+    #[command(subcommand)]
+    pub(crate) action: SemAction,
+    /// Print what was done, or found, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SemAction {
+    /// Take a permit, waiting for one
+    Wait {
+        /// Which semaphore
+        semaphore: String,
+        /// Give up after so long; 0 means do not wait at all
+        #[arg(long, value_parser = duration, value_name = "TIME")]
+        timeout: Option<Duration>,
+        /// How many permits: all of them or none
+        ///
+        /// System V takes them at once. Of a POSIX semaphore they are taken one by one, and given back if the last does
+        /// not come in time.
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32767))]
+        count: u16,
+    },
+    /// Give a permit
+    Post {
+        /// Which semaphore
+        semaphore: String,
+        /// How many permits
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32767))]
+        count: u16,
+    },
+    /// Print its value
+    Get {
+        /// Which semaphore
+        semaphore: String,
+    },
+}
+
+/// Measure what each mechanism of this machine costs
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline bench os
+  tieline bench os --only pipe --only unix
+  tieline bench os --json > report.json
+  tieline bench os --chart ipc.svg")]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) subject: BenchSubject,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BenchSubject {
+    /// Every mechanism of the operating system, between two real processes
+    Os(BenchOs),
+    /// One end of a measurement; started by `bench` itself
+    #[command(hide = true)]
+    Player,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchOs {
+    /// Only mechanisms whose name contains this; may be given more than once
+    #[arg(long)]
+    pub(crate) only: Vec<String>,
+    /// Payload sizes of the round trips, in bytes
+    #[arg(long, value_delimiter = ',', value_parser = size)]
+    pub(crate) sizes: Vec<u64>,
+    /// Payload sizes of the one-way throughput, in bytes
+    #[arg(long, value_delimiter = ',', value_parser = size)]
+    pub(crate) bulk: Vec<u64>,
+    /// Measure each figure once and briefly
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// How long each figure is measured
+    #[arg(long, value_parser = duration)]
+    pub(crate) window: Option<Duration>,
+    /// How often each figure is measured; the median counts
+    #[arg(long)]
+    pub(crate) repeats: Option<usize>,
+    /// Only with both ends on one processor, or only on two
+    #[arg(long, value_enum)]
+    pub(crate) placement: Option<Place>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the chart here: an SVG, or an HTML page around it if the name ends in .html
+    #[arg(long)]
+    pub(crate) chart: Option<PathBuf>,
+    /// List what can be measured
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// Both ends share a processor
+    One,
+    /// Each end has a processor of its own
+    Two,
+}
+
+/// Print the completions of a shell
+#[derive(Args)]
+#[command(after_help = "Example:\n  tieline completions bash > /etc/bash_completion.d/tieline")]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or write all of them into a folder
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tieline man | man -l -\n  tieline man /usr/local/share/man/man1")]
+pub(crate) struct Man {
+    /// Where to write tieline.1 and one page for each verb
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// A size for a flag.
+fn size(text: &str) -> Result<u64, String> {
+    quantity::parse_size(text).map_err(|error| error.to_string())
+}
+
+/// A size of something that is held in memory.
+fn message_size(text: &str) -> Result<usize, String> {
+    let size = usize::try_from(size(text)?).map_err(|_| format!("{text} is more than this machine can address"))?;
+    if size == 0 { Err("a message has one byte at least".to_owned()) } else { Ok(size) }
+}
+
+/// A length of time for a flag; zero needs no unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { quantity::parse_duration(text).map_err(|error| error.to_string()) }
+}
+
+impl Verb {
+    /// Whether the answer, and so the refusal, shall be JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Bench(Bench { subject: BenchSubject::Os(flags) }) => flags.json,
+            Self::Mk(flags) => flags.json,
+            Self::Rm(flags) => flags.json,
+            Self::Sem(flags) => flags.json,
+            Self::Signal(flags) => flags.json,
+            Self::Send(flags) => flags.transfer.json,
+            Self::Recv(flags) => flags.transfer.json,
+            Self::Connect(flags) => flags.transfer.json,
+            Self::Bench(_) | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Signals that ask a transfer to end: the first lets it end in order, the second ends it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tieline_os::signal::{self, Disposition, Signal, SignalSet};
+use tieline_transport::Stop;
+
+use crate::exit::{Code, Failure, Outcome};
+
+/// The signals of this process, received.
+pub(crate) struct Interrupts {
+    pub(crate) stop: Stop,
+    came: Arc<AtomicU8>,
+}
+
+impl Interrupts {
+    /// Receives SIGINT, SIGTERM and SIGHUP from now on, except those that our parent told us to ignore (nohup, and
+    /// shells for what runs in the background).
+    pub(crate) fn install() -> Outcome<Self> {
+        let stop = Stop::new()?;
+        let came = Arc::new(AtomicU8::new(0));
+        let mut wanted = SignalSet::EMPTY;
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            if signal::disposition(signal)? != Disposition::Ignored {
+                wanted.insert(signal);
+            }
+        }
+        if !wanted.is_empty() {
+            let pipe = signal::Pipe::new(wanted)?;
+            let (elsewhere, noted) = (stop.clone(), Arc::clone(&came));
+            let watch = move || {
+                while let Ok(info) = pipe.receive() {
+                    let number = u8::try_from(info.signal().number()).unwrap_or(u8::MAX);
+                    // Relaxed: the request to stop, which follows, orders it.
+                    match noted.swap(number, Ordering::Relaxed) {
+                        0 => elsewhere.request(),
+                        _ => std::process::exit(Code::Signalled(number).number().into()),
+                    }
+                }
+            };
+            let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+            thread.map_err(|error| Failure::new(Code::Limit, format_args!("cannot start a thread: {error}")))?;
+        }
+        Ok(Self { stop, came })
+    }
+
+    /// The signal that came, if one did.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        Signal::new(self.came.load(Ordering::Relaxed).into())
+    }
+}
+
+/// The exit code of a process that a signal ended.
+pub(crate) fn code(signal: Signal) -> Code {
+    Code::Signalled(u8::try_from(signal.number()).unwrap_or_default())
+}

@@ -1,0 +1,282 @@
+//! How a transfer went: a sentence and an exit code, the same as JSON if asked for.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use indicatif::BinaryBytes;
+use serde::Serialize;
+use tieline_os::signal::Signal;
+use tieline_transport::addr::{Address, Scheme};
+use tieline_transport::relay::{End, Flow, Outcome as Relayed};
+
+use super::{Job, Shape, interrupts};
+use crate::exit::{self, Code, Failure, Fault, Outcome};
+use crate::output;
+
+/// What is known when it is over.
+pub(super) struct Report<'a> {
+    pub(super) job: &'a Job,
+    pub(super) took: Duration,
+    pub(super) outcome: Relayed,
+    pub(super) signal: Option<Signal>,
+}
+
+/// The report in `docs/formats/json.md`.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    from: String,
+    to: String,
+    seconds: f64,
+    forward: Direction,
+    backward: Option<Direction>,
+    exits: Vec<Exit>,
+    error: Option<Fault<'a>>,
+}
+
+#[derive(Serialize)]
+struct Direction {
+    bytes: u64,
+    messages: u64,
+    end: &'static str,
+    undelivered_bytes: u64,
+    undelivered_messages: u64,
+}
+
+#[derive(Serialize)]
+struct Exit {
+    address: String,
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
+impl Report<'_> {
+    /// Says what must be said and answers what the process shall answer.
+    pub(super) fn tell(self) -> Outcome {
+        let answer = self.judge();
+        if self.job.flags.json {
+            let error = answer.as_ref().err().map(Failure::fault);
+            output::json_to_stderr(&self.document(error));
+            return answer.map_err(|failure| Failure::told(failure.code()));
+        }
+        if self.job.flags.verbose {
+            self.summary();
+        }
+        answer
+    }
+
+    /// Whether it went as it should.
+    fn judge(&self) -> Outcome {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let (job, signal) = (self.job, self.signal);
+        let flows = [(forward, &job.from, &job.to)].into_iter();
+        let flows = flows.chain(backward.as_ref().map(|flow| (flow, &job.to, &job.from)));
+        // The direction that failed says more than the one that was ended by it.
+        let mut failures: Vec<Failure> = flows.filter_map(|(flow, from, to)| self.fault(flow, from, to)).collect();
+        if let Some(signal) = signal
+            && [Some(forward), backward.as_ref()].into_iter().flatten().any(|flow| matches!(flow.end, End::Stopped))
+        {
+            let sentence = format_args!("ended by {signal}: {}", self.moved_and_left());
+            return Err(Failure::new(interrupts::code(signal), sentence));
+        }
+        if !failures.is_empty() {
+            return Err(failures.remove(0));
+        }
+        self.judge_commands()
+    }
+
+    fn fault(&self, flow: &Flow, from: &Address, to: &Address) -> Option<Failure> {
+        let tale = || self.moved_and_left();
+        let moved_any = flow.bytes > 0 || flow.messages > 0;
+        match &flow.end {
+            // Any other end of ours, or told by the other direction.
+            End::SourceEnded | End::LimitReached | End::OtherFailed | End::Stopped => None,
+            End::SinkGone if to.scheme() == Scheme::Stdio => {
+                let lost = flow.undelivered_messages;
+                if lost > 0 {
+                    let from = name(from);
+                    let sentence =
+                        format!("standard output was closed; {lost} messages that had been taken from {from} are lost");
+                    output::say(&sentence);
+                }
+                Some(Failure::new(Code::BrokenPipe, "standard output was closed"))
+            }
+            // In a conversation the one side may stop listening before the other stops talking.
+            End::SinkGone if self.job.shape == Shape::BothWays && flow.undelivered.is_empty() => None,
+            End::SinkGone => {
+                Some(Failure::new(Code::PeerGone, format_args!("nobody reads from {} any more: {}", name(to), tale())))
+            }
+            End::SourceBroken(error) => {
+                Some(Failure::new(Code::PeerGone, format_args!("{} broke off: {error}: {}", name(from), tale())))
+            }
+            End::Idle if self.job.flags.idle.is_some() && moved_any && flow.undelivered.is_empty() => None,
+            End::Idle | End::TimedOut if self.job.never_waits() && moved_any && flow.undelivered.is_empty() => None,
+            End::Idle | End::TimedOut => {
+                let code = self.job.gave_up();
+                Some(Failure::new(code, self.why_too_late(flow, from, to)))
+            }
+            End::Failed(error) => {
+                let code = exit::code_of_transport(error.kind());
+                Some(Failure::new(code, format_args!("{error}: {}", tale())))
+            }
+            other => Some(Failure::new(Code::Failed, format_args!("{other}: {}", tale()))),
+        }
+    }
+
+    fn why_too_late(&self, flow: &Flow, from: &Address, to: &Address) -> String {
+        let what = if !flow.undelivered.is_empty() {
+            format!("{} takes nothing more now", sink(to))
+        } else if flow.bytes == 0 && flow.messages == 0 {
+            format!("nothing came from {}", name(from))
+        } else {
+            "it was not finished".to_owned()
+        };
+        let when = if self.job.never_waits() { "and waiting was ruled out" } else { "and the time is up" };
+        if self.moved_nothing() {
+            format!("{what}, {when}")
+        } else {
+            format!("{what}, {when}: {}", self.moved_and_left())
+        }
+    }
+
+    /// Commands that failed make the transfer fail, unless it was we who ended them.
+    fn judge_commands(&self) -> Outcome {
+        let forward = &self.outcome.forward;
+        let cut_short = !matches!(forward.end, End::SourceEnded);
+        for (address, status) in &self.outcome.exits {
+            let by_us = cut_short && (status.signal().is_some() || status.code().is_some_and(|code| code > 128));
+            if !status.success() && !by_us {
+                return Err(Failure::new(Code::Failed, format_args!("{} {}", name(address), Ended(*status))));
+            }
+        }
+        Ok(())
+    }
+
+    /// How much went, and how much was taken and did not go.
+    fn moved_and_left(&self) -> String {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let mut tale = format!("{} went to {}", Amount::moved(forward), sink(&self.job.to));
+        if let Some(backward) = backward {
+            tale += &format!(", {} came back", Amount::moved(backward));
+        }
+        for flow in [Some(forward), backward.as_ref()].into_iter().flatten() {
+            if !flow.undelivered.is_empty() {
+                tale += &format!("; {} had been read and did not", Amount::left(flow));
+            }
+        }
+        tale
+    }
+
+    fn moved_nothing(&self) -> bool {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let idle = |flow: &Flow| flow.bytes == 0 && flow.messages == 0 && flow.undelivered.is_empty();
+        idle(forward) && backward.as_ref().is_none_or(idle)
+    }
+
+    fn summary(&self) {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let seconds = self.took.as_secs_f64();
+        let rate = |flow: &Flow| BinaryBytes((flow.bytes as f64 / seconds.max(1e-9)) as u64);
+        let mut line = format!("{} went in {seconds:.2} s ({}/s)", Amount::moved(forward), rate(forward));
+        if let Some(backward) = backward {
+            line += &format!(", {} came back ({}/s)", Amount::moved(backward), rate(backward));
+        }
+        output::say(&line);
+    }
+
+    fn document<'a>(&self, error: Option<Fault<'a>>) -> Document<'a> {
+        let exit = |(address, status): &(Address, ExitStatus)| Exit {
+            address: address.to_string(),
+            code: status.code(),
+            signal: status.signal(),
+        };
+        Document {
+            schema: "tieline.transfer/1",
+            from: self.job.from.to_string(),
+            to: self.job.to.to_string(),
+            seconds: self.took.as_secs_f64(),
+            forward: direction(&self.outcome.forward),
+            backward: self.outcome.backward.as_ref().map(direction),
+            exits: self.outcome.exits.iter().map(exit).collect(),
+            error,
+        }
+    }
+}
+
+fn direction(flow: &Flow) -> Direction {
+    let end = match &flow.end {
+        End::SourceEnded => "source-ended",
+        End::LimitReached => "limit-reached",
+        End::SinkGone => "sink-gone",
+        End::SourceBroken(_) => "source-broken",
+        End::Idle => "idle",
+        End::TimedOut => "timed-out",
+        End::Stopped => "stopped",
+        End::OtherFailed => "other-failed",
+        _ => "failed",
+    };
+    Direction {
+        bytes: flow.bytes,
+        messages: flow.messages,
+        end,
+        undelivered_bytes: flow.undelivered.len() as u64,
+        undelivered_messages: flow.undelivered_messages,
+    }
+}
+
+/// How an address is called in a sentence: without its options.
+pub(super) fn name(address: &Address) -> String {
+    match address.scheme() {
+        Scheme::Stdio => "standard input".to_owned(),
+        scheme => format!("{scheme}:{}", address.target()),
+    }
+}
+
+/// The same of the side that is sent to.
+fn sink(address: &Address) -> String {
+    if address.scheme() == Scheme::Stdio { "standard output".to_owned() } else { name(address) }
+}
+
+/// "12 messages (340 bytes)", or only bytes where messages were not looked at.
+struct Amount {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    fn moved(flow: &Flow) -> Self {
+        Self { messages: flow.messages, bytes: flow.bytes }
+    }
+
+    fn left(flow: &Flow) -> Self {
+        Self { messages: flow.undelivered_messages, bytes: flow.undelivered.len() as u64 }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let Self { messages, bytes } = *self;
+        match (messages, bytes) {
+            (0, 0) => f.write_str("nothing"),
+            (0, bytes) if bytes < 10_000 => write!(f, "{bytes} byte{}", plural(bytes)),
+            (0, bytes) => write!(f, "{bytes} bytes ({})", BinaryBytes(bytes)),
+            (messages, bytes) => write!(f, "{messages} message{} of {bytes} byte{}", plural(messages), plural(bytes)),
+        }
+    }
+}
+
+/// How a command ended, in words.
+struct Ended(ExitStatus);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal().and_then(Signal::new)) {
+            (Some(code), _) => write!(f, "ended with exit code {code}"),
+            (None, Some(signal)) => write!(f, "was ended by {signal}"),
+            (None, None) => f.write_str("ended"),
+        }
+    }
+}

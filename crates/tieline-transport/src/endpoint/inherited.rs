@@ -1,0 +1,145 @@
+//! Descriptors this process was born with: `fd:` and `stdio:`.
+//!
+//! The invariant: the process's own descriptor stays open and keeps its flags; a duplicate is used.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
+
+use tieline_os::pidfd::PidFd;
+use tieline_os::pipe::{PipeReader, PipeWriter};
+use tieline_os::{tcp, udp, unix, vsock};
+
+use super::bytes::{ByteSink, ByteSource, Input, Output, Socket, Span};
+use super::messages::{self, MessageSink, MessageSource};
+use super::open::{DATAGRAM_ROOM, UNIX_MESSAGE_ROOM};
+use super::{Sink, Source};
+use crate::addr::Options;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A duplicate of a descriptor of this process, by number.
+pub(super) fn duplicate(number: u32) -> Result<OwnedFd> {
+    let refused = |error: tieline_os::Error| {
+        let text = format!("cannot use descriptor {number} of this process: {error}");
+        Error::new(Error::from(error).kind(), text)
+    };
+    let raw = i32::try_from(number).map_err(|_| Error::new(ErrorKind::InvalidInput, "no such descriptor"))?;
+    // Only the kernel can make a number a descriptor without unsafe code; asking for one's own is always allowed.
+    PidFd::open(std::process::id()).and_then(|us| us.duplicate_fd(raw)).map_err(refused)
+}
+
+pub(super) fn stdin() -> Result<OwnedFd> {
+    let fd = io::stdin().as_fd().try_clone_to_owned();
+    fd.map_err(|error| Error::system("use the standard input", &error))
+}
+
+pub(super) fn stdout() -> Result<OwnedFd> {
+    let fd = io::stdout().as_fd().try_clone_to_owned();
+    fd.map_err(|error| Error::system("use the standard output", &error))
+}
+
+/// What a descriptor turned out to be.
+enum Sort {
+    Pipe(OwnedFd),
+    Stream(Socket),
+    SeqPacket(Arc<unix::SeqPacket>),
+    Datagram(Arc<unix::Datagram>),
+    Udp(Arc<udp::Socket>),
+    File(File),
+    Device(File),
+}
+
+/// The half to read of a descriptor of any sort.
+pub(super) fn source(fd: OwnedFd, name: &Arc<str>, options: &Options) -> Result<Source> {
+    let room = |usual| options.message_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual);
+    let input = match sort_of(fd, name)? {
+        Sort::Pipe(fd) => {
+            let pipe = PipeReader::from_fd(fd)?;
+            set_capacity(options, |bytes| pipe.set_capacity(bytes))?;
+            Input::Pipe(pipe)
+        }
+        Sort::Stream(socket) => Input::Socket(socket),
+        Sort::File(file) => Input::File(Span { file, left: None, cut: false }),
+        Sort::Device(file) => Input::Device(file),
+        Sort::SeqPacket(socket) => {
+            let source = MessageSource::new(messages::Input::SeqPacket(socket), room(UNIX_MESSAGE_ROOM));
+            return Ok(Source::Messages(source));
+        }
+        Sort::Datagram(socket) => {
+            let source = MessageSource::new(messages::Input::Datagram(socket, None), room(UNIX_MESSAGE_ROOM));
+            return Ok(Source::Messages(source));
+        }
+        Sort::Udp(socket) => {
+            let source = MessageSource::new(messages::Input::Udp(socket, None), room(DATAGRAM_ROOM));
+            return Ok(Source::Messages(source));
+        }
+    };
+    Ok(Source::Bytes(ByteSource::new(input, name)))
+}
+
+/// The half to write of a descriptor of any sort.
+pub(super) fn sink(fd: OwnedFd, name: &Arc<str>, options: &Options) -> Result<Sink> {
+    let output = match sort_of(fd, name)? {
+        Sort::Pipe(fd) => {
+            let pipe = PipeWriter::from_fd(fd)?;
+            set_capacity(options, |bytes| pipe.set_capacity(bytes))?;
+            Output::Pipe(pipe)
+        }
+        Sort::Stream(socket) => Output::Socket(socket),
+        Sort::File(file) => Output::File(Span { file, left: None, cut: false }),
+        Sort::Device(file) => Output::Device(file),
+        Sort::SeqPacket(socket) => return Ok(Sink::Messages(MessageSink::new(messages::Output::SeqPacket(socket)))),
+        Sort::Datagram(socket) => {
+            return Ok(Sink::Messages(MessageSink::new(messages::Output::Datagram(socket, None))));
+        }
+        Sort::Udp(socket) => return Ok(Sink::Messages(MessageSink::new(messages::Output::Udp(socket, None)))),
+    };
+    Ok(Sink::Bytes(ByteSink::new(output, name)))
+}
+
+fn set_capacity(options: &Options, set: impl FnOnce(usize) -> tieline_os::Result<usize>) -> Result<()> {
+    let Some(bytes) = options.capacity else { return Ok(()) };
+    set(usize::try_from(bytes).unwrap_or(usize::MAX)).map(drop).map_err(Error::from)
+}
+
+fn sort_of(fd: OwnedFd, name: &str) -> Result<Sort> {
+    let file = File::from(fd);
+    let kind = file.metadata().map_err(|error| Error::system(format_args!("look at {name}"), &error))?.file_type();
+    if kind.is_fifo() {
+        return Ok(Sort::Pipe(file.into()));
+    }
+    if kind.is_socket() {
+        return socket_of(&file.into(), name);
+    }
+    if kind.is_dir() {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("cannot use {name}: it is a directory")));
+    }
+    Ok(if kind.is_file() { Sort::File(file) } else { Sort::Device(file) })
+}
+
+/// Which socket it is, each sort being asked whether it is one of them.
+fn socket_of(fd: &OwnedFd, name: &str) -> Result<Sort> {
+    let copy = || fd.try_clone().map_err(|error| Error::system(format_args!("use {name}"), &error));
+    if let Ok(stream) = unix::Stream::from_fd(copy()?) {
+        return Ok(Sort::Stream(Socket::Unix(Arc::new(stream))));
+    }
+    if let Ok(stream) = tcp::Stream::from_fd(copy()?) {
+        return Ok(Sort::Stream(Socket::Tcp(Arc::new(stream))));
+    }
+    if let Ok(stream) = vsock::Stream::from_fd(copy()?) {
+        return Ok(Sort::Stream(Socket::Vsock(Arc::new(stream))));
+    }
+    if let Ok(socket) = unix::SeqPacket::from_fd(copy()?) {
+        return Ok(Sort::SeqPacket(Arc::new(socket)));
+    }
+    if let Ok(socket) = unix::Datagram::from_fd(copy()?) {
+        return Ok(Sort::Datagram(Arc::new(socket)));
+    }
+    if let Ok(socket) = udp::Socket::from_fd(copy()?) {
+        return Ok(Sort::Udp(Arc::new(socket)));
+    }
+    let text = format!("cannot use {name}: it is a listening socket, or of a family this build does not know");
+    Err(Error::new(ErrorKind::InvalidInput, text))
+}

@@ -1,0 +1,144 @@
+//! Small things every test here needs: names nobody else has, data that shows a misplaced byte, bounded children.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+use tieline_testkit::until;
+use tieline_transport::addr::Address;
+use tieline_transport::endpoint::{Direction, Endpoint, Sink, Source};
+
+/// A directory for one test, and addresses in it.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `SCHEME:/this/directory/NAME` and what follows.
+    pub(crate) fn at(&self, scheme: &str, name: &str) -> Address {
+        address(&format!("{scheme}:{}/{name}", self.0.path().display()))
+    }
+}
+
+pub(crate) fn address(text: &str) -> Address {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(crate) fn open(address: &Address, direction: Direction) -> Endpoint {
+    Endpoint::open(address, direction).unwrap_or_else(|error| panic!("{address}: {error}"))
+}
+
+pub(crate) fn receive(text: &str) -> Endpoint {
+    open(&address(text), Direction::Receive)
+}
+
+pub(crate) fn send(text: &str) -> Endpoint {
+    open(&address(text), Direction::Send)
+}
+
+/// A number no other test of this run or of another has.
+pub(crate) fn unique() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    (std::process::id() % 100_000) * 10_000 + COUNT.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Bytes of which no part looks like another: eight-byte words, each of its own.
+pub(crate) fn data(len: usize) -> Vec<u8> {
+    let words = (0..len.div_ceil(8) as u64).map(|word| word.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+    let mut data: Vec<u8> = words.flatten().collect();
+    data.truncate(len);
+    data
+}
+
+/// Compares without printing megabytes.
+#[track_caller]
+pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
+    if got == expected {
+        return;
+    }
+    let at = got.iter().zip(expected).position(|(a, b)| a != b);
+    panic!("{} bytes came of {}; the first difference is at {at:?}", got.len(), expected.len());
+}
+
+pub(crate) fn byte_source(endpoint: &mut Endpoint) -> tieline_transport::endpoint::ByteSource {
+    match endpoint.take_source() {
+        Some(Source::Bytes(source)) => source,
+        other => panic!("no bytes come from it: {other:?}"),
+    }
+}
+
+pub(crate) fn byte_sink(endpoint: &mut Endpoint) -> tieline_transport::endpoint::ByteSink {
+    match endpoint.take_sink() {
+        Some(Sink::Bytes(sink)) => sink,
+        other => panic!("no bytes go to it: {other:?}"),
+    }
+}
+
+/// Writes all of `data` from a thread, then ends the stream. A reader that goes away ends it too.
+pub(crate) fn feed(mut endpoint: Endpoint, data: Vec<u8>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut sink = byte_sink(&mut endpoint);
+        if sink.write_all(&data).is_ok() {
+            sink.finish().expect("finish");
+        }
+    })
+}
+
+/// Reads until the end from a thread.
+pub(crate) fn collect(mut endpoint: Endpoint) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        byte_source(&mut endpoint).read_to_end(&mut all).expect("read to the end");
+        all
+    })
+}
+
+/// A child process of a foreign program; killed and reaped when dropped.
+pub(crate) struct Stranger(Child);
+
+impl Stranger {
+    pub(crate) fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self(command.spawn().unwrap_or_else(|error| panic!("start {program}: {error}")))
+    }
+
+    pub(crate) fn python(script: &str, argument: &Path) -> Self {
+        Self::start("python3", &["-c", script, &argument.display().to_string()])
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.stdin.as_mut().expect("stdin").write_all(bytes).expect("it lives");
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.0.stdin = None;
+    }
+
+    /// All it says until it ends, which must be well.
+    pub(crate) fn output(mut self) -> Vec<u8> {
+        self.close();
+        let mut output = Vec::new();
+        let mut stdout = self.0.stdout.take().expect("stdout");
+        let reader = std::thread::spawn(move || stdout.read_to_end(&mut output).map(|_| output));
+        let status = until("the stranger ends", || self.0.try_wait().expect("waitable"));
+        assert!(status.success(), "{status}");
+        reader.join().expect("joined").expect("read")
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
