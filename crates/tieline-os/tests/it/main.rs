@@ -4,6 +4,7 @@ mod auto_traits;
 mod corner;
 mod epoll;
 mod eventfd;
+mod far_deadlines;
 mod fifo;
 mod forgotten;
 mod fork;
