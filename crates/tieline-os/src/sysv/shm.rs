@@ -459,8 +459,8 @@ impl Attachment {
     /// its memory is freed.
     ///
     /// # Errors
-    /// `Busy` if the guard of a robust lock in it was forgotten: the C library keeps the lock's address, so the mapping
-    /// stays as long as the process. `InvalidInput` if foreign code has unmapped the memory.
+    /// `InvalidInput` if foreign code has unmapped the memory; `Busy` if a robust lock in it is held by a forgotten
+    /// guard, which keeps it mapped.
     #[doc(alias = "shmdt")]
     pub fn detach(self) -> Result<()> {
         self.raw

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, OFlags, Stat, copy_file_range, fcntl_getfl, fstat, sendfile};
+use rustix::fs::{FileType, OFlags, Stat, copy_file_range, fcntl_getfl, fstat, major, minor, sendfile};
 use rustix::io::{Errno, read, write};
 use rustix::net::{
     RecvFlags, SendFlags, SocketAddrAny, SocketType, getpeername, getsockname, recv, send, sockopt::socket_type,
@@ -47,7 +47,7 @@ pub enum Side {
 /// What sort of descriptor it is, as far as the ways of copying differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// A regular file: never waits.
+    /// A regular file, or a device that is as quick as one: never waits.
     File,
     /// A pipe or FIFO: never waits if asked not to, whatever its flags.
     Pipe,
@@ -424,9 +424,15 @@ pub(super) fn sort_of(fd: BorrowedFd<'_>) -> Result<(Sort, Stat), Errno> {
         }
         FileType::Socket => return Err(Errno::PROTOTYPE),
         FileType::Directory => return Err(Errno::ISDIR),
+        FileType::CharacterDevice if is_memory_device(&stat) => Sort::File,
         _ => Sort::Other,
     };
     Ok((sort, stat))
+}
+
+/// `/dev/null`, `/dev/zero`, `/dev/full`, by the numbers of mem(4), null(4) and full(4): they take and give at once.
+fn is_memory_device(stat: &Stat) -> bool {
+    major(stat.st_rdev) == 1 && matches!(minor(stat.st_rdev), 3 | 5 | 7)
 }
 
 /// Whether both ends of a connection have the same internet address.

@@ -88,7 +88,6 @@ impl Pages {
     }
 
     /// Makes the memory something to give: from now on it cannot be changed.
-    #[must_use]
     pub fn into_gift(self) -> Gift {
         Gift { pages: self, given: 0 }
     }
@@ -125,6 +124,7 @@ impl std::fmt::Debug for Pages {
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "nothing is given until `give` is called"]
 pub struct Gift {
     pages: Pages,
     given: usize,

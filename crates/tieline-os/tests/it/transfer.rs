@@ -535,3 +535,18 @@ fn a_hung_up_terminal_does_not_keep_a_copier_running() {
     assert_eq!(kind, ErrorKind::TimedOut);
     assert!(busy < Duration::from_millis(100), "it was busy for {busy:?} of 200 ms");
 }
+
+/// The null device takes and gives everything at once, so a copy need not go in small careful pieces.
+#[test]
+fn the_devices_of_memory_are_as_quick_as_files() {
+    let (reader, writer) = pipe().unwrap();
+    writer.try_write(&[7; 40_000]).unwrap();
+    drop(writer);
+    let (zero, null) = (File::open("/dev/zero").unwrap(), File::options().write(true).open("/dev/null").unwrap());
+    let mut copier = Copier::new(&reader, &null).unwrap();
+    assert!(matches!(copier.try_step().unwrap(), Step::Moved { accepted: 40_000, delivered: 40_000 }));
+    assert_eq!(copier.how(), How::Splice);
+    let mut copier = Copier::new(&zero, &null).unwrap().limit(1 << 20);
+    while let Step::Moved { .. } = copier.try_step().unwrap() {}
+    assert_eq!(copier.delivered(), 1 << 20);
+}

@@ -171,7 +171,7 @@ impl Endpoint {
     /// * `TimedOut`; `PeerGone`: nobody is there; `UnknownHost`.
     /// * `System`: what else the kernel refuses, such as a missing object or permission.
     pub fn open(address: &Address, direction: Direction) -> Result<Self> {
-        open::open(address, direction, Patience::new(None, address.options().timeout))
+        open::open(address, direction, Patience::new(None, address.options().timeout), &mut |_| ())
     }
 
     /// As [`open`](Self::open), until asked to stop.
@@ -179,7 +179,21 @@ impl Endpoint {
     /// # Errors
     /// `Stopped`; as [`open`](Self::open).
     pub fn open_until(address: &Address, direction: Direction, stop: &Stop) -> Result<Self> {
-        open::open(address, direction, Patience::new(Some(stop), address.options().timeout))
+        Self::open_announced(address, direction, stop, |_| ())
+    }
+
+    /// As [`open_until`](Self::open_until); `announce` is told the address by which a peer reaches us as soon as one
+    /// can, if this address is listened at: with the port that the kernel chose if it was 0.
+    ///
+    /// # Errors
+    /// As [`open_until`](Self::open_until).
+    pub fn open_announced(
+        address: &Address,
+        direction: Direction,
+        stop: &Stop,
+        mut announce: impl FnMut(&Address),
+    ) -> Result<Self> {
+        open::open(address, direction, Patience::new(Some(stop), address.options().timeout), &mut announce)
     }
 
     /// The address it was opened by.

@@ -77,9 +77,13 @@ impl Terms<'_> {
         self.pause_until(self.deadline, wait)
     }
 
-    /// The same for the sink, which must take something within its own time.
-    pub(super) fn pause_for_sink(&self, wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
-        let in_time = self.sink_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    /// The same for the sink, which has taken nothing since `refused` and must take something within its own time.
+    pub(super) fn pause_for_sink(
+        &self,
+        refused: Instant,
+        wait: impl FnMut(Patience<'_>) -> Result<Woken>,
+    ) -> Option<End> {
+        let in_time = self.sink_timeout.and_then(|timeout| refused.checked_add(timeout));
         self.pause_until([self.deadline, in_time].into_iter().flatten().min(), wait)
     }
 
@@ -134,6 +138,46 @@ impl Terms<'_> {
 
     fn is_over(&self) -> bool {
         is_past(self.deadline)
+    }
+}
+
+/// The attempts to give one thing to a sink that may refuse it for a while.
+///
+/// The deadlines are those of the first refusal and of the first reason to end: a sink that cannot be polled is asked
+/// again and again, and must not begin anew each time.
+#[derive(Debug, Default)]
+pub(super) struct Giving {
+    refused: Option<Instant>,
+    ending: Option<(End, Option<Patience<'static>>)>,
+}
+
+impl Giving {
+    /// Waits after a refusal, and says whether another attempt may be made.
+    pub(super) fn wait(&mut self, terms: &Terms<'_>, mut wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> bool {
+        let refused = *self.refused.get_or_insert_with(Instant::now);
+        match &self.ending {
+            None => {
+                let end = terms.pause_for_sink(refused, wait);
+                self.ending = end.map(|end| {
+                    let grace = terms.grace(&end);
+                    (end, grace)
+                });
+                true
+            }
+            // What was taken may still be given for a while.
+            Some((_, Some(grace))) => matches!(wait(*grace), Ok(Woken::Ready)),
+            Some((_, None)) => false,
+        }
+    }
+
+    /// The sink took something.
+    pub(super) fn took(&mut self) {
+        self.refused = None;
+    }
+
+    /// The reason to end, if there was one.
+    pub(super) fn end(self) -> Option<End> {
+        self.ending.map(|(end, _)| end)
     }
 }
 

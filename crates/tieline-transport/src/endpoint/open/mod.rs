@@ -13,7 +13,7 @@ pub(super) use self::sockets::{
     DATAGRAM_ROOM, UNIX_MESSAGE_ROOM, of_seqpacket, of_stream, of_tcp, of_unix, socket_addresses, unix_address,
     vsock_address,
 };
-use super::{Capabilities, Direction, Endpoint, Listener, Peer, Running, Sink, Source, exec, inherited};
+use super::{Capabilities, Direction, Endpoint, Listener, Peer, Running, Sink, Source, exec};
 use crate::addr::{Address, Create, Key, Scheme, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Patience;
@@ -36,29 +36,30 @@ impl Opened {
     }
 }
 
-pub(super) fn open(address: &Address, direction: Direction, patience: Patience<'_>) -> Result<Endpoint> {
+/// Opens; `announce` is told where peers find us, as soon as they do.
+pub(super) fn open(
+    address: &Address,
+    direction: Direction,
+    patience: Patience<'_>,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Endpoint> {
     let listen = address.options().listen == Some(true);
     check_options(address, listen)?;
     let name = called(address);
     let options = address.options();
     let opened = match address.target() {
         Target::Unix(_) | Target::UnixSeqpacket(_) | Target::Tcp(_) | Target::Vsock { .. } if listen => {
-            return accept_one(address, direction, patience);
+            return accept_one(address, direction, patience, announce);
         }
         Target::Unix(at) => sockets::unix(address, at, direction, patience, &name)?,
         Target::UnixSeqpacket(at) => sockets::seqpacket(address, at, direction, patience, &name)?,
         Target::Tcp(at) => sockets::tcp(address, at, direction, patience, &name)?,
         Target::Vsock { cid, port } => sockets::vsock(*cid, *port, direction, patience, &name)?,
-        Target::UnixDatagram(at) => sockets::datagram(address, at, direction)?,
-        Target::Udp(at) => sockets::udp(address, at, direction)?,
+        Target::UnixDatagram(at) => sockets::datagram(address, at, direction, announce)?,
+        Target::Udp(at) => sockets::udp(address, at, direction, announce)?,
         Target::Pipe => pipes::anonymous(options, direction, &name)?,
         Target::Fd { read, write } => pipes::by_number(*read, *write, options, direction, &name)?,
-        Target::Stdio => Opened {
-            source: direction.receives().then(|| inherited::source(inherited::stdin()?, &name, options)).transpose()?,
-            sink: direction.sends().then(|| inherited::sink(inherited::stdout()?, &name, options)).transpose()?,
-            capabilities: Capabilities { duplex: true, ordered: true, reliable: true, ..Capabilities::default() },
-            ..Opened::default()
-        },
+        Target::Stdio => pipes::standard(options, direction, &name)?,
         Target::Fifo(path) => pipes::named(address, path, direction, patience, &name)?,
         Target::Mq(queue) => queues::posix(address, queue, direction)?,
         Target::SysvMq(queue) => queues::sysv(address, *queue, direction)?,
@@ -75,8 +76,14 @@ pub(super) fn open(address: &Address, direction: Direction, patience: Patience<'
     Ok(opened.into_endpoint(address))
 }
 
-fn accept_one(address: &Address, direction: Direction, patience: Patience<'_>) -> Result<Endpoint> {
+fn accept_one(
+    address: &Address,
+    direction: Direction,
+    patience: Patience<'_>,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Endpoint> {
     let listener = Listener::bind(address)?;
+    announce(listener.address());
     let mut endpoint = listener.accept_patiently(direction, patience)?;
     endpoint.address = address.clone();
     Ok(endpoint)

@@ -39,7 +39,18 @@ pub(super) fn by_number(
     let source = direction.receives().then(|| inherited::source(inherited::duplicate(read)?, name, options));
     let written = write.unwrap_or(read);
     let sink = direction.sends().then(|| inherited::sink(inherited::duplicate(written)?, name, options));
-    let (source, sink) = (source.transpose()?, sink.transpose()?);
+    Ok(of_halves(source.transpose()?, sink.transpose()?))
+}
+
+/// Standard input and output.
+pub(super) fn standard(options: &Options, direction: Direction, name: &Arc<str>) -> Result<Opened> {
+    let source = direction.receives().then(|| inherited::source(inherited::stdin()?, name, options));
+    let sink = direction.sends().then(|| inherited::sink(inherited::stdout()?, name, options));
+    Ok(of_halves(source.transpose()?, sink.transpose()?))
+}
+
+/// What descriptors of any sort can do together.
+fn of_halves(source: Option<Source>, sink: Option<Sink>) -> Opened {
     let messages = matches!(source, Some(Source::Messages(_))) || matches!(sink, Some(Sink::Messages(_)));
     let max_message = match &sink {
         Some(Sink::Messages(sink)) => sink.max_message(),
@@ -58,7 +69,7 @@ pub(super) fn by_number(
         length,
         ..Capabilities::default()
     };
-    Ok(Opened { source, sink, capabilities, ..Opened::default() })
+    Opened { source, sink, capabilities, ..Opened::default() }
 }
 
 pub(super) fn named(

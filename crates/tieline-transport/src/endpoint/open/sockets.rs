@@ -9,6 +9,7 @@ use tieline_os::{tcp, udp, unix, vsock};
 use super::Opened;
 use crate::addr::{Address, Authority, Cid, Host, Options, Target, UnixName};
 use crate::endpoint::bytes::{ByteSink, ByteSource, Input, Output, Socket};
+use crate::endpoint::listener::{of_parts, reachable};
 use crate::endpoint::messages::{self, MessageSink, MessageSource};
 use crate::endpoint::{Capabilities, Direction, Peer, Sink, Source, owner};
 use crate::error::{Error, ErrorKind, Result};
@@ -206,7 +207,12 @@ pub(super) fn room(address: &Address, usual: usize) -> usize {
     address.options().message_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual)
 }
 
-pub(super) fn datagram(address: &Address, at: &UnixName, direction: Direction) -> Result<Opened> {
+pub(super) fn datagram(
+    address: &Address,
+    at: &UnixName,
+    direction: Direction,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Opened> {
     let options = address.options();
     let at = unix_address(at)?;
     let bind = BindOptions::new().mode(options.mode.unwrap_or_default());
@@ -215,6 +221,7 @@ pub(super) fn datagram(address: &Address, at: &UnixName, direction: Direction) -
         if let Some(path) = at.as_path() {
             owner::give_path(address, path)?;
         }
+        announce(&reachable(address)?);
         (socket, Some(messages::Answers::default()))
     } else {
         let socket = match address.bind() {
@@ -235,12 +242,20 @@ pub(super) fn datagram(address: &Address, at: &UnixName, direction: Direction) -
     Ok(opened)
 }
 
-pub(super) fn udp(address: &Address, at: &Authority, direction: Direction) -> Result<Opened> {
+pub(super) fn udp(
+    address: &Address,
+    at: &Authority,
+    direction: Direction,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Opened> {
     let options = address.options();
     let listen = options.listen == Some(true);
     let addresses = socket_addresses(at, listen)?;
     let (socket, answers) = if listen {
-        (udp::Socket::bind(addresses.as_slice())?, Some(messages::Answers::default()))
+        let socket = udp::Socket::bind(addresses.as_slice())?;
+        let target = Target::Udp(Authority { port: socket.local_address()?.port(), ..at.clone() });
+        announce(&reachable(&of_parts(target, options.clone())?)?);
+        (socket, Some(messages::Answers::default()))
     } else {
         let own = match address.bind() {
             Some(Target::Udp(own)) => socket_addresses(&own, true)?,
