@@ -261,14 +261,14 @@ pub struct Event {
 
 /// Room for the events of one wait; reuse it, so that waits do not allocate.
 pub struct Events {
-    list: Vec<epoll::Event>,
+    list: sys::epoll::EventList,
 }
 
 impl Events {
     /// Room for `capacity` events a wait; at least one.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { list: Vec::with_capacity(capacity.max(1)) }
+        Self { list: sys::epoll::EventList::with_capacity(capacity.max(1)) }
     }
 
     /// How many events the last wait fetched.

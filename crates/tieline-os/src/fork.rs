@@ -46,6 +46,18 @@ const FORK: &str = "fork";
 /// # }
 /// ```
 ///
+/// ```compile_fail,E0277
+/// # use tieline_os::mapping::Mapping;
+/// # use tieline_os::pthread::{Place, RwLock};
+/// # let memory = Mapping::anonymous(4096).unwrap();
+/// # let lock = RwLock::create(Place::trusting(&memory, 0)).unwrap();
+/// let guard = lock.write().unwrap();
+/// tieline_os::fork::fork(|| {
+///     drop(guard); // the lock is the parent's
+///     0
+/// });
+/// ```
+///
 /// # Errors
 /// * `Busy`: the process has other threads.
 /// * `LimitReached` (`EAGAIN`): too many processes of this user, or in this control group; `OutOfMemory`.

@@ -20,7 +20,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, OFlags, SealFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{During, Error, ErrorKind, Result};
 use crate::mapping::{HugePages, MapOptions, Mapping};
@@ -386,13 +386,8 @@ pub(crate) fn reserve(operation: &'static str, fd: &OwnedFd, offset: u64, len: u
     // Reserved huge pages are not part of what is "available"; the kernel counts them itself and refuses.
     memory::refuse_impossible(operation, len.saturating_sub(backed))
         .or_else(|error| if mapping::is_hugetlbfs(fd.as_fd()) { Ok(()) } else { Err(error) })?;
-    loop {
-        match rustix::fs::fallocate(fd, FallocateFlags::empty(), offset, len) {
-            // A signal handler ran in the middle; the kernel has undone what it did.
-            Err(Errno::INTR) => {}
-            answer => return answer.during(operation),
-        }
-    }
+    // If a signal handler ran in the middle, the kernel has undone what it did.
+    retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), offset, len)).during(operation)
 }
 
 /// The path under which the kernel reopens a descriptor.

@@ -2,6 +2,9 @@
 //!
 //! The invariant: no `&` or `&mut` to plain bytes of the memory ever exists. Bytes are copied in and out, words are
 //! atomics. So a peer that writes at the wrong moment gives the reader odd values, never undefined behaviour.
+//! (Rust's memory model does not say what two unordered atomic accesses of different sizes to the same bytes do; every
+//! processor this crate runs on, and every compiler for it, makes each of them whole. Within one process, use one size
+//! for one word all the same.)
 //! What made the memory (a mapping, a System V attachment) owns it and lends its [`Region`] by `Deref`.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -142,7 +145,12 @@ impl Region {
     /// If `order` is `Release` or `AcqRel`, as [`AtomicU32::load`].
     pub fn load_u32(&self, offset: usize, order: Ordering) -> Result<u32> {
         self.check_word("load from shared memory", offset, 4)?;
-        Ok(self.raw.atomic_u32(offset).load(order))
+        let word = self.raw.atomic_u32(offset);
+        Ok(if self.writable {
+            word.load(order)
+        } else {
+            sys::region::load_read_only(order, || word.load(Ordering::Relaxed))
+        })
     }
 
     /// Loads the 64-bit word at `offset`; works on read-only regions too.
@@ -154,7 +162,12 @@ impl Region {
     /// If `order` is `Release` or `AcqRel`, as [`AtomicU64::load`].
     pub fn load_u64(&self, offset: usize, order: Ordering) -> Result<u64> {
         self.check_word("load from shared memory", offset, 8)?;
-        Ok(self.raw.atomic_u64(offset).load(order))
+        let word = self.raw.atomic_u64(offset);
+        Ok(if self.writable {
+            word.load(order)
+        } else {
+            sys::region::load_read_only(order, || word.load(Ordering::Relaxed))
+        })
     }
 
     /// The raw memory, for the system calls of this crate that take an address range.

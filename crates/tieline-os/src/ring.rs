@@ -23,7 +23,7 @@
 //! * When the peer dies, operations complete as the plain calls would return: a receive with zero bytes or `PeerGone`.
 //! * Operations on non-blocking descriptors wait like those on others (older kernels answer `WouldBlock` for some).
 //! * A stream takes a part of a large send and completes with that, as a non-blocking `send` would: look at the count.
-//! * After a `fork` the child must not use the ring.
+//! * A forked child cannot use its parent's ring: every call is refused as `InvalidInput` (`EBADF`). It makes its own.
 //!
 //! # Not available?
 //! Kernels before 5.11, `kernel.io_uring_disabled`, and the seccomp filters of most container systems make
@@ -151,7 +151,7 @@ impl Ring {
     /// flight: take a completion first.
     pub fn push(&mut self, operation: Operation, token: u64) -> Result<Ticket, Refused> {
         self.raw.push(operation.request, token).map(Ticket).map_err(|(errno, request)| Refused {
-            error: Error::new("queue an operation", errno),
+            error: failed("queue an operation", errno),
             operation: Operation { request },
         })
     }
@@ -162,6 +162,7 @@ impl Ring {
     /// `WouldBlock` or `Busy` if the kernel has no room for more now: take completions first.
     #[doc(alias = "io_uring_enter")]
     pub fn submit(&mut self) -> Result<()> {
+        self.check_process(SUBMIT)?;
         while self.raw.queued() != 0 {
             match self.raw.enter(0, None) {
                 Ok(0) => return Err(Error::new(SUBMIT, Errno::AGAIN)),
@@ -205,7 +206,8 @@ impl Ring {
     /// As [`submit`](Self::submit).
     #[doc(alias = "IORING_OP_ASYNC_CANCEL")]
     pub fn cancel(&mut self, ticket: Ticket) -> Result<bool> {
-        let found = self.raw.cancel(ticket.0).during("cancel an operation")?;
+        const CANCEL: &str = "cancel an operation";
+        let found = self.raw.cancel(ticket.0).map_err(|errno| failed(CANCEL, errno))?;
         self.submit()?;
         Ok(found)
     }
@@ -222,7 +224,12 @@ impl Ring {
         self.raw.limit()
     }
 
+    fn check_process(&self, operation: &'static str) -> Result<()> {
+        self.raw.check_process().map_err(|errno| failed(operation, errno))
+    }
+
     fn wait_until(&mut self, wait: Wait) -> Result<Completion> {
+        self.check_process(WAIT)?;
         loop {
             if let Some(done) = self.raw.reap() {
                 return Ok(Completion::of(done));
@@ -276,6 +283,16 @@ fn bit(action: Action) -> u32 {
 
 fn bits(probe: &Probe) -> u32 {
     ACTIONS.iter().filter(|(_, code)| probe.is_supported(*code)).fold(0, |bits, &(action, _)| bits | bit(action))
+}
+
+/// What went wrong with a ring that there is.
+fn failed(operation: &'static str, errno: Errno) -> Error {
+    let error = Error::new(operation, errno);
+    if errno == Errno::BADF {
+        error.hint("it is the ring of the process this one was forked from; make one here")
+    } else {
+        error
+    }
 }
 
 /// Says why there is no ring, as far as one can find out.

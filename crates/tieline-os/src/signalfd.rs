@@ -10,12 +10,13 @@
 //!   the first thread is spawned; [`signal::threads_not_blocking`] finds offenders. Where other people's threads
 //!   cannot be controlled, take [`signal::Pipe`].
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::Duration;
+use crate::descriptor::{check_sort, set_nonblocking};
 use crate::error::{During, Error, ErrorKind, Result};
 use crate::signal::{self, SignalInfo, SignalSet};
 use crate::sys;
@@ -66,14 +67,8 @@ impl SignalFd {
     /// `InvalidInput` if it is a descriptor of another sort, `NotFound` without `/proc`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         const OPERATION: &str = "take over a signal descriptor";
-        let number = fd.as_raw_fd();
-        let link = rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new()).during(OPERATION)?;
-        if link.as_bytes() != b"anon_inode:[signalfd]" {
-            let why = format!("descriptor {number} is {}", link.to_string_lossy());
-            return Err(Error::invalid(OPERATION, why));
-        }
-        let flags = rustix::fs::fcntl_getfl(&fd).during(OPERATION)?;
-        rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK).during(OPERATION)?;
+        check_sort(&fd, OPERATION, &["anon_inode:[signalfd]"])?;
+        set_nonblocking(&fd, OPERATION)?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).during(OPERATION)?;
         Ok(Self { fd })
     }

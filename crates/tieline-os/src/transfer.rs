@@ -208,6 +208,8 @@ fn when_both_ready<T>(
     loop {
         match call() {
             Err(Errno::INTR) => {}
+            // Each may show ready while the other is not, and others may be quicker: the clock decides.
+            Err(Errno::AGAIN) if wait.is_over() => return Err(wait.gave_up()),
             Err(Errno::AGAIN) => {
                 wait_for(from, PollFlags::IN, wait)?;
                 wait_for(to, PollFlags::OUT, wait)?;

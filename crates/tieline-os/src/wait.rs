@@ -68,6 +68,9 @@ pub(crate) fn wait_for(fd: impl AsFd, events: PollFlags, wait: Wait) -> Result<P
 
 /// Runs `attempt`, which must not block, again each time `fd` shows one of `events`, until it answers something
 /// else than "would block" or the time is up.
+///
+/// The clock is asked after each attempt, because a descriptor may show ready again and again and yet have nothing for
+/// us: others who are quicker, or a hang-up.
 pub(crate) fn retry_when_ready<T>(
     fd: impl AsFd,
     events: PollFlags,
@@ -77,7 +80,7 @@ pub(crate) fn retry_when_ready<T>(
     loop {
         match attempt() {
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if matches!(wait, Wait::Never) => return Err(Errno::AGAIN),
+            Err(Errno::AGAIN) if wait.is_over() => return Err(wait.gave_up()),
             Err(Errno::AGAIN) => drop(wait_for(&fd, events, wait)?),
             answer => return answer,
         }
@@ -87,4 +90,36 @@ pub(crate) fn retry_when_ready<T>(
 /// A duration as the kernel takes it, cut to what its seconds can hold.
 pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given a descriptor that always shows ready and an attempt that never succeeds, as among quicker rivals, when the
+    /// time is up, then the answer is that it is, and not another attempt.
+    #[test]
+    fn a_descriptor_that_lies_does_not_stretch_the_deadline() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let begun = Instant::now();
+        let limit = Duration::from_millis(20);
+        let answer = retry_when_ready(&null, PollFlags::IN, Wait::timeout(limit), || {
+            assert!(begun.elapsed() < 100 * limit, "it goes on for ever");
+            Err::<(), _>(Errno::AGAIN)
+        });
+        assert_eq!(answer, Err(Errno::TIMEDOUT));
+        assert!(begun.elapsed() >= limit);
+    }
+
+    #[test]
+    fn an_attempt_is_made_even_if_the_time_is_up() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(retry_when_ready(&null, PollFlags::IN, Wait::timeout(Duration::ZERO), || Ok(7)), Ok(7));
+        let mut interrupted = 0;
+        let after_two = || {
+            interrupted += 1;
+            if interrupted == 3 { Ok(()) } else { Err(Errno::INTR) }
+        };
+        assert_eq!(retry_when_ready(&null, PollFlags::IN, Wait::Never, after_two), Ok(()));
+    }
 }

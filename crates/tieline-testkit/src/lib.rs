@@ -27,14 +27,12 @@
 mod namespace;
 mod peer;
 mod pty;
-mod signals;
 mod skip;
 mod wait;
 
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;
-pub use signals::{count_signal, signals_counted};
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, until};
 

@@ -536,7 +536,7 @@ impl<'a> WaitOnly<'a> {
     /// If `order` is `Release` or `AcqRel`, as [`AtomicU32::load`].
     #[must_use]
     pub fn load(self, order: Ordering) -> u32 {
-        self.word.load(order)
+        crate::sys::region::load_read_only(order, || self.word.load(Ordering::Relaxed))
     }
 
     /// As [`Futex::wait`].

@@ -50,6 +50,40 @@ pub use options::{Advice, HugePages, MapOptions};
 /// assert_eq!(counter.load_u32(0, Ordering::Relaxed)?, 1);
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
+///
+/// What is borrowed of the memory ends before the mapping does, and before it is moved:
+///
+/// ```compile_fail,E0597
+/// # use tieline_os::mapping::Mapping;
+/// let word = {
+///     let memory = Mapping::anonymous(4096).unwrap();
+///     memory.atomic_u32(0).unwrap()
+/// };
+/// word.load(std::sync::atomic::Ordering::Relaxed);
+/// ```
+/// ```compile_fail,E0505
+/// # use tieline_os::{Region, mapping::Mapping};
+/// let memory = Mapping::anonymous(4096).unwrap();
+/// let region: &Region = &memory;
+/// drop(memory);
+/// region.len();
+/// ```
+/// ```compile_fail,E0502
+/// # use tieline_os::mapping::Mapping;
+/// let mut memory = Mapping::anonymous(8192).unwrap();
+/// let word = memory.atomic_u32(0).unwrap();
+/// memory.shrink(4096).unwrap();
+/// word.load(std::sync::atomic::Ordering::Relaxed);
+/// ```
+///
+/// Nor can a region be taken out of its mapping by an exchange:
+///
+/// ```compile_fail,E0596
+/// # use tieline_os::{Region, mapping::Mapping};
+/// let (mut one, mut other) = (Mapping::anonymous(4096).unwrap(), Mapping::anonymous(4096).unwrap());
+/// let (one, other): (&mut Region, &mut Region) = (&mut one, &mut other);
+/// std::mem::swap(one, other);
+/// ```
 #[doc(alias = "mmap")]
 #[doc(alias = "munmap")]
 pub struct Mapping {

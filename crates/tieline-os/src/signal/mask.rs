@@ -58,6 +58,12 @@ fn change(how: How, signals: SignalSet) -> Result<SignalSet> {
 ///
 /// It cannot be sent to another thread, whose mask is another.
 ///
+/// ```compile_fail,E0277
+/// # use tieline_os::signal::{Blocked, Signal};
+/// let blocked = Blocked::new(Signal::INT).unwrap();
+/// std::thread::spawn(|| drop(blocked));
+/// ```
+///
 /// ```
 /// use tieline_os::signal::{self, Blocked, Signal};
 /// let before = signal::blocked()?;

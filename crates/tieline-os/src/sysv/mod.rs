@@ -29,7 +29,6 @@
 
 mod key;
 pub mod msg;
-mod poll;
 pub mod sem;
 pub mod shm;
 

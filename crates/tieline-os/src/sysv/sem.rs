@@ -20,13 +20,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
-use super::poll::ask_again;
 use super::{
     Id, Key, Permissions, Remove, Walk, change_mode, change_owner, check_names_something, count, get_refused, moment,
     process, refused, sealed, set_refused,
 };
+use crate::backoff::retry_with_pauses;
 use crate::error::During;
 use crate::sys::sysv_sem::{RawOperation, SemaphoreQuery};
 use crate::wait::Wait;
@@ -250,7 +250,7 @@ impl SemaphoreSet {
     /// Opens the set with this key and waits, at most `timeout`, until its creator has marked it as initialised by a
     /// first operation.
     ///
-    /// Waiting is done by asking again, at pauses of 50 µs to 10 ms. On a set in use it costs two system calls.
+    /// Waiting is done by asking again, at pauses of 50 µs to 4 ms. On a set in use it costs two system calls.
     ///
     /// # Errors
     /// * `TimedOut`: no operation has been made on it; its creator is slow, does not follow the custom, or died.
@@ -264,7 +264,7 @@ impl SemaphoreSet {
             0 => Err(Errno::AGAIN),
             _ => Ok(set),
         };
-        ask_again(Wait::timeout(timeout), marked).map_err(|errno| match errno {
+        retry_with_pauses(Wait::timeout(timeout), marked).map_err(|errno| match errno {
             Errno::TIMEDOUT => Error::new(OPERATION, errno)
                 .on(format_args!("key {key}"))
                 .hint("its creator has made no operation on it yet; if that process is dead, remove the set"),
@@ -400,8 +400,8 @@ impl SemaphoreSet {
                 raw.iter_mut().for_each(|operation| operation.sem_flg |= libc::IPC_NOWAIT as i16);
                 sys::sysv_sem::semop(self.id.number(), raw)
             }
-            Wait::Forever => uninterrupted(|| sys::sysv_sem::semop(self.id.number(), raw)),
-            Wait::Until(_) => uninterrupted(|| {
+            Wait::Forever => retry_on_intr(|| sys::sysv_sem::semop(self.id.number(), raw)),
+            Wait::Until(_) => retry_on_intr(|| {
                 let left = wait.remaining().unwrap_or_default();
                 sys::sysv_sem::semop_timeout(self.id.number(), raw, left)
             })
@@ -649,16 +649,6 @@ fn with_raw(
     raw.try_reserve_exact(operations.len()).map_err(|_| Errno::NOMEM)?;
     raw.extend(operations.iter().map(|operation| operation.raw()));
     call(&mut raw)
-}
-
-/// Makes the call again as long as a signal handler ends it.
-fn uninterrupted(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            answer => return answer,
-        }
-    }
 }
 
 /// All semaphore sets of this IPC namespace, whoever owns them.

@@ -430,9 +430,18 @@ impl SegmentStat {
     }
 }
 
-/// A segment mapped into this process; dropping it ends the mapping.
+/// A segment mapped into this process; dropping it ends the mapping (unless the guard of a robust lock in it was
+/// forgotten, see [`MutexGuard`](crate::pthread::MutexGuard)).
 ///
 /// It lends the memory as a [`Region`], whose length is the segment's, however large the opener believed it to be.
+///
+/// ```compile_fail,E0505
+/// # use tieline_os::{Mode, sysv::{Key, shm::Segment}};
+/// let memory = Segment::create(Key::PRIVATE, 4096, Mode::OWNER).unwrap().attach().unwrap();
+/// let word = memory.atomic_u32(0).unwrap();
+/// memory.detach().unwrap(); // the word would be gone
+/// word.load(std::sync::atomic::Ordering::Relaxed);
+/// ```
 #[derive(Debug)]
 pub struct Attachment {
     id: Id,

@@ -296,8 +296,8 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
                 Err(Halt::Failed(errno)) => return Err(errno),
                 Err(Halt::Blocked(side)) => {
                     self.blocked_on = Some(side);
-                    if matches!(wait, Wait::Never) {
-                        return Err(Errno::AGAIN);
+                    if wait.is_over() {
+                        return Err(wait.gave_up());
                     }
                     self.wait_on(side, wait)?;
                 }
@@ -322,11 +322,15 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
             Side::Source => (source, PollFlags::IN),
             Side::Sink => (sink, PollFlags::OUT),
         };
-        let stop = self.stop.as_ref().map_or(sink, AsFd::as_fd);
-        let stop_events = if self.stop.is_some() { PollFlags::IN } else { PollFlags::empty() };
+        // A poll shows errors and hang-ups unasked, so what they would tell nothing of is not polled at all.
+        let death = if self.engine.sink_death().is_empty() { watched.0 } else { sink };
+        let (stop, stop_events) = match &self.stop {
+            Some(stop) => (stop.as_fd(), PollFlags::IN),
+            None => (watched.0, PollFlags::empty()),
+        };
         let mut fds = [
             PollFd::from_borrowed_fd(watched.0, watched.1),
-            PollFd::from_borrowed_fd(sink, PollFlags::empty()),
+            PollFd::from_borrowed_fd(death, PollFlags::empty()),
             PollFd::from_borrowed_fd(stop, stop_events),
         ];
         loop {

@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use crate::error::{During, Error, Result};
+use crate::mapping::{MapOptions, Mapping};
 use crate::pipe::PipeWriter;
 use crate::region::Region;
 use crate::sys;
-use crate::sys::mapping::{Mapped, Request};
 use crate::wait::{Wait, retry_when_ready};
 
 const OPERATION: &str = "put memory into a pipe";
@@ -63,8 +63,18 @@ fn lend(to: &PipeWriter, wait: Wait, mut call: impl FnMut(SpliceFlags) -> Result
 }
 
 /// Memory of whole pages, filled through [`Region`] and then given away into a pipe.
+///
+/// Once it is a gift, nobody can change it any more, not even through a word borrowed before:
+///
+/// ```compile_fail,E0505
+/// # use tieline_os::transfer::Pages;
+/// let pages = Pages::new(4096).unwrap();
+/// let word = pages.atomic_u32(0).unwrap();
+/// let gift = pages.into_gift();
+/// word.store(1, std::sync::atomic::Ordering::Relaxed);
+/// ```
 pub struct Pages {
-    memory: Mapped,
+    memory: Mapping,
 }
 
 impl Pages {
@@ -73,12 +83,8 @@ impl Pages {
     /// # Errors
     /// `InvalidInput` if `len` is 0 or more than half the address space; `OutOfMemory`.
     pub fn new(len: usize) -> Result<Self> {
-        const MAP: &str = "map memory to give away";
-        if len == 0 || isize::try_from(len).is_err() {
-            return Err(Error::new(MAP, Errno::INVAL));
-        }
-        let request = Request { len, writable: true, private: true, no_reserve: false, huge_page_bits: None };
-        Mapped::anonymous(request).map(|memory| Self { memory }).during(MAP)
+        // Private, so that a child made by fork has pages of its own and cannot change those that are given.
+        Mapping::anonymous_with(&MapOptions::new().len(len).private()).map(|memory| Self { memory })
     }
 
     /// Makes the memory something to give: from now on it cannot be changed.
@@ -91,7 +97,7 @@ impl Deref for Pages {
     type Target = Region;
 
     fn deref(&self) -> &Region {
-        self.memory.region()
+        &self.memory
     }
 }
 

@@ -16,7 +16,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FileType, FlockOperation, OFlags, Stat};
 use rustix::io::Errno;
@@ -24,8 +24,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{Address, name};
 use crate::Mode;
+use crate::backoff::retry_with_pauses;
 use crate::error::{During, Error, ErrorKind, Result};
 use crate::sys::socket as sys;
+use crate::wait::Wait;
 
 const OPERATION: &str = "bind Unix socket";
 
@@ -239,24 +241,17 @@ struct Turn {
 }
 
 impl Turn {
-    /// Waits for it, looking again at growing intervals (1 to 16 ms), because `flock` has no deadline and a stopped
-    /// process must not stop us.
+    /// Waits for it, trying again, because `flock` has no deadline and a stopped process must not stop us.
     fn take(socket: &Path) -> Result<Self> {
         let path = lock_path(socket);
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        let mut interval = Duration::from_millis(1);
-        loop {
-            let answer = try_lock(&path);
-            let refused = |errno| Error::new("lock a socket file for replacement", errno).on(path.display());
-            if let Some(lock) = answer.map_err(refused)? {
-                return Ok(Self { path, _lock: lock });
-            }
-            if Instant::now() >= deadline {
+        let locked = retry_with_pauses(Wait::timeout(LOCK_PATIENCE), || try_lock(&path)?.ok_or(Errno::AGAIN));
+        match locked {
+            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Err(Errno::TIMEDOUT) => {
                 let why = "another process has been replacing the same file for seconds; is it stopped?";
-                return Err(Error::of_kind(OPERATION, ErrorKind::Busy, why).on(socket.display()));
+                Err(Error::of_kind(OPERATION, ErrorKind::Busy, why).on(socket.display()))
             }
-            std::thread::sleep(interval);
-            interval = (interval * 2).min(Duration::from_millis(16));
+            Err(errno) => Err(Error::new("lock a socket file for replacement", errno).on(path.display())),
         }
     }
 }

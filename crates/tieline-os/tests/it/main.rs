@@ -1,8 +1,10 @@
 //! The kernel's real behaviour through this crate's API.
 
+mod auto_traits;
 mod corner;
 mod epoll;
 mod eventfd;
+mod far_deadlines;
 mod fifo;
 mod fork;
 mod futex;

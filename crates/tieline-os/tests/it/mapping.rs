@@ -254,3 +254,28 @@ fn a_file_written_elsewhere_shows_in_the_mapping() {
     mapping.read_checked(0, &mut seen).unwrap();
     assert_eq!(&seen, b"by write");
 }
+
+/// Every order of a load works on memory that may only be read, and orders that are none are refused as atomics do.
+#[test]
+fn read_only_memory_is_loaded_in_every_order() {
+    use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+    use tieline_os::futex::WaitOnly;
+    let file = file_of(PAGE);
+    let writer = Mapping::of(&file, &MapOptions::new()).unwrap();
+    let reader = Mapping::of(&file, &MapOptions::new().access(Access::ReadOnly)).unwrap();
+    for (value, order) in [(1, Relaxed), (2, Acquire), (3, SeqCst)] {
+        writer.atomic_u64(8).unwrap().store(value, Release);
+        assert_eq!(reader.load_u64(8, order).unwrap(), value);
+        let low = reader.load_u32(8, order).unwrap();
+        assert_eq!(
+            (low, low),
+            (writer.load_u32(8, order).unwrap(), WaitOnly::in_region(&reader, 8).unwrap().load(order))
+        );
+    }
+    for order in [Release, AcqRel] {
+        for memory in [&reader, &writer] {
+            assert!(std::panic::catch_unwind(|| memory.load_u32(8, order)).is_err());
+            assert!(std::panic::catch_unwind(|| memory.load_u64(8, order)).is_err());
+        }
+    }
+}

@@ -9,6 +9,7 @@ use tieline_os::pthread::{
 };
 use tieline_os::sysv::Key;
 use tieline_os::sysv::shm::Segment;
+use tieline_os::transfer::Pages;
 use tieline_os::{Access, ErrorKind, Mode, Region};
 use tieline_testkit::{Peer, eventually, role, test_name};
 
@@ -259,6 +260,11 @@ fn memory_with_a_forgotten_robust_guard_stays_mapped() {
         })
     };
     assert!(is_mapped(start));
+    let pages = Pages::new(4096).unwrap();
+    let pages_start = pages.as_ptr().addr();
+    std::mem::forget(mutex_in(&pages, MutexOptions::new()).lock());
+    drop(pages.into_gift());
+    assert!(is_mapped(pages_start));
     let other = Mapping::anonymous(4096).unwrap();
     let mutex = mutex_in(&other, MutexOptions::new());
     for _ in 0..3 {

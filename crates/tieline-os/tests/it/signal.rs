@@ -270,3 +270,20 @@ fn a_spawned_session_and_a_parent_death_signal_are_seen_from_inside() {
     .join()
     .unwrap();
 }
+
+/// Given two threads that take and give back the same signal as fast as they can, when both are done, then the default
+/// action is back: none has taken the other's handler for what was there before.
+#[test]
+fn rivals_for_a_signal_leave_what_was_there_before() {
+    use tieline_os::signal::{Disposition, Flag, Signal, disposition};
+    let signal = Signal::STKFLT;
+    assert_eq!(disposition(signal).unwrap(), Disposition::Default);
+    const ROUNDS: usize = 200_000;
+    let taken = || (0..ROUNDS).filter(|_| Flag::new(signal).is_ok()).count();
+    let both: usize = std::thread::scope(|scope| {
+        let rivals = [scope.spawn(taken), scope.spawn(taken)];
+        rivals.map(|rival| rival.join().unwrap()).iter().sum()
+    });
+    assert!(both > 0);
+    assert_eq!(disposition(signal).unwrap(), Disposition::Default);
+}

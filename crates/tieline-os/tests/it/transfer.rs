@@ -510,6 +510,32 @@ fn gifts_arrive_unchanged_and_lent_memory_may_be_unmapped() {
     assert_eq!(vmsplice_static(&writer, WORDS).unwrap_err().kind(), ErrorKind::PeerGone);
 }
 
+/// Given a terminal that has hung up as the sink and a source that is silent, when a step has a deadline, then it sleeps
+/// until then: the hang-up, which a poll shows without being asked, does not keep it running.
+#[test]
+fn a_hung_up_terminal_does_not_keep_a_copier_running() {
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let terminal = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
+    drop(master);
+
+    let (reader, _writer) = pipe().unwrap();
+    let waiting = thread::spawn(move || {
+        let mut copier = Copier::new(reader, terminal).unwrap();
+        let before = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let answer = copier.step_timeout(Duration::from_millis(200));
+        let after = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        (answer.unwrap_err().kind(), Duration::try_from(after - before).unwrap())
+    });
+    eventually("the step ends", || waiting.is_finished());
+    let (kind, busy) = waiting.join().unwrap();
+    assert_eq!(kind, ErrorKind::TimedOut);
+    assert!(busy < Duration::from_millis(100), "it was busy for {busy:?} of 200 ms");
+}
+
 /// The null device takes and gives everything at once, so a copy need not go in small careful pieces.
 #[test]
 fn the_devices_of_memory_are_as_quick_as_files() {

@@ -21,13 +21,13 @@
 mod limits;
 mod listing;
 
-use std::ffi::{CStr, OsStr, c_long};
+use std::ffi::{OsStr, c_long};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::name::Name;
 use crate::error::{During, Error, Result};
@@ -347,23 +347,9 @@ fn open(
         Access::ReadWrite => libc::O_RDWR,
     };
     let attributes = size.map(|size| size.for_kernel(operation, &name)).transpose()?;
-    let fd = open_again_if_interrupted(name.as_c_str(), access | flags, mode, attributes)
+    let fd = retry_on_intr(|| sys::open(name.as_c_str(), access | flags, mode.bits().into(), attributes))
         .map_err(|errno| explain(operation, errno, size).on(&name))?;
     MessageQueue::from_fd(fd)
-}
-
-fn open_again_if_interrupted(
-    name: &CStr,
-    flags: i32,
-    mode: Mode,
-    attributes: Option<(c_long, c_long)>,
-) -> Result<OwnedFd, Errno> {
-    loop {
-        match sys::open(name, flags, mode.bits().into(), attributes) {
-            Err(Errno::INTR) => {}
-            answer => return answer,
-        }
-    }
 }
 
 impl Attributes {

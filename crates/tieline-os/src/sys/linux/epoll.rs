@@ -1,10 +1,40 @@
 //! `epoll_pwait2`: waiting with a timeout in nanoseconds.
 
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::Event;
 use rustix::io::Errno;
+
+/// Room for events, on whatever thread.
+pub(crate) struct EventList(Vec<Event>);
+
+// SAFETY: an event is two numbers. What keeps it from being Send is only that its data could be read as a pointer; this
+// crate stores and reads it as a u64, and a pointer in it would be followed by nobody.
+unsafe impl Send for EventList {}
+// SAFETY: as for Send; there is nothing in it that a shared reference could change.
+unsafe impl Sync for EventList {}
+
+impl EventList {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+}
+
+impl Deref for EventList {
+    type Target = Vec<Event>;
+
+    fn deref(&self) -> &Vec<Event> {
+        &self.0
+    }
+}
+
+impl DerefMut for EventList {
+    fn deref_mut(&mut self) -> &mut Vec<Event> {
+        &mut self.0
+    }
+}
 
 /// Appends what is ready within `timeout` to `events`, as much as its spare capacity holds; returns how many.
 ///

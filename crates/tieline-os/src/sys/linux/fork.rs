@@ -31,7 +31,11 @@ pub(crate) fn fork_alone(body: impl FnOnce() -> u8 + Send) -> Result<Pid, NotFor
     match answer {
         -1 => Err(NotForked::Failed(super::last_errno())),
         0 => {
-            let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED);
+            let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+                // Its drop is anybody's code and could panic again, out of here and into the caller's functions.
+                std::mem::forget(payload);
+                PANICKED
+            });
             // SAFETY: ends the process at once, without running anything of ours.
             unsafe { libc::_exit(code.into()) }
         }

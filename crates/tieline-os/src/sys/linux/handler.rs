@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 
 use rustix::io::Errno;
 
@@ -108,7 +108,18 @@ struct Slot {
 #[derive(Debug)]
 struct Target {
     sink: Sink,
-    before: Action,
+    /// What was done before. Looked at only once the slot is ours: earlier it may be the handler of a rival who is about
+    /// to go, and would be put back when he is long gone.
+    before: OnceLock<Action>,
+}
+
+impl Target {
+    /// Restores what was done on `signal` before, if we came as far as to change it. Async-signal-safe.
+    fn restore(&self, signal: i32) {
+        if let Some(before) = self.before.get() {
+            let _ = set_action(signal, before);
+        }
+    }
 }
 
 static SLOTS: [Slot; 65] =
@@ -177,7 +188,7 @@ impl Registration {
     pub(crate) fn new(signal: i32, flags: i32, sink: Sink) -> Result<Self, Errno> {
         forget_in_children();
         let slot = slot(signal).ok_or(Errno::INVAL)?;
-        let target = Arc::new(Target { sink, before: action(signal)? });
+        let target = Arc::new(Target { sink, before: OnceLock::new() });
         // AcqRel: the release publishes the target's contents to the handler, the acquire follows the last owner's
         // clearing.
         let published = slot.target.compare_exchange(
@@ -189,6 +200,8 @@ impl Registration {
         published.map_err(|_| Errno::BUSY)?;
         // From here on `drop` tidies up, also if the kernel refuses.
         let registration = Self { signal, target };
+        let before = action(signal)?;
+        registration.target.before.get_or_init(|| before);
         set_action(signal, &Action::ours(signal, flags))?;
         Ok(registration)
     }
@@ -207,7 +220,7 @@ impl Drop for Registration {
         // In a forked child the slot is empty already, or another's.
         let Some(slot) = slot(self.signal).filter(|slot| self.is_published(slot)) else { return };
         if action(self.signal).is_ok_and(|action| action.is_ours()) {
-            let _ = set_action(self.signal, &self.target.before);
+            self.target.restore(self.signal);
         }
         // SeqCst twice: see `handle`.
         slot.target.store(ptr::null_mut(), Ordering::SeqCst);
@@ -236,7 +249,7 @@ extern "C" fn forget() {
         let target = slot.target.swap(ptr::null_mut(), Ordering::Acquire);
         // SAFETY: at the moment of the fork the target was published, hence alive; the child has its own copy.
         if let Some(target) = unsafe { target.as_ref() } {
-            let _ = set_action(signal, &target.before);
+            target.restore(signal);
         }
     }
 }

@@ -66,7 +66,7 @@ impl Mapped {
 
     /// Changes what may be done with the whole range. Exclusive access means that no atomic of it is borrowed.
     pub(crate) fn protect(&mut self, writable: bool) -> Result<(), Errno> {
-        self.refuse_pinned()?;
+        self.region.raw().refuse_pinned()?;
         let flags = if writable { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ };
         let (start, len) = self.pages(0, self.region.len());
         // SAFETY: the range is ours alone (see `view`); reading stays allowed, and `self.region` learns at once
@@ -79,18 +79,13 @@ impl Mapped {
     /// Makes the mapping shorter or longer, perhaps elsewhere. Exclusive access means that no atomic of it is
     /// borrowed, so nobody holds the old address.
     pub(crate) fn resize(&mut self, new_len: usize) -> Result<(), Errno> {
-        self.refuse_pinned()?;
+        self.region.raw().refuse_pinned()?;
         let (start, old_len) = self.pages(0, self.region.len());
         // SAFETY: the old range is ours alone and no reference into it exists (`&mut self`); with MAYMOVE and no
         // fixed address the kernel picks an unused new range.
         let start = unsafe { rustix::mm::mremap(start, old_len, new_len, MremapFlags::MAYMOVE)? };
         self.region = view(start.cast(), new_len, self.region.is_writable());
         Ok(())
-    }
-
-    /// A robust lock in this memory is held, and its guard was forgotten: the C library keeps its address.
-    fn refuse_pinned(&self) -> Result<(), Errno> {
-        if self.region.raw().is_pinned() { Err(Errno::BUSY) } else { Ok(()) }
     }
 
     pub(crate) fn sync(&self, offset: usize, len: usize, flags: MsyncFlags) -> Result<(), Errno> {
@@ -156,11 +151,11 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        if self.refuse_pinned().is_err() {
+        if self.region.raw().refuse_pinned().is_err() {
             return;
         }
         let (start, len) = (self.region.raw().as_ptr().cast(), self.region.len());
-        // SAFETY: the range is ours alone, and every borrow of the region ended before this drop. Failure (a
+        // SAFETY: the range is ours alone, every borrow of the region ended before this drop, and it is not pinned. Failure (a
         // hole punched by somebody's raw munmap) leaves nothing for us to do.
         let _ = unsafe { rustix::mm::munmap(start, len) };
     }

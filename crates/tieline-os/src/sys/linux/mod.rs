@@ -1,5 +1,7 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+#[cfg(feature = "io-uring")]
+mod birthplace;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;

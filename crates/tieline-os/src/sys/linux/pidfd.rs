@@ -1,10 +1,11 @@
 //! `pidfd_send_signal` with a value, `kcmp`, and the status of a process that is not our child.
 
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// The kernel's `siginfo_t` for a signal that carries a value (`si_code` is `SI_QUEUE`), padded to its fixed size.
+/// Where the kernel's `siginfo_t` has the fields of a signal that carries a value (`si_code` is `SI_QUEUE`).
 #[repr(C)]
 struct QueuedSignal {
     // MIPS has the second and third the other way round; no port of this crate is built for it.
@@ -22,34 +23,33 @@ struct Queued {
     value: libc::sigval,
 }
 
-#[repr(C)]
-union SigInfo {
-    queued: std::mem::ManuallyDrop<QueuedSignal>,
-    size: [u8; SIGINFO_SIZE],
-}
-
 /// `sizeof(siginfo_t)` on Linux, whatever the machine.
 const SIGINFO_SIZE: usize = 128;
+
+/// A `siginfo_t` as bytes, so that the padding between its fields is zero and not whatever stood there.
+#[repr(C, align(8))]
+struct SigInfo([u8; SIGINFO_SIZE]);
 
 /// Sends `number` to the process or thread behind `pidfd`; with a value it is queued as `sigqueue` does.
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, number: i32, value: Option<i32>) -> Result<(), Errno> {
     let info = value.map(|value| queued(number, value));
     let pointer = info.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the kernel only reads: nothing if the pointer is null, else the 128 bytes of `info`, which live to the
-    // end of the call and were all initialised in `queued`.
+    // end of the call.
     let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, pointer, 0) };
     super::check(answer).map(drop)
 }
 
 fn queued(number: i32, value: i32) -> SigInfo {
-    let mut info = SigInfo { size: [0; SIGINFO_SIZE] };
+    const FIELDS: usize = offset_of!(QueuedSignal, fields);
+    let mut info = SigInfo([0; SIGINFO_SIZE]);
+    let mut put = |offset: usize, word: [u8; 4]| info.0[offset..offset + 4].copy_from_slice(&word);
+    put(offset_of!(QueuedSignal, number), number.to_ne_bytes());
+    put(offset_of!(QueuedSignal, code), libc::SI_QUEUE.to_ne_bytes());
+    put(FIELDS + offset_of!(Queued, pid), rustix::process::getpid().as_raw_pid().to_ne_bytes());
+    put(FIELDS + offset_of!(Queued, uid), rustix::process::getuid().as_raw().to_ne_bytes());
     // C's union sigval as an int occupies the pointer's first bytes, on either byte order.
-    let mut pointer = [0; size_of::<usize>()];
-    pointer[..4].copy_from_slice(&value.to_ne_bytes());
-    let value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(usize::from_ne_bytes(pointer)) };
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    let fields = Queued { pid, uid: rustix::process::getuid().as_raw(), value };
-    info.queued = std::mem::ManuallyDrop::new(QueuedSignal { number, errno: 0, code: libc::SI_QUEUE, fields });
+    put(FIELDS + offset_of!(Queued, value), value.to_ne_bytes());
     info
 }
 

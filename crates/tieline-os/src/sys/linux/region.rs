@@ -5,7 +5,13 @@
 //! [`crate::Region`], and asserted again here, because this is the last line before the memory.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+use rustix::io::Errno;
+
+/// What is copied at once: the widest atomic whose plain loads every processor makes without writing, so that memory
+/// mapped for reading can be loaded from.
+const WORD: usize = size_of::<usize>();
 
 /// From this many bytes on, one string instruction beats a loop of word copies.
 const STRING_COPY_MIN_BYTES: usize = 512;
@@ -54,9 +60,10 @@ impl RawRegion {
         self.pins.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether the memory must stay as it is.
-    pub(crate) fn is_pinned(&self) -> bool {
-        self.pins.load(Ordering::Relaxed) != 0
+    /// `EBUSY` while the memory must stay as it is. To be asked by its owner before each unmapping, moving or
+    /// write-protecting.
+    pub(crate) fn refuse_pinned(&self) -> Result<(), Errno> {
+        if self.pins.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(Errno::BUSY) }
     }
 
     /// The address `offset` bytes in, after asserting that `len` bytes follow it.
@@ -87,6 +94,13 @@ impl RawRegion {
         unsafe { AtomicU64::from_ptr(address) }
     }
 
+    fn atomic_word(&self, offset: usize) -> &AtomicUsize {
+        let address = self.at(offset, WORD).cast::<usize>();
+        assert!(address.is_aligned(), "split at a multiple of a word");
+        // SAFETY: as for atomic_u32.
+        unsafe { AtomicUsize::from_ptr(address) }
+    }
+
     /// Copies out of the shared memory.
     pub(crate) fn copy_out(&self, offset: usize, buffer: &mut [u8]) {
         let source = self.at(offset, buffer.len());
@@ -100,12 +114,12 @@ impl RawRegion {
         let (head, words) = split(source, buffer.len());
         let (first, rest) = buffer.split_at_mut(head);
         self.bytes_out(offset, first);
-        let (middle, last) = rest.split_at_mut(words * 8);
-        for (index, chunk) in middle.chunks_exact_mut(8).enumerate() {
-            let word = self.atomic_u64(offset + head + index * 8).load(Ordering::Relaxed);
+        let (middle, last) = rest.split_at_mut(words * WORD);
+        for (index, chunk) in middle.chunks_exact_mut(WORD).enumerate() {
+            let word = self.atomic_word(offset + head + index * WORD).load(Ordering::Relaxed);
             chunk.copy_from_slice(&word.to_ne_bytes());
         }
-        self.bytes_out(offset + head + words * 8, last);
+        self.bytes_out(offset + head + words * WORD, last);
     }
 
     /// Copies into the shared memory.
@@ -121,23 +135,23 @@ impl RawRegion {
         let (head, words) = split(target, bytes.len());
         let (first, rest) = bytes.split_at(head);
         self.bytes_in(offset, first);
-        let (middle, last) = rest.split_at(words * 8);
-        for (index, chunk) in middle.chunks_exact(8).enumerate() {
-            let word = u64::from_ne_bytes(chunk.try_into().expect("chunks of eight"));
-            self.atomic_u64(offset + head + index * 8).store(word, Ordering::Relaxed);
+        let (middle, last) = rest.split_at(words * WORD);
+        for (index, chunk) in middle.chunks_exact(WORD).enumerate() {
+            let word = usize::from_ne_bytes(chunk.try_into().expect("chunks of a word"));
+            self.atomic_word(offset + head + index * WORD).store(word, Ordering::Relaxed);
         }
-        self.bytes_in(offset + head + words * 8, last);
+        self.bytes_in(offset + head + words * WORD, last);
     }
 
     /// Sets a range to one byte.
     pub(crate) fn fill(&self, offset: usize, len: usize, byte: u8) {
         let (head, words) = split(self.at(offset, len), len);
-        for index in (0..head).chain(head + words * 8..len) {
+        for index in (0..head).chain(head + words * WORD..len) {
             self.atomic_u8(offset + index).store(byte, Ordering::Relaxed);
         }
-        let word = u64::from_ne_bytes([byte; 8]);
+        let word = usize::from_ne_bytes([byte; WORD]);
         for index in 0..words {
-            self.atomic_u64(offset + head + index * 8).store(word, Ordering::Relaxed);
+            self.atomic_word(offset + head + index * WORD).store(word, Ordering::Relaxed);
         }
     }
 
@@ -156,8 +170,34 @@ impl RawRegion {
 
 /// How many single bytes precede the first aligned word of a range, and how many whole words follow.
 fn split(start: *const u8, len: usize) -> (usize, usize) {
-    let head = start.align_offset(8).min(len);
-    (head, (len - head) / 8)
+    let head = start.align_offset(WORD).min(len);
+    (head, (len - head) / WORD)
+}
+
+/// Loads from memory that may be mapped for reading only.
+///
+/// There Rust allows relaxed loads alone (others may be compiled to instructions that write); a fence beside one orders
+/// as much.
+///
+/// # Panics
+/// If `order` is not one of a load, as the atomics' own functions.
+pub(crate) fn load_read_only<T>(order: Ordering, load_relaxed: impl FnOnce() -> T) -> T {
+    match order {
+        Ordering::Relaxed => load_relaxed(),
+        Ordering::Acquire => {
+            let value = load_relaxed();
+            fence(Ordering::Acquire);
+            value
+        }
+        Ordering::SeqCst => {
+            // One before, so that our earlier stores come first; one after, because a SeqCst load acquires too.
+            fence(Ordering::SeqCst);
+            let value = load_relaxed();
+            fence(Ordering::Acquire);
+            value
+        }
+        _ => panic!("a load cannot release"),
+    }
 }
 
 /// `rep movsb`: the processor's own copy, which the compiler treats as unknown and so cannot break by a race.

@@ -5,6 +5,10 @@
 //! posted the operation's completion. A ring that is dropped first cancels and waits; what does not come back in time
 //! is leaked, never freed.
 //!
+//! A forked child shares the queues, but not the memory that entries in them point to, nor our knowledge of what is in
+//! flight. If it touched them, the kernel would write to the child's addresses in the parent, or the parent would take
+//! back a buffer the kernel still uses. So every function here that looks at a queue refuses in a child (`EBADF`).
+//!
 //! Moving a slot is allowed: the kernel holds addresses of heap memory and descriptor numbers, none of them inside the
 //! slot itself.
 
@@ -18,6 +22,7 @@ use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
+use super::birthplace::Birthplace;
 use crate::region::Region;
 use crate::wait::{Wait, wait_for};
 
@@ -69,6 +74,7 @@ struct Slot {
 
 pub(crate) struct RawRing {
     ring: IoUring,
+    birthplace: Birthplace,
     /// By index, which is the lower half of the user data.
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -82,6 +88,7 @@ pub(crate) struct RawRing {
 impl RawRing {
     /// A ring of `entries`; `ENOSYS` also if the kernel lacks what this file relies on.
     pub(crate) fn new(entries: u32) -> Result<Self, Errno> {
+        let birthplace = Birthplace::here()?;
         let ring = IoUring::builder().build(entries).map_err(|error| errno(&error))?;
         let params = ring.params();
         // Completions must never be dropped, and waits need a timeout: Linux 5.11.
@@ -89,7 +96,13 @@ impl RawRing {
             return Err(Errno::NOSYS);
         }
         let limit = params.cq_entries() as usize;
-        Ok(Self { ring, slots: Vec::new(), free: Vec::new(), generation: 0, pushed: 0, in_flight: 0, limit })
+        let (slots, free) = (Vec::new(), Vec::new());
+        Ok(Self { ring, birthplace, slots, free, generation: 0, pushed: 0, in_flight: 0, limit })
+    }
+
+    /// Refuses in a forked child of the process that made the ring.
+    pub(crate) fn check_process(&self) -> Result<(), Errno> {
+        if self.birthplace.is_here() { Ok(()) } else { Err(Errno::BADF) }
     }
 
     /// Which operations the kernel has, by number.
@@ -110,17 +123,20 @@ impl RawRing {
 
     /// How many entries wait for the kernel to take them.
     pub(crate) fn queued(&mut self) -> usize {
-        self.ring.submission().len()
+        if self.birthplace.is_here() { self.ring.submission().len() } else { 0 }
     }
 
     /// Whether the kernel keeps completions aside until somebody enters it.
     pub(crate) fn overflowed(&mut self) -> bool {
-        self.ring.submission().cq_overflow()
+        self.birthplace.is_here() && self.ring.submission().cq_overflow()
     }
 
-    /// Queues a request and returns its ticket; gives it back if too many are in flight (`EAGAIN`) or the kernel does
-    /// not empty a full queue.
+    /// Queues a request and returns its ticket; gives it back if too many are in flight (`EAGAIN`), the kernel does
+    /// not empty a full queue, or the ring is a parent's.
     pub(crate) fn push(&mut self, mut request: Request, token: u64) -> Result<u64, (Errno, Request)> {
+        if let Err(errno) = self.check_process() {
+            return Err((errno, request));
+        }
         if self.in_flight == self.limit {
             return Err((Errno::AGAIN, request));
         }
@@ -144,6 +160,7 @@ impl RawRing {
 
     /// Queues a request to cancel the operation of `ticket`; false if it is not in flight any more.
     pub(crate) fn cancel(&mut self, ticket: u64) -> Result<bool, Errno> {
+        self.check_process()?;
         if !self.holds(ticket) {
             return Ok(false);
         }
@@ -154,6 +171,7 @@ impl RawRing {
 
     /// Hands the queue to the kernel and waits for `want` completions, for at most `timeout` (`ETIME`).
     pub(crate) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> Result<usize, Errno> {
+        self.check_process()?;
         let submitter = self.ring.submitter();
         let answer = match timeout {
             None => submitter.submit_and_wait(want),
@@ -167,6 +185,9 @@ impl RawRing {
 
     /// Takes one finished operation, without entering the kernel.
     pub(crate) fn reap(&mut self) -> Option<Done> {
+        if !self.birthplace.is_here() {
+            return None;
+        }
         loop {
             let entry = self.ring.completion().next()?;
             let ticket = entry.user_data();
@@ -225,6 +246,10 @@ impl RawRing {
 
 impl Drop for RawRing {
     fn drop(&mut self) {
+        if !self.birthplace.is_here() {
+            // The kernel works in the parent's memory, and the parent waits for it; ours is only a copy.
+            return;
+        }
         // What is still queued was never seen by the kernel, and nothing below submits it.
         let seen = self.pushed - self.queued() as u64;
         let deadline = Instant::now() + DROP_PATIENCE;

@@ -86,18 +86,16 @@ impl RawAttachment {
         &self.region
     }
 
-    /// Detaches and reports; drop does the same silently.
+    /// Detaches and reports; drop does the same silently. `EBUSY` while the C library keeps an address in it; then it
+    /// stays attached for ever.
     pub(crate) fn detach(self) -> Result<(), Errno> {
         ManuallyDrop::new(self).shmdt()
     }
 
     fn shmdt(&mut self) -> Result<(), Errno> {
-        // A robust lock in the segment is held, and its guard was forgotten: the C library keeps its address.
-        if self.region.raw().is_pinned() {
-            return Err(Errno::BUSY);
-        }
+        self.region.raw().refuse_pinned()?;
         // SAFETY: `start` came from shmat and is detached once: drop is the only other caller, and `detach` prevents
-        // it. The region is lent by reference only, so nobody uses the memory any more.
+        // it. The region is lent by reference only and is not pinned, so nobody uses the memory any more.
         check(unsafe { libc::shmdt(self.start.as_ptr().cast()) }).map(drop)
     }
 }

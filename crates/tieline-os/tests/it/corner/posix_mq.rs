@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tieline_os::posix::mq::{self, Attributes, MessageQueue};
 use tieline_os::posix::sem::NamedSemaphore;
 use tieline_os::posix::shm::SharedMemory;
+use tieline_os::signal::{Flag, Signal};
 use tieline_os::{Access, ErrorKind, Mode};
-use tieline_testkit::{PATIENCE, Peer, Role, count_signal, eventually, pause, role, signals_counted, test_name, until};
+use tieline_testkit::{PATIENCE, Peer, Role, eventually, pause, role, test_name, until};
 
 use crate::posix::{SMALL, ScratchName, scratch_queue};
 
@@ -148,38 +149,38 @@ fn line059_a_queue_is_a_descriptor_with_shared_flags() {
 #[test]
 fn line060_notification_is_one_shot_and_on_the_edge() {
     if let Some(me) = role() {
-        count_signal(USR1, true);
+        let signals = Flag::new(Signal::USR1).unwrap();
         let queue = told(&me);
         let mut buffer = [0; 32];
-        let arrived = |count| eventually("the signal comes", || signals_counted(USR1) == count);
-        let silent = |count| {
+        let arrived = || eventually("the signal comes", || signals.take() == 1);
+        let silent = || {
             pause(Duration::from_millis(30));
-            assert_eq!(signals_counted(USR1), count);
+            assert!(!signals.is_raised());
         };
         queue.notify_signal(USR1, 7).unwrap();
         assert_eq!(queue.notify_signal(USR1, 7).unwrap_err().kind(), ErrorKind::Busy, "not even ourselves twice");
         me.say("registered");
         me.wait_for("tried");
         queue.send(b"1", 0).unwrap();
-        arrived(1);
+        arrived();
         // One shot: emptied and filled again, nothing comes.
         let _ = queue.try_receive(&mut buffer).unwrap();
         queue.send(b"2", 0).unwrap();
-        silent(1);
+        silent();
         // Registered too late: the message is there already, and one more makes no edge.
         queue.notify_signal(USR1, 7).unwrap();
         queue.send(b"3", 0).unwrap();
-        silent(1);
+        silent();
         // Registered, then drained: the next arrival is the edge.
         while queue.try_receive(&mut buffer).is_ok() {}
         queue.send(b"4", 0).unwrap();
-        arrived(2);
+        arrived();
         // A cancelled registration is silent, and leaves the place to others.
         let _ = queue.try_receive(&mut buffer).unwrap();
         queue.notify_signal(USR1, 7).unwrap();
         queue.cancel_notify().unwrap();
         queue.send(b"5", 0).unwrap();
-        silent(2);
+        silent();
         me.say("done");
         return;
     }
@@ -205,13 +206,13 @@ fn line061_a_blocked_receiver_comes_before_the_notification() {
         let queue = told(&me);
         match me.name() {
             "registrant" => {
-                count_signal(USR1, true);
+                let signals = Flag::new(Signal::USR1).unwrap();
                 queue.notify_signal(USR1, 0).unwrap();
                 me.say("registered");
                 me.wait_for("look");
-                assert_eq!(signals_counted(USR1), 0, "the blocked receiver has had it");
+                assert!(!signals.is_raised(), "the blocked receiver has had it");
                 me.say("silent");
-                eventually("the signal comes", || signals_counted(USR1) == 1);
+                eventually("the signal comes", || signals.take() == 1);
             }
             "receiver" => drop(queue.receive(&mut [0; 32]).unwrap()),
             _ => drop(queue.receive_timeout(&mut [0; 32], PATIENCE).unwrap()),

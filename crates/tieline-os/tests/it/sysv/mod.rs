@@ -6,13 +6,13 @@ mod sem;
 mod shm;
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tieline_os::Mode;
+use tieline_os::signal::Flag;
 use tieline_os::sysv::msg::MessageQueue;
 use tieline_os::sysv::sem::SemaphoreSet;
 use tieline_os::sysv::shm::Segment;
@@ -91,21 +91,13 @@ impl<T: Send + 'static> Blocked<T> {
     }
 }
 
-/// Whether a handler for SIGUSR1, installed with `SA_RESTART`, has run since the flag was last cleared.
-///
-/// To be used in a process of its own: the disposition is the process's.
-pub(crate) fn handler_with_restart() -> Arc<AtomicBool> {
-    let ran = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&ran)).expect("a handler");
-    ran
-}
-
-/// Signals a thread in a plain form three times and sees that it goes on waiting each time.
-pub(crate) fn goes_on_after_signals<T: Send + 'static>(blocked: &Blocked<T>, ran: &AtomicBool) {
+/// Signals a thread in a plain form three times and sees that it goes on waiting each time. `handled` counts the
+/// signal, with `SA_RESTART`.
+pub(crate) fn goes_on_after_signals<T: Send + 'static>(blocked: &Blocked<T>, handled: &Flag) {
     for _ in 0..3 {
-        ran.store(false, Ordering::SeqCst);
+        let _ = handled.take();
         blocked.signal(Signal::USR1);
-        eventually("the handler runs", || ran.load(Ordering::SeqCst));
+        eventually("the handler runs", || handled.is_raised());
         blocked.sleeps();
         assert!(!blocked.is_done());
     }

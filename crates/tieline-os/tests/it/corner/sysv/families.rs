@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tieline_os::signal::{Flag, Signal};
 use tieline_os::sysv::msg::{self, MessageQueue, Oversized, Selector};
 use tieline_os::sysv::sem::{self, Operation, SemaphoreSet};
 use tieline_os::sysv::shm::{self, Segment};
@@ -12,9 +13,7 @@ use tieline_os::sysv::{Id, Key, RemoveOnDrop};
 use tieline_os::{ErrorKind, Mode};
 use tieline_testkit::{Isolation, Namespace, Peer, can_run_as, role, skip, test_name, until};
 
-use crate::sysv::{
-    Blocked, STRANGER, ends_by_signal, fresh_key, goes_on_after_signals, handler_with_restart, queue, set,
-};
+use crate::sysv::{Blocked, STRANGER, ends_by_signal, fresh_key, goes_on_after_signals, queue, set};
 
 /// Given a process in `operate`, waiting for a rise or for zero, when the set is removed then EIDRM at once.
 #[test]
@@ -39,7 +38,7 @@ fn line042_a_handler_interrupts_despite_sa_restart() {
         // The disposition of a signal is the whole process's.
         return Peer::of(test_name!()).role("alone").spawn().succeeds();
     }
-    let ran = handler_with_restart();
+    let handled = Flag::new(Signal::USR1).expect("a handler with SA_RESTART");
     let (inbox, outbox, semaphores) = (queue(), queue(), set(&[0]));
     outbox.set_capacity(1).unwrap();
     outbox.send(1, b"x").unwrap();
@@ -64,7 +63,7 @@ fn line042_a_handler_interrupts_despite_sa_restart() {
         Blocked::on(move || operate.operate_timeout(&take, patience).map(|()| 3)),
     ];
     for blocked in [&receiver, &sender].into_iter().chain(&operators) {
-        goes_on_after_signals(blocked, &ran);
+        goes_on_after_signals(blocked, &handled);
     }
     inbox.send(1, b"at last").unwrap();
     let _ = outbox.receive(any, refuse, &mut [0; 1]).unwrap();
