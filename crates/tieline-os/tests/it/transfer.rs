@@ -513,7 +513,7 @@ fn gifts_arrive_unchanged_and_lent_memory_may_be_unmapped() {
 /// The null device takes and gives everything at once, so a copy need not go in small careful pieces.
 #[test]
 fn the_devices_of_memory_are_as_quick_as_files() {
-    let (reader, writer) = tieline_os::pipe::pipe().unwrap();
+    let (reader, writer) = pipe().unwrap();
     writer.try_write(&[7; 40_000]).unwrap();
     drop(writer);
     let (zero, null) = (File::open("/dev/zero").unwrap(), File::options().write(true).open("/dev/null").unwrap());
