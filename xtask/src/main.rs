@@ -33,6 +33,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Search for inputs that break a decoder (needs cargo-fuzz and a C++ compiler); without a name, list the targets
+    Fuzz {
+        /// The target
+        target: Option<String>,
+        /// For how many seconds
+        #[arg(long, default_value_t = 300)]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,6 +49,7 @@ fn main() -> ExitCode {
         Task::Tidy { bless } => xtask::tidy::run(bless),
         Task::Ci => xtask::ci::run(),
         Task::Bench { rest } => xtask::bench::run(&rest),
+        Task::Fuzz { target, seconds } => xtask::fuzz::run(target.as_deref(), seconds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,11 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("socat", "socat"),
 ];
 
-/// Installs what is missing and runs `cargo test` over the workspace with `rest` added.
+/// The fuzz workspace without its engine: every kept input against every check, in seconds and on any toolchain.
+const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
+
+/// Installs what is missing, runs `cargo test` over the workspace with `rest` added, and without a `rest` also replays
+/// the kept corpus of the fuzz targets.
 ///
 /// # Errors
 /// If a test fails. A package that cannot be installed is a warning: its tests are skipped and listed at the end.
@@ -32,7 +36,8 @@ pub fn run(rest: &[String]) -> Outcome {
     if let Ok(skipped) = fs::read_to_string(&log) {
         eprintln!("xtask: tests that this machine could not run:\n{skipped}");
     }
-    answer
+    answer?;
+    if rest.is_empty() { step(&mut cargo(REPLAY)) } else { Ok(()) }
 }
 
 fn install_missing() {

@@ -10,6 +10,10 @@
 //! a file. A shared lock excludes exclusive ones; an exclusive lock excludes all. The first and third do not see each
 //! other on local file systems. Take the first unless another program demands one of the others.
 //!
+//! These are for files, and for "only one instance at a time". Memory is guarded faster by what lies in it: a
+//! [`pthread`](crate::pthread) mutex, which costs no system call unless somebody waits; permits are counted by a
+//! [POSIX](crate::posix::sem) or [System V](crate::sysv::sem) semaphore.
+//!
 //! The invariant: a guard releases exactly what it was asked to lock, once, when dropped or unlocked. The lock belongs to
 //! the *open file description*, not to the guard: two guards of one description never exclude each other, and a
 //! description that a child inherited is the same holder in both processes, so a lock outlives the guard's process while

@@ -1,7 +1,18 @@
-//! Moving bytes between descriptors inside the kernel, without carrying them through this process.
+//! Moving bytes from one descriptor to another, inside the kernel where it can be done.
 //!
-//! [`copy`] does it by the fastest way the two descriptors allow; [`Copier`] is the same in steps, with progress, a
-//! deadline and a way to stop it, for relays and progress bars. Below them are the kernel's calls one by one:
+//! # Which one do I want?
+//!
+//! | I want to | take |
+//! |---|---|
+//! | copy until the end, whatever the two are | [`copy`] |
+//! | the same with a deadline, progress, a way to stop, in an event loop | [`Copier`] |
+//! | read what passes through a pipe without taking it | [`tee`], then [`splice`] |
+//! | send the same constant bytes again and again | [`vmsplice_static`] |
+//! | hand a large result to a pipe and forget it | [`Pages`], [`Gift`] |
+//! | make exactly one system call, knowing what both sides are | the calls below |
+//!
+//! `copy` and `Copier` take the fastest way the two descriptors allow and fall back to reading and writing. Below them
+//! are the kernel's calls one by one:
 //!
 //! | call | from | to | moves or copies |
 //! |---|---|---|---|

@@ -15,7 +15,7 @@ use crate::sys::process as sys;
 ///
 /// # Errors
 /// None in a usual process.
-#[doc(alias = "PR_SET_PDEATHSIG")]
+#[doc(alias = "prctl", alias = "PR_SET_PDEATHSIG")]
 pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
     sys::set_parent_death_signal(signal.map_or(0, Signal::number)).during("set the parent-death signal")
 }

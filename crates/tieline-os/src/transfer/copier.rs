@@ -103,6 +103,7 @@ pub enum Step {
 /// assert_eq!(copier.step()?, Step::Done);
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
+#[must_use = "nothing is copied until `step` or `run` is called"]
 pub struct Copier<S, D> {
     source: S,
     sink: D,
@@ -137,14 +138,12 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
     }
 
     /// Ends after `bytes` bytes altogether.
-    #[must_use]
     pub fn limit(mut self, bytes: u64) -> Self {
         self.engine.set_limit(bytes);
         self
     }
 
     /// No step waits beyond this moment.
-    #[must_use]
     pub fn deadline(mut self, moment: Instant) -> Self {
         self.deadline = Some(moment);
         self

@@ -196,6 +196,7 @@ impl fmt::Display for End {
 /// What a relay has done.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use = "how the moving ended, and what could not be delivered, is told only here"]
 pub struct Outcome {
     /// From the first endpoint to the second.
     pub forward: Flow,

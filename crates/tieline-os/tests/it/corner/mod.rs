@@ -4,12 +4,14 @@
 //! tidy` checks that no number from 1 to 112 is missing.
 
 mod file_locks;
+mod futex;
 mod inet;
 mod pidfd;
 mod pipes;
 mod posix_mq;
 mod posix_sem;
 mod posix_shm;
+mod pthread;
 mod readiness;
 mod signals;
 mod sysv;

@@ -1,0 +1,70 @@
+//! `tieline-bench`: the `tieline` command against the programs people use today, on the same paths, in the same run.
+//!
+//! `throughput` moves bytes in bulk, `latency` bounces small messages. Nothing here links our own crates: every
+//! program is started as a shell would start it, between the same source and the same sink, which are this program
+//! again in another role.
+
+#![forbid(unsafe_code)]
+
+mod child;
+mod latency;
+mod machine;
+mod path;
+mod player;
+mod program;
+mod statistics;
+mod throughput;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What every fallible step here answers: a sentence that says what went wrong.
+pub(crate) type Outcome<T = ()> = Result<T, String>;
+
+#[derive(Parser)]
+#[command(name = "tieline-bench", about = "Compare tieline with other programs")]
+struct Cli {
+    /// The tieline command to measure, if not the one in target/release
+    #[arg(long, global = true)]
+    tieline: Option<PathBuf>,
+    #[command(subcommand)]
+    comparison: Option<Comparison>,
+}
+
+#[derive(Subcommand)]
+enum Comparison {
+    /// Bulk throughput on every path: cat, socat, nc and pv between the same source and sink
+    Throughput(throughput::Flags),
+    /// Round trip of small messages through a relay: tieline connect and socat
+    Latency(latency::Flags),
+    /// Write bytes; started by the comparisons
+    #[command(hide = true)]
+    Source(player::Source),
+    /// Swallow bytes; started by the comparisons
+    #[command(hide = true)]
+    Sink(player::Sink),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let tieline = cli.tieline.unwrap_or_else(|| machine::root().join("target/release/tieline"));
+    let done = match cli.comparison {
+        None => {
+            println!("comparisons: throughput, latency (see --help, and throughput --list)");
+            Ok(())
+        }
+        Some(Comparison::Throughput(flags)) => throughput::run(&flags, &tieline),
+        Some(Comparison::Latency(flags)) => latency::run(&flags, &tieline),
+        Some(Comparison::Source(source)) => source.run(),
+        Some(Comparison::Sink(sink)) => sink.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("tieline-bench: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
