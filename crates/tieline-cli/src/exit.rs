@@ -120,6 +120,14 @@ impl Failure {
         Self { code, sentence: String::new(), told: true }
     }
 
+    /// Says what to do about a failure of this sort, unless the sentence says something of that already.
+    pub(crate) fn advised(mut self, code: Code, advice: impl fmt::Display) -> Self {
+        if self.code == code && !self.sentence.contains("; ") {
+            self.sentence = format!("{}; {advice}", self.sentence);
+        }
+        self
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }

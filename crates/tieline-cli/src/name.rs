@@ -107,6 +107,24 @@ impl Named {
         }
     }
 
+    /// The command line that makes it.
+    pub(crate) fn making(&self) -> String {
+        let kind = self.kind();
+        let key = |handle: &Handle| match handle {
+            Handle::Key(key) => format!(" {:#x}", key.number()),
+            // The kernel chooses the identifier.
+            Handle::Id(_) => String::new(),
+        };
+        let rest = match self {
+            Self::Fifo(path) | Self::Unix(_, path) => format!(" {}", path.display()),
+            Self::Mq(name) | Self::Sem(name) => format!(" {}", name.display()),
+            Self::PosixShm(name) => format!(" {} --size SIZE", name.display()),
+            Self::SysvShm(handle) => format!("{} --size SIZE", key(handle)),
+            Self::SysvMq(handle) | Self::SysvSem(handle) => key(handle),
+        };
+        format!("`tieline mk {kind}{rest}`")
+    }
+
     fn target(&self) -> Option<Target> {
         Some(match self.clone() {
             Self::Fifo(path) => Target::Fifo(path),

@@ -107,10 +107,9 @@ fn make(path: &Path, mode: Mode) -> Result<(), Errno> {
 /// # Errors
 /// `NotFound`; `InvalidInput` if it is not a FIFO (nothing is removed, a symbolic link neither); `PermissionDenied`.
 pub fn unlink(path: impl AsRef<Path>) -> Result<()> {
-    const OPERATION: &str = "unlink FIFO";
     let path = path.as_ref();
-    OpenOptions::new().no_follow().check(OPERATION, path)?;
-    unlinkat(CWD, path, AtFlags::empty()).map_err(|errno| Error::new(OPERATION, errno).on(path.display()))
+    OpenOptions::new().no_follow().check(UNLINK, path)?;
+    unlinkat(CWD, path, AtFlags::empty()).map_err(|errno| Error::new(UNLINK, errno).on(path.display()))
 }
 
 /// Opens for reading at once, whether or not there is a writer. See [`OpenOptions::try_open_reader`].
@@ -348,7 +347,7 @@ impl OpenOptions {
         let flags = if self.no_follow { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
         let stat = statat(CWD, path, flags).map_err(|errno| {
             let error = Error::new(operation, errno).on(path.display());
-            if errno == Errno::NOENT { error.hint("create it first") } else { error }
+            if errno == Errno::NOENT && operation != UNLINK { error.hint("create it first") } else { error }
         })?;
         self.accept(operation, path, &stat)
     }
@@ -373,6 +372,7 @@ impl OpenOptions {
     }
 }
 
+const UNLINK: &str = "unlink FIFO";
 const OPEN_READER: &str = "open FIFO for reading";
 const OPEN_WRITER: &str = "open FIFO for writing";
 

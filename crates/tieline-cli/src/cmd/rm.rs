@@ -65,6 +65,9 @@ fn attempt(named: &Named, flags: &Rm) -> Outcome<&'static str> {
     let answer = if flags.dry_run { look(named).map(|()| "would-remove") } else { remove(named).map(|()| "removed") };
     match answer {
         Err(failure) if flags.force && failure.code() == Code::NotFound => Ok("absent"),
+        Err(failure) => Err(failure
+            .advised(Code::NotFound, "with --force that is no error")
+            .advised(Code::PermissionDenied, "its owner may, and the administrator")),
         answer => answer,
     }
 }

@@ -82,10 +82,15 @@ impl Opened {
     }
 
     fn open(named: &Named, index: u16) -> Outcome<Self> {
+        let refused = |error: tieline_os::Error| {
+            Failure::from(error)
+                .advised(Code::NotFound, format_args!("{} makes it", named.making()))
+                .advised(Code::PermissionDenied, "its owner and mode decide who may use it")
+        };
         let semaphore = match named {
-            Named::SysvSem(Handle::Key(key)) => Semaphore::Sysv(SemaphoreSet::open(*key)?, index),
+            Named::SysvSem(Handle::Key(key)) => Semaphore::Sysv(SemaphoreSet::open(*key).map_err(refused)?, index),
             Named::SysvSem(Handle::Id(id)) => Semaphore::Sysv(SemaphoreSet::from_id(*id), index),
-            Named::Sem(name) => Semaphore::Posix(NamedSemaphore::open(name)?),
+            Named::Sem(name) => Semaphore::Posix(NamedSemaphore::open(name).map_err(refused)?),
             other => return Err(Failure::usage(format_args!("{other} is not a semaphore"))),
         };
         let name = match &semaphore {

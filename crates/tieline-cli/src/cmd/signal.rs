@@ -150,7 +150,10 @@ impl Target {
         if flags.group {
             return Ok(Self::Group(pid));
         }
-        Ok(Self::Process(pid, PidFd::open(pid.as_raw().unsigned_abs())?))
+        let process = PidFd::open(pid.as_raw().unsigned_abs());
+        let process =
+            process.map_err(|error| Failure::from(error).advised(Code::NotFound, "it has ended, or never was"));
+        Ok(Self::Process(pid, process?))
     }
 
     fn send(self, signal: Option<Signal>, value: Option<i32>) -> Outcome<Self> {

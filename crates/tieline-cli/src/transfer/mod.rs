@@ -17,6 +17,7 @@ use self::progress::Show;
 use self::report::Report;
 use crate::exit::{self, Code, Failure, Outcome};
 use crate::flags::Transfer;
+use crate::name::Named;
 
 /// Which way things go, and which side is our own standard input and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +100,18 @@ impl Job {
                     format_args!("ended by {signal} while waiting for somebody at {name}; nothing was moved");
                 Failure::new(interrupts::code(signal), sentence)
             }
-            _ if error.is_timeout() => {
+            _ if error.is_timeout() && (self.flags.timeout.is_some() || address.options().timeout.is_some()) => {
                 let sentence = format_args!("nobody was at {name} in time; nothing was moved");
                 Failure::new(self.gave_up(), sentence)
             }
-            _ => Failure::new(exit::code_of_transport(error.kind()), error),
+            _ => {
+                let failure = Failure::new(exit::code_of_transport(error.kind()), error);
+                let failure = failure.advised(Code::PermissionDenied, "its owner and mode decide who may use it");
+                match Named::parse(&address.to_string()) {
+                    Ok(named) => failure.advised(Code::NotFound, format_args!("{} makes it", named.making())),
+                    Err(_) => failure,
+                }
+            }
         }
     }
 

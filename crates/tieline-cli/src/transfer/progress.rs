@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tieline_transport::relay::Progress;
 
 use super::{Job, Shape};
@@ -43,9 +43,11 @@ impl Show {
                 return;
             }
             if lively {
-                let bar = bar(total, begun);
+                let bar = bar(total);
                 while {
-                    bar.set_position(moved());
+                    let so_far = moved();
+                    bar.set_position(so_far);
+                    bar.set_message(pace(so_far, total, begun.elapsed()));
                     wait(TICK)
                 } {}
                 bar.finish_and_clear();
@@ -79,18 +81,40 @@ fn on_screen(shape: Shape) -> bool {
     }
 }
 
-fn bar(total: Option<u64>, begun: Instant) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{percent:>3}% [{bar:30}] {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
-        ),
-        None => (ProgressBar::no_length(), "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"),
+/// The rate since the beginning, which does not jump about, and what it means for the rest.
+fn pace(moved: u64, total: Option<u64>, elapsed: Duration) -> String {
+    let rate = moved as f64 / elapsed.as_secs_f64().max(1e-3);
+    let rest = total.map(|total| total.saturating_sub(moved) as f64 / rate);
+    let left = match rest {
+        Some(rest) if rest.is_finite() => format!("{} left", HumanDuration(Duration::from_secs(rest.ceil() as u64))),
+        _ => format!("{} so far", HumanDuration(elapsed)),
     };
-    let style = ProgressStyle::with_template(template).map(|style| style.progress_chars("=> "));
-    if let Ok(style) = style {
-        bar.set_style(style);
+    format!("{}/s  {left}", BinaryBytes(rate as u64))
+}
+
+fn bar(total: Option<u64>) -> ProgressBar {
+    let (bar, template) = match total {
+        Some(total) => {
+            (ProgressBar::new(total), "{percent:>3}% [{bar:24}] {binary_bytes} of {binary_total_bytes}  {msg}")
+        }
+        None => (ProgressBar::no_length(), "{spinner} {binary_bytes}  {msg}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
     }
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-    bar.with_elapsed(begun.elapsed())
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_that_of_the_whole() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pace(1 << 20, Some(3 << 20), second), "1.00 MiB/s  2 seconds left");
+        assert_eq!(pace(1 << 20, None, 2 * second), "512.00 KiB/s  2 seconds so far");
+        assert_eq!(pace(0, Some(1), second), "0 B/s  1 second so far");
+    }
 }

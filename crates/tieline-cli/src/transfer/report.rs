@@ -82,7 +82,8 @@ impl Report<'_> {
             output::json_to_stderr(&self.document(error));
             return answer.map_err(|failure| Failure::told(failure.code()));
         }
-        if self.job.flags.verbose {
+        // A failure tells the same in its sentence.
+        if self.job.flags.verbose && answer.is_ok() {
             self.summary();
         }
         answer

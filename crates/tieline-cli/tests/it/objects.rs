@@ -97,7 +97,9 @@ fn a_failed_mk_leaves_nothing() {
     } else {
         run(&["mk", "sysv-mq", &key, "--size", "1G"]);
     }
-    run(&["rm", &format!("sysv-shm:{key}")]).failed(3, &[]);
+    run(&["mk", "sysv-sem", &key, "--values", "1,40000"]).failed(9, &["32767"]);
+    run(&["rm", &format!("sysv-sem:{key}")]).failed(3, &["--force"]);
+    run(&["rm", &format!("sysv-shm:{key}")]).failed(3, &["--force"]);
     run(&["rm", &format!("sysv-mq:{key}")]).failed(3, &[]);
 }
 
@@ -131,6 +133,7 @@ fn rm_of_several_goes_on_after_a_failure() {
     run(&["rm", &fifos[0], &place.at("fifo", "gone"), &fifos[1]]).failed(3, &["gone"]);
     assert!(!place.path("a").exists() && !place.path("b").exists());
     run(&["rm", "--force", &fifos[0], &fifos[1]]).well();
+    run(&["rm", &fifos[0]]).failed(3, &["no such file", "--force"]);
     run(&["rm", "--dry-run", &fifos[0]]).failed(3, &["nothing of that name"]);
 }
 
