@@ -319,10 +319,10 @@ pub(crate) struct Transfer {
     /// Show a progress bar on standard error
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     pub(crate) progress: When,
-    /// Say at the end, on standard error, what was transferred
+    /// Say, on standard error, where a peer can come, and at the end what was transferred
     #[arg(long, short)]
     pub(crate) verbose: bool,
-    /// Say at the end, on standard error, what was transferred, as JSON
+    /// Say at the end, on standard error, what was transferred and why it ended, as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -379,8 +379,8 @@ pub(crate) struct Signal {
 
 /// Wait for, post or read a semaphore
 ///
-/// The semaphore is /name (or sem:/name) for a POSIX one, sysv-sem:KEY or sysv-sem:id:N for a System V set, with #INDEX
-/// behind it if the set has more than one.
+/// The semaphore is /name for a POSIX one (sem: may stand before it), sysv-sem:KEY or sysv-sem:id:N for a System V set,
+/// with #INDEX behind it if the set has more than one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -23,6 +23,7 @@ const TOKEN_BYTES: usize = 64;
 
 /// How far a run is.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Progress {
     /// How many figures are measured.
     pub done: usize,

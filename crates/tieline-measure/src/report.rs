@@ -9,6 +9,7 @@ pub const SCHEMA: &str = "tieline.bench.os/1";
 
 /// Everything a run found.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
@@ -26,6 +27,7 @@ pub struct Report {
 
 /// The machine a report is about.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Machine {
     /// The operating system's name and release.
     pub system: String,
@@ -43,10 +45,11 @@ pub struct Machine {
 
 /// The cost of one step.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Fact {
     /// What is done.
     pub name: &'static str,
-    /// What it costs, in nanoseconds; or a rate in bytes per second, as `unit` says.
+    /// What it costs at best, in nanoseconds; or a rate in bytes per second, as `unit` says.
     pub value: f64,
     /// `ns` or `bytes_per_second`.
     pub unit: &'static str,
@@ -54,6 +57,7 @@ pub struct Fact {
 
 /// One mechanism in one placement.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Row {
     /// The mechanism's name.
     pub mechanism: &'static str,
@@ -71,6 +75,7 @@ pub struct Row {
 
 /// Times of round trips: a message there and an equal one back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RoundTrips {
     /// The payload of each message.
     pub payload_bytes: usize,
@@ -88,6 +93,7 @@ pub struct RoundTrips {
 
 /// A flood of messages one way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Throughput {
     /// The payload of each message.
     pub payload_bytes: usize,
@@ -101,6 +107,7 @@ pub struct Throughput {
 
 /// One point of the token ring.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ScalingPoint {
     /// The mechanism that joins neighbours.
     pub mechanism: &'static str,
@@ -112,6 +119,7 @@ pub struct ScalingPoint {
 
 /// A common statement about IPC and what this run says of it.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Claim {
     /// The statement.
     pub claim: &'static str,

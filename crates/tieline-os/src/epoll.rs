@@ -183,7 +183,7 @@ impl Epoll {
     ///
     /// # Errors
     /// `TimedOut`.
-    #[doc(alias = "epoll_pwait2")]
+    #[doc(alias = "epoll_pwait", alias = "epoll_pwait2")]
     pub fn wait_timeout(&self, events: &mut Events, timeout: Duration) -> Result<usize> {
         self.wait_until(events, Wait::timeout(timeout))
     }
@@ -329,6 +329,7 @@ impl fmt::Debug for Events {
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it removes the registration and closes the source"]
 pub struct Registration<E: Deref<Target = Epoll>, T: AsFd> {
     epoll: E,
     // None only after `into_source` has taken it.

@@ -8,7 +8,18 @@
 //! The invariant: changes made through [`Terminal`] never stop the caller; `SIGTTOU` is held back in its thread
 //! meanwhile. A shell takes the terminal back exactly when it is in the background.
 //!
-//! The example `jobs` of this package is a small shell made of this module, [`crate::process`] and [`crate::signal`].
+//! # Handing over without a race
+//! A pipeline must be whole and have the terminal before its first program reads from it, or the whole group is
+//! stopped by `SIGTTIN`. Worse, a child that is stopped between fork and exec, by that or by Ctrl-Z, hangs its parent:
+//! `Command::spawn` returns only after the exec. So programs should wait, after an exec and with the stop signals
+//! blocked, until their shell opens a gate; the example shows it in `gate.rs`. `process_group` of the standard library
+//! acts in the child before the exec, so that the group is right when `spawn` returns.
+//!
+//! The example `jobs` of the crate `tieline` is a small shell made of this module, [`crate::process`] and
+//! [`crate::signal`].
+//!
+//! Sources: POSIX.1-2024 chapter 11 "General Terminal Interface", `tcsetpgrp`, `tcgetattr`; termios(3), credentials(7),
+//! `tty_ioctl(4)`.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,6 +61,19 @@ pub fn resume(group: Pid) -> Result<()> {
 /// A terminal, by any descriptor of it.
 ///
 /// Calls fail with [`ErrorKind::Other`] (`EIO`) once the terminal has hung up.
+///
+/// ```
+/// use tieline_os::job::Terminal;
+/// # fn main() -> Result<(), tieline_os::Error> {
+/// let Ok(terminal) = Terminal::open() else {
+///     return Ok(()); // this session has no terminal
+/// };
+/// let kept = terminal.keep_modes()?;
+/// terminal.set_modes(&terminal.modes()?.with_echo(false))?; // to type a password
+/// drop(kept); // as it was before, also if we panicked
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal<Fd = OwnedFd> {
     fd: Fd,

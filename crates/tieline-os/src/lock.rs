@@ -10,6 +10,10 @@
 //! a file. A shared lock excludes exclusive ones; an exclusive lock excludes all. The first and third do not see each
 //! other on local file systems. Take the first unless another program demands one of the others.
 //!
+//! These are for files, and for "only one instance at a time". Memory is guarded faster by what lies in it: a
+//! [`pthread`](crate::pthread) mutex, which costs no system call unless somebody waits; permits are counted by a
+//! [POSIX](crate::posix::sem) or [System V](crate::sysv::sem) semaphore.
+//!
 //! The invariant: a guard releases exactly what it was asked to lock, once, when dropped or unlocked. The lock belongs to
 //! the *open file description*, not to the guard: two guards of one description never exclude each other, and a
 //! description that a child inherited is the same holder in both processes, so a lock outlives the guard's process while
@@ -30,7 +34,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::backoff::retry_with_pauses;
 use crate::error::{Error, ErrorKind, Result};
@@ -150,7 +154,7 @@ impl<F: AsFd> RangeLock<F> {
     /// As [`try_lock`](Self::try_lock); the lock is then as it was.
     pub fn try_convert(&mut self, kind: LockKind) -> Result<()> {
         let command = Command::Set { of_process: self.of_process };
-        uninterrupted(|| record_lock(self.file.as_fd(), command, self.span.record(kind.into())))
+        retry_on_intr(|| record_lock(self.file.as_fd(), command, self.span.record(kind.into())))
             .map_err(|errno| why(CONVERT_RANGE, errno, Some(kind)))?;
         self.kind = kind;
         Ok(())
@@ -180,7 +184,7 @@ impl<F: AsFd> RangeLock<F> {
         let span = Span::of(LOCK_RANGE, range)?;
         let record = span.record(kind.into());
         let locked = match wait {
-            Wait::Forever => uninterrupted(|| record_lock(file.as_fd(), Command::SetAndWait { of_process }, record)),
+            Wait::Forever => retry_on_intr(|| record_lock(file.as_fd(), Command::SetAndWait { of_process }, record)),
             _ => retry_with_pauses(wait, || record_lock(file.as_fd(), Command::Set { of_process }, record)),
         };
         locked.map_err(|errno| why(LOCK_RANGE, errno, Some(kind)))?;
@@ -192,7 +196,7 @@ impl<F: AsFd> RangeLock<F> {
             return Ok(());
         }
         let command = Command::Set { of_process: self.of_process };
-        uninterrupted(|| record_lock(self.file.as_fd(), command, self.span.record(Kind::Unlocked))).map(drop)
+        retry_on_intr(|| record_lock(self.file.as_fd(), command, self.span.record(Kind::Unlocked))).map(drop)
     }
 }
 
@@ -213,7 +217,7 @@ impl<F: AsFd> Drop for RangeLock<F> {
 pub fn range_holder(file: impl AsFd, kind: LockKind, range: impl RangeBounds<u64>) -> Result<Option<Holder>> {
     const OPERATION: &str = "ask who locks a range of a file";
     let span = Span::of(OPERATION, &range)?;
-    let found = uninterrupted(|| record_lock(file.as_fd(), Command::Find, span.record(kind.into())))
+    let found = retry_on_intr(|| record_lock(file.as_fd(), Command::Find, span.record(kind.into())))
         .map_err(|errno| why(OPERATION, errno, None))?;
     let kind = match found.kind {
         Kind::Unlocked => return Ok(None),
@@ -288,7 +292,7 @@ impl<F: AsFd> FileLock<F> {
     /// # Errors
     /// `WouldBlock` if another description holds it; then this one holds nothing.
     pub fn try_convert(mut self, kind: LockKind) -> Result<Self> {
-        uninterrupted(|| flock(self.file.as_fd(), operation(kind, true))).map_err(|errno| {
+        retry_on_intr(|| flock(self.file.as_fd(), operation(kind, true))).map_err(|errno| {
             self.held = errno != Errno::AGAIN;
             why("convert a file lock", errno, None)
         })?;
@@ -319,7 +323,7 @@ impl<F: AsFd> FileLock<F> {
 
     fn acquire(file: F, kind: LockKind, wait: Wait) -> Result<Self> {
         let locked = match wait {
-            Wait::Forever => uninterrupted(|| flock(file.as_fd(), operation(kind, false))),
+            Wait::Forever => retry_on_intr(|| flock(file.as_fd(), operation(kind, false))),
             _ => retry_with_pauses(wait, || flock(file.as_fd(), operation(kind, true))),
         };
         locked.map_err(|errno| why("lock a file", errno, None))?;
@@ -330,7 +334,7 @@ impl<F: AsFd> FileLock<F> {
         if !std::mem::replace(&mut self.held, false) {
             return Ok(());
         }
-        uninterrupted(|| flock(self.file.as_fd(), FlockOperation::Unlock))
+        retry_on_intr(|| flock(self.file.as_fd(), FlockOperation::Unlock))
     }
 }
 
@@ -413,15 +417,6 @@ fn why(operation: &'static str, errno: Errno, kind: Option<LockKind>) -> Error {
             .hint("the system has no room for more locks, or the file system none")
             .sorted_as(ErrorKind::LimitReached),
         _ => error,
-    }
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            answer => return answer,
-        }
     }
 }
 

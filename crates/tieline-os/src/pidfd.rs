@@ -198,13 +198,13 @@ impl PidFd {
         self.status_until(Wait::timeout(timeout))
     }
 
-    /// Sends a signal to this process and no other. Async-signal-safe.
+    /// Sends a signal to this process and no other. Async-signal-safe when it succeeds; an error allocates its text.
     ///
     /// A process that has ended but was not waited for takes it without effect.
     ///
     /// # Errors
     /// `NotFound` once the process is gone, even if its number lives on in another; `PermissionDenied` if it belongs
-    /// to another user; `WouldBlock` if a real-time signal finds the queue full (`RLIMIT_SIGPENDING`).
+    /// to another user; `LimitReached` if this user has `RLIMIT_SIGPENDING` signals queued already.
     #[doc(alias = "pidfd_send_signal")]
     #[doc(alias = "kill")]
     pub fn send_signal(&self, signal: Signal) -> Result<()> {
@@ -283,6 +283,9 @@ impl PidFd {
             match errno {
                 Errno::SRCH => error.hint("the process has ended"),
                 Errno::PERM => error.hint("it belongs to another user"),
+                Errno::AGAIN => error
+                    .sorted_as(ErrorKind::LimitReached)
+                    .hint("this user has RLIMIT_SIGPENDING signals waiting to be received"),
                 _ => error,
             }
         })

@@ -4,7 +4,7 @@
 //!
 //! | | cost of one wait | take it for |
 //! |---|---|---|
-//! | [`wait`], [`PollSet`] | one call, grows with the number of descriptors | a handful of descriptors, no state to keep |
+//! | [`wait()`], [`PollSet`] | one call, grows with the number of descriptors | a handful of descriptors, no state to keep |
 //! | [`Epoll`](crate::epoll::Epoll) | one call, grows with the number of *ready* descriptors | many descriptors that stay |
 //! | the I/O ring (feature `io-uring`) | less than one call for many operations | many operations at once |
 //!
@@ -119,7 +119,7 @@ pub fn wait(fd: impl AsFd, interest: Interest) -> Result<Readiness> {
     wait_one(fd, interest, Wait::Forever)
 }
 
-/// As [`wait`], for at most `timeout`.
+/// As [`wait()`], for at most `timeout`.
 ///
 /// # Errors
 /// `TimedOut`.
@@ -152,6 +152,7 @@ fn wait_one(fd: impl AsFd, interest: Interest, wait: Wait) -> Result<Readiness> 
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "select", alias = "pollfd")]
 #[derive(Default)]
 pub struct PollSet<'fd> {
     members: Vec<PollFd<'fd>>,

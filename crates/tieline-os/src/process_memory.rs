@@ -73,6 +73,7 @@ impl ProcessMemory {
     /// `NotFound` if there is no such process or it has ended; `PermissionDenied` without the right to trace it;
     /// `InvalidInput` for this process, its threads, and processes that share its memory; `Unsupported` if the kernel
     /// cannot compare address spaces (`CONFIG_KCMP`) or `/proc` does not show the process.
+    #[doc(alias = "kcmp")]
     pub fn open(pid: u32) -> Result<Self> {
         let process = PidFd::open(pid)?;
         let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {

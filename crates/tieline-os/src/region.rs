@@ -17,6 +17,22 @@ use crate::sys;
 ///
 /// Touching memory whose file another process has cut shorter raises `SIGBUS`. Memory this crate makes anonymous
 /// or sealed against shrinking cannot be cut; for others see [`crate::mapping`].
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+/// use tieline_os::mapping::Mapping;
+///
+/// let memory = Mapping::anonymous(4096)?; // lends its region
+/// memory.write(8, b"data")?;
+/// memory.atomic_u32(0)?.store(1, Ordering::Release); // "it is complete"
+///
+/// assert_eq!(memory.load_u32(0, Ordering::Acquire)?, 1);
+/// let mut copy = [0; 4];
+/// memory.read(8, &mut copy)?;
+/// assert_eq!(&copy, b"data");
+/// assert!(memory.read(4094, &mut copy).is_err(), "beyond the end");
+/// # Ok::<(), tieline_os::Error>(())
+/// ```
 pub struct Region {
     raw: sys::region::RawRegion,
     writable: bool,

@@ -89,8 +89,8 @@ pub enum Action {
     Read,
     /// [`Operation::write`] and [`Operation::write_at`].
     Write,
-    /// [`Operation::receive`].
-    Receive,
+    /// [`Operation::recv`].
+    Recv,
     /// [`Operation::send`].
     Send,
     /// [`Operation::accept`].
@@ -106,7 +106,7 @@ pub enum Action {
 const ACTIONS: [(Action, u8); 8] = [
     (Action::Read, opcode::Read::CODE),
     (Action::Write, opcode::Write::CODE),
-    (Action::Receive, opcode::Recv::CODE),
+    (Action::Recv, opcode::Recv::CODE),
     (Action::Send, opcode::Send::CODE),
     (Action::Accept, opcode::Accept::CODE),
     (Action::Splice, opcode::Splice::CODE),

@@ -224,6 +224,18 @@ pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> Result<usize>
     sockopt::socket_send_buffer_size(fd).during(OPERATION)
 }
 
+pub(crate) fn force_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    const OPERATION: &str = "set the send buffer of a socket beyond the limit";
+    sockopt::set_socket_send_buffer_size_force(fd, buffer_size(OPERATION, bytes)?).during(OPERATION)?;
+    sockopt::socket_send_buffer_size(fd).during(OPERATION)
+}
+
+pub(crate) fn force_recv_buffer(fd: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    const OPERATION: &str = "set the receive buffer of a socket beyond the limit";
+    sockopt::set_socket_recv_buffer_size_force(fd, buffer_size(OPERATION, bytes)?).during(OPERATION)?;
+    sockopt::socket_recv_buffer_size(fd).during(OPERATION)
+}
+
 pub(crate) fn set_recv_buffer(fd: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
     const OPERATION: &str = "set the receive buffer of a socket";
     sockopt::set_socket_recv_buffer_size(fd, buffer_size(OPERATION, bytes)?).during(OPERATION)?;
@@ -345,6 +357,15 @@ macro_rules! socket_options {
                 $crate::socket::set_send_buffer(self.fd.as_fd(), bytes)
             }
 
+            /// [`set_send_buffer_bytes`](Self::set_send_buffer_bytes) without the system's limit, for the privileged.
+            ///
+            /// # Errors
+            /// `PermissionDenied` without `CAP_NET_ADMIN`; `InvalidInput` above 2^31 - 1.
+            #[doc(alias = "SO_SNDBUFFORCE")]
+            pub fn force_send_buffer_bytes(&self, bytes: usize) -> $crate::Result<usize> {
+                $crate::socket::force_send_buffer(self.fd.as_fd(), bytes)
+            }
+
             /// The size of the receive buffer in bytes, doubled like the
             /// [send buffer](Self::send_buffer_bytes).
             ///
@@ -364,6 +385,15 @@ macro_rules! socket_options {
             #[doc(alias = "SO_RCVBUF")]
             pub fn set_recv_buffer_bytes(&self, bytes: usize) -> $crate::Result<usize> {
                 $crate::socket::set_recv_buffer(self.fd.as_fd(), bytes)
+            }
+
+            /// [`set_recv_buffer_bytes`](Self::set_recv_buffer_bytes) without the system's limit, for the privileged.
+            ///
+            /// # Errors
+            /// `PermissionDenied` without `CAP_NET_ADMIN`; `InvalidInput` above 2^31 - 1.
+            #[doc(alias = "SO_RCVBUFFORCE")]
+            pub fn force_recv_buffer_bytes(&self, bytes: usize) -> $crate::Result<usize> {
+                $crate::socket::force_recv_buffer(self.fd.as_fd(), bytes)
             }
         }
     };

@@ -62,6 +62,7 @@ impl Stream {
     /// `NotFound` if the name has no address; `PeerGone` (`ECONNREFUSED`) if nobody listens there; `TimedOut` if
     /// nobody answers for minutes; `InvalidInput`, `Other` (`ENETUNREACH`, `EHOSTUNREACH`) if there is no way. With
     /// several addresses, the error is the last one's.
+    #[doc(alias = "getaddrinfo")]
     pub fn connect(address: impl ToSocketAddrs) -> Result<Self> {
         Self::connect_within(address, Wait::Forever)
     }

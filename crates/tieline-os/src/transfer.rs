@@ -1,7 +1,18 @@
-//! Moving bytes between descriptors inside the kernel, without carrying them through this process.
+//! Moving bytes from one descriptor to another, inside the kernel where it can be done.
 //!
-//! [`copy`] does it by the fastest way the two descriptors allow; [`Copier`] is the same in steps, with progress, a
-//! deadline and a way to stop it, for relays and progress bars. Below them are the kernel's calls one by one:
+//! # Which one do I want?
+//!
+//! | I want to | take |
+//! |---|---|
+//! | copy until the end, whatever the two are | [`copy`] |
+//! | the same with a deadline, progress, a way to stop, in an event loop | [`Copier`] |
+//! | read what passes through a pipe without taking it | [`tee`], then [`splice`] |
+//! | send the same constant bytes again and again | [`vmsplice_static`] |
+//! | hand a large result to a pipe and forget it | [`Pages`], [`Gift`] |
+//! | make exactly one system call, knowing what both sides are | the calls below |
+//!
+//! `copy` and `Copier` take the fastest way the two descriptors allow and fall back to reading and writing. Below them
+//! are the kernel's calls one by one:
 //!
 //! | call | from | to | moves or copies |
 //! |---|---|---|---|
@@ -28,7 +39,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::SpliceFlags;
 
 pub use self::copier::{Copier, CopyError, Outcome, Step, copy};
@@ -64,7 +75,7 @@ pub fn splice(
     len: usize,
 ) -> Result<usize> {
     let mut call = Splice { from: from.as_fd(), from_offset, to: to.as_fd(), to_offset, len };
-    uninterrupted(|| call.once(SpliceFlags::empty())).map_err(why_not_spliced)
+    retry_on_intr(|| call.once(SpliceFlags::empty())).map_err(why_not_spliced)
 }
 
 /// As [`splice`], without waiting for a pipe.
@@ -81,7 +92,7 @@ pub fn try_splice(
     len: usize,
 ) -> Result<usize> {
     let mut call = Splice { from: from.as_fd(), from_offset, to: to.as_fd(), to_offset, len };
-    uninterrupted(|| call.once(SpliceFlags::NONBLOCK)).map_err(why_not_spliced)
+    retry_on_intr(|| call.once(SpliceFlags::NONBLOCK)).map_err(why_not_spliced)
 }
 
 /// As [`try_splice`], waiting for `timeout` at most until bytes can be moved.
@@ -132,7 +143,7 @@ fn why_not_spliced(errno: Errno) -> Error {
 /// # Errors
 /// `InvalidInput` if both are the same pipe; `PeerGone` if the second has no reader.
 pub fn tee(from: &PipeReader, to: &PipeWriter, len: usize) -> Result<usize> {
-    uninterrupted(|| rustix::pipe::tee(from, to, len, SpliceFlags::empty())).during(TEE)
+    retry_on_intr(|| rustix::pipe::tee(from, to, len, SpliceFlags::empty())).during(TEE)
 }
 
 /// As [`tee`], without waiting.
@@ -140,7 +151,7 @@ pub fn tee(from: &PipeReader, to: &PipeWriter, len: usize) -> Result<usize> {
 /// # Errors
 /// As [`tee`], and `WouldBlock` if the first is empty or the second is full.
 pub fn try_tee(from: &PipeReader, to: &PipeWriter, len: usize) -> Result<usize> {
-    uninterrupted(|| rustix::pipe::tee(from, to, len, SpliceFlags::NONBLOCK)).during(TEE)
+    retry_on_intr(|| rustix::pipe::tee(from, to, len, SpliceFlags::NONBLOCK)).during(TEE)
 }
 
 /// As [`tee`], waiting for `timeout` at most.
@@ -163,7 +174,7 @@ const TEE: &str = "tee";
 /// `InvalidInput` if `from` is not a file that can be sent (a socket, a terminal, some of `/proc`), or `to` is open for
 /// appending; `PeerGone`; `WouldBlock` if `to` is in non-blocking mode and full.
 pub fn sendfile(to: impl AsFd, from: impl AsFd, mut offset: Option<&mut u64>, len: usize) -> Result<usize> {
-    uninterrupted(|| rustix::fs::sendfile(to.as_fd(), from.as_fd(), offset.as_deref_mut(), len))
+    retry_on_intr(|| rustix::fs::sendfile(to.as_fd(), from.as_fd(), offset.as_deref_mut(), len))
         .during("send a file's bytes")
 }
 
@@ -183,17 +194,8 @@ pub fn copy_file_range(
     len: usize,
 ) -> Result<usize> {
     let (from, to) = (from.as_fd(), to.as_fd());
-    uninterrupted(|| rustix::fs::copy_file_range(from, from_offset.as_deref_mut(), to, to_offset.as_deref_mut(), len))
+    retry_on_intr(|| rustix::fs::copy_file_range(from, from_offset.as_deref_mut(), to, to_offset.as_deref_mut(), len))
         .during("copy a range of a file")
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            answer => return answer,
-        }
-    }
 }
 
 /// Tries again each time the source is readable and the sink writable.

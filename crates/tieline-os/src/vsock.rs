@@ -115,7 +115,25 @@ pub fn local_cid() -> Result<u32> {
     sys::vsock_local_cid(device.as_fd()).map_err(missing)
 }
 
-/// A vsock connection.
+/// A vsock connection: bytes in order, complete, without message boundaries.
+///
+/// When the process at the other end dies, what it had sent can still be read, then 0 (the end) is read, and sending
+/// fails with `PeerGone`. When its whole machine dies, the connection is reset.
+///
+/// ```
+/// use tieline_os::vsock::{Address, Listener, Stream};
+/// # fn main() -> Result<(), tieline_os::Error> {
+/// let listener = match Listener::bind(Address::new(Address::LOCAL, Address::ANY)) {
+///     Err(error) if error.is_unsupported() => return Ok(()), // no vsock, or no loopback, on this machine
+///     listener => listener?,
+/// };
+/// let client = Stream::connect(listener.local_address()?)?;
+/// let server = listener.accept()?;
+/// client.send(b"hello")?;
+/// assert_eq!(server.recv(&mut [0; 8])?, 5);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[doc(alias = "AF_VSOCK")]
 pub struct Stream {
@@ -173,6 +191,12 @@ impl Stream {
         const OPERATION: &str = "connect by vsock to";
         let fd = socket::open(AddressFamily::VSOCK, SocketType::STREAM, SocketFlags::NONBLOCK)?;
         let raw = address.to_raw();
+        if address.cid == Address::LOCAL {
+            // Without the loopback transport a guest's kernel would ask the host, and wait for an answer in vain;
+            // but it knows at once whether the address can be its own.
+            let own = Address::new(Address::LOCAL, Address::ANY).to_raw();
+            sys::bind(fd.as_fd(), &own).map_err(|errno| unsupported(OPERATION, errno).on(address))?;
+        }
         socket::connect_and_wait(fd.as_fd(), wait, || sys::connect(fd.as_fd(), &raw)).map_err(|errno| match errno {
             Errno::NODEV | Errno::NETUNREACH | Errno::ADDRNOTAVAIL => unsupported(OPERATION, errno).on(address),
             errno => Error::new(OPERATION, errno).on(address),

@@ -1,6 +1,6 @@
 //! A test in namespaces of its own, by re-executing it under `unshare`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::skip::{has_command, skipped};
 
@@ -76,6 +76,8 @@ impl Namespace {
             .arg(test)
             .args(["--exact", "--nocapture", "--include-ignored"])
             .env(INSIDE, test)
+            // A second report of the same test would only be miscounted; a failure tells its story on standard error.
+            .stdout(Stdio::null())
             .status()
             .expect("start unshare");
         assert!(status.success(), "failed inside its namespaces: {status}");

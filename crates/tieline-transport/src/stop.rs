@@ -66,6 +66,15 @@ impl AsFd for Stop {
     }
 }
 
+/// Makes the request also when its thread panics.
+struct RequestOnDrop(Stop);
+
+impl Drop for RequestOnDrop {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
 /// How long to wait, and who may end it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Patience<'a> {
@@ -175,6 +184,32 @@ impl<'a> Patience<'a> {
         self.wait(Some(fd), interest, None)?.or_else_error(what)
     }
 
+    /// Makes `call`, which can neither be polled nor asked to stop, and waits for it.
+    ///
+    /// If there is a reason to stop waiting, the call goes on in a thread of its own until it ends by itself, and its
+    /// answer is dropped.
+    pub(crate) fn in_thread<T: Send + 'static>(
+        self,
+        what: &str,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.stop.is_none() && self.deadline.is_none() {
+            return call();
+        }
+        let done = Stop::new()?;
+        let (answer, answered) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("tieline-connect".to_owned());
+        let ended = RequestOnDrop(done.clone());
+        let started = thread.spawn(move || {
+            let _ended = ended;
+            // Nobody listens any more if the caller has stopped waiting.
+            let _ = answer.send(call());
+        });
+        started.map_err(|error| Error::system(format_args!("{what}: no thread"), &error))?;
+        self.wait_ready(done.as_fd(), Interest::READABLE, what)?;
+        answered.recv().map_err(|_| Error::new(ErrorKind::Stopped, format!("cannot {what}: its thread panicked")))?
+    }
+
     /// Makes `attempt`, which waits no longer than the time it is given, until it answers something else than that
     /// the time is up: for what can wait by itself but cannot be polled.
     pub(crate) fn in_slices<T>(
@@ -208,4 +243,57 @@ pub(crate) fn stopped(what: &str) -> Error {
 
 pub(crate) fn timed_out(what: &str) -> Error {
     Error::new(ErrorKind::TimedOut, format!("cannot {what}: the time is up"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_wakes_who_waits_and_stays() {
+        let stop = Stop::new().unwrap();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let patience = Patience::new(Some(&stop), None);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| patience.wait(Some(reader.as_fd()), Interest::READABLE, None).unwrap());
+            stop.request();
+            assert_eq!(waiting.join().unwrap(), Woken::Stopped);
+        });
+        assert_eq!(patience.wait(None, Interest::READABLE, None).unwrap(), Woken::Stopped);
+        assert_eq!(patience.nap(Duration::from_secs(1000)).unwrap(), Woken::Stopped);
+        assert!(patience.in_slices("wait", |_| Ok(())).unwrap_err().is_stopped());
+    }
+
+    #[test]
+    fn time_runs_out_and_readiness_comes_first() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let patience = Patience::new(None, Some(Duration::from_millis(5)));
+        assert_eq!(patience.wait(Some(reader.as_fd()), Interest::READABLE, None).unwrap(), Woken::TimedOut);
+        assert_eq!(patience.nap(Duration::from_secs(1000)).unwrap(), Woken::TimedOut);
+        drop(writer);
+        let over = patience.wait(Some(reader.as_fd()), Interest::READABLE, None).unwrap();
+        assert_eq!(over, Woken::Ready, "what is ready is told even if the time is up");
+    }
+
+    #[test]
+    fn the_death_of_the_watched_is_seen() {
+        let (quiet, _writer) = std::io::pipe().unwrap();
+        let (reader, watched) = std::io::pipe().unwrap();
+        drop(reader);
+        let woken = Patience::default().wait(Some(quiet.as_fd()), Interest::READABLE, Some(watched.as_fd())).unwrap();
+        assert_eq!(woken, Woken::Watched);
+    }
+
+    #[test]
+    fn a_call_in_a_thread_answers_fails_or_is_left_behind() {
+        let soon = Patience::new(None, Some(Duration::from_millis(20)));
+        assert_eq!(soon.in_thread("call", || Ok(7)).unwrap(), 7);
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let left = soon.in_thread("call", move || Ok(held.recv().is_ok())).unwrap_err();
+        assert!(left.is_timeout(), "{left}");
+        drop(hold);
+        let patient = Patience::new(None, Some(Duration::from_secs(20)));
+        let broken = patient.in_thread::<()>("call", || panic!("a panic on purpose")).unwrap_err();
+        assert!(broken.to_string().contains("panicked"), "{broken}");
+    }
 }

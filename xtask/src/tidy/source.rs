@@ -96,11 +96,13 @@ impl Source {
 
     fn sleeps(&self, findings: &mut Vec<String>) {
         let is_test = self.name.contains("/tests/") && !self.name.starts_with("crates/tieline-testkit/");
-        for line in self.words("sleep").into_iter().filter(|_| is_test) {
-            findings.push(format!(
-                "{}:{line}: a test sleeps; wait for a condition with tieline_testkit::eventually instead",
-                self.name
-            ));
+        for [(before, ..), (word, line, _)] in self.identifiers.array_windows().filter(|_| is_test) {
+            if before == "thread" && word == "sleep" {
+                findings.push(format!(
+                    "{}:{line}: a test sleeps; wait for a condition with tieline_testkit::eventually instead",
+                    self.name
+                ));
+            }
         }
     }
 

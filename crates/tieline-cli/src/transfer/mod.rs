@@ -82,7 +82,8 @@ impl Job {
         };
         let open = |address: &Address, direction| {
             let bounded = self.bounded(address, begun)?;
-            Endpoint::open_until(&bounded, direction, &interrupts.stop)
+            let announce = |at: &Address| report::announce(&self.flags, address, at);
+            Endpoint::open_announced(&bounded, direction, &interrupts.stop, announce)
                 .map_err(|error| self.not_opened(address, &error, interrupts))
         };
         // The second is opened when the first has a peer: a command is not started, and nobody called, for nothing.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use indicatif::BinaryBytes;
 use serde::Serialize;
 use tieline_os::signal::Signal;
-use tieline_transport::addr::{Address, Scheme};
+use tieline_transport::addr::{Address, Scheme, Target};
 use tieline_transport::relay::{End, Flow, Outcome as Relayed};
 
 use super::{Job, Shape, interrupts};
 use crate::exit::{self, Code, Failure, Fault, Outcome};
+use crate::flags::Transfer;
 use crate::output;
 
 /// What is known when it is over.
@@ -50,6 +51,26 @@ struct Exit {
     address: String,
     code: Option<i32>,
     signal: Option<i32>,
+}
+
+/// Where we can be found, in `docs/formats/json.md`.
+#[derive(Serialize)]
+struct Waiting {
+    schema: &'static str,
+    address: String,
+}
+
+/// Says where a peer finds us, to those who asked, and to everybody if only we know which port it is.
+pub(super) fn announce(flags: &Transfer, asked: &Address, at: &Address) {
+    let unknown_port = matches!(asked.target(), Target::Tcp(at) | Target::Udp(at) if at.port == 0);
+    if !flags.verbose && !unknown_port {
+        return;
+    }
+    if flags.json {
+        output::json_to_stderr(&Waiting { schema: "tieline.waiting/1", address: name(at) });
+    } else {
+        output::say(&format!("waiting at {}", name(at)));
+    }
 }
 
 impl Report<'_> {

@@ -16,6 +16,7 @@ use crate::link::{Joining, Link, Offer, Prepared};
 
 /// What there is to know of a mechanism before it runs.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Description {
     /// Its name in tables and on the command line.
     pub name: &'static str,

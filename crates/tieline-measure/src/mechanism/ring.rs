@@ -70,7 +70,7 @@ impl Mechanism for RingStream {
             ring: Ring::new(ENTRIES).sentence()?,
             buffer: Vec::new(),
             write: move |buffer| Operation::send(socket.clone(), buffer),
-            read: move |buffer| Operation::receive(other.clone(), buffer),
+            read: move |buffer| Operation::recv(other.clone(), buffer),
         }))
     }
 }

@@ -431,9 +431,9 @@ impl<'a> Futex<'a> {
             return Err(Error::invalid(WAKE, "each count must be at least one"));
         }
         let ((change, operand), (condition, limit)) = (change.for_kernel(), condition.for_kernel());
-        if operand > MAX_OPERAND || limit > MAX_OPERAND {
-            return Err(Error::invalid(WAKE, "the kernel takes operands of 12 bits, at most 4095"));
-        }
+        let (Some(operand), Some(limit)) = (twelve_bits(operand), twelve_bits(limit)) else {
+            return Err(Error::invalid(WAKE, "the kernel takes operands of 12 bits, from -2048 to 2047"));
+        };
         let (count, count_second) = (at_most(count), at_most(count_second));
         kernel::wake_op(self.word, flags, count, count_second, second.word, change, condition, operand, limit)
             .during(WAKE)
@@ -448,23 +448,23 @@ impl<'a> Futex<'a> {
     }
 }
 
-/// What [`Futex::wake_with`] does to the second word; operands are at most 4095.
+/// What [`Futex::wake_with`] does to the second word; operands are from -2048 to 2047.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Stores this value.
-    Set(u16),
+    Set(i16),
     /// Adds this value, wrapping.
-    Add(u16),
+    Add(i16),
     /// Sets these bits.
-    Or(u16),
+    Or(i16),
     /// Clears these bits.
-    AndNot(u16),
+    AndNot(i16),
     /// Flips these bits.
-    Xor(u16),
+    Xor(i16),
 }
 
 impl Change {
-    fn for_kernel(self) -> (kernel::WakeOp, u16) {
+    fn for_kernel(self) -> (kernel::WakeOp, i16) {
         match self {
             Self::Set(operand) => (kernel::WakeOp::Set, operand),
             Self::Add(operand) => (kernel::WakeOp::Add, operand),
@@ -476,25 +476,25 @@ impl Change {
 }
 
 /// What the second word's old value, as a signed number, must be for [`Futex::wake_with`] to wake its sleepers;
-/// operands are at most 4095.
+/// operands are from -2048 to 2047.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// Equal to this.
-    Equal(u16),
+    Equal(i16),
     /// Not equal to this.
-    NotEqual(u16),
+    NotEqual(i16),
     /// Less than this.
-    Less(u16),
+    Less(i16),
     /// Less than or equal to this.
-    LessOrEqual(u16),
+    LessOrEqual(i16),
     /// Greater than this.
-    Greater(u16),
+    Greater(i16),
     /// Greater than or equal to this.
-    GreaterOrEqual(u16),
+    GreaterOrEqual(i16),
 }
 
 impl Condition {
-    fn for_kernel(self) -> (kernel::WakeOpCmp, u16) {
+    fn for_kernel(self) -> (kernel::WakeOpCmp, i16) {
         match self {
             Self::Equal(limit) => (kernel::WakeOpCmp::Eq, limit),
             Self::NotEqual(limit) => (kernel::WakeOpCmp::Ne, limit),
@@ -506,8 +506,10 @@ impl Condition {
     }
 }
 
-/// The kernel keeps operands of `FUTEX_WAKE_OP` in 12 bits.
-const MAX_OPERAND: u16 = (1 << 12) - 1;
+/// The kernel keeps operands of `FUTEX_WAKE_OP` in 12 bits, and reads them as signed (futex(2) does not say so).
+fn twelve_bits(operand: i16) -> Option<u16> {
+    (-2048..2048).contains(&operand).then(|| operand.cast_unsigned() & 0xfff)
+}
 
 /// A shared word that this process may only read, and sleep on, but not change or wake others on.
 ///

@@ -11,6 +11,21 @@
 //! | survives its users | yes | yes | yes |
 //! | a holder dies | messages stay | the count stays taken | bytes stay as they are |
 //! | separate per | IPC namespace | mount of `/dev/shm` | mount of `/dev/shm` |
+//!
+//! # Or System V?
+//! The [older family](crate::sysv) does the same three things. Take this one unless a line below speaks for the other,
+//! or a program you talk to uses it.
+//!
+//! | | here | [`sysv`](crate::sysv) |
+//! |---|---|---|
+//! | found by | a name | a number, which strangers may use too |
+//! | a queue gives | the most urgent message | the oldest, or one of a type |
+//! | a queue is waited for | with other descriptors, or with a deadline | alone; a deadline costs system calls |
+//! | a queue is bounded by | messages, usually 10 | bytes, usually 16 KiB |
+//! | a semaphore costs | no system call unless somebody waits | a system call each time |
+//! | a semaphore can | count one thing | change several at once, wait for zero, take back what a dead process did |
+//! | memory can be cut under its users | yes | no |
+//! | memory can be removed so that it ends with its last user | no | yes |
 
 pub mod mq;
 mod name;

@@ -66,7 +66,7 @@ const SHARED: u32 = 128;
 /// assert_eq!(free_slots.value(), 1);
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
-#[doc(alias = "sem_t")]
+#[doc(alias = "sem_t", alias = "sem_destroy")]
 #[derive(Clone, Copy, Debug)]
 pub struct UnnamedSemaphore<'region> {
     /// Waiters in the upper half, count in the lower.
@@ -292,6 +292,7 @@ fn check_value(operation: &'static str, value: u32) -> Result<()> {
 /// NamedSemaphore::unlink(&name)?;
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
+#[doc(alias = "sem_close")]
 #[derive(Debug)]
 pub struct NamedSemaphore {
     memory: Mapping,

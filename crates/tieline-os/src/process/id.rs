@@ -178,6 +178,7 @@ pub fn new_session() -> Result<Pid> {
 
 /// The users and groups on whose behalf this process acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Credentials {
     /// The user who started it.
     pub real_uid: u32,

@@ -12,6 +12,12 @@
 //! * **exec**: descriptors without close-on-exec, the signal mask, ignored signals, group, session, working directory,
 //!   the parent-death signal (unless the program is set-user-id). Not: handlers, threads, mappings, locks.
 //! * **the parent's death**: children go to the nearest subreaper, else to process 1.
+//!
+//! # Which way of waiting for an end?
+//! A child that this program started and whose status it wants: [`wait()`], or [`std::process::Child`] if the standard
+//! library started it. Any process, child or not, with a deadline or beside other descriptors: [`crate::pidfd`].
+//!
+//! Sources: POSIX.1-2024 `waitid`, `setpgid`, `setsid`, `umask`; wait(2), credentials(7), prctl(2).
 
 mod id;
 mod spawn;

@@ -15,7 +15,7 @@ use crate::sys::process as sys;
 ///
 /// # Errors
 /// None in a usual process.
-#[doc(alias = "PR_SET_PDEATHSIG")]
+#[doc(alias = "prctl", alias = "PR_SET_PDEATHSIG")]
 pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
     sys::set_parent_death_signal(signal.map_or(0, Signal::number)).during("set the parent-death signal")
 }
@@ -85,14 +85,6 @@ pub trait SpawnExt {
     #[doc(alias = "setsid")]
     #[doc(alias = "TIOCSCTTY")]
     fn new_session(&mut self, terminal: Option<&dyn AsFd>) -> Result<&mut Self>;
-
-    /// The child's process group is in the foreground of `terminal` before its program starts, so that the program
-    /// may read from it at once. Combine with `process_group(0)`.
-    ///
-    /// # Errors
-    /// `LimitReached` if the terminal's descriptor cannot be duplicated.
-    #[doc(alias = "tcsetpgrp")]
-    fn foreground(&mut self, terminal: impl AsFd) -> Result<&mut Self>;
 }
 
 /// The lowest descriptor that is none of the standard streams, which a child replaces before the steps here run.
@@ -117,12 +109,6 @@ impl SpawnExt for Command {
     fn new_session(&mut self, terminal: Option<&dyn AsFd>) -> Result<&mut Self> {
         let duplicate = |terminal: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(terminal.as_fd(), ABOVE_STANDARD);
         sys::start_session(self, terminal.map(duplicate).transpose().during("duplicate the terminal")?);
-        Ok(self)
-    }
-
-    fn foreground(&mut self, terminal: impl AsFd) -> Result<&mut Self> {
-        let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, ABOVE_STANDARD).during("duplicate the terminal")?;
-        sys::start_in_foreground(self, terminal);
         Ok(self)
     }
 }

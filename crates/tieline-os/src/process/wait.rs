@@ -16,6 +16,7 @@ use crate::wait::{Wait, wait_for};
 
 /// Which children to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Children {
     /// Any child of this process.
     Any,
@@ -44,6 +45,7 @@ bitflags! {
 
 /// A child's change, as [`wait`] finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// The child.
     pub pid: Pid,

@@ -25,6 +25,10 @@ const LOCK: &str = "lock shared mutex";
 /// gets it as [`Locked::OwnerDied`]: it owns the lock and must say whether the protected data is sound again. A mutex
 /// that is not robust stays locked for ever.
 ///
+/// One death is not told: if a thread other than the process's first calls `exec` while it holds the mutex, Linux
+/// changes the thread's id before it looks for what it holds, finds nothing, and the mutex stays locked for ever.
+/// (`fork` and then `exec`, as [`std::process::Command`] does, is another matter: the child holds nothing.)
+///
 /// ```
 /// use tieline_os::mapping::Mapping;
 /// use tieline_os::pthread::{Locked, Mutex, MutexOptions, Place};
@@ -249,7 +253,15 @@ pub(super) fn refused(errno: Errno) -> Error {
 /// The lock is held; in which state it came.
 ///
 /// Both cases own the lock, and both unlock when dropped, so that it cannot leak. They differ in type, so that the
-/// death of an owner cannot be overlooked.
+/// death of an owner cannot be overlooked: what needs a sound lock takes a [`MutexGuard`].
+///
+/// ```compile_fail,E0308
+/// # use tieline_os::pthread::{Condvar, Mutex};
+/// fn overlook(mutex: &Mutex<'_>, condvar: &Condvar<'_>) {
+///     let locked = mutex.lock().unwrap();
+///     condvar.wait(locked); // perhaps the previous owner died
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it unlocks at once"]
 pub enum Locked<'m> {
@@ -300,6 +312,16 @@ impl<'m> Locked<'m> {
 /// The lock is held by this thread; dropping it unlocks. It cannot leave the thread.
 ///
 /// Forgetting it keeps a robust mutex locked until the thread ends, and its memory mapped for the process's life.
+///
+/// ```compile_fail,E0277
+/// # use tieline_os::pthread::Mutex;
+/// fn hand_over(mutex: &Mutex<'_>) {
+///     let guard = mutex.lock();
+///     std::thread::scope(|scope| {
+///         scope.spawn(|| drop(guard)); // the owner is the thread that locked
+///     });
+/// }
+/// ```
 #[must_use = "dropping it unlocks at once"]
 pub struct MutexGuard<'m> {
     held: sys::HeldMutex<'m>,

@@ -46,7 +46,7 @@ impl Operation {
 
     /// Receives up to `buffer.len()` bytes, or one datagram, from a socket.
     #[doc(alias = "IORING_OP_RECV")]
-    pub fn receive<F: AsFd + Send + Sync + 'static>(socket: Arc<F>, buffer: Vec<u8>) -> Self {
+    pub fn recv<F: AsFd + Send + Sync + 'static>(socket: Arc<F>, buffer: Vec<u8>) -> Self {
         Self { request: Request::Receive { source: socket, buffer } }
     }
 
@@ -140,6 +140,7 @@ impl From<Refused> for Error {
 
 /// An operation that is over.
 #[non_exhaustive]
+#[must_use = "it holds the result, and owns the buffer and the accepted connection"]
 pub struct Completion {
     /// The number given at [`Ring::push`](super::Ring::push).
     pub token: u64,
@@ -201,7 +202,7 @@ fn action_of(request: &Request) -> Action {
     match request {
         Request::Read { .. } => Action::Read,
         Request::Write { .. } => Action::Write,
-        Request::Receive { .. } => Action::Receive,
+        Request::Receive { .. } => Action::Recv,
         Request::Send { .. } => Action::Send,
         Request::Accept { .. } => Action::Accept,
         Request::Splice { .. } => Action::Splice,
@@ -224,7 +225,7 @@ fn name_of(action: Action) -> &'static str {
     match action {
         Action::Read => "read through an I/O ring",
         Action::Write => "write through an I/O ring",
-        Action::Receive => "receive through an I/O ring",
+        Action::Recv => "receive through an I/O ring",
         Action::Send => "send through an I/O ring",
         Action::Accept => "accept through an I/O ring",
         Action::Splice => "splice through an I/O ring",

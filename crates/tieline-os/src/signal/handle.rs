@@ -152,6 +152,7 @@ fn sa_flags(flags: HandlerFlags) -> i32 {
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it restores the dispositions from before"]
 pub struct Pipe {
     registrations: Vec<Registration>,
     read: OwnedFd,
@@ -255,6 +256,7 @@ fn signals_of(registrations: &[Registration]) -> SignalSet {
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it restores the dispositions from before"]
 pub struct Flag {
     registrations: Vec<Registration>,
     count: Arc<AtomicU64>,

@@ -18,7 +18,7 @@ pub struct SignalInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// A process sent it to this process or its group ([`send`](super::send)). The kernel vouches for the sender.
+    /// A process sent it to this process or its group ([`send`](super::send())). The kernel vouches for the sender.
     #[doc(alias = "SI_USER")]
     Sent,
     /// A process sent it to one thread ([`send_to_thread`](super::send_to_thread)). The kernel vouches for the sender.

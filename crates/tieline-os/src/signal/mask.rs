@@ -19,7 +19,7 @@ pub fn blocked() -> Result<SignalSet> {
 
 /// Blocks `signals` in the calling thread, in addition to those it blocks already, and returns what it blocked before.
 ///
-/// A blocked signal stays pending until it is unblocked or received by [`wait`](super::wait) or a
+/// A blocked signal stays pending until it is unblocked or received by [`wait`](super::wait()) or a
 /// [`SignalFd`](crate::signalfd::SignalFd). Threads and processes made later inherit the mask. `SIGKILL` and
 /// `SIGSTOP` cannot be blocked: the kernel leaves them out without a word.
 ///
@@ -107,7 +107,7 @@ pub fn pending() -> Result<SignalSet> {
 }
 
 /// The threads of this process that do not block all of `signals`, and so may take one away from
-/// [`wait`](super::wait) or a [`SignalFd`](crate::signalfd::SignalFd).
+/// [`wait`](super::wait()) or a [`SignalFd`](crate::signalfd::SignalFd).
 ///
 /// For a check at the start of a program or in its tests: it reads `/proc`, and threads may come and go meanwhile.
 ///

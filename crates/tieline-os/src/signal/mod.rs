@@ -6,13 +6,16 @@
 //!
 //! # Which way of receiving do I want?
 //!
-//! | wish | take |
-//! |---|---|
-//! | look at a flag now and then | [`Flag`] |
-//! | be woken in an event loop, in a program whose threads you do not all control | [`Pipe`] |
-//! | be woken in an event loop, with all threads under control | [`crate::signalfd::SignalFd`] |
-//! | a thread that does nothing else | [`wait`] |
-//! | not be disturbed for a moment | [`Blocked`] |
+//! | wish | take | needs | tells who sent it |
+//! |---|---|---|---|
+//! | look now and then whether one came | [`Flag`] | nothing | no, it counts |
+//! | be woken in an event loop, in a program whose threads you do not all control | [`Pipe`] | nothing | yes |
+//! | be woken in an event loop | [`crate::signalfd::SignalFd`] | every thread blocks the signals | yes |
+//! | a thread that does nothing else | [`wait()`] | every thread blocks the signals | yes |
+//! | not be disturbed for a moment | [`Blocked`] | | |
+//!
+//! In doubt take [`Pipe`]: it asks nothing of the rest of the program, and can be polled. To learn that a process has
+//! ended no signal is needed: see [`crate::pidfd`], and [`crate::process::wait`] for children.
 //!
 //! The invariant: **no user code runs in a signal handler.** A handler may interrupt any instruction, so that it may
 //! not allocate, lock or print (see signal-safety(7)); the handlers here only add to an atomic or write one small
@@ -20,7 +23,7 @@
 //!
 //! # Threads, fork and exec
 //! The mask belongs to a thread and is inherited by the threads and processes it makes; dispositions belong to the
-//! process. [`wait`] and `SignalFd` get a signal only if *every* thread blocks it: block before the first thread is
+//! process. [`wait()`] and `SignalFd` get a signal only if *every* thread blocks it: block before the first thread is
 //! spawned. Across exec the mask and ignored dispositions survive, handlers become the default action. A child made by
 //! a bare `fork` starts with the dispositions from before [`Pipe`] and [`Flag`], so that its signals do not appear in
 //! its parent's pipe.

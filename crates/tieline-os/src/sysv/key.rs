@@ -48,7 +48,7 @@ impl Key {
     ///
     /// # Errors
     /// * `InvalidInput`: project 0, which POSIX leaves undefined, or a NUL byte in the path.
-    /// * `NotFound`, `PermissionDenied`: no such file, or a folder on the way may not be searched.
+    /// * `NotFound`, `PermissionDenied`: no such file, or a directory on the way may not be searched.
     ///
     /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/ftok.html>; ftok(3).
     #[doc(alias = "ftok")]

@@ -2,8 +2,9 @@
 //!
 //! They are the oldest IPC of Unix besides pipes, every system has them, and they are fast; what is old about them is
 //! how their objects are named and how long they live. Take them to talk to programs that use them, for several
-//! semaphores changed at once, or for messages picked by type. For new designs memory that is freed with its last
-//! user, queues that can be polled, and locks that survive their owner's death are to be had elsewhere in this crate.
+//! semaphores changed at once, or for messages picked by type; [`crate::posix`] compares the two families. For new
+//! designs there is memory that is freed with its last user ([`crate::memfd`]), a queue that can be polled
+//! ([`crate::posix::mq`]), and a lock that tells of its owner's death ([`crate::pthread`]).
 //!
 //! # What to know
 //! * **An object is a number.** A [`Key`] is agreed on between programs; `open` and `create` turn it into an [`Id`],
@@ -150,11 +151,11 @@ mod sealed {
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it removes the object"]
 pub struct RemoveOnDrop<T: Remove>(T);
 
 impl<T: Remove> RemoveOnDrop<T> {
     /// Takes over the object behind `handle`.
-    #[must_use]
     pub fn new(handle: T) -> Self {
         Self(handle)
     }

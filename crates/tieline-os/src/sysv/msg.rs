@@ -78,7 +78,7 @@ pub enum Oversized {
 
 /// What was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
+#[must_use = "the buffer holds a message only up to `len`"]
 pub struct Received {
     /// The message's type.
     pub message_type: MessageType,

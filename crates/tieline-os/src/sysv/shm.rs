@@ -450,7 +450,8 @@ impl Attachment {
     /// its memory is freed.
     ///
     /// # Errors
-    /// `InvalidInput` if foreign code has unmapped the memory.
+    /// `InvalidInput` if foreign code has unmapped the memory; `Busy` if a robust lock in it is held by a forgotten
+    /// guard, which keeps it mapped.
     #[doc(alias = "shmdt")]
     pub fn detach(self) -> Result<()> {
         self.raw

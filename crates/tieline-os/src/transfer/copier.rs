@@ -22,6 +22,9 @@ const OPERATION: &str = "copy";
 /// Positions of files are used and advanced. Waits as long as source and sink make it wait; for a deadline, progress or
 /// a way to stop it use [`Copier`]. If the sink dies while the source is idle, that ends the copy too.
 ///
+/// From pipe to pipe, what was a packet stays one, so the last reader must read with at least
+/// [`PIPE_BUF`](crate::pipe::PIPE_BUF) bytes if the first writer is in packet mode. To anything else packets are bytes.
+///
 /// The kernel can refuse a way midway, or a file can change its nature; then a plainer way goes on where the other
 /// ended.
 ///
@@ -100,6 +103,7 @@ pub enum Step {
 /// assert_eq!(copier.step()?, Step::Done);
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
+#[must_use = "nothing is copied until `step` or `run` is called"]
 pub struct Copier<S, D> {
     source: S,
     sink: D,
@@ -134,14 +138,12 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
     }
 
     /// Ends after `bytes` bytes altogether.
-    #[must_use]
     pub fn limit(mut self, bytes: u64) -> Self {
         self.engine.set_limit(bytes);
         self
     }
 
     /// No step waits beyond this moment.
-    #[must_use]
     pub fn deadline(mut self, moment: Instant) -> Self {
         self.deadline = Some(moment);
         self
@@ -238,10 +240,10 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
         self.engine.take_held().map_err(|errno| Error::new("take back bytes on their way", errno))
     }
 
-    /// The way the bytes go.
+    /// The way the last bytes went; before the first, the way to be tried.
     #[must_use]
     pub fn how(&self) -> How {
-        self.engine.how()
+        self.engine.went()
     }
 
     /// Which side the last step had to wait for, if it had to: what an event loop should watch.
@@ -361,7 +363,7 @@ impl<S: fmt::Debug, D: fmt::Debug> fmt::Debug for Copier<S, D> {
         f.debug_struct("Copier")
             .field("source", &self.source)
             .field("sink", &self.sink)
-            .field("how", &self.engine.how())
+            .field("how", &self.engine.went())
             .field("accepted", &self.engine.accepted())
             .field("delivered", &self.engine.delivered())
             .finish_non_exhaustive()

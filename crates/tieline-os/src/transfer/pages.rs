@@ -12,6 +12,7 @@ use crate::error::{During, Error, Result};
 use crate::pipe::PipeWriter;
 use crate::region::Region;
 use crate::sys;
+use crate::sys::mapping::{Mapped, Request};
 use crate::wait::{Wait, retry_when_ready};
 
 const OPERATION: &str = "put memory into a pipe";
@@ -63,9 +64,7 @@ fn lend(to: &PipeWriter, wait: Wait, mut call: impl FnMut(SpliceFlags) -> Result
 
 /// Memory of whole pages, filled through [`Region`] and then given away into a pipe.
 pub struct Pages {
-    // Dropped in this order: the view, then the memory.
-    region: Region,
-    _memory: sys::transfer::AnonymousPages,
+    memory: Mapped,
 }
 
 impl Pages {
@@ -74,12 +73,15 @@ impl Pages {
     /// # Errors
     /// `InvalidInput` if `len` is 0 or more than half the address space; `OutOfMemory`.
     pub fn new(len: usize) -> Result<Self> {
-        let (memory, raw) = sys::transfer::AnonymousPages::map(len).during("map memory to give away")?;
-        Ok(Self { region: Region::new(raw, true), _memory: memory })
+        const MAP: &str = "map memory to give away";
+        if len == 0 || isize::try_from(len).is_err() {
+            return Err(Error::new(MAP, Errno::INVAL));
+        }
+        let request = Request { len, writable: true, private: true, no_reserve: false, huge_page_bits: None };
+        Mapped::anonymous(request).map(|memory| Self { memory }).during(MAP)
     }
 
     /// Makes the memory something to give: from now on it cannot be changed.
-    #[must_use]
     pub fn into_gift(self) -> Gift {
         Gift { pages: self, given: 0 }
     }
@@ -89,7 +91,7 @@ impl Deref for Pages {
     type Target = Region;
 
     fn deref(&self) -> &Region {
-        &self.region
+        self.memory.region()
     }
 }
 
@@ -116,6 +118,7 @@ impl std::fmt::Debug for Pages {
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "nothing is given until `give` is called"]
 pub struct Gift {
     pages: Pages,
     given: usize,
@@ -161,7 +164,7 @@ impl Gift {
         if len == 0 {
             return Ok(0);
         }
-        let (region, start) = (self.pages.region.raw(), self.given);
+        let (region, start) = (self.pages.raw(), self.given);
         let taken = lend(to, wait, |flags| sys::transfer::vmsplice_region(to.as_fd(), region, start, len, flags))?;
         self.given += taken;
         Ok(taken)

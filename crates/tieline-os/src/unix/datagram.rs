@@ -136,7 +136,8 @@ impl Datagram {
         /// Receives one message.
         ///
         /// # Errors
-        /// `PeerGone` (`ECONNRESET`) once, if the connected socket was closed with our messages unread.
+        /// `PeerGone` (`ECONNRESET`) once, if the connected socket turned to another with our messages unread. That it was closed or its
+        /// process died is not told here, only to senders: use a deadline, or a [`SeqPacket`](super::SeqPacket).
         recv, try_recv, recv_timeout = recv_within(buffer: &mut [u8]) -> Packet
     }
 

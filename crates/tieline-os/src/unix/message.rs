@@ -173,6 +173,8 @@ impl RecvOptions {
 
 /// A received message, or a piece of a stream, with what came beside it.
 #[derive(Debug)]
+#[must_use = "dropping it closes the descriptors that came"]
+#[non_exhaustive]
 pub struct Received {
     /// Bytes now in the buffers.
     pub len: usize,

@@ -115,7 +115,7 @@ macro_rules! attachments {
 macro_rules! credentials_choice {
     ($type:ident) => {
         impl $type {
-            /// Whether every received message shall come with its sender's [`Credentials`]
+            /// Whether every received message shall come with its sender's [`Credentials`](super::Credentials)
             /// ([`Received::credentials`]). A message sent before this was on shows user and group 65534.
             ///
             /// Side effect of Linux: a socket that asks and has no name gets an abstract one when it connects or

@@ -42,7 +42,7 @@ fn a_conversation_over_a_socket() {
     let server = Arc::new(accepted.descriptor.unwrap());
     assert!(rustix::io::fcntl_getfd(&server).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
 
-    ring.push(Operation::receive(Arc::clone(&server), vec![0xEE; 16]), 2).unwrap();
+    ring.push(Operation::recv(Arc::clone(&server), vec![0xEE; 16]), 2).unwrap();
     ring.push(Operation::send(Arc::clone(&server), b"welcome".to_vec()), 3).unwrap();
     let sent = next(&mut ring);
     assert_eq!((sent.token, sent.result.unwrap(), &sent.buffer[..]), (3, 7, &b"welcome"[..]));
@@ -54,7 +54,7 @@ fn a_conversation_over_a_socket() {
     assert_eq!(&received.buffer[..6], b"hello\xee", "not a byte more than came");
 
     drop(client);
-    ring.push(Operation::receive(Arc::clone(&server), received.buffer), 4).unwrap();
+    ring.push(Operation::recv(Arc::clone(&server), received.buffer), 4).unwrap();
     assert_eq!(next(&mut ring).result.unwrap(), 0, "the end");
     ring.push(Operation::send(server, b"too late".to_vec()), 5).unwrap();
     let late = next(&mut ring);
@@ -168,7 +168,7 @@ fn a_dropped_ring_leaves_nothing_in_flight() {
     let (reader, ours) = (Arc::new(reader), Arc::new(ours));
     for token in 0..8 {
         ring.push(Operation::read(Arc::clone(&reader), vec![0; 4096]), token).unwrap();
-        ring.push(Operation::receive(Arc::clone(&ours), vec![0; 4096]), token).unwrap();
+        ring.push(Operation::recv(Arc::clone(&ours), vec![0; 4096]), token).unwrap();
     }
     ring.submit().unwrap();
     drop(ring);
@@ -250,7 +250,7 @@ fn a_killed_peer_completes_what_is_in_flight() {
     let ours = Arc::new(ours);
     ours.set_nonblocking(true).unwrap();
     while (&*ours).write(&[0; 4096]).is_ok() {}
-    ring.push(Operation::receive(Arc::clone(&ours), vec![0; 8]), 1).unwrap();
+    ring.push(Operation::recv(Arc::clone(&ours), vec![0; 8]), 1).unwrap();
     ring.push(Operation::send(ours, vec![0; 4096]), 2).unwrap();
     assert!(ring.wait_timeout(Duration::from_millis(50)).unwrap_err().is_timeout());
     peer.kill();
@@ -338,12 +338,12 @@ fn the_ring_itself_can_be_waited_for() {
 #[test]
 fn a_ring_knows_what_it_can() {
     let mut ring = ring_or_skip!(1);
-    for action in [Action::Read, Action::Write, Action::Receive, Action::Send, Action::Accept, Action::Poll] {
+    for action in [Action::Read, Action::Write, Action::Recv, Action::Send, Action::Accept, Action::Poll] {
         assert!(ring.supports(action), "{action:?} is older than 5.11");
     }
     // A pipe is no socket: the operation fails, not the ring.
     let (reader, _writer) = std::io::pipe().unwrap();
-    ring.push(Operation::receive(Arc::new(reader), vec![0; 8]), 1).unwrap();
+    ring.push(Operation::recv(Arc::new(reader), vec![0; 8]), 1).unwrap();
     let done = next(&mut ring);
     assert_eq!(done.result.unwrap_err().kind(), ErrorKind::InvalidInput);
     ring.push(Operation::read(Arc::new(tempfile::tempfile().unwrap()), Vec::new()), 2).unwrap();

@@ -23,6 +23,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// A child process that belongs to an endpoint. Dropping it ends the child and reaps it.
 #[derive(Debug)]
+#[must_use = "dropping it ends the child"]
 pub struct Running {
     command: String,
     child: Child,

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
 
 use tieline_os::pidfd::PidFd;
@@ -89,6 +89,8 @@ pub(super) fn sink(fd: OwnedFd, name: &Arc<str>, options: &Options) -> Result<Si
         }
         Sort::Stream(socket) => Output::Socket(socket),
         Sort::File(file) => Output::File(Span { file, left: None, cut: false }),
+        // It takes everything at once: no need to ask whether it is ready.
+        Sort::Device(file) if is_null(&file) => Output::File(Span { file, left: None, cut: false }),
         Sort::Device(file) => Output::Device(file),
         Sort::SeqPacket(socket) => return Ok(Sink::Messages(MessageSink::new(messages::Output::SeqPacket(socket)))),
         Sort::Datagram(socket) => {
@@ -97,6 +99,11 @@ pub(super) fn sink(fd: OwnedFd, name: &Arc<str>, options: &Options) -> Result<Si
         Sort::Udp(socket) => return Ok(Sink::Messages(MessageSink::new(messages::Output::Udp(socket, None)))),
     };
     Ok(Sink::Bytes(ByteSink::new(output, name)))
+}
+
+/// Whether it is `/dev/null`, by the numbers of null(4).
+fn is_null(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == 0x103)
 }
 
 fn set_capacity(options: &Options, set: impl FnOnce(usize) -> tieline_os::Result<usize>) -> Result<()> {

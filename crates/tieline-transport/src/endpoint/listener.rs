@@ -11,7 +11,7 @@ use tieline_os::{tcp, vsock};
 use super::bytes::{Socket, if_now};
 use super::open::{self, Opened};
 use super::{Direction, Endpoint, owner};
-use crate::addr::{Address, Authority, Cid, Host, Target, UnixName};
+use crate::addr::{Address, Authority, Cid, Host, Options, Target, UnixName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{Patience, Stop};
 
@@ -89,8 +89,7 @@ impl Listener {
             }
         };
         // A port that was chosen by the kernel is part of the address from now on.
-        let address = Address::new(target, address.options().clone())
-            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
+        let address = of_parts(target, address.options().clone())?;
         Ok(Self { address: reachable(&address)?, listening })
     }
 
@@ -174,17 +173,24 @@ fn give(address: &Address, name: &UnixName) -> Result<()> {
 }
 
 /// The address for a client: without the options of the listener's side, and with a host one can connect to.
-fn reachable(address: &Address) -> Result<Address> {
+pub(super) fn reachable(address: &Address) -> Result<Address> {
     let target = match address.target() {
         Target::Tcp(Authority { host: Host::Any, port }) => {
             Target::Tcp(Authority { host: Host::Name("localhost".to_owned()), port: *port })
         }
+        Target::Udp(Authority { host: Host::Any, port }) => {
+            Target::Udp(Authority { host: Host::Name("localhost".to_owned()), port: *port })
+        }
         Target::Vsock { cid: Cid::Any, port } => Target::Vsock { cid: Cid::Local, port: *port },
         target => target.clone(),
     };
-    let mut options = crate::addr::Options::default();
+    let mut options = Options::default();
     options.frame = address.options().frame;
     options.capacity = address.options().capacity;
     options.message_size = address.options().message_size;
+    of_parts(target, options)
+}
+
+pub(super) fn of_parts(target: Target, options: Options) -> Result<Address> {
     Address::new(target, options).map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
 }

@@ -245,10 +245,6 @@ impl MessageSink {
             Output::Datagram(socket, Some(answers)) => socket.try_send_to(message, &who_to_answer(answers)?),
             Output::SeqPacket(socket) => socket.try_send(message),
             Output::Mq(queue, priority) => queue.0.try_send(message, *priority),
-            // A message above the queue's capacity would wait for ever.
-            Output::Sysv(..) if self.max_message().is_some_and(|limit| message.len() > limit) => {
-                return Err(self.too_large(message.len()));
-            }
             Output::Sysv(queue, kind) => queue.try_send(*kind, message),
             Output::Closed => {
                 return Err(Error::new(
@@ -263,8 +259,14 @@ impl MessageSink {
                 self.naps = Naps::default();
                 Ok(Some(()))
             }
+            // A message above the queue's capacity would wait for ever; worth asking only now that it would wait.
+            Ok(None) if self.exceeds_capacity(message.len()) => Err(self.too_large(message.len())),
             answer => answer,
         }
+    }
+
+    fn exceeds_capacity(&self, len: usize) -> bool {
+        matches!(self.output, Output::Sysv(..)) && self.max_message().is_some_and(|limit| len > limit)
     }
 
     fn too_large(&self, len: usize) -> Error {

@@ -163,7 +163,7 @@ impl Endpoint {
     /// Opens what stands behind `address`. With `listen=yes` that is the first peer who comes.
     ///
     /// It waits as long as the address's `timeout` says, for ever without one: for a connection to be taken, a peer to
-    /// come, the other end of a FIFO to be opened. Looking up a host name is not bounded by it.
+    /// come, the other end of a FIFO to be opened.
     ///
     /// # Errors
     /// * `NotInThisBuild`: the scheme's transport is not in this build; the text lists those that are.
@@ -171,17 +171,29 @@ impl Endpoint {
     /// * `TimedOut`; `PeerGone`: nobody is there; `UnknownHost`.
     /// * `System`: what else the kernel refuses, such as a missing object or permission.
     pub fn open(address: &Address, direction: Direction) -> Result<Self> {
-        open::open(address, direction, Patience::new(None, address.options().timeout))
+        open::open(address, direction, Patience::new(None, address.options().timeout), &mut |_| ())
     }
 
     /// As [`open`](Self::open), until asked to stop.
     ///
-    /// A TCP connection that is being made notices the request only when it is made or refused.
-    ///
     /// # Errors
     /// `Stopped`; as [`open`](Self::open).
     pub fn open_until(address: &Address, direction: Direction, stop: &Stop) -> Result<Self> {
-        open::open(address, direction, Patience::new(Some(stop), address.options().timeout))
+        Self::open_announced(address, direction, stop, |_| ())
+    }
+
+    /// As [`open_until`](Self::open_until); `announce` is told the address by which a peer reaches us as soon as one
+    /// can, if this address is listened at: with the port that the kernel chose if it was 0.
+    ///
+    /// # Errors
+    /// As [`open_until`](Self::open_until).
+    pub fn open_announced(
+        address: &Address,
+        direction: Direction,
+        stop: &Stop,
+        mut announce: impl FnMut(&Address),
+    ) -> Result<Self> {
+        open::open(address, direction, Patience::new(Some(stop), address.options().timeout), &mut announce)
     }
 
     /// The address it was opened by.

@@ -23,6 +23,7 @@ pub struct Encoder {
 
 /// A message between its marks: the bytes to write, in up to three parts.
 #[derive(Clone, Copy, Debug)]
+#[must_use = "the encoder writes nothing; the caller does"]
 pub struct Encoded<'a> {
     head: [u8; 8],
     head_len: usize,

@@ -46,6 +46,7 @@ pub struct Framing {
 
 /// What separates messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Marks {
     /// Nothing: a chunk is a message.
     None,

@@ -3,6 +3,7 @@
 //! The invariant is that of [`Copier`]: a byte once taken is given, or kept and handed back.
 
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use tieline_os::poll::Interest;
 use tieline_os::transfer::{Copier, Side, Step};
@@ -64,9 +65,8 @@ fn copy(
             Ok(_) => break End::LimitReached,
             Err(error) if error.is_would_block() => {
                 let interruption = match copier.blocked_on() {
-                    Some(Side::Sink) => {
-                        terms.pause_for_sink(|patience| patience.wait(Some(to), Interest::WRITABLE, None))
-                    }
+                    Some(Side::Sink) => terms
+                        .pause_for_sink(Instant::now(), |patience| patience.wait(Some(to), Interest::WRITABLE, None)),
                     _ => terms.pause(|patience| patience.wait(Some(from), Interest::READABLE, sink.watched())),
                 };
                 if let Some(end) = interruption {

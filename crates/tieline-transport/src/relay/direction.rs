@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Clock, Counter, End, Flow, bytes, messages};
 use crate::endpoint::{Receiver, Sender, Sink, Source};
 use crate::error::{Error, Result};
-use crate::frame::Framing;
+use crate::frame::{Framing, Marks};
 use crate::stop::{Patience, Stop, Woken};
 
 /// What a direction is bound by.
@@ -41,7 +41,8 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
     let (end, left) = match (source, sink) {
         (Source::Bytes(source), Sink::Bytes(sink)) if !terms.by_message => bytes::pump(source, sink, terms, counter),
         (source, sink) => {
-            let (receiver, sender) = (Receiver::new(source, terms.framings.0), Sender::new(sink, terms.framings.1));
+            let (receiver, sender) =
+                (Receiver::new(source, fitting(terms.framings.0, &sink)), Sender::new(sink, terms.framings.1));
             messages::pump(receiver, sender, terms, counter)
         }
     };
@@ -59,15 +60,30 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
     }
 }
 
+/// Bytes without marks have no messages that could be too large: they are cut to what the sink takes.
+fn fitting(framing: Framing, sink: &Sink) -> Framing {
+    match sink {
+        Sink::Messages(sink) if framing.marks() == Marks::None => {
+            let largest = sink.max_message().unwrap_or(usize::MAX);
+            framing.with_max_len(framing.max_len().min(largest))
+        }
+        _ => framing,
+    }
+}
+
 impl Terms<'_> {
     /// Waits by `wait`, which gets how long it may, until it is worth going on (`None`) or there is a reason to end.
     pub(super) fn pause(&self, wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
         self.pause_until(self.deadline, wait)
     }
 
-    /// The same for the sink, which must take something within its own time.
-    pub(super) fn pause_for_sink(&self, wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> Option<End> {
-        let in_time = self.sink_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    /// The same for the sink, which has taken nothing since `refused` and must take something within its own time.
+    pub(super) fn pause_for_sink(
+        &self,
+        refused: Instant,
+        wait: impl FnMut(Patience<'_>) -> Result<Woken>,
+    ) -> Option<End> {
+        let in_time = self.sink_timeout.and_then(|timeout| refused.checked_add(timeout));
         self.pause_until([self.deadline, in_time].into_iter().flatten().min(), wait)
     }
 
@@ -122,6 +138,46 @@ impl Terms<'_> {
 
     fn is_over(&self) -> bool {
         is_past(self.deadline)
+    }
+}
+
+/// The attempts to give one thing to a sink that may refuse it for a while.
+///
+/// The deadlines are those of the first refusal and of the first reason to end: a sink that cannot be polled is asked
+/// again and again, and must not begin anew each time.
+#[derive(Debug, Default)]
+pub(super) struct Giving {
+    refused: Option<Instant>,
+    ending: Option<(End, Option<Patience<'static>>)>,
+}
+
+impl Giving {
+    /// Waits after a refusal, and says whether another attempt may be made.
+    pub(super) fn wait(&mut self, terms: &Terms<'_>, mut wait: impl FnMut(Patience<'_>) -> Result<Woken>) -> bool {
+        let refused = *self.refused.get_or_insert_with(Instant::now);
+        match &self.ending {
+            None => {
+                let end = terms.pause_for_sink(refused, wait);
+                self.ending = end.map(|end| {
+                    let grace = terms.grace(&end);
+                    (end, grace)
+                });
+                true
+            }
+            // What was taken may still be given for a while.
+            Some((_, Some(grace))) => matches!(wait(*grace), Ok(Woken::Ready)),
+            Some((_, None)) => false,
+        }
+    }
+
+    /// The sink took something.
+    pub(super) fn took(&mut self) {
+        self.refused = None;
+    }
+
+    /// The reason to end, if there was one.
+    pub(super) fn end(self) -> Option<End> {
+        self.ending.map(|(end, _)| end)
     }
 }
 

@@ -3,7 +3,9 @@
 //! The invariant: a message is in one of four places: in the source, at hand, waiting in the sender, or gone; what is
 //! at hand or waits when the direction ends is handed back.
 
-use super::direction::{Left, Terms, sink_end, source_end};
+use std::time::Instant;
+
+use super::direction::{Giving, Left, Terms, sink_end, source_end};
 use super::{Counter, End};
 use crate::endpoint::{Next, Receiver, Sender};
 use crate::stop::Woken;
@@ -72,18 +74,12 @@ fn relay(receiver: &mut Receiver, sender: &mut Sender, terms: &Terms<'_>, counte
 
 /// Gives one message to the sender; `None` if it took it, otherwise why this is the end and whether it took it still.
 fn give(message: &[u8], sender: &mut Sender, terms: &Terms<'_>) -> Option<(End, bool)> {
-    let mut ending = None;
+    let mut giving = Giving::default();
     loop {
         match sender.accept(message) {
-            Ok(true) => return ending.map(|end| (end, true)),
-            Ok(false) if ending.is_none() => ending = terms.pause_for_sink(|patience| sender.wait(patience)),
-            Ok(false) => {
-                let patience = ending.as_ref().and_then(|end| terms.grace(end));
-                let waited = patience.map(|patience| sender.wait(patience));
-                if !matches!(waited, Some(Ok(Woken::Ready))) {
-                    return ending.map(|end| (end, false));
-                }
-            }
+            Ok(true) => return giving.end().map(|end| (end, true)),
+            Ok(false) if giving.wait(terms, |patience| sender.wait(patience)) => {}
+            Ok(false) => return giving.end().map(|end| (end, false)),
             Err(error) => return Some((sink_end(error), false)),
         }
     }
@@ -91,13 +87,17 @@ fn give(message: &[u8], sender: &mut Sender, terms: &Terms<'_>) -> Option<(End, 
 
 /// Sends what waits in the sender, or says why not.
 fn flush(sender: &mut Sender, terms: &Terms<'_>, counter: &Counter) -> Option<End> {
+    let mut refused = None;
     loop {
         let answer = sender.attempt_flush();
-        note(sender, terms, counter);
+        if note(sender, terms, counter) {
+            refused = None;
+        }
         match answer {
             Ok(true) => return None,
             Ok(false) => {
-                if let Some(end) = terms.pause_for_sink(|patience| sender.wait(patience)) {
+                let refused = *refused.get_or_insert_with(Instant::now);
+                if let Some(end) = terms.pause_for_sink(refused, |patience| sender.wait(patience)) {
                     return Some(end);
                 }
             }
@@ -122,10 +122,12 @@ fn flush_at_the_end(end: End, sender: &mut Sender, terms: &Terms<'_>, counter: &
     end
 }
 
-fn note(sender: &mut Sender, terms: &Terms<'_>, counter: &Counter) {
+/// Counts what has gone; says whether anything has.
+fn note(sender: &mut Sender, terms: &Terms<'_>, counter: &Counter) -> bool {
     let gone = sender.take_gone();
     if gone.messages > 0 {
         counter.add(gone.messages, gone.bytes);
         terms.clock.tick();
     }
+    gone.messages > 0
 }

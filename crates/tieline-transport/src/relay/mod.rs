@@ -10,7 +10,7 @@
 //! | from → to | by |
 //! |---|---|
 //! | bytes → bytes | [`tieline_os::transfer`]: splice, sendfile, or read and write, whichever the two allow |
-//! | bytes → messages | the framing of the source cuts messages, one at a time |
+//! | bytes → messages | the framing of the source cuts messages, one at a time; `raw` ones as large as the sink takes |
 //! | messages → bytes | the framing of the sink marks them; small ones share a system call |
 //! | messages → messages | one to one |
 //! | bytes → bytes, both with a `frame` option, not the same | messages in between |
@@ -196,6 +196,7 @@ impl fmt::Display for End {
 /// What a relay has done.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use = "how the moving ended, and what could not be delivered, is told only here"]
 pub struct Outcome {
     /// From the first endpoint to the second.
     pub forward: Flow,

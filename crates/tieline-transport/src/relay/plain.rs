@@ -1,9 +1,8 @@
 //! Bytes to bytes through a buffer, where a side is a memory without a descriptor.
 
-use super::direction::{Left, Terms, sink_end, source_end};
+use super::direction::{Giving, Left, Terms, sink_end, source_end};
 use super::{Counter, End};
 use crate::endpoint::{ByteSink, ByteSource};
-use crate::stop::Woken;
 
 /// As much as the processor's caches like.
 const BUFFER: usize = 256 << 10;
@@ -39,25 +38,19 @@ pub(super) fn copy(source: &mut ByteSource, sink: &mut ByteSink, terms: &Terms<'
 /// Gives all of `bytes`, or says why not and how many were given.
 fn give(bytes: &[u8], sink: &mut ByteSink, terms: &Terms<'_>, counter: &Counter) -> Option<(End, usize)> {
     let mut given = 0;
-    let mut ending = None;
+    let mut giving = Giving::default();
     while given < bytes.len() {
         match sink.attempt_write(&bytes[given..]) {
             Ok(Some(count)) => {
                 given += count;
+                giving.took();
                 counter.add(0, count as u64);
                 terms.clock.tick();
             }
-            Ok(None) if ending.is_none() => ending = terms.pause_for_sink(|patience| sink.wait(patience)),
-            Ok(None) => {
-                // What was taken may still be given for a while.
-                let patience = ending.as_ref().and_then(|end| terms.grace(end));
-                let waited = patience.map(|patience| sink.wait(patience));
-                if !matches!(waited, Some(Ok(Woken::Ready))) {
-                    break;
-                }
-            }
+            Ok(None) if giving.wait(terms, |patience| sink.wait(patience)) => {}
+            Ok(None) => break,
             Err(error) => return Some((sink_end(error), given)),
         }
     }
-    ending.map(|end| (end, given))
+    giving.end().map(|end| (end, given))
 }

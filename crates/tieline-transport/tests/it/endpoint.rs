@@ -189,6 +189,14 @@ fn sysv_queues_select_by_type() {
     let error = send(&name).sender().unwrap().send(&vec![0; 1 << 20]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     assert_eq!(refusal(&format!("{name}?type=0"), Direction::Send).kind(), ErrorKind::InvalidInput);
+
+    // Below the system's limit but above this queue's capacity, a message would wait for ever.
+    queue.set_capacity(100).unwrap();
+    let mut sender = send(&name).sender().unwrap();
+    let error = sender.send(&[0; 101]).unwrap_err();
+    assert!(error.to_string().contains("101") && error.to_string().contains("100"), "{error}");
+    sender.send(&[0; 100]).unwrap();
+    assert!(sender.send_timeout(&[0; 100], SOON).unwrap_err().is_timeout(), "this one only waits for room");
 }
 
 #[test]
@@ -228,6 +236,55 @@ fn an_opening_can_be_asked_to_stop() {
         let error = opening.unwrap_err();
         assert!(error.is_stopped(), "{at}: {error}");
     }
+}
+
+/// A listener whose queue is full lets clients wait; a deadline and a request to stop end that.
+#[test]
+fn a_connection_that_is_not_taken_ends_in_time_or_on_request() {
+    let place = Place::new();
+    let path = place.path("full");
+    let bind = tieline_os::unix::BindOptions::new().backlog(0);
+    let name = tieline_os::unix::Address::path(&path).unwrap();
+    let _unix = tieline_os::unix::StreamListener::bind_with(&name, bind).unwrap();
+    let backlog = tieline_os::tcp::ListenOptions::new().backlog(0);
+    let tcp = tieline_os::tcp::Listener::bind_with("127.0.0.1:0", backlog).unwrap();
+    let texts = [format!("unix:{}", path.display()), format!("tcp:{}", tcp.local_address().unwrap())];
+    for text in texts {
+        let limited = address(&format!("{text}?timeout=100ms"));
+        let mut taken = Vec::new();
+        let error = loop {
+            match Endpoint::open(&limited, Direction::Both) {
+                Ok(endpoint) => taken.push(endpoint),
+                Err(error) => break error,
+            }
+            assert!(taken.len() < 10, "the queue of {text} never fills");
+        };
+        assert!(error.is_timeout(), "{error}");
+        let stop = Stop::new().unwrap();
+        let asker = stop.clone();
+        let opening = std::thread::spawn(move || Endpoint::open_until(&address(&text), Direction::Both, &stop));
+        tieline_testkit::pause(SOON);
+        asker.request();
+        let error = opening.join().unwrap().unwrap_err();
+        assert!(error.is_stopped(), "{error}");
+    }
+}
+
+#[test]
+fn a_listener_waits_no_longer_than_told() {
+    let place = Place::new();
+    for text in ["tcp:127.0.0.1:0".to_owned(), place.at("unix-seqpacket", "s").to_string()] {
+        let listener = Listener::bind(&address(&text)).unwrap();
+        let error = listener.accept_timeout(Duration::from_millis(10)).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        let stop = Stop::new().unwrap();
+        stop.request();
+        assert!(listener.accept_until(&stop).unwrap_err().is_stopped());
+        let again = Listener::bind(listener.address()).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::System(tieline_os::ErrorKind::AlreadyExists), "{again}");
+    }
+    let error = Listener::bind(&address("tcp:127.0.0.1:0?listen=no")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ struct Ends {
 }
 
 enum Held {
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
     /// Nobody holds it: it is filled before, or read after.
     Nobody,
     Memory(Memory),
@@ -35,7 +35,7 @@ impl Drop for Memory {
             let _ = tieline_os::posix::shm::SharedMemory::unlink(name);
         } else if let Some(key) = self.0.strip_prefix("sysv-shm:") {
             let key = tieline_os::sysv::Key::new(key.parse::<u32>().expect("a key").cast_signed());
-            let _ = tieline_os::sysv::shm::Segment::open(key).and_then(|segment| segment.remove());
+            let _ = tieline_os::sysv::shm::Segment::open(key).and_then(tieline_os::sysv::shm::Segment::remove);
         }
     }
 }
@@ -81,15 +81,15 @@ fn source(kind: &str, place: &Place, content: &[u8]) -> Ends {
         }
         "fifo" => {
             let (reader, writer) = pipe_ends(place, "source");
-            (reader, Held::Endpoint(writer))
+            (reader, Held::Endpoint(writer.into()))
         }
         "unix" => {
             let (ours, theirs) = both_ends(&place.at("unix", "source").to_string());
-            (ours, Held::Endpoint(theirs))
+            (ours, Held::Endpoint(theirs.into()))
         }
         "tcp" => {
             let (ours, theirs) = both_ends("tcp:127.0.0.1:0");
-            (ours, Held::Endpoint(theirs))
+            (ours, Held::Endpoint(theirs.into()))
         }
         memory_kind => {
             let memory = memory(memory_kind, content);
@@ -107,15 +107,15 @@ fn sink(kind: &str, place: &Place, len: usize) -> Ends {
         "exec" => (send(&format!("exec:cat >{}", path.display())), Held::Nobody),
         "fifo" => {
             let (reader, writer) = pipe_ends(place, "sink");
-            (writer, Held::Endpoint(reader))
+            (writer, Held::Endpoint(reader.into()))
         }
         "unix" => {
             let (ours, theirs) = both_ends(&place.at("unix", "sink").to_string());
-            (ours, Held::Endpoint(theirs))
+            (ours, Held::Endpoint(theirs.into()))
         }
         "tcp" => {
             let (ours, theirs) = both_ends("tcp:127.0.0.1:0");
-            (ours, Held::Endpoint(theirs))
+            (ours, Held::Endpoint(theirs.into()))
         }
         memory_kind => {
             let memory = memory(memory_kind, &vec![0; len]);
@@ -130,11 +130,11 @@ fn arrives_whole(from: &str, to: &str, content: &[u8]) {
     let place = Place::new();
     let (from_ends, to_ends) = (source(from, &place, content), sink(to, &place, content.len()));
     let feeder = match from_ends.held {
-        Held::Endpoint(writer) => Some(feed(writer, content.to_vec())),
+        Held::Endpoint(writer) => Some(feed(*writer, content.to_vec())),
         Held::Nobody | Held::Memory(_) => None,
     };
     let (collector, kept) = match to_ends.held {
-        Held::Endpoint(reader) => (Some(collect(reader)), None),
+        Held::Endpoint(reader) => (Some(collect(*reader)), None),
         Held::Memory(memory) => (None, Some(memory)),
         Held::Nobody => (None, None),
     };
@@ -227,14 +227,14 @@ fn a_stop_under_back_pressure_loses_nothing() {
             let content = data(24 << 20);
             let (from_ends, to_ends) = (source(from, &place, b""), sink(to, &place, 0));
             let (Held::Endpoint(writer), Held::Endpoint(mut reader)) = (from_ends.held, to_ends.held) else {
-                unreachable!("streams have ends");
+                panic!("streams have ends");
             };
             // A second handle on the source, to find what the relay left in it.
             let mut rest = byte_source_twin(&from_ends.relayed, &place, from);
             let stop = Stop::new().unwrap();
             let relay = Relay::new().stop_on(&stop).grace(Duration::from_millis(20));
             let progress = relay.progress();
-            let feeder = feed(writer, content.clone());
+            let feeder = feed(*writer, content.clone());
             let relayed = std::thread::spawn(move || relay.one_way(from_ends.relayed, to_ends.relayed).unwrap());
             settles(|| progress.forward.bytes());
             let begun = Instant::now();
@@ -280,11 +280,11 @@ fn a_limit_of_bytes_is_exact() {
         let content = data(100_000);
         let (from_ends, to_ends) = (source(from, &place, &content), sink(to, &place, 0));
         let feeder = match from_ends.held {
-            Held::Endpoint(writer) => Some(feed(writer, content.clone())),
+            Held::Endpoint(writer) => Some(feed(*writer, content.clone())),
             _ => None,
         };
         let collector = match to_ends.held {
-            Held::Endpoint(reader) => Some(collect(reader)),
+            Held::Endpoint(reader) => Some(collect(*reader)),
             _ => None,
         };
         let flow = Relay::new().max_bytes(70_001).one_way(from_ends.relayed, to_ends.relayed).unwrap().forward;
@@ -306,7 +306,7 @@ fn a_memory_that_is_full_is_an_error_and_one_that_just_fits_is_not() {
             for from in ["fifo", "file"] {
                 let ends = source(from, &place, &content);
                 if let Held::Endpoint(writer) = ends.held {
-                    drop(feed(writer, content.clone()));
+                    drop(feed(*writer, content.clone()));
                 }
                 let flow = Relay::new().one_way(ends.relayed, send(&target.0)).unwrap().forward;
                 assert_eq!(flow.bytes, 4096, "{from} -> {kind}");
@@ -323,6 +323,22 @@ fn a_memory_that_is_full_is_an_error_and_one_that_just_fits_is_not() {
             }
         }
     }
+}
+
+#[test]
+fn devices_are_sources_and_sinks() {
+    let place = Place::new();
+    let zeros = || receive("file:/dev/zero");
+    let out = send(&format!("{}?create=yes", place.at("file", "zeros")));
+    let flow = Relay::new().max_bytes(100_001).one_way(zeros(), out).unwrap().forward;
+    assert!(matches!(flow.end, End::LimitReached), "{}", flow.end);
+    assert_same(&std::fs::read(place.path("zeros")).unwrap(), &vec![0; 100_001]);
+
+    let flow = Relay::new().one_way(zeros(), send("file:/dev/full")).unwrap().forward;
+    let End::Failed(error) = &flow.end else { panic!("{}", flow.end) };
+    assert_eq!(error.kind(), ErrorKind::System(tieline_os::ErrorKind::LimitReached), "{error}");
+    assert_eq!(flow.bytes, 0);
+    assert!(!flow.undelivered.is_empty());
 }
 
 #[test]
@@ -372,6 +388,22 @@ fn an_idle_relay_uses_no_processor() {
         let to = sink("unix", &sink_place, 0);
         let begun = thread_ticks();
         let flow = Relay::new().timeout(Duration::from_millis(300)).one_way(ends.relayed, to.relayed).unwrap().forward;
+        assert!(matches!(flow.end, End::TimedOut), "{kind}: {}", flow.end);
+        let used = thread_ticks() - begun;
+        assert!(used <= 5, "{kind}: {used} ticks of ten milliseconds in 300 ms of waiting");
+    }
+    let key = unique();
+    let (sysv, mq) = (format!("sysv-mq:{key}"), format!("/tieline-test-{}", unique()));
+    let from_mq = receive(&format!("mq:{mq}?create=new"));
+    let from_sysv = receive(&format!("{sysv}?create=new"));
+    tieline_os::posix::mq::MessageQueue::unlink(&mq).unwrap();
+    let key = tieline_os::sysv::Key::new(key.cast_signed());
+    let _remove = tieline_os::sysv::RemoveOnDrop::new(tieline_os::sysv::msg::MessageQueue::open(key).unwrap());
+    let silent = [("mq", from_mq), ("sysv-mq", from_sysv), ("udp", receive("udp:127.0.0.1:0?listen=yes"))];
+    for (kind, from) in silent {
+        let begun = thread_ticks();
+        let to = send("file:/dev/null");
+        let flow = Relay::new().timeout(Duration::from_millis(300)).one_way(from, to).unwrap().forward;
         assert!(matches!(flow.end, End::TimedOut), "{kind}: {}", flow.end);
         let used = thread_ticks() - begun;
         assert!(used <= 5, "{kind}: {used} ticks of ten milliseconds in 300 ms of waiting");

@@ -61,6 +61,34 @@ fn a_filter_gets_its_end_and_gives_its_last_word() {
     assert_eq!(outcome.exits[0].1.code(), Some(3));
 }
 
+/// A Unix peer that closes with our bytes unread breaks the connection; what it had said before still arrives.
+#[test]
+fn a_broken_source_is_told_apart_from_one_that_ended() {
+    let place = Place::new();
+    let (at_a, at_b) = (place.at("unix", "a"), place.at("unix", "b"));
+    let relay = Relay::new();
+    let progress = relay.progress();
+    let relay = relay_between(&at_a, &at_b, relay);
+    let (mut a, mut b) = (open(&at_a, Direction::Both), open(&at_b, Direction::Both));
+    byte_sink(&mut b).write_all(b"never read").unwrap();
+    eventually("it is with the peer", || progress.backward.bytes() == 10);
+    let mut last_word = byte_sink(&mut a);
+    last_word.write_all(b"bye").unwrap();
+    drop((last_word, a));
+    let mut heard = String::new();
+    byte_source(&mut b).read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "bye");
+    drop(b);
+    let outcome = relay.join().unwrap();
+    assert!(
+        matches!(&outcome.forward.end, End::SourceBroken(error) if error.is_peer_gone()),
+        "{}",
+        outcome.forward.end
+    );
+    assert_eq!(outcome.forward.bytes, 3);
+    assert!(matches!(outcome.backward.unwrap().end, End::SinkGone));
+}
+
 /// The sink's process is killed in the middle of a flood: the relay ends by itself, and its books balance.
 #[test]
 fn a_killed_reader_ends_the_relay() {

@@ -112,6 +112,18 @@ fn messages_go_one_to_one_between_all_kinds() {
     }
 }
 
+/// Without marks there is no message that could be too large.
+#[test]
+fn raw_bytes_are_cut_to_what_the_sink_takes() {
+    let place = Place::new();
+    let queue = Queue::new(10, 8);
+    let from = file(&place, "in", b"0123456789abcdefghij", "");
+    let flow = one_way(Relay::new().framing(Framing::raw()), from, send(&queue.0));
+    assert!(flow.end.is_natural(), "{}", flow.end);
+    assert_eq!((flow.messages, flow.bytes), (3, 20));
+    assert_eq!(all(&mut receive(&queue.0).receiver().unwrap()), [&b"01234567"[..], b"89abcdef", b"ghij"]);
+}
+
 #[test]
 fn a_message_too_large_names_itself_and_the_limit_and_comes_back() {
     let place = Place::new();

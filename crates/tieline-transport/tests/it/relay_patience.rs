@@ -1,12 +1,14 @@
 //! Whose time is up: the source's or the sink's; and that what was taken is given all the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tieline_os::posix::mq::{Attributes, MessageQueue};
+use tieline_os::sysv::msg::MessageQueue as SysvQueue;
+use tieline_os::sysv::{Key, RemoveOnDrop};
 use tieline_os::{Access, Mode};
 use tieline_transport::relay::{End, Relay};
 
-use crate::support::{Place, open, receive, send, unique};
+use crate::support::{Place, receive, send, unique};
 
 /// Given a full queue and a source that takes its time, when the sink may not be waited for, then the relay waits for
 /// the source and not for the sink, and hands back what the sink did not take.
@@ -38,15 +40,30 @@ fn what_was_taken_is_given_although_the_time_is_up() {
         queue.send(&[b'a' + byte; 8000], 0).unwrap();
     }
     let place = Place::new();
-    let slow = tieline_transport::addr::Address::new(
-        tieline_transport::addr::Target::Exec(format!("sleep 0.3; cat > {}", place.path("got").display())),
-        tieline_transport::addr::Options::default(),
-    );
-    let to = open(&slow.unwrap(), tieline_transport::endpoint::Direction::Send);
+    let to = send(&format!("exec:sleep 0.3; cat > {}", place.path("got").display()));
     let relay = Relay::new().idle_timeout(Duration::from_millis(50)).grace(Duration::from_secs(5));
     let flow = relay.one_way(receive(&format!("mq:{name}")), to).unwrap().forward;
     MessageQueue::unlink(&name).unwrap();
     assert!(matches!(flow.end, End::Idle), "{}", flow.end);
     assert_eq!(flow.messages + queue.depth().unwrap() as u64, 10);
     assert!(flow.undelivered.is_empty(), "{} bytes were lost", flow.undelivered.len());
+}
+
+/// Given a full System V queue, which can only be asked again and again, when the time is up, then the relay ends.
+#[test]
+fn a_sink_that_cannot_be_polled_does_not_outlast_the_deadline() {
+    let queue = RemoveOnDrop::new(SysvQueue::create(Key::PRIVATE, Mode::OWNER).unwrap());
+    queue.set_capacity(1).unwrap();
+    let at = format!("sysv-mq:id:{}", queue.id());
+    for relay in [
+        Relay::new().timeout(Duration::from_millis(60)).grace(Duration::from_millis(20)),
+        Relay::new().sink_timeout(Duration::from_millis(60)).grace(Duration::from_millis(20)),
+    ] {
+        while queue.try_send(1, b"x").is_ok() {}
+        let began = Instant::now();
+        let flow = relay.one_way(receive("exec:echo y; exec sleep 60"), send(&at)).unwrap().forward;
+        assert!(matches!(flow.end, End::TimedOut), "{}", flow.end);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!((flow.messages, flow.undelivered_messages), (0, 1));
+    }
 }

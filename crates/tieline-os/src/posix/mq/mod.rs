@@ -45,7 +45,7 @@ pub const PRIORITY_MAX: u32 = 32767;
 
 /// The size of a queue, fixed when it is created.
 ///
-/// Without privilege Linux allows 10 messages of 8192 bytes, see [`limits`], and all queues of a user together
+/// Without privilege Linux allows 10 messages of 8192 bytes, see [`limits()`], and all queues of a user together
 /// `RLIMIT_MSGQUEUE` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
@@ -57,6 +57,7 @@ pub struct Attributes {
 
 /// What one receive call took from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the buffer holds a message only up to `len`"]
 pub struct Received {
     /// How many bytes of the buffer the message fills; zero is a message too.
     pub len: usize,
@@ -85,7 +86,7 @@ pub struct Received {
 /// assert_eq!((&buffer[..first.len], first.priority), (&b"urgent"[..], 9));
 /// # Ok::<(), tieline_os::Error>(())
 /// ```
-#[doc(alias = "mqd_t")]
+#[doc(alias = "mqd_t", alias = "mq_close")]
 pub struct MessageQueue {
     fd: OwnedFd,
     size: Attributes,
@@ -97,7 +98,7 @@ impl MessageQueue {
     /// # Errors
     /// * `AlreadyExists`; `PermissionDenied`.
     /// * `InvalidInput`: the name is not `/name`, or capacity or message size is zero.
-    /// * `LimitReached`: the size is beyond [`limits`], the user has too many bytes in queues, or the machine too many
+    /// * `LimitReached`: the size is beyond [`limits()`], the user has too many bytes in queues, or the machine too many
     ///   queues; the message names the limit and its value.
     /// * `OutOfMemory`; `Unsupported`: the kernel has no message queues.
     #[doc(alias = "mq_open")]

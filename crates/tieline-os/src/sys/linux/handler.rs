@@ -240,3 +240,31 @@ extern "C" fn forget() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::{Disposition, Pipe, Signal, disposition, raise};
+
+    #[test]
+    fn a_forked_child_has_the_dispositions_from_before_and_leaves_the_pipe_alone() {
+        // Ignored by default, so that a child without our handler survives it.
+        let pipe = Pipe::new(Signal::URG).unwrap();
+        // SAFETY: the child makes only async-signal-safe calls and leaves by _exit.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let raised = raise(Signal::URG).is_ok();
+            let is_default = action(libc::SIGURG).is_ok_and(|action| action.is_default());
+            // SAFETY: ends this process at once.
+            unsafe { libc::_exit(if raised && is_default && !is_registered(libc::SIGURG) { 7 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` has room for the int the kernel writes.
+        check(unsafe { libc::waitpid(child, &raw mut status, 0) }).unwrap();
+        assert_eq!(libc::WEXITSTATUS(status), 7);
+        assert!(pipe.try_receive().unwrap_err().is_would_block());
+        assert_eq!(disposition(Signal::URG).unwrap(), Disposition::Handled);
+        raise(Signal::URG).unwrap();
+        assert_eq!(pipe.receive().unwrap().signal(), Signal::URG);
+    }
+}

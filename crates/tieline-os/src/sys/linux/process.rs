@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -96,21 +96,5 @@ pub(crate) fn start_session(command: &mut Command, terminal: Option<OwnedFd>) {
         Ok(())
     };
     // SAFETY: between fork and exec it makes two system calls on a descriptor it owns.
-    unsafe { command.pre_exec(step) };
-}
-
-/// The child's group will be in the foreground of `terminal` before its program starts.
-pub(crate) fn start_in_foreground(command: &mut Command, terminal: OwnedFd) {
-    let step = move || {
-        // Still in the background, the child would be stopped for touching the terminal.
-        let before = mask(Some((How::Block, 1 << (libc::SIGTTOU - 1))))?;
-        // SAFETY: takes no argument and touches no memory.
-        let group = unsafe { libc::getpgrp() };
-        // SAFETY: takes integers; the descriptor is owned by this closure.
-        let handed_over = check(unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), group) });
-        mask(Some((How::Set, before)))?;
-        handed_over.map(drop).map_err(io::Error::from)
-    };
-    // SAFETY: between fork and exec it makes four system calls, all async-signal-safe, and allocates nothing.
     unsafe { command.pre_exec(step) };
 }

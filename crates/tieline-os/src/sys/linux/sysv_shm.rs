@@ -92,6 +92,10 @@ impl RawAttachment {
     }
 
     fn shmdt(&mut self) -> Result<(), Errno> {
+        // A robust lock in the segment is held, and its guard was forgotten: the C library keeps its address.
+        if self.region.raw().is_pinned() {
+            return Err(Errno::BUSY);
+        }
         // SAFETY: `start` came from shmat and is detached once: drop is the only other caller, and `detach` prevents
         // it. The region is lent by reference only, so nobody uses the memory any more.
         check(unsafe { libc::shmdt(self.start.as_ptr().cast()) }).map(drop)

@@ -1,11 +1,9 @@
-//! Lending memory to a pipe (`vmsplice`), and memory of our own to lend.
+//! Lending memory to a pipe (`vmsplice`).
 
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::pipe::SpliceFlags;
 
 use super::check;
@@ -51,38 +49,27 @@ unsafe fn vmsplice(pipe: BorrowedFd<'_>, start: *mut u8, len: usize, flags: Spli
     usize::try_from(count).map_err(|_| Errno::OVERFLOW)
 }
 
-/// Anonymous memory of this process alone, unmapped by drop.
-pub(crate) struct AnonymousPages {
-    start: NonNull<c_void>,
-    len: usize,
-}
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
 
-// SAFETY: an address range that is owned, not thread-bound; unmapping it may happen on any thread.
-unsafe impl Send for AnonymousPages {}
-// SAFETY: nothing can be done through a shared reference.
-unsafe impl Sync for AnonymousPages {}
+    use rustix::io::read;
+    use rustix::pipe::{PipeFlags, pipe_with};
 
-impl AnonymousPages {
-    /// Maps `len` zero bytes. The view must be dropped before the pages.
-    pub(crate) fn map(len: usize) -> Result<(Self, RawRegion), Errno> {
-        if len == 0 || isize::try_from(len).is_err() {
-            return Err(Errno::INVAL);
-        }
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: with a null hint the kernel chooses a range that nothing else uses.
-        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE)? };
-        let start = NonNull::new(start).ok_or(Errno::NOMEM)?;
-        // SAFETY: just mapped readable and writable for `len` bytes, at most isize::MAX, and no Rust variable; it stays
-        // so until Self is dropped, which the caller does after dropping the view.
-        let region = unsafe { RawRegion::new(start.cast(), len) };
-        Ok((Self { start, len }, region))
-    }
-}
+    use super::*;
 
-impl Drop for AnonymousPages {
-    fn drop(&mut self) {
-        // SAFETY: the range was mapped by `map` and belongs to this value alone, whose view is gone by its contract.
-        let unmapped = unsafe { munmap(self.start.as_ptr(), self.len) };
-        debug_assert!(unmapped.is_ok(), "our own mapping could not be unmapped: {unmapped:?}");
+    /// The flag's name promises more than the kernel keeps: the reader sees the change all the same.
+    #[test]
+    fn the_gift_flag_does_not_freeze_the_page() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let memory = crate::mapping::Mapping::anonymous(4096).unwrap();
+        let region = memory.raw();
+        region.fill(0, 4096, b'a');
+        let given = vmsplice_region(writer.as_fd(), region, 0, 4096, SpliceFlags::GIFT);
+        assert_eq!(given, Ok(4096));
+        region.fill(0, 4096, b'b');
+        let mut seen = [0; 4096];
+        assert_eq!(read(&reader, &mut seen), Ok(4096));
+        assert_eq!(seen, [b'b'; 4096]);
     }
 }

@@ -163,7 +163,7 @@ fn line060_notification_is_one_shot_and_on_the_edge() {
         queue.send(b"1", 0).unwrap();
         arrived(1);
         // One shot: emptied and filled again, nothing comes.
-        queue.try_receive(&mut buffer).unwrap();
+        let _ = queue.try_receive(&mut buffer).unwrap();
         queue.send(b"2", 0).unwrap();
         silent(1);
         // Registered too late: the message is there already, and one more makes no edge.
@@ -175,7 +175,7 @@ fn line060_notification_is_one_shot_and_on_the_edge() {
         queue.send(b"4", 0).unwrap();
         arrived(2);
         // A cancelled registration is silent, and leaves the place to others.
-        queue.try_receive(&mut buffer).unwrap();
+        let _ = queue.try_receive(&mut buffer).unwrap();
         queue.notify_signal(USR1, 7).unwrap();
         queue.cancel_notify().unwrap();
         queue.send(b"5", 0).unwrap();
@@ -315,10 +315,10 @@ fn line063_deadlines_are_monotonic_and_a_past_one_still_takes_what_is_ready() {
     }
     let sender = peer(test_name!(), "sends", &name);
     waits_in(&sender, POLLS);
-    queue.receive_timeout(&mut [0; 32], Duration::ZERO).unwrap();
+    let _ = queue.receive_timeout(&mut [0; 32], Duration::ZERO).unwrap();
     sender.succeeds();
     for _ in 0..SMALL.capacity {
-        queue.receive_timeout(&mut [0; 32], Duration::ZERO).unwrap();
+        let _ = queue.receive_timeout(&mut [0; 32], Duration::ZERO).unwrap();
     }
     let begin = Instant::now();
     assert!(queue.receive_timeout(&mut [0; 32], Duration::ZERO).unwrap_err().is_timeout());

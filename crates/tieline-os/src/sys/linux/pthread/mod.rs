@@ -1,6 +1,6 @@
 //! The C library's process-shared locks, in memory that other processes map.
 //!
-//! A [`Placed`] object has been initialised by [`Placed::create`], here or in another process, and a held lock is a
+//! A `placed::Placed` object has been initialised by its `create`, here or in another process, and a held lock is a
 //! value that unlocks when dropped: so the types carry what the C functions demand. What they cannot carry is that
 //! nobody writes over the object; the face above lets the caller vouch for that.
 

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use libc::{pthread_mutex_t, pthread_mutexattr_t};
+use libc::{pthread_mutex_t, pthread_mutexattr_t, timespec};
 use rustix::io::Errno;
 
 use super::check;
@@ -82,9 +82,23 @@ impl<'r> Placed<'r, pthread_mutex_t> {
         self.held(check(unsafe { libc::pthread_mutex_lock(self.as_ptr()) }))
     }
 
+    /// Says `EBUSY` whoever holds it, this thread included.
     pub(crate) fn try_lock(&self) -> Result<(Held<'_>, bool), Errno> {
-        // SAFETY: as for `lock`.
-        self.held(check(unsafe { libc::pthread_mutex_trylock(self.as_ptr()) }))
+        let answer = if self.options() & (Traits::ROBUST | Traits::INHERITS) == Traits::ROBUST {
+            // glibc's try function leaves a robust mutex that is beyond recovery locked by the caller, so that the
+            // next to lock waits for ever instead of being told (seen in 2.36). Its deadline function does it right,
+            // and with a time before the epoch answers at once, without asking the kernel.
+            let passed = timespec { tv_sec: -1, tv_nsec: 0 };
+            // SAFETY: as for `lock`; the time lives through the call.
+            check(unsafe { libc::pthread_mutex_timedlock(self.as_ptr(), &raw const passed) })
+        } else {
+            // SAFETY: as for `lock`.
+            check(unsafe { libc::pthread_mutex_trylock(self.as_ptr()) })
+        };
+        match answer {
+            Err(Errno::TIMEDOUT | Errno::DEADLK) => Err(Errno::BUSY),
+            answer => self.held(answer),
+        }
     }
 
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<(Held<'_>, bool), Errno> {

@@ -1,15 +1,15 @@
 //! Memory handed to a child that can trust it: sealed against shrinking, read-only for the reader.
 //!
 //! ```text
-//! cargo run -p tieline-os --example memfd_share
+//! cargo run -p tieline --example memfd_share
 //! ```
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
-use tieline_os::Access;
-use tieline_os::mapping::MapOptions;
-use tieline_os::memfd::{Memfd, Seals};
+use tieline::os::Access;
+use tieline::os::mapping::MapOptions;
+use tieline::os::memfd::{Memfd, Seals};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::args().nth(1) {

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use tieline_os::job;
-use tieline_os::process::Pid;
-use tieline_os::signal::{self, Signal};
+use tieline::os::job;
+use tieline::os::process::Pid;
+use tieline::os::signal::{self, Signal};
 
 use crate::shell::Shell;
 use crate::table::State;
@@ -65,8 +65,8 @@ fn exit(shell: &mut Shell, code: i32) -> Outcome {
 fn jobs(shell: &mut Shell, out: &mut dyn Write) -> Outcome {
     shell.look();
     let listed = shell.table.iter().try_for_each(|job| writeln!(out, "{job}"));
-    let told = shell.table.take_news();
-    drop(told);
+    // Whoever has read the list needs no further notice.
+    let _ = shell.table.take_news();
     listed.map(|()| 0).map_err(text)
 }
 
@@ -114,6 +114,9 @@ fn kill(shell: &mut Shell, signal: Signal, target: &str) -> Outcome {
     // A stopped process takes note of a request to end only when it goes on.
     if job.state() == State::Stopped && matches!(signal, Signal::TERM | Signal::HUP) {
         job::resume(job.group).map_err(text)?;
+    }
+    if matches!(signal, Signal::TERM | Signal::HUP | Signal::CONT) {
+        job.goes_on();
     }
     Ok(0)
 }

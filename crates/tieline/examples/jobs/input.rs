@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use tieline_os::signal::{Pipe, Signal};
+use tieline::os::signal::{Pipe, Signal};
 
 const PROMPT: &str = "jobs> ";
 
@@ -33,7 +33,7 @@ impl Input {
         Self { lines: VecDeque::new(), from: From::Script }
     }
 
-    pub(crate) fn keyboard() -> tieline_os::Result<Self> {
+    pub(crate) fn keyboard() -> tieline::os::Result<Self> {
         Ok(Self { lines: VecDeque::new(), from: From::Keyboard(Pipe::new(Signal::INT)?) })
     }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use tieline_os::job::Modes;
-use tieline_os::process::{Change, Pid, WaitStatus};
+use tieline::os::job::Modes;
+use tieline::os::process::{Change, Pid, WaitStatus};
 
 /// A pipeline that was started.
 #[derive(Debug)]

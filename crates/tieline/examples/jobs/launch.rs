@@ -5,15 +5,12 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use tieline_os::job::Terminal;
-use tieline_os::process::{Pid, SpawnExt, WaitStatus};
+use tieline::os::job::Terminal;
+use tieline::os::process::{Pid, WaitStatus};
 
+use crate::gate;
 use crate::parse::{Pipeline, Redirection, Stage};
 use crate::table::Process;
-
-/// What shells answer when a command is not found, and when it cannot be executed.
-const NOT_FOUND: i32 = 127;
-const NOT_EXECUTABLE: i32 = 126;
 
 /// What was started of a pipeline.
 pub(crate) struct Launched {
@@ -22,34 +19,37 @@ pub(crate) struct Launched {
     pub(crate) processes: Vec<Process>,
 }
 
-/// Starts every command of `pipeline` in one new process group; `terminal`, if given, is handed over to it.
+/// Starts every command of `pipeline` in one new process group, up to the gate; [`gate::open`] lets them go on.
 ///
-/// The first command makes the group, in the child before its program starts; `spawn` returns after that. The leader
-/// cannot be gone when the others join: even if it has ended, nobody reaps it before this function is done. That is
-/// why, unlike in C, nothing is left for the parent to do about the group.
-pub(crate) fn launch(pipeline: &Pipeline, terminal: Option<&Terminal>) -> Launched {
+/// The first command makes the group, in the child before its exec; `spawn` returns after that. The leader cannot be
+/// gone when the others join: even if it has ended, nobody reaps it before this function is done. That is why, unlike
+/// in C, nothing is left for the parent to do about the group.
+pub(crate) fn launch(pipeline: &Pipeline) -> tieline::os::Result<Launched> {
+    let closed = gate::closed()?;
     let mut launched = Launched { group: None, processes: Vec::new() };
     let mut input = None;
     for (index, stage) in pipeline.stages.iter().enumerate() {
         let is_last = index + 1 == pipeline.stages.len();
         let outcome = output(is_last).and_then(|(output, next)| {
             let stdin = std::mem::replace(&mut input, next);
-            spawn(stage, stdin, output, launched.group, terminal, pipeline.background)
+            let mut command = gate::command(&stage.words, &closed)?;
+            connect(&mut command, stage, stdin, output, pipeline.background)?;
+            command.process_group(launched.group.map_or(0, Pid::as_raw)).spawn()
         });
         let process = match outcome {
-            Ok(pid) => {
+            Ok(child) => {
+                let pid = Pid::of(&child);
                 launched.group.get_or_insert(pid);
                 Process { pid: Some(pid), last: None }
             }
             Err(error) => {
-                let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
                 eprintln!("jobs: {}: {error}", stage.words[0]);
-                Process { pid: None, last: Some(WaitStatus::Exited(status)) }
+                Process { pid: None, last: Some(WaitStatus::Exited(1)) }
             }
         };
         launched.processes.push(process);
     }
-    launched
+    Ok(launched)
 }
 
 /// Where a command writes to, and where the next one reads from.
@@ -61,16 +61,15 @@ fn output(is_last: bool) -> io::Result<(Stdio, Option<Stdio>)> {
     Ok((writer.into(), Some(reader.into())))
 }
 
-fn spawn(
+/// Gives a command its input and output.
+fn connect(
+    command: &mut Command,
     stage: &Stage,
     stdin: Option<Stdio>,
     stdout: Stdio,
-    group: Option<Pid>,
-    terminal: Option<&Terminal>,
     background: bool,
-) -> io::Result<Pid> {
-    let mut command = Command::new(&stage.words[0]);
-    command.args(&stage.words[1..]).stdout(stdout).process_group(group.map_or(0, Pid::as_raw));
+) -> io::Result<()> {
+    command.stdout(stdout);
     match stdin {
         Some(pipe) => drop(command.stdin(pipe)),
         // Without a terminal nothing would stop a background command from eating the script.
@@ -84,11 +83,7 @@ fn spawn(
             Redirection::To(_) | Redirection::Append(_) => command.stdout(file),
         };
     }
-    if let (Some(terminal), None) = (terminal, group) {
-        // By the child too, or it might read before we have handed over, and be stopped for it.
-        command.foreground(terminal)?;
-    }
-    command.spawn().map(|child| Pid::of(&child))
+    Ok(())
 }
 
 /// Opens the file of a redirection; the error names it.
@@ -98,6 +93,5 @@ pub(crate) fn open(redirection: &Redirection) -> io::Result<File> {
         Redirection::To(path) => (path, File::create(path)),
         Redirection::Append(path) => (path, OpenOptions::new().append(true).create(true).open(path)),
     };
-    // Of another kind, so that a missing file is not taken for a missing command.
     file.map_err(|error| io::Error::other(format!("{path}: {error}")))
 }

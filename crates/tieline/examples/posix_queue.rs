@@ -1,14 +1,14 @@
 //! A queue of jobs with priorities, between this process and copies of itself.
 //!
 //! ```text
-//! cargo run -p tieline-os --example posix_queue
+//! cargo run -p tieline --example posix_queue
 //! ```
 
 use std::process::Command;
 use std::time::Duration;
 
-use tieline_os::posix::mq::{Attributes, MessageQueue};
-use tieline_os::{Access, Mode};
+use tieline::os::posix::mq::{Attributes, MessageQueue};
+use tieline::os::{Access, Mode};
 
 /// How long an idle worker waits for another job before it goes home.
 const IDLE: Duration = Duration::from_millis(300);
@@ -42,7 +42,7 @@ fn give_out() -> Result<(), Box<dyn std::error::Error>> {
     result
 }
 
-fn work(name: &str) -> tieline_os::Result<()> {
+fn work(name: &str) -> tieline::os::Result<()> {
     let jobs = MessageQueue::open(name, Access::ReadOnly)?;
     let mut buffer = vec![0; jobs.message_size()];
     loop {

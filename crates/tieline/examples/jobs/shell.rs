@@ -2,15 +2,15 @@
 
 use std::io::Write;
 
-use tieline_os::job::{self, Modes, Terminal};
-use tieline_os::process::{self, Changes, Children, Pid, WaitStatus};
-use tieline_os::signal::{self, Flag, Signal};
-use tieline_os::{ErrorKind, Result};
+use tieline::os::job::{self, Modes, Terminal};
+use tieline::os::process::{self, Changes, Children, Pid, WaitStatus};
+use tieline::os::signal::{self, Flag, Signal};
+use tieline::os::{ErrorKind, Result};
 
 use crate::launch::{Launched, launch, open};
 use crate::parse::{Pipeline, Redirection, parse};
 use crate::table::{State, Table};
-use crate::{USAGE_ERROR, builtin};
+use crate::{USAGE_ERROR, builtin, gate};
 
 /// How often a shell in the background asks to be brought to the foreground: an orphaned one never will be.
 const ATTEMPTS: usize = 16;
@@ -73,7 +73,7 @@ impl Shell {
         let terminal = Terminal::open().ok().filter(|terminal| terminal.is_foreground().unwrap_or(false));
         let desk = terminal.map(|terminal| {
             let modes = terminal.modes()?;
-            Ok::<_, tieline_os::Error>(Desk { terminal, modes, owner: process::group() })
+            Ok::<_, tieline::os::Error>(Desk { terminal, modes, owner: process::group() })
         });
         Ok(Self { desk: desk.transpose()?, ..Self::bare() })
     }
@@ -172,13 +172,24 @@ impl Shell {
             }
             return builtin::run(self, &stage.words, &mut out);
         }
-        let terminal = self.desk.as_ref().map(|desk| &desk.terminal).filter(|_| !pipeline.background);
-        let Launched { group, processes } = launch(pipeline, terminal);
+        let Launched { group, processes } = match launch(pipeline) {
+            Ok(launched) => launched,
+            Err(error) => {
+                eprintln!("jobs: {error}");
+                return 1;
+            }
+        };
         let Some(group) = group else {
-            self.take_terminal_back();
             return processes.last().and_then(|process| process.last).map_or(1, WaitStatus::shell_code);
         };
         let number = self.table.add(group, pipeline.text.clone(), processes);
+        let handed_over = match &self.desk {
+            Some(desk) if !pipeline.background => desk.terminal.set_foreground(group),
+            _ => Ok(()),
+        };
+        if let Err(error) = handed_over.and_then(|()| gate::open(group)) {
+            eprintln!("jobs: {error}");
+        }
         if pipeline.background {
             if self.is_interactive {
                 eprintln!("[{number}] {group}");

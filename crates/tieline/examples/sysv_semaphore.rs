@@ -1,7 +1,7 @@
 //! Runs a command while holding one of a limited number of places, like a queue at a counter.
 //!
 //! ```text
-//! cargo run --example sysv_semaphore -- 0x7002 2 sleep 5     # at most two of these at once on this machine
+//! cargo run -p tieline --example sysv_semaphore -- 0x7002 2 sleep 5     # at most two of these at once on this machine
 //! ```
 //!
 //! The kernel gives the place back if this program is killed. The semaphore stays for the next; `ipcrm -S 0x7002`
@@ -11,9 +11,9 @@ use std::error::Error;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use tieline_os::Mode;
-use tieline_os::sysv::Key;
-use tieline_os::sysv::sem::{Operation, SemaphoreSet};
+use tieline::os::Mode;
+use tieline::os::sysv::Key;
+use tieline::os::sysv::sem::{Operation, SemaphoreSet};
 
 /// How long another process may take between creating the semaphore and giving it its value.
 const CREATOR_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,19 +1,21 @@
 //! A small job-control shell: what process groups, terminals and signals are for.
 //!
 //! ```text
-//! cargo run --example jobs                    # at a terminal
-//! cargo run --example jobs -- -c 'ls | wc -l' # one line
-//! cargo run --example jobs < script           # a script
+//! cargo run -p tieline --example jobs                    # at a terminal
+//! cargo run -p tieline --example jobs -- -c 'ls | wc -l' # one line
+//! cargo run -p tieline --example jobs < script           # a script
 //! ```
 //!
 //! It knows pipelines (`a | b`), the background (`a &`), sequences (`a; b`), `<`, `>` and `>>`, quotes, comments, and
 //! the commands `cd`, `exit`, `jobs`, `fg`, `bg`, `wait` and `kill`. Ctrl-C interrupts and Ctrl-Z stops the pipeline in
 //! the foreground, and never the shell.
 //!
-//! `parse` makes pipelines of a line, `launch` makes processes of a pipeline, `table` remembers them as jobs, `shell`
-//! hands the terminal to and fro, `builtin` holds the shell's own commands, `input` reads lines.
+//! `parse` makes pipelines of a line, `launch` makes processes of a pipeline, `gate` holds them until all is ready,
+//! `table` remembers them as jobs, `shell` hands the terminal to and fro, `builtin` holds the shell's own commands,
+//! `input` reads lines.
 
 mod builtin;
+mod gate;
 mod input;
 mod launch;
 mod parse;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             run(shell, input)
         }),
         [] => Shell::batch().and_then(|shell| run(shell, Input::script())),
+        [gate::ARGUMENT, parent, mask, ref words @ ..] => return gate::wait(parent, mask, words),
         ["-c", text] => Shell::batch().and_then(|shell| run(shell, Input::text(text))),
         _ => {
             eprintln!("usage: jobs [-c LINES]");
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(mut shell: Shell, mut input: Input) -> tieline_os::Result<ExitCode> {
+fn run(mut shell: Shell, mut input: Input) -> tieline::os::Result<ExitCode> {
     while !shell.is_over() {
         shell.report_changes();
         match input.next_line() {

@@ -1,16 +1,16 @@
 //! Four processes count together in one System V segment, which vanishes with the last of them.
 //!
 //! ```text
-//! cargo run --example sysv_shared_memory
+//! cargo run -p tieline --example sysv_shared_memory
 //! ```
 
 use std::error::Error;
 use std::process::{Child, Command, ExitCode};
 use std::sync::atomic::Ordering;
 
-use tieline_os::Mode;
-use tieline_os::sysv::shm::Segment;
-use tieline_os::sysv::{Id, Key, RemoveOnDrop};
+use tieline::os::Mode;
+use tieline::os::sysv::shm::Segment;
+use tieline::os::sysv::{Id, Key, RemoveOnDrop};
 
 const WORKERS: usize = 4;
 const ROUNDS: u64 = 100_000;

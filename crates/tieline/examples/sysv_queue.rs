@@ -1,20 +1,20 @@
 //! Sends and receives messages on a System V queue, from the command line.
 //!
 //! ```text
-//! cargo run --example sysv_queue -- send 0x7001 2 "tidy up"
-//! cargo run --example sysv_queue -- send 0x7001 1 "fire in the kitchen"
-//! cargo run --example sysv_queue -- receive 0x7001        # most urgent first: type 1 before type 2
-//! cargo run --example sysv_queue -- list 0x7001
-//! cargo run --example sysv_queue -- remove 0x7001
+//! cargo run -p tieline --example sysv_queue -- send 0x7001 2 "tidy up"
+//! cargo run -p tieline --example sysv_queue -- send 0x7001 1 "fire in the kitchen"
+//! cargo run -p tieline --example sysv_queue -- receive 0x7001        # most urgent first: type 1 before type 2
+//! cargo run -p tieline --example sysv_queue -- list 0x7001
+//! cargo run -p tieline --example sysv_queue -- remove 0x7001
 //! ```
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tieline_os::Mode;
-use tieline_os::sysv::Key;
-use tieline_os::sysv::msg::{self, MessageQueue, MessageType, Oversized, Selector};
+use tieline::os::Mode;
+use tieline::os::sysv::Key;
+use tieline::os::sysv::msg::{self, MessageQueue, MessageType, Oversized, Selector};
 
 /// How long a receiver waits for a message.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,55 @@
+//! `bench os`: it runs, its tables fit, its chart stands alone.
+
+use std::fs;
+
+use crate::support::{Place, run};
+
+#[test]
+fn a_quick_run_has_tables_and_a_chart() {
+    let place = Place::new();
+    for file in ["chart.svg", "chart.html"] {
+        let chart = place.text(file);
+        let said = run(&[
+            "bench", "os", "--quick", "--window", "5ms", "--only", "pipe", "--sizes", "64,1M", "--chart", &chart,
+        ])
+        .well();
+        for word in
+            ["Round trip in µs", "Throughput one way", "A token going round", "What single steps cost", "pipe", "1 MiB"]
+        {
+            assert!(said.text().contains(word), "no {word:?} in:\n{}", said.text());
+        }
+        let widest = said.text().lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(100), "{widest:?} columns:\n{}", said.text());
+        let drawn = fs::read_to_string(&chart).unwrap();
+        assert!(drawn.contains("<svg") && drawn.contains("</svg>"));
+        assert_eq!(drawn.starts_with("<!doctype html>"), file.ends_with("html"));
+        // Nothing is fetched from anywhere; a name space is no link.
+        let links = drawn.replace("http://www.w3.org/", "");
+        assert!(!links.contains("http://") && !links.contains("https://") && !links.contains("<script"), "{file}");
+    }
+}
+
+#[test]
+fn one_placement_only() {
+    let said =
+        run(&["bench", "os", "--quick", "--window", "5ms", "--only", "eventfd", "--placement", "one", "--sizes", "64"])
+            .well();
+    assert!(said.text().contains("both processes on one processor"));
+    assert!(!said.text().contains("processor of its own"), "{}", said.text());
+}
+
+#[test]
+fn what_is_refused_is_refused_before_measuring() {
+    run(&["bench", "os", "--chart", "/no/such/folder/chart.svg"]).failed(3, &["/no/such/folder"]);
+    run(&["bench", "os", "--chart", "chart.png"]).failed(2, &[".svg or .html"]);
+    run(&["bench", "os", "--only", "nope"]).failed(2, &["nope", "unix-stream"]);
+    run(&["bench", "player"]).failed(1, &["measurement itself"]);
+}
+
+#[test]
+fn the_list_names_every_mechanism() {
+    let said = run(&["bench", "os", "--list"]).well();
+    for name in tieline_measure::mechanisms().map(|mechanism| mechanism.name) {
+        assert!(said.text().lines().any(|line| line.starts_with(name)), "{name}");
+    }
+}

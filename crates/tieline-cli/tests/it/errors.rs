@@ -1,0 +1,154 @@
+//! Bad input: one clear sentence, the right code, nothing raw on the terminal.
+
+use std::os::unix::process::CommandExt;
+
+use tieline_testkit::{can_run_as, skip};
+
+use crate::support::{Job, Object, Place, run, run_with, shell, tieline, unique};
+
+/// Each line: words, exit code, what the sentence must contain.
+#[test]
+fn one_sentence_and_its_code() {
+    let place = Place::new();
+    let missing = place.at("unix", "missing");
+    let nowhere = unique("/tieline-no-such");
+    let given: &[(&[&str], i32, &[&str])] = &[
+        (&["send", "foo:bar"], 2, &["no scheme \"foo\"", "unix, unix-dgram"]),
+        (&["send", "tpc:h:1"], 2, &["did you mean tcp"]),
+        (&["send", "localhost:80"], 2, &["tcp:localhost:80"]),
+        (&["send", "tcp:localhost"], 2, &["no port"]),
+        (&["send", "mq:/x?prority=3"], 2, &["did you mean priority"]),
+        (&["send", "--listen", "mq:/x"], 2, &["listen", "mq:/x"]),
+        (&["recv", "mq:jobs"], 2, &["mq:/NAME"]),
+        (&["connect", "-", "stdio:"], 2, &["both sides"]),
+        (&["send", "ws:localhost:80"], 10, &["this build", "unix"]),
+        (&["send", &missing], 3, &[&missing["unix:".len()..]]),
+        (&["send", &format!("mq:{nowhere}")], 3, &[&nowhere]),
+        (&["recv", &format!("posix-shm:{nowhere}")], 3, &[&nowhere]),
+        (&["recv", "sysv-mq:0x7fedcba1"], 3, &["message queue"]),
+        (&["recv", &place.at("fifo", "missing")], 3, &["missing"]),
+        (&["recv", &place.at("file", "missing")], 3, &["create=yes"]),
+        (&["send", "tcp:no-such-host.invalid:80"], 3, &["no-such-host.invalid"]),
+        (&["recv", "--connect", &format!("unix:@{}", unique("nobody"))], 8, &["refused"]),
+        (&["recv", &place.at("unix", "no/such/folder")], 3, &["directory"]),
+        (&["mk", "fifo", "/proc/tieline"], 3, &["/proc/tieline"]),
+        (&["mk", "shm", "no-slash", "--size", "1"], 2, &["/no-slash"]),
+        (&["mk", "mq", "/a/b"], 2, &["slash"]),
+        (&["mk", "sem", "/x", "--value", "4000000000"], 2, &["4000000000"]),
+        (&["rm", "mq:/tieline-gone"], 3, &["/tieline-gone"]),
+        (&["signal", "NOPE", "1"], 2, &["\"NOPE\""]),
+        (&["recv", "fd:99"], 2, &["99"]),
+        (&["recv", &place.at("file", "")], 2, &["directory"]),
+    ];
+    for (words, code, sentence) in given {
+        run_with(words, b"input\n").failed(*code, sentence);
+    }
+}
+
+/// What clap refuses has its code too.
+#[test]
+fn flags_that_make_no_sense() {
+    let given: &[&[&str]] = &[
+        &["send"],
+        &["nonsense"],
+        &["send", "--lines", "--raw", "mq:/x"],
+        &["send", "--timeout", "5", "mq:/x"],
+        &["send", "--count", "many", "mq:/x"],
+        &["mk", "shm", "/x", "--size", "1Q"],
+        &["mk", "fifo", "/tmp/x", "--mode", "999"],
+        &["mk", "sysv-sem", "key"],
+        &["recv", "--frame", "u24", "mq:/x"],
+        &["signal", "TERM", "-5"],
+        &["bench", "os", "--sizes", "4"],
+        &["bench", "os", "--only", "no such mechanism"],
+        &["bench", "os", "--chart", "report.pdf"],
+    ];
+    for words in given {
+        let said = run(words);
+        assert_eq!(said.code, 2, "{words:?}: {}", said.err);
+        assert!(!said.err.is_empty() && said.out.is_empty());
+    }
+    assert!(run(&["send", "--timeout", "5", "mq:/x"]).err.contains("5s"));
+}
+
+/// What exists stays as it is.
+#[test]
+fn what_exists_is_not_made_again() {
+    let place = Place::new();
+    let fifo = place.text("fifo");
+    run(&["mk", "fifo", &fifo]).well();
+    run(&["mk", "fifo", &fifo]).failed(5, &[&fifo]);
+    run(&["mk", "unix", &fifo]).failed(5, &[&fifo]);
+    let queue = Object::mq(&[]);
+    run(&["mk", "mq", queue.0.strip_prefix("mq:").unwrap()]).failed(5, &["exist"]);
+    let mut listener = Job::start(tieline(["recv", "-v", &place.at("unix", "s")]));
+    listener.waits_at();
+    run(&["recv", &place.at("unix", "s")]).failed(5, &["live process"]);
+    listener.signal("TERM");
+    listener.end();
+}
+
+#[test]
+fn names_from_outside_are_not_obeyed_by_the_terminal() {
+    let hostile = "fifo:/tmp/\x1b]0;owned\x07\u{202e}gone\u{9b}2J";
+    for verb in ["recv", "rm"] {
+        let said = run(&[verb, hostile]).failed(3, &["owned"]);
+        let raw = |letter: char| letter != '\n' && (letter.is_control() || letter == '\u{202e}');
+        assert!(!said.err.contains(raw), "{:?}", said.err);
+    }
+    let said = run(&["rm", "--json", "--force", hostile]).well();
+    assert!(!said.text().contains(|letter: char| letter != '\n' && letter.is_control()), "{:?}", said.text());
+}
+
+/// Another user's objects: code 4, whatever is tried with them.
+#[test]
+fn not_permitted() {
+    const NOBODY: u32 = 65534;
+    if !can_run_as(NOBODY) {
+        skip!("this process cannot become another user");
+    }
+    let queue = Object::mq(&[]);
+    let memory = Object::make(&["shm", &unique("/tieline-cli"), "--size", "4K"]);
+    let segment = Object::make(&["sysv-shm", "--size", "4K"]);
+    let semaphore = Object::make(&["sem", &unique("/tieline-cli")]);
+    let as_nobody = |words: &[&str]| {
+        let mut command = tieline(words);
+        command.uid(NOBODY).gid(NOBODY);
+        Job::start(command).end()
+    };
+    as_nobody(&["recv", "--timeout", "0", &queue.0]).failed(4, &["permission"]);
+    as_nobody(&["send", &memory.0]).failed(4, &["permission"]);
+    as_nobody(&["recv", &segment.0]).failed(4, &["permission"]);
+    as_nobody(&["sem", "get", semaphore.0.strip_prefix("sem:").unwrap()]).failed(4, &["permission"]);
+    for object in [&queue, &memory, &segment, &semaphore] {
+        let said = as_nobody(&["rm", &object.0]);
+        assert_eq!(said.code, 4, "{}: {}", object.0, said.err);
+    }
+    as_nobody(&["signal", "TERM", &std::process::id().to_string()]).failed(4, &["permitted"]);
+}
+
+/// No descriptor is left: a sentence, not a panic.
+#[test]
+fn too_few_descriptors() {
+    for limit in 3..12 {
+        let line = format!("ulimit -n {limit}; echo x | exec tieline connect - exec:cat");
+        let said = Job::start(shell(&line)).end();
+        assert!(!said.err.contains("panicked"), "{limit}: {}", said.err);
+        assert!([0, 1, 2, 9, 126, 127].contains(&said.code), "{limit}: {} {}", said.code, said.err);
+    }
+    let said = Job::start(shell("ulimit -n 6; exec tieline recv exec:cat")).end();
+    said.failed(9, &["too many open files"]);
+}
+
+/// A file larger than the limit of the process: what was written is told.
+#[test]
+fn a_full_device() {
+    if !std::path::Path::new("/dev/full").exists() {
+        skip!("no /dev/full");
+    }
+    let said = Job::start(shell("echo x | tieline send file:/dev/full")).end();
+    said.failed(9, &["space"]);
+    let said = Job::start(shell("tieline signal --list > /dev/full")).end();
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("standard output"), "{}", said.err);
+}

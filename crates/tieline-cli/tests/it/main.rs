@@ -1,0 +1,13 @@
+//! What a user of the command meets: the real binary, against the kernel and against programs made by others.
+
+mod bench;
+mod ends;
+mod errors;
+mod json;
+mod messages;
+mod objects;
+mod signals;
+mod streams;
+mod support;
+mod terminal;
+mod texts;

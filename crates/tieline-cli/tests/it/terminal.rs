@@ -1,0 +1,111 @@
+//! On a terminal: the progress bar, Ctrl-C, no colours where none are wanted.
+
+use std::process::Command;
+
+use tieline_testkit::{Pty, skip};
+
+use crate::support::{code_of, shell, tieline};
+
+fn can() -> bool {
+    tieline_testkit::has_command("setsid") && std::path::Path::new("/dev/ptmx").exists()
+}
+
+fn is_coloured(text: &str) -> bool {
+    text.contains("\x1b[3") || text.contains("\x1b[1m") || text.contains("\x1b[4m")
+}
+
+/// A transfer of more than a second shows how far it is, on standard error, and takes the bar away in the end.
+#[test]
+fn a_bar_shows_and_goes() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    for no_color in [false, true] {
+        let line = "head -c 3145728 /dev/zero > \"$T\"; exec tieline send exec:'head -c 1048576 >/dev/null; sleep 3; cat >/dev/null' < \"$T\"";
+        let place = crate::support::Place::new();
+        let mut command = shell(line);
+        command.env("T", place.path("file"));
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        let mut terminal = Pty::spawn(command);
+        let shown = terminal.expect("of 3.00 MiB");
+        assert!(shown.contains('%') && shown.contains('['), "{shown:?}");
+        assert_eq!(code_of(terminal.exit_status()), 0);
+        assert!(!is_coloured(&terminal.output()), "{:?}", terminal.output());
+    }
+}
+
+/// Without a known length it shows what has gone; a dumb terminal and --progress never show nothing.
+#[test]
+fn a_bar_without_an_end_and_no_bar() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    let line = "exec tieline recv --progress=always 'exec:head -c 2097152 /dev/zero; sleep 1' > /dev/null";
+    let mut terminal = Pty::spawn(shell(line));
+    terminal.expect("2.00 MiB");
+    assert_eq!(code_of(terminal.exit_status()), 0);
+
+    let mut quiet = shell("exec tieline recv 'exec:head -c 2097152 /dev/zero; sleep 1.5' > /dev/null");
+    quiet.env("TERM", "dumb");
+    let mut terminal = Pty::spawn(quiet);
+    assert_eq!(code_of(terminal.exit_status()), 0);
+    assert_eq!(terminal.output(), "");
+    let mut never = Pty::spawn(shell("exec tieline recv --progress=never 'exec:sleep 1.5' > /dev/null"));
+    assert_eq!(code_of(never.exit_status()), 0);
+    assert_eq!(never.output(), "");
+}
+
+/// Data on the terminal is not disturbed by a bar.
+#[test]
+fn data_on_the_terminal_is_alone_there() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    let mut terminal = Pty::spawn(tieline(["recv", "exec:echo one; sleep 1.5; echo two"]));
+    assert_eq!(code_of(terminal.exit_status()), 0);
+    assert_eq!(terminal.output(), "one\r\ntwo\r\n");
+}
+
+#[test]
+fn control_c_ends_in_order() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    let mut terminal = Pty::spawn(tieline(["recv", "exec:echo hello; sleep 60"]));
+    terminal.expect("hello\r\n");
+    terminal.send("\x03");
+    terminal.expect("ended by SIGINT: 6 bytes went to standard output");
+    assert_eq!(code_of(terminal.exit_status()), 130);
+}
+
+/// What is typed is sent line by line; the end of the typing ends it.
+#[test]
+fn typing_is_sent() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    let mut terminal = Pty::spawn(tieline(["connect", "-", "exec:sed -u s/^/got:/"]));
+    terminal.send("hello\n");
+    terminal.expect("got:hello");
+    terminal.send("\x04");
+    assert_eq!(code_of(terminal.exit_status()), 0);
+}
+
+#[test]
+fn help_has_colours_only_where_they_are_wanted() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    let shown = |command: Command| {
+        let mut terminal = Pty::spawn_sized(command, 200, 100);
+        assert_eq!(code_of(terminal.exit_status()), 0);
+        terminal.output()
+    };
+    assert!(is_coloured(&shown(tieline(["--help"]))));
+    let mut plain = tieline(["--help"]);
+    plain.env("NO_COLOR", "1");
+    assert!(!is_coloured(&shown(plain)));
+    assert!(!is_coloured(crate::support::run(&["--help"]).well().text()));
+}

@@ -1,0 +1,143 @@
+//! Help, completions, manual pages: they are valid, and their examples run.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use tieline_testkit::{has_command, skip};
+
+use crate::support::{Job, Place, run, shell, unique};
+
+const VERBS: [&str; 10] = ["bench", "completions", "connect", "man", "mk", "recv", "rm", "sem", "send", "signal"];
+
+fn accepts(program: &str, arguments: &[&str], script: &str) {
+    let mut shell = Command::new(program);
+    let mut shell = shell.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn completions_are_valid_scripts() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = run(&["completions", shell]).well();
+        VERBS.iter().for_each(|verb| assert!(said.text().contains(verb), "{shell} lacks {verb}"));
+        if has_command(shell) && ["bash", "zsh", "fish"].contains(&shell) {
+            accepts(shell, &["-n"], said.text());
+        }
+    }
+    run(&["completions", "tcsh"]);
+    assert_eq!(run(&["completions", "tcsh"]).code, 2);
+}
+
+/// bash really completes a verb by it.
+#[test]
+fn bash_completes() {
+    if !has_command("bash") {
+        skip!("bash is not installed");
+    }
+    let script = "eval \"$(tieline completions bash)\"; COMP_WORDS=(tieline con); COMP_CWORD=1; _tieline tieline con tieline; echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script]).env("PATH", crate::support::path_with_tieline());
+    assert_eq!(Job::start(bash).end().well().text(), "connect\n");
+}
+
+#[test]
+fn manual_pages_render() {
+    let place = Place::new();
+    run(&["man", &place.text("man1")]).well();
+    let page = |name: &str| {
+        fs::read_to_string(place.path("man1").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    for name in VERBS.map(|verb| format!("tieline-{verb}.1")).into_iter().chain(["tieline.1".to_owned()]) {
+        assert!(page(&name).contains(".TH "), "{name} has no head");
+        assert!(page(&name).contains(".SH NAME"));
+        if has_command("man") && has_command("groff") {
+            let mut man = Command::new("man");
+            man.args(["--warnings", "-l"])
+                .arg(place.path("man1").join(&name))
+                .env("MANWIDTH", "80")
+                .env("LC_ALL", "C.UTF-8");
+            let said = Job::start(man).end();
+            assert_eq!(said.code, 0, "{name}: {}", said.err);
+            assert!(said.text().contains("SYNOPSIS"), "{name}");
+        }
+    }
+    assert!(page("tieline-recv.1").contains("--connect") || page("tieline-recv.1").contains("\\-\\-connect"));
+    assert!(!place.path("man1").join("tieline-bench-player.1").exists(), "a hidden verb has a page");
+    assert_eq!(run(&["man"]).well().text(), page("tieline.1"));
+    run(&["man", "/proc/no/such"]).failed(1, &["/proc/no/such"]);
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    for verb in VERBS {
+        let said = run(&[verb, "--help"]).well();
+        assert!(said.text().contains("Example"), "{verb}");
+        assert!(said.text().lines().all(|line| line.chars().count() <= 100), "{verb}: too wide");
+    }
+    let whole = run(&["--help"]).well();
+    for scheme in tieline_transport::addr::Scheme::all().filter(|scheme| scheme.is_available()) {
+        assert!(
+            scheme.name() == "vsock" || whole.text().contains(&format!("{scheme}:")),
+            "{scheme} is not in the help"
+        );
+    }
+    assert!(run(&["--version"]).well().text().starts_with("tieline "));
+}
+
+/// The examples of the help, with names of our own, run one after another as they stand there.
+#[test]
+fn examples_of_the_help_run() {
+    let place = Place::new();
+    let (queue, permits) = (unique("/jobs"), unique("/permits"));
+    let number = unique("").trim_start_matches('-').to_owned();
+    let key = format!("0x{:x}", 0x5000_0000_u32.wrapping_add(number.parse().unwrap()));
+    let mut run_at_all = 0;
+    let mut examples = Vec::new();
+    for verb in ["mk", "send", "recv", "sem", "rm", "connect"] {
+        let help = run(&[verb, "--help"]).well();
+        let text = help.text().split("Examples:").nth(1).unwrap().to_owned();
+        examples.extend(text.lines().map(str::trim).filter(|line| line.contains("tieline")).map(str::to_owned));
+    }
+    place.write("big.file", &[7; 100_000]);
+    place.write("packet", b"packet");
+    let ours = |line: &str| {
+        line.replace("/tmp/", &format!("{}/", place.text("")))
+            .replace("/run/app.sock", &place.text("app.sock"))
+            .replace("mq:/jobs", &format!("mq:{queue}"))
+            .replace(" /jobs", &format!(" {queue}"))
+            .replace("/permits", &permits)
+            .replace("0x1234", &key)
+            .replace("0x77", &key)
+            .replace("big.file", &place.text("big.file"))
+            .replace("packet", &place.text("packet"))
+            .replace("&& work", "&& true")
+    };
+    // Those that need nobody at the other end.
+    let alone = |line: &str| {
+        [
+            "tieline mk fifo",
+            "tieline mk mq",
+            "tieline mk sem",
+            "seq 5 | tieline send 'mq:",
+            "tieline recv --count 1 --timeout 5s mq:",
+            "tieline recv --timeout 0 mq:",
+            "tieline sem wait",
+            "tieline sem get",
+            "tieline rm fifo:",
+            "tieline send --raw udp:",
+        ]
+        .iter()
+        .any(|start| line.starts_with(start))
+    };
+    for line in examples.iter().filter(|line| alone(line)) {
+        let line = ours(line);
+        let said = Job::start(shell(&line)).end();
+        assert_eq!(said.code, 0, "{line}: {}", said.err);
+        run_at_all += 1;
+    }
+    run(&["rm", "--force", &format!("sem:{permits}"), &format!("mq:{queue}")]).well();
+    assert!(run_at_all >= 9, "only {run_at_all} of {} examples were run", examples.len());
+}
