@@ -10,6 +10,7 @@ mod child;
 mod latency;
 mod machine;
 mod path;
+mod placement;
 mod player;
 mod program;
 mod statistics;

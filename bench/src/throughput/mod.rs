@@ -15,6 +15,7 @@ use self::run::{Bench, Sample};
 use crate::Outcome;
 use crate::machine::Machine;
 use crate::path::{PATHS, Path, Place};
+use crate::placement::{Placement, Processors};
 use crate::player::Fate;
 use crate::program::Program;
 use crate::statistics::Spread;
@@ -43,6 +44,9 @@ pub(crate) struct Flags {
     /// How long each run shall take at least, in seconds
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
+    /// On which processors the processes are
+    #[arg(long, value_enum, default_value = "one")]
+    placement: Placement,
     /// Where files are put; in memory by default, so that no disk is measured
     #[arg(long, default_value = "/dev/shm")]
     folder: PathBuf,
@@ -68,7 +72,7 @@ pub(crate) fn run(flags: &Flags, tieline: &FilePath) -> Outcome {
         return Err(format!("{} is not there; build it with cargo build --release", tieline.display()));
     }
     let machine = Machine::look();
-    let bench = Bench::new(tieline, &flags.folder)?;
+    let bench = Bench::new(tieline, &flags.folder, Processors::new(flags.placement)?)?;
     let mut rows = Vec::new();
     for path in paths {
         let fates: &[Fate] = match flags.sink {

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::Outcome;
 use crate::child::Running;
 use crate::path::{Path, Place};
+use crate::placement::Processors;
 use crate::player::{At, Fate, PATTERN_BYTES, matches, now, pattern};
 use crate::program::{Attach, Location, Program};
 
@@ -33,6 +34,7 @@ pub(super) struct Bench {
     folder: TempDir,
     /// The input as POSIX shared memory, removed with this.
     shared: tempfile::TempPath,
+    processors: Processors,
 }
 
 /// What one run gave.
@@ -65,12 +67,12 @@ struct Ends {
 }
 
 impl Bench {
-    pub(super) fn new(tieline: &FilePath, folder: &FilePath) -> Outcome<Self> {
+    pub(super) fn new(tieline: &FilePath, folder: &FilePath, processors: Processors) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("tieline-bench-").tempdir_in(folder);
         let folder = folder.map_err(|error| format!("make a folder: {error}"))?;
         let shared = tempfile::Builder::new().prefix("tieline-bench-").tempfile_in("/dev/shm");
         let shared = shared.map_err(|error| format!("make shared memory: {error}"))?.into_temp_path();
-        Ok(Self { tieline: tieline.to_owned(), folder, shared })
+        Ok(Self { tieline: tieline.to_owned(), folder, shared, processors })
     }
 
     pub(super) fn tieline(&self) -> &FilePath {
@@ -108,6 +110,7 @@ impl Bench {
         prepare_output(&mut ends, &to, line.output)?;
         let me = std::env::current_exe().map_err(|error| format!("find myself: {error}"))?;
 
+        self.processors.for_ends()?;
         let sink = match ends.sink.take() {
             None => None,
             Some((input, at, accept)) => {
@@ -136,11 +139,13 @@ impl Bench {
             ends.program_input = Some(opened(OpenOptions::new().read(true), &from.path)?);
         }
 
+        self.processors.for_program()?;
         let mut began = now();
         let mut command = Command::new(&line.program);
         command.args(&line.arguments).stderr(Stdio::piped());
         command.stdin(standard(ends.program_input.take())).stdout(standard(ends.program_output.take()));
         let mut moved = Running::start(&mut command)?;
+        self.processors.for_ends()?;
         if !source_first {
             source = start_source(&mut ends)?;
         }

@@ -284,6 +284,8 @@ fn parse(bytes: &[u8]) -> Option<(Event, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
     use super::*;
 
     fn raw(watch: i32, what: u32, cookie: u32, name: &[u8]) -> Vec<u8> {
@@ -316,5 +318,19 @@ mod tests {
         let mut lying = bytes.clone();
         lying[12..16].copy_from_slice(&u32::MAX.to_ne_bytes());
         assert_eq!(parse(&lying), None);
+    }
+
+    proptest! {
+        /// Any bytes at all: an event lies within them or there is none.
+        #[test]
+        fn no_bytes_are_read_past_their_end(mut bytes: Vec<u8>, name_len in 0_u32..64) {
+            if let Some(field) = bytes.get_mut(12..16) {
+                field.copy_from_slice(&name_len.to_ne_bytes());
+            }
+            if let Some((event, len)) = parse(&bytes) {
+                prop_assert!(len <= bytes.len());
+                prop_assert!(event.name.is_none_or(|name| name.len() <= len - HEADER_BYTES));
+            }
+        }
     }
 }
