@@ -114,6 +114,14 @@ pub(super) struct BoundFile {
     process: u32,
 }
 
+impl BoundFile {
+    /// Lets the file stay.
+    pub(super) fn keep(mut self) {
+        // Nobody's, so that drop has nothing to remove; forgetting would leak the path.
+        self.process = 0;
+    }
+}
+
 impl Drop for BoundFile {
     fn drop(&mut self) {
         // A forked child drops a copy; the file is its parent's.

@@ -303,7 +303,7 @@ impl AsFd for Datagram {
 impl From<Datagram> for OwnedFd {
     /// The file, if any, stays.
     fn from(socket: Datagram) -> Self {
-        std::mem::forget(socket.file);
+        let _ = socket.file.map(BoundFile::keep);
         socket.fd
     }
 }

@@ -45,7 +45,7 @@ impl Listening {
 
     fn into_fd(self) -> OwnedFd {
         // The descriptor goes on serving the name, so the file must stay.
-        std::mem::forget(self.file);
+        let _ = self.file.map(BoundFile::keep);
         self.fd
     }
 }
