@@ -1,8 +1,9 @@
 //! A command as an endpoint: its standard input and output.
 //!
 //! The invariant: no child outlives its [`Running`] and none stays a zombie; a child that does not end by itself is
-//! asked to (`SIGTERM`) and then made to (`SIGKILL`).
+//! asked to (`SIGTERM`) and then made to (`SIGKILL`), together with what it has started: the shell is rarely alone.
 
+use std::fs;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -70,19 +71,28 @@ impl Running {
         Ok(status)
     }
 
-    /// Ends the child, if it has not ended, and collects its status.
+    /// Ends the child, if it has not ended, with all that it has started, and collects its status.
     ///
     /// # Errors
     /// None that a caller could cause.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        // Once the shell has ended nobody can tell any more what it had started.
+        let below = descendants(self.id());
         for (signal, grace) in [(Signal::TERM, Some(GRACE)), (Signal::KILL, None)] {
-            if self.status.is_none() {
-                // It fails only if the child has ended, which the wait sees.
-                let _ = self.process.send_signal(signal);
-            }
-            match self.wait_patiently(Patience::new(None, grace)) {
-                Err(error) if error.is_timeout() => {}
-                answer => return answer,
+            // Signals fail only for those that have ended, which the waits see.
+            let _ = self.process.send_signal(signal);
+            below.iter().for_each(|process| drop(process.send_signal(signal)));
+            let patience = Patience::new(None, grace);
+            match self.wait_patiently(patience) {
+                Err(error) if error.is_timeout() => continue,
+                answer => answer?,
+            };
+            let left = patience.remaining().unwrap_or_default();
+            if below.iter().all(|process| process.wait_timeout(left).is_ok()) {
+                break;
             }
         }
         self.wait()
@@ -134,6 +144,30 @@ pub(super) fn open(
         Err(error) => return Err(abandon(child, error)),
     };
     Ok((source, sink, Running { command: command.to_owned(), child, process, status: None }))
+}
+
+/// The processes that `process` has started, and those that these have started, as far as the kernel lists them.
+fn descendants(process: u32) -> Vec<PidFd> {
+    let mut found = Vec::new();
+    let mut parents = vec![process];
+    while let Some(parent) = parents.pop() {
+        for child in children(parent) {
+            // The number is that of the child only if it is still listed once we hold it.
+            let held = PidFd::open(child).ok().filter(|_| children(parent).contains(&child));
+            if let Some(held) = held {
+                found.push(held);
+                parents.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// The children of all threads of a process, by `proc_pid_task_tid_children(5)`; none on a kernel without that list.
+fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// Without a descriptor for it the child cannot be waited for as promised.

@@ -69,3 +69,29 @@ fn a_command_that_does_not_exist_is_the_shells_to_tell() {
     assert_eq!(status.code(), Some(127));
     eventually("it is reaped", || is_gone(none.running().unwrap().id()));
 }
+
+/// Given a shell that has started others, one of which does not heed SIGTERM, when the endpoint is dropped, then none
+/// of them is left.
+#[test]
+fn what_a_command_has_started_ends_with_it() {
+    let place = Place::new();
+    let pids = place.path("pids");
+    let command = format!(
+        "exec:sh -c 'trap \"\" TERM; echo $$ >> {0}; sleep 600; :' & echo $$ >> {0}; sleep 600; :",
+        pids.display()
+    );
+    let endpoint = receive(&command);
+    let started = until("both have written their numbers", || {
+        let text = std::fs::read_to_string(&pids).unwrap_or_default();
+        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        (pids.len() == 2).then_some(pids)
+    });
+    drop(endpoint);
+    for pid in started {
+        let pid = tieline_os::process::Pid::new(pid).unwrap();
+        eventually("it is gone", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        });
+    }
+}
