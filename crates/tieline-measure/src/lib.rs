@@ -18,7 +18,7 @@
 //! println!("{}", serde_json::to_string_pretty(&report).unwrap());
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod chart;
 mod claims;

@@ -50,7 +50,9 @@ const FORK: &str = "fork";
 /// # use tieline_os::mapping::Mapping;
 /// # use tieline_os::pthread::{Place, RwLock};
 /// # let memory = Mapping::anonymous(4096).unwrap();
-/// # let lock = RwLock::create(Place::trusting(&memory, 0)).unwrap();
+/// # // SAFETY: the memory is for this lock alone.
+/// # let place = unsafe { Place::trusting(&memory, 0) };
+/// # let lock = RwLock::create(place).unwrap();
 /// let guard = lock.write().unwrap();
 /// tieline_os::fork::fork(|| {
 ///     drop(guard); // the lock is the parent's

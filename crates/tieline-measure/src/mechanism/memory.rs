@@ -250,6 +250,15 @@ pub(super) static MUTEX_CONDITION: MutexCondition = MutexCondition {
 const CONDITION_OFFSET: usize = 256;
 const COUNT_OFFSET: usize = 512;
 
+/// Where a lock of the C library lies.
+#[allow(unsafe_code, reason = "only the maker of the memory can promise what is written to it")]
+fn place(memory: &Mapping, offset: usize) -> Place<'_> {
+    // SAFETY: the memory was made for one measurement and is known to its conductor and its two players only; each
+    // gate has bytes of its own, the mutex and the condition variable within it lie apart, and after the gates were
+    // made everything else is written to the slots, which begin behind them.
+    unsafe { Place::trusting(memory, offset) }
+}
+
 impl Mechanism for MutexCondition {
     fn description(&self) -> &Description {
         &self.description
@@ -259,8 +268,8 @@ impl Mechanism for MutexCondition {
         let (memory, mapping, geometry) = memory(largest)?;
         for index in 0..GATES {
             let offset = gate_offset(index);
-            Mutex::create(Place::trusting(&mapping, offset), MutexOptions::new().robust(false)).sentence()?;
-            Condvar::create(Place::trusting(&mapping, offset + CONDITION_OFFSET)).sentence()?;
+            Mutex::create(place(&mapping, offset), MutexOptions::new().robust(false)).sentence()?;
+            Condvar::create(place(&mapping, offset + CONDITION_OFFSET)).sentence()?;
             let count = mapping.atomic_u32(offset + COUNT_OFFSET).sentence()?;
             count.store(geometry.first_value(index), Ordering::Relaxed);
         }
@@ -274,8 +283,8 @@ impl Mechanism for MutexCondition {
         let link = SlotLink::join(joining, memory, |index| {
             let offset = gate_offset(index);
             Ok(MutexGate {
-                mutex: Mutex::attach(Place::trusting(mapping, offset)).sentence()?,
-                condition: Condvar::attach(Place::trusting(mapping, offset + CONDITION_OFFSET)).sentence()?,
+                mutex: Mutex::attach(place(mapping, offset)).sentence()?,
+                condition: Condvar::attach(place(mapping, offset + CONDITION_OFFSET)).sentence()?,
                 count: mapping.atomic_u32(offset + COUNT_OFFSET).sentence()?,
             })
         })?;

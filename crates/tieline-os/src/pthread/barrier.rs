@@ -21,7 +21,9 @@ const ATTACH: &str = "attach to shared barrier";
 /// use tieline_os::pthread::{Barrier, Place};
 ///
 /// let memory = Mapping::anonymous(4096)?;
-/// let barrier = Barrier::create(Place::trusting(&memory, 0), 2)?;
+/// // SAFETY: the memory is for this barrier alone.
+/// let place = unsafe { Place::trusting(&memory, 0) };
+/// let barrier = Barrier::create(place, 2)?;
 /// let leaders = std::thread::scope(|scope| {
 ///     let other = scope.spawn(|| barrier.wait());
 ///     let mine = barrier.wait()?;

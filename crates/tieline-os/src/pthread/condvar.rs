@@ -32,8 +32,10 @@ const ATTACH: &str = "attach to shared condition variable";
 /// use std::sync::atomic::Ordering::Relaxed;
 ///
 /// let memory = Mapping::anonymous(4096)?;
-/// let mutex = Mutex::create(Place::trusting(&memory, 0), MutexOptions::new())?;
-/// let changed = Condvar::create(Place::trusting(&memory, 64))?;
+/// // SAFETY: the memory is for these two alone, and they do not overlap.
+/// let (first, second) = unsafe { (Place::trusting(&memory, 0), Place::trusting(&memory, 128)) };
+/// let mutex = Mutex::create(first, MutexOptions::new())?;
+/// let changed = Condvar::create(second)?;
 /// let ready = memory.atomic_u32(256)?;
 ///
 /// std::thread::scope(|scope| {

@@ -21,9 +21,9 @@
 //! # Trust
 //! A process that maps the memory can write over a lock. The C library believes what stands there: a robust mutex
 //! even holds pointers. So a writer who scribbles on a lock can crash every process that uses it, or worse, and no
-//! check here can prevent that. These locks are for processes that trust each other as threads do, which is what
-//! [`Place::trusting`] says aloud: nobody who can write the memory, this process included, writes those bytes other
-//! than through these types. For memory shared with strangers, use locks made for that.
+//! check here can prevent that. These locks are for processes that trust each other as threads do, which the caller of
+//! the unsafe [`Place::trusting`] promises: nobody who can write the memory, this process included, writes those bytes
+//! other than through these types. For memory shared with strangers, use locks made for that.
 //!
 //! # Containers
 //! Mutex and reader-writer lock remember thread ids, and a thread id means something in one pid namespace only: in
@@ -72,7 +72,8 @@ pub const ALIGN: usize = 8;
 /// use tieline_os::pthread::{Mutex, MutexOptions, Place};
 ///
 /// let memory = Mapping::anonymous(4096)?;
-/// let place = Place::trusting(&memory, 128);
+/// // SAFETY: the memory is ours alone, and nothing else is ever written to these bytes.
+/// let place = unsafe { Place::trusting(&memory, 128) };
 /// assert!(Mutex::attach(place).is_err(), "nothing there yet");
 /// Mutex::create(place, MutexOptions::new())?;
 /// let mutex = Mutex::attach(place)?;
@@ -86,12 +87,8 @@ pub struct Place<'r> {
 }
 
 impl<'r> Place<'r> {
-    /// The place `offset` bytes into `region`, a multiple of [`ALIGN`].
-    ///
-    /// The name is a promise of the caller: whoever can write this memory is trusted as much as this process, and
-    /// nobody writes over the object. Breaking it can crash the process; see the module's section "Trust".
-    #[must_use]
-    pub fn trusting(region: &'r Region, offset: usize) -> Self {
+    /// The constructor for [`trusting`](Self::trusting), which stands where unsafe code may.
+    pub(crate) fn at(region: &'r Region, offset: usize) -> Self {
         Self { region, offset }
     }
 

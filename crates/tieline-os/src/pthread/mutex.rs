@@ -34,7 +34,9 @@ const LOCK: &str = "lock shared mutex";
 /// use tieline_os::pthread::{Locked, Mutex, MutexOptions, Place};
 ///
 /// let memory = Mapping::anonymous(4096)?;
-/// let mutex = Mutex::create(Place::trusting(&memory, 0), MutexOptions::new())?;
+/// // SAFETY: the memory is for this mutex alone.
+/// let place = unsafe { Place::trusting(&memory, 0) };
+/// let mutex = Mutex::create(place, MutexOptions::new())?;
 /// let guard = match mutex.lock()? {
 ///     Locked::Clean(guard) => guard,
 ///     Locked::OwnerDied(guard) => {
@@ -290,7 +292,9 @@ impl<'m> Locked<'m> {
     /// # use tieline_os::mapping::Mapping;
     /// # use tieline_os::pthread::{Mutex, MutexOptions, Place};
     /// # let memory = Mapping::anonymous(4096)?;
-    /// # let mutex = Mutex::create(Place::trusting(&memory, 0), MutexOptions::new())?;
+    /// # // SAFETY: the memory is for this mutex alone.
+    /// # let place = unsafe { Place::trusting(&memory, 0) };
+    /// # let mutex = Mutex::create(place, MutexOptions::new())?;
     /// let guard = mutex.lock()?.or_repair(|| memory.fill(64, 8, 0))?;
     /// # drop(guard);
     /// # Ok::<(), tieline_os::Error>(())

@@ -26,7 +26,9 @@ const WRITE: &str = "lock shared reader-writer lock for writing";
 /// use tieline_os::pthread::{Place, RwLock};
 ///
 /// let memory = Mapping::anonymous(4096)?;
-/// let lock = RwLock::create(Place::trusting(&memory, 0))?;
+/// // SAFETY: the memory is for this lock alone.
+/// let place = unsafe { Place::trusting(&memory, 0) };
+/// let lock = RwLock::create(place)?;
 /// let (one, two) = (lock.read()?, lock.read()?);
 /// assert!(lock.try_write().unwrap_err().is_would_block());
 /// drop((one, two));

@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+mod promise;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;

@@ -14,13 +14,15 @@ use tieline_os::pipe::pipe;
 use tieline_os::poll::Interest;
 use tieline_os::posix::mq::{Attributes, MessageQueue};
 use tieline_os::posix::sem::UnnamedSemaphore;
-use tieline_os::pthread::{Mutex, MutexOptions, Place, RwLock};
+use tieline_os::pthread::{Mutex, MutexOptions, RwLock};
 use tieline_os::sysv::msg::{Oversized, Selector};
 use tieline_os::sysv::sem::{Operation, SemaphoreSet};
 use tieline_os::sysv::{Key, RemoveOnDrop, msg};
 use tieline_os::timerfd::{Clock, Schedule, TimerFd};
 use tieline_os::{Access, Mode, tcp, unix};
 use tieline_testkit::{eventually, sleeps};
+
+use crate::memory::place_at;
 
 /// Beyond every clock; the last second the kernel's type holds after now; the last an `i32` of seconds, and of
 /// milliseconds, holds.
@@ -107,13 +109,13 @@ fn shared_words_and_locks_wait_long() {
     each("a semaphore", |far| semaphore.wait_timeout(far).unwrap(), || semaphore.post().unwrap());
 
     for (place, options) in [(128, MutexOptions::new()), (256, MutexOptions::new().inherit_priority(true))] {
-        let mutex = Mutex::create(Place::trusting(&memory, place), options).unwrap();
+        let mutex = Mutex::create(place_at(&memory, place), options).unwrap();
         for far in FAR {
             drop(mutex.lock_timeout(far).unwrap());
         }
         each_against("a mutex", || mutex.lock().unwrap(), |far| drop(mutex.lock_timeout(far).unwrap()), drop);
     }
-    let lock = RwLock::create(Place::trusting(&memory, 512)).unwrap();
+    let lock = RwLock::create(place_at(&memory, 512)).unwrap();
     for far in FAR {
         drop(lock.read_timeout(far).unwrap());
         drop(lock.write_timeout(far).unwrap());

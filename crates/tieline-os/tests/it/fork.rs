@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tieline_os::ErrorKind;
 use tieline_os::fork::fork;
 use tieline_os::mapping::Mapping;
-use tieline_os::pthread::{Mutex, MutexOptions, Place};
+use tieline_os::pthread::{Mutex, MutexOptions};
 use tieline_testkit::{Peer, role, test_name};
 
-use crate::memory::{assert_only_thread, in_the_only_thread};
+use crate::memory::{assert_only_thread, in_the_only_thread, place_at};
 
 #[test]
 fn a_child_shares_mappings_but_not_variables_and_ends_with_its_number() {
@@ -51,7 +51,7 @@ fn a_child_that_dies_holding_a_lock_is_told_to_the_parent() {
     if role().is_some() {
         assert_only_thread();
         let memory = Mapping::anonymous(4096).unwrap();
-        let mutex = Mutex::create(Place::trusting(&memory, 0), MutexOptions::new()).unwrap();
+        let mutex = Mutex::create(place_at(&memory, 0), MutexOptions::new()).unwrap();
         let child = fork(|| {
             std::mem::forget(mutex.lock());
             0

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use tieline_os::Region;
 use tieline_os::mapping::{MapOptions, Mapping};
+use tieline_os::pthread::Place;
 use tieline_testkit::{Peer, PeerBuilder, Role};
 
 const FILE: &str = "TIELINE_TEST_MEMORY";
@@ -33,6 +35,13 @@ impl Memory {
     pub(crate) fn peer(&self, test: &str, role: &str) -> PeerBuilder {
         Peer::of(test).role(role).env(FILE, self.path())
     }
+}
+
+/// Where a test puts a lock of the C library.
+pub(crate) fn place_at(region: &Region, offset: usize) -> Place<'_> {
+    // SAFETY: the tests share their memory with nobody but their own peers, lay out their locks without overlap, and
+    // write over a lock only where no object is used any more or that is what the test refuses.
+    unsafe { Place::trusting(region, offset) }
 }
 
 /// Makes the peer run its test in the process's first thread and start no other.

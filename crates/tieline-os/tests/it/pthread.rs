@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tieline_os::mapping::{MapOptions, Mapping};
 use tieline_os::pthread::{
-    ALIGN, Barrier, Condvar, HEADER_LEN, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, Place, RwLock,
+    ALIGN, Barrier, Condvar, HEADER_LEN, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, RwLock,
 };
 use tieline_os::sysv::Key;
 use tieline_os::sysv::shm::Segment;
@@ -13,7 +13,7 @@ use tieline_os::transfer::Pages;
 use tieline_os::{Access, ErrorKind, Mode, Region};
 use tieline_testkit::{Peer, eventually, role, test_name};
 
-use crate::memory::{self, Memory};
+use crate::memory::{self, Memory, place_at};
 
 const LONG: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(60);
@@ -39,7 +39,7 @@ fn clean(locked: Locked<'_>) -> MutexGuard<'_> {
 }
 
 fn mutex_in(memory: &Region, options: MutexOptions) -> Mutex<'_> {
-    Mutex::create(Place::trusting(memory, 0), options).unwrap()
+    Mutex::create(place_at(memory, 0), options).unwrap()
 }
 
 /// The figures our documentation and `docs/formats/pthread.md` name.
@@ -65,7 +65,7 @@ fn every_kind_of_mutex_excludes_keeps_deadlines_and_is_found_again_as_it_was_mad
     for options in every_kind() {
         let memory = Mapping::anonymous(4096).unwrap();
         let made = mutex_in(&memory, options);
-        let mutex = Mutex::attach(Place::trusting(&memory, 0)).unwrap();
+        let mutex = Mutex::attach(place_at(&memory, 0)).unwrap();
         assert_eq!((mutex.options(), made.options()), (options, options));
         let guard = clean(mutex.lock().unwrap());
         std::thread::scope(|scope| {
@@ -125,8 +125,8 @@ fn the_owner_who_locks_again_gets_what_the_kind_says() {
 fn processes_exclude_each_other() {
     const ROUNDS: u64 = 20_000;
     fn count(memory: &Mapping, by_rwlock: bool) {
-        let mutex = Mutex::attach(Place::trusting(memory, 0)).unwrap();
-        let lock = RwLock::attach(Place::trusting(memory, RWLOCK)).unwrap();
+        let mutex = Mutex::attach(place_at(memory, 0)).unwrap();
+        let lock = RwLock::attach(place_at(memory, RWLOCK)).unwrap();
         for _ in 0..ROUNDS {
             let _mutex = (!by_rwlock).then(|| clean(mutex.lock().unwrap()));
             let _lock = by_rwlock.then(|| lock.write().unwrap());
@@ -141,7 +141,7 @@ fn processes_exclude_each_other() {
     for (options, role) in every_kind().map(|options| (options, "mutex")).chain([(MutexOptions::new(), "rwlock")]) {
         let memory = Memory::new();
         let _mutex = mutex_in(&memory.mapping, options);
-        let _lock = RwLock::create_preferring_writers(Place::trusting(&memory.mapping, RWLOCK)).unwrap();
+        let _lock = RwLock::create_preferring_writers(place_at(&memory.mapping, RWLOCK)).unwrap();
         let peer = memory.peer(&test_name!(), role).spawn();
         count(&memory.mapping, role == "rwlock");
         peer.succeeds();
@@ -155,7 +155,7 @@ fn processes_exclude_each_other() {
 fn a_kill_at_every_step_is_told_exactly_when_the_lock_was_held() {
     if let Some(me) = role() {
         let memory = memory::of(&me);
-        let mutex = Mutex::attach(Place::trusting(&memory, 0)).unwrap();
+        let mutex = Mutex::attach(place_at(&memory, 0)).unwrap();
         if me.name() != "before" {
             let guard = mutex.lock().unwrap().or_repair(|| Ok(())).unwrap();
             if me.name() == "after" {
@@ -208,7 +208,7 @@ fn a_kill_at_every_step_is_told_exactly_when_the_lock_was_held() {
 fn a_repair_that_fails_gives_the_lock_up_for_everyone() {
     if let Some(me) = role() {
         let memory = memory::of(&me);
-        std::mem::forget(Mutex::attach(Place::trusting(&memory, 0)).unwrap().lock());
+        std::mem::forget(Mutex::attach(place_at(&memory, 0)).unwrap().lock());
         return;
     }
     let memory = Memory::new();
@@ -276,7 +276,7 @@ fn memory_with_a_forgotten_robust_guard_stays_mapped() {
 #[test]
 fn readers_share_and_writers_do_not() {
     let memory = Mapping::anonymous(4096).unwrap();
-    let lock = RwLock::create(Place::trusting(&memory, RWLOCK)).unwrap();
+    let lock = RwLock::create(place_at(&memory, RWLOCK)).unwrap();
     let elsewhere = |ask: &(dyn Fn() -> bool + Sync)| std::thread::scope(|scope| scope.spawn(ask).join().unwrap());
     let reading = lock.read().unwrap();
     assert!(elsewhere(&|| lock.try_read().is_ok() && lock.read_timeout(SHORT).is_ok()));
@@ -300,7 +300,7 @@ fn readers_share_and_writers_do_not() {
 fn a_waiting_writer_is_passed_by_new_readers_unless_preferred() {
     for prefer in [false, true] {
         let memory = Mapping::anonymous(4096).unwrap();
-        let place = Place::trusting(&memory, RWLOCK);
+        let place = place_at(&memory, RWLOCK);
         let lock = if prefer { RwLock::create_preferring_writers(place) } else { RwLock::create(place) }.unwrap();
         let id = AtomicU32::new(0);
         let reading = lock.read().unwrap();
@@ -326,8 +326,8 @@ fn a_waiting_writer_is_passed_by_new_readers_unless_preferred() {
 fn a_condition_variable_hands_on_the_death_of_the_mutex_owner() {
     if let Some(me) = role() {
         let memory = memory::of(&me);
-        let mutex = Mutex::attach(Place::trusting(&memory, 0)).unwrap();
-        let condvar = Condvar::attach(Place::trusting(&memory, CONDVAR)).unwrap();
+        let mutex = Mutex::attach(place_at(&memory, 0)).unwrap();
+        let condvar = Condvar::attach(place_at(&memory, CONDVAR)).unwrap();
         if me.name() == "waiter" {
             let guard = clean(mutex.lock().unwrap());
             me.say("waiting");
@@ -342,7 +342,7 @@ fn a_condition_variable_hands_on_the_death_of_the_mutex_owner() {
     }
     let memory = Memory::new();
     let mutex = mutex_in(&memory.mapping, MutexOptions::new());
-    let condvar = Condvar::create(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
+    let condvar = Condvar::create(place_at(&memory.mapping, CONDVAR)).unwrap();
     let mut owner: Option<Peer> = None;
     let guard = clean(mutex.lock().unwrap());
     let waiting = AtomicU32::new(0);
@@ -381,7 +381,7 @@ fn a_condition_variable_hands_on_the_death_of_the_mutex_owner() {
 fn a_wait_ends_by_the_condition_or_by_the_deadline() {
     let memory = Mapping::anonymous(4096).unwrap();
     let mutex = mutex_in(&memory, MutexOptions::new().kind(MutexKind::Normal).robust(false));
-    let condvar = Condvar::create(Place::trusting(&memory, CONDVAR)).unwrap();
+    let condvar = Condvar::create(place_at(&memory, CONDVAR)).unwrap();
     let word = memory.atomic_u32(WORD).unwrap();
     let guard = clean(mutex.lock().unwrap());
     let waited = condvar.wait_while_timeout(guard, Duration::MAX, || false).unwrap();
@@ -400,7 +400,7 @@ fn a_wait_ends_by_the_condition_or_by_the_deadline() {
         assert!(!waited.timed_out && word.load(Ordering::Relaxed) == 1);
     });
     condvar.destroy().unwrap();
-    let refused = Condvar::attach(Place::trusting(&memory, CONDVAR)).unwrap_err();
+    let refused = Condvar::attach(place_at(&memory, CONDVAR)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
 }
 
@@ -408,28 +408,28 @@ fn a_wait_ends_by_the_condition_or_by_the_deadline() {
 fn places_that_cannot_hold_an_object_are_refused() {
     let memory = Memory::new();
     let mapping = &memory.mapping;
-    let create = |offset| Mutex::create(Place::trusting(mapping, offset), MutexOptions::new()).map(drop);
+    let create = |offset| Mutex::create(place_at(mapping, offset), MutexOptions::new()).map(drop);
     for wrong in [1, 4, memory::LEN, memory::LEN - Mutex::LEN + ALIGN, usize::MAX, usize::MAX - 7] {
         let refused = create(wrong).unwrap_err();
         assert_eq!((refused.kind(), refused.errno()), (ErrorKind::InvalidInput, None), "{refused}");
-        assert_eq!(Mutex::attach(Place::trusting(mapping, wrong)).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(Mutex::attach(place_at(mapping, wrong)).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     create(memory::LEN - Mutex::LEN).unwrap();
     assert_eq!(create(memory::LEN - Mutex::LEN).unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(Mutex::attach(Place::trusting(mapping, 0)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(Mutex::attach(place_at(mapping, 0)).unwrap_err().kind(), ErrorKind::NotFound);
     // As left by a maker that was killed half-way.
     mapping.atomic_u32(0).unwrap().store(1, Ordering::Relaxed);
     assert_eq!(create(0).unwrap_err().kind(), ErrorKind::Busy);
-    assert_eq!(Mutex::attach(Place::trusting(mapping, 0)).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(Mutex::attach(place_at(mapping, 0)).unwrap_err().kind(), ErrorKind::Busy);
 
     for count in [0, u32::MAX] {
-        let refused = Barrier::create(Place::trusting(mapping, 512), count).unwrap_err();
+        let refused = Barrier::create(place_at(mapping, 512), count).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
         assert_eq!(mapping.load_u32(512, Ordering::Relaxed).unwrap(), 0, "the place stays empty");
     }
     let file = std::fs::File::open(memory.path()).unwrap();
     let read_only = Mapping::of(file, &MapOptions::new().access(Access::ReadOnly)).unwrap();
-    assert_eq!(Mutex::attach(Place::trusting(&read_only, 0)).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(Mutex::attach(place_at(&read_only, 0)).unwrap_err().kind(), ErrorKind::PermissionDenied);
 }
 
 /// Many create in one place at once: exactly one does, and all others find its object whole.
@@ -437,7 +437,7 @@ fn places_that_cannot_hold_an_object_are_refused() {
 fn one_of_many_creators_wins() {
     for _ in 0..200 {
         let memory = Mapping::anonymous(4096).unwrap();
-        let place = Place::trusting(&memory, 0);
+        let place = place_at(&memory, 0);
         let winners: u32 = std::thread::scope(|scope| {
             let creators: Vec<_> = (0..4)
                 .map(|_| {
@@ -466,5 +466,5 @@ fn handles_are_send_and_sync() {
     check::<RwLock<'_>>();
     check::<Condvar<'_>>();
     check::<Barrier<'_>>();
-    check::<Place<'_>>();
+    check::<tieline_os::pthread::Place<'_>>();
 }

@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn a_fork_with_threads_keeps_the_caller_only_and_the_locks_of_the_others() {
         let memory = crate::mapping::Mapping::anonymous(4096).unwrap();
-        let shared = SharedMutex::create(Place::trusting(&memory, 0), MutexOptions::new()).unwrap();
+        // SAFETY: the memory is for this mutex alone.
+        let place = unsafe { Place::trusting(&memory, 0) };
+        let shared = SharedMutex::create(place, MutexOptions::new()).unwrap();
         let private = Mutex::new(());
         let met = Barrier::new(2);
         let holder_id = AtomicI32::new(0);

@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use tieline_os::ErrorKind;
 use tieline_os::futex::{PiFutex, PiLocked};
 use tieline_os::mapping::Mapping;
-use tieline_os::pthread::{
-    Barrier, Condvar, HEADER_LEN, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, Place, RwLock,
-};
+use tieline_os::pthread::{Barrier, Condvar, HEADER_LEN, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, RwLock};
 use tieline_testkit::{Isolation, Namespace, Peer, Role, eventually, pause, role, test_name, until};
 
-use crate::memory::{self, Memory};
+use crate::memory::{self, Memory, place_at};
 
 const LONG: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(100);
@@ -24,7 +22,7 @@ const CONDVAR: usize = 128;
 const WORD: usize = 1024;
 
 fn mutex(memory: &Mapping) -> Mutex<'_> {
-    Mutex::attach(Place::trusting(memory, 0)).unwrap()
+    Mutex::attach(place_at(memory, 0)).unwrap()
 }
 
 fn clean(locked: Locked<'_>) -> MutexGuard<'_> {
@@ -68,7 +66,7 @@ fn line075_a_mutex_that_is_not_robust_stays_locked_when_its_owner_is_killed() {
     for kind in [MutexKind::Normal, MutexKind::Recursive, MutexKind::ErrorChecking] {
         let memory = Memory::new();
         let options = MutexOptions::new().robust(false).kind(kind);
-        let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), options).unwrap();
+        let mutex = Mutex::create(place_at(&memory.mapping, 0), options).unwrap();
         let mut owner = spawn(&memory, &test_name!(), "owner");
         owner.wait_for("held");
         let mut waiter = spawn(&memory, &test_name!(), "waiter");
@@ -105,7 +103,7 @@ fn line076_the_next_locker_inherits_a_robust_mutex() {
     }
     for options in [MutexOptions::new(), MutexOptions::new().inherit_priority(true)] {
         let memory = Memory::new();
-        let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), options).unwrap();
+        let mutex = Mutex::create(place_at(&memory.mapping, 0), options).unwrap();
         let mut owner = spawn(&memory, &test_name!(), "owner");
         owner.wait_for("held");
         let mut waiter = spawn(&memory, &test_name!(), "waiter");
@@ -146,7 +144,7 @@ fn line077_an_unrepaired_mutex_is_beyond_recovery_until_made_anew() {
     }
     for options in [MutexOptions::new(), MutexOptions::new().inherit_priority(true)] {
         let memory = Memory::new();
-        let place = Place::trusting(&memory.mapping, 0);
+        let place = place_at(&memory.mapping, 0);
         let mutex = Mutex::create(place, options).unwrap();
         let mut owner = spawn(&memory, &test_name!(), "owner");
         owner.wait_for("held");
@@ -190,7 +188,7 @@ fn line078_exec_counts_as_the_death_of_the_owner() {
         panic!("exec came back: {failed}");
     }
     let memory = Memory::new();
-    let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
     let is_sleep = |owner: &Peer| fs::read_to_string(format!("/proc/{}/comm", owner.id())).unwrap() == "sleep\n";
     let mut owner = memory::in_the_only_thread(memory.peer(&test_name!(), "first thread")).spawn();
     owner.wait_for("held");
@@ -218,7 +216,7 @@ fn line079_the_try_and_deadline_forms_inherit_as_well() {
     for options in [MutexOptions::new(), MutexOptions::new().inherit_priority(true)] {
         for timed in [false, true] {
             let memory = Memory::new();
-            let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), options).unwrap();
+            let mutex = Mutex::create(place_at(&memory.mapping, 0), options).unwrap();
             let mut owner = spawn(&memory, &test_name!(), "owner");
             owner.wait_for("held");
             assert!(if timed { mutex.lock_timeout(SHORT) } else { mutex.try_lock() }.is_err());
@@ -244,17 +242,17 @@ fn line080_there_is_no_robust_reader_writer_lock_or_condition_variable() {
         let memory = memory::of(&me);
         match me.name() {
             "condvar waiter" => {
-                let (mutex, condvar) = (mutex(&memory), Condvar::attach(Place::trusting(&memory, CONDVAR)).unwrap());
+                let (mutex, condvar) = (mutex(&memory), Condvar::attach(place_at(&memory, CONDVAR)).unwrap());
                 let guard = clean(mutex.lock().unwrap());
                 me.say("waiting");
                 drop(condvar.wait(guard));
             }
             "signaller" => {
-                Condvar::attach(Place::trusting(&memory, CONDVAR)).unwrap().notify_one().unwrap();
+                Condvar::attach(place_at(&memory, CONDVAR)).unwrap().notify_one().unwrap();
                 me.say("done");
             }
             kind => {
-                let lock = RwLock::attach(Place::trusting(&memory, 0)).unwrap();
+                let lock = RwLock::attach(place_at(&memory, 0)).unwrap();
                 let _read = (kind == "reader").then(|| lock.read().unwrap());
                 let _written = (kind == "writer").then(|| lock.write().unwrap());
                 me.say("held");
@@ -265,7 +263,7 @@ fn line080_there_is_no_robust_reader_writer_lock_or_condition_variable() {
     }
     for holder in ["reader", "writer"] {
         let memory = Memory::new();
-        let lock = RwLock::create(Place::trusting(&memory.mapping, 0)).unwrap();
+        let lock = RwLock::create(place_at(&memory.mapping, 0)).unwrap();
         let mut peer = spawn(&memory, &test_name!(), holder);
         peer.wait_for("held");
         peer.kill();
@@ -280,8 +278,8 @@ fn line080_there_is_no_robust_reader_writer_lock_or_condition_variable() {
     }
 
     let memory = Memory::new();
-    let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
-    let condvar = Condvar::create(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
+    let mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let condvar = Condvar::create(place_at(&memory.mapping, CONDVAR)).unwrap();
     let wait = || {
         let mut waiter = spawn(&memory, &test_name!(), "condvar waiter");
         waiter.wait_for("waiting");
@@ -342,7 +340,7 @@ fn line081_a_lost_wake_up_costs_one_slice_if_waited_for_in_slices() {
     const PLAYERS: u32 = 3;
     const ROUNDS: u32 = 3000;
     fn play(memory: &Mapping, me: u32) {
-        let (mutex, condvar) = (mutex(memory), Condvar::attach(Place::trusting(memory, CONDVAR)).unwrap());
+        let (mutex, condvar) = (mutex(memory), Condvar::attach(place_at(memory, CONDVAR)).unwrap());
         let token = word(memory);
         for round in 0..ROUNDS {
             let mut guard = clean(mutex.lock().unwrap());
@@ -358,8 +356,8 @@ fn line081_a_lost_wake_up_costs_one_slice_if_waited_for_in_slices() {
         return play(&memory::of(&me), me.name().parse().unwrap());
     }
     let memory = Memory::new();
-    let _mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
-    let _condvar = Condvar::create(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
+    let _mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let _condvar = Condvar::create(place_at(&memory.mapping, CONDVAR)).unwrap();
     let peers: Vec<Peer> = (1..PLAYERS).map(|me| spawn(&memory, &test_name!(), &me.to_string())).collect();
     play(&memory.mapping, 0);
     peers.into_iter().for_each(Peer::succeeds);
@@ -373,9 +371,9 @@ fn line081_a_lost_wake_up_costs_one_slice_if_waited_for_in_slices() {
 #[test]
 fn line082_deadlines_of_our_condition_variables_are_monotonic() {
     let memory = Memory::new();
-    let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
-    let made = Condvar::create(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
-    let attached = Condvar::attach(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
+    let mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let made = Condvar::create(place_at(&memory.mapping, CONDVAR)).unwrap();
+    let attached = Condvar::attach(place_at(&memory.mapping, CONDVAR)).unwrap();
     for condvar in [made, attached] {
         let guard = clean(mutex.lock().unwrap());
         let begun = Instant::now();
@@ -392,7 +390,7 @@ fn line082_deadlines_of_our_condition_variables_are_monotonic() {
 fn line083_signals_need_no_mutex_are_not_remembered_and_prove_nothing() {
     if let Some(me) = role() {
         let memory = memory::of(&me);
-        let (mutex, condvar) = (mutex(&memory), Condvar::attach(Place::trusting(&memory, CONDVAR)).unwrap());
+        let (mutex, condvar) = (mutex(&memory), Condvar::attach(place_at(&memory, CONDVAR)).unwrap());
         let guard = clean(mutex.lock().unwrap());
         me.say("waiting");
         let mut looks = 0;
@@ -406,8 +404,8 @@ fn line083_signals_need_no_mutex_are_not_remembered_and_prove_nothing() {
         return;
     }
     let memory = Memory::new();
-    let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
-    let condvar = Condvar::create(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
+    let mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let condvar = Condvar::create(place_at(&memory.mapping, CONDVAR)).unwrap();
     condvar.notify_one().unwrap();
     condvar.notify_all().unwrap();
     let waited = condvar.wait_timeout(clean(mutex.lock().unwrap()), SHORT).unwrap();
@@ -447,15 +445,13 @@ fn line087_thread_ids_of_another_pid_namespace_name_nobody() {
     if let Some(me) = role() {
         let memory = memory::of(&me);
         let stage = memory.atomic_u32(STAGE).unwrap();
-        let condvar = Condvar::attach(Place::trusting(&memory, CONDVAR)).unwrap();
+        let condvar = Condvar::attach(place_at(&memory, CONDVAR)).unwrap();
         if Namespace::enter(&[Namespace::Pid], &test_name!()) == Isolation::Done {
             let _ = stage.compare_exchange(0, NO_NAMESPACE, Ordering::Relaxed, Ordering::Relaxed);
             return condvar.notify_all().unwrap();
         }
-        for refused in [
-            Mutex::attach(Place::trusting(&memory, 0)).map(drop),
-            RwLock::attach(Place::trusting(&memory, 512)).map(drop),
-        ] {
+        for refused in [Mutex::attach(place_at(&memory, 0)).map(drop), RwLock::attach(place_at(&memory, 512)).map(drop)]
+        {
             let refused = refused.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
             assert!(refused.to_string().contains("pid namespace"), "{refused}");
@@ -469,9 +465,9 @@ fn line087_thread_ids_of_another_pid_namespace_name_nobody() {
         return;
     }
     let memory = Memory::new();
-    let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
-    let condvar = Condvar::create(Place::trusting(&memory.mapping, CONDVAR)).unwrap();
-    let _lock = RwLock::create(Place::trusting(&memory.mapping, 512)).unwrap();
+    let mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let condvar = Condvar::create(place_at(&memory.mapping, CONDVAR)).unwrap();
+    let _lock = RwLock::create(place_at(&memory.mapping, 512)).unwrap();
     let stage = memory.mapping.atomic_u32(STAGE).unwrap();
     let bare = PiFutex::in_region(&memory.mapping, WORD).unwrap();
     assert_eq!(bare.lock().unwrap(), PiLocked::Clean);
@@ -499,7 +495,7 @@ fn line088_a_death_at_a_barrier_hangs_the_rest() {
     const COUNT: u32 = 3;
     if let Some(me) = role() {
         let memory = memory::of(&me);
-        let barrier = Barrier::attach(Place::trusting(&memory, 0)).unwrap();
+        let barrier = Barrier::attach(place_at(&memory, 0)).unwrap();
         assert_eq!(barrier.count(), COUNT);
         if me.name() == "late" {
             me.say("here");
@@ -511,7 +507,7 @@ fn line088_a_death_at_a_barrier_hangs_the_rest() {
         return;
     }
     let memory = Memory::new();
-    let place = Place::trusting(&memory.mapping, 0);
+    let place = place_at(&memory.mapping, 0);
     for _ in 0..20 {
         let barrier = Barrier::create(place, COUNT).unwrap();
         let leaders: u32 = std::thread::scope(|scope| {
@@ -555,7 +551,7 @@ fn line088_a_death_at_a_barrier_hangs_the_rest() {
 #[test]
 fn line089_objects_of_another_c_library_or_word_size_are_refused() {
     let memory = Memory::new();
-    let place = Place::trusting(&memory.mapping, 0);
+    let place = place_at(&memory.mapping, 0);
     Mutex::create(place, MutexOptions::new()).unwrap();
     let wrong_sort =
         [RwLock::attach(place).map(drop), Condvar::attach(place).map(drop), Barrier::attach(place).map(drop)];
@@ -617,7 +613,7 @@ fn line109_a_fork_keeps_one_thread_and_every_lock() {
         return;
     }
     let memory = Memory::new();
-    let mutex = Mutex::create(Place::trusting(&memory.mapping, 0), MutexOptions::new()).unwrap();
+    let mutex = Mutex::create(place_at(&memory.mapping, 0), MutexOptions::new()).unwrap();
     let mut peer = spawn(&memory, &test_name!(), "threads");
     let refused = peer.hear();
     assert!(refused.starts_with("Busy: cannot fork: 2 threads run"), "{refused}");
