@@ -78,8 +78,9 @@ fn a_broken_source_is_told_apart_from_one_that_ended() {
     let mut heard = String::new();
     byte_source(&mut b).read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "bye");
-    drop(b);
+    // While b lives, only the death of a can end the way back.
     let outcome = relay.join().unwrap();
+    drop(b);
     assert!(
         matches!(&outcome.forward.end, End::SourceBroken(error) if error.is_peer_gone()),
         "{}",
