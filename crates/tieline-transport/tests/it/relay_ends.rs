@@ -70,7 +70,9 @@ fn a_broken_source_is_told_apart_from_one_that_ended() {
     let progress = relay.progress();
     let relay = relay_between(&at_a, &at_b, relay);
     let (mut a, mut b) = (open(&at_a, Direction::Both), open(&at_b, Direction::Both));
-    byte_sink(&mut b).write_all(b"never read").unwrap();
+    // Kept, because dropping a sink ends its stream, and the way back shall not end by that.
+    let mut back = byte_sink(&mut b);
+    back.write_all(b"never read").unwrap();
     eventually("it is with the peer", || progress.backward.bytes() == 10);
     let mut last_word = byte_sink(&mut a);
     last_word.write_all(b"bye").unwrap();
@@ -80,14 +82,16 @@ fn a_broken_source_is_told_apart_from_one_that_ended() {
     assert_eq!(heard, "bye");
     // While b lives, only the death of a can end the way back.
     let outcome = relay.join().unwrap();
-    drop(b);
+    drop((back, b));
     assert!(
         matches!(&outcome.forward.end, End::SourceBroken(error) if error.is_peer_gone()),
         "{}",
         outcome.forward.end
     );
     assert_eq!(outcome.forward.bytes, 3);
-    assert!(matches!(outcome.backward.unwrap().end, End::SinkGone));
+    // Which is found first, by its own direction or because the other has failed, is a matter of microseconds.
+    let backward = outcome.backward.unwrap().end;
+    assert!(matches!(backward, End::SinkGone | End::OtherFailed), "{backward}");
 }
 
 /// The sink's process is killed in the middle of a flood: the relay ends by itself, and its books balance.
