@@ -16,7 +16,7 @@ pub struct AddressError {
     pub(super) text: String,
     pub(super) position: usize,
     pub(super) what: String,
-    pub(super) how: String,
+    how: String,
 }
 
 /// What sort of fault an [`AddressError`] is.
@@ -48,7 +48,9 @@ impl AddressError {
         what: impl Into<String>,
         how: impl Into<String>,
     ) -> Self {
-        Self { kind, text: String::new(), position, what: what.into(), how: how.into() }
+        // Both may quote what somebody else wrote, and are read at a terminal.
+        let [what, how] = [what.into(), how.into()].map(tamed);
+        Self { kind, text: String::new(), position, what, how }
     }
 
     pub(super) fn of(mut self, text: &str) -> Self {
@@ -95,3 +97,21 @@ impl fmt::Display for AddressError {
 }
 
 impl std::error::Error for AddressError {}
+
+/// The text without characters that a terminal obeys or that reorder a line: they are written as escapes.
+fn tamed(text: String) -> String {
+    let obeyed =
+        |letter: char| letter.is_control() || matches!(letter, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(obeyed) {
+        return text;
+    }
+    let mut tamed = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if obeyed(letter) {
+            tamed.extend(letter.escape_default());
+        } else {
+            tamed.push(letter);
+        }
+    }
+    tamed
+}

@@ -204,11 +204,12 @@ impl Form {
         if piece.is_empty() {
             return Ok(());
         }
-        let mut error = self.wrong(piece.at, format!("nothing can stand behind {}:", self.0));
+        let what = format!("nothing can stand behind {}:", self.0);
         if self.0 == Scheme::Pipe {
-            error.how = format!("for a named pipe write fifo:{}, for an anonymous one pipe:", piece.text);
+            let how = format!("for a named pipe write fifo:{}, for an anonymous one pipe:", piece.text);
+            return Err(AddressError::new(AddressErrorKind::Target, piece.at, what, how));
         }
-        Err(error)
+        Err(self.wrong(piece.at, what))
     }
 
     fn verbatim(self, piece: Piece<'_>) -> Result<String, AddressError> {

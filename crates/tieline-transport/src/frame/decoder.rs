@@ -75,6 +75,8 @@ impl Decoder {
             // Room grows with what has really come, never with what a length promises.
             let grown = (self.end + READ_AHEAD).max(2 * self.end).min(bound);
             if self.buffer.len() < grown {
+                // Exactly, or the vector would take up to twice the bound.
+                self.buffer.reserve_exact(grown - self.buffer.len());
                 self.buffer.resize(grown, 0);
             }
         }
