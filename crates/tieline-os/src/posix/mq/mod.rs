@@ -31,6 +31,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::name::Name;
 use crate::error::{During, Error, Result};
+use crate::signal::Signal;
 use crate::sys::mq::{self as sys, Blocking};
 use crate::wait::{Wait, retry_when_ready};
 use crate::{Access, Mode};
@@ -265,7 +266,7 @@ impl MessageQueue {
 
     /// Asks for one signal when a message arrives in the empty queue and nobody waits in [`receive`](Self::receive).
     ///
-    /// The signal (a number from 1 to 64) goes to this process once, with `value` and the sender's process and user id
+    /// The signal goes to this process once, with `value` and the sender's process and user id
     /// in its `siginfo`; then the registration is gone. So the order is: receive the signal, register again, *then*
     /// take messages with [`try_receive`](Self::try_receive) until it would block. Registering after taking loses
     /// what arrives in between.
@@ -274,14 +275,11 @@ impl MessageQueue {
     /// registration. To wait for many things, poll the descriptor instead.
     ///
     /// # Errors
-    /// `Busy` if a process is registered, even this one; `InvalidInput` for a wrong signal number.
+    /// `Busy` if a process is registered, even this one.
     #[doc(alias = "mq_notify")]
-    pub fn notify_signal(&self, signal: i32, value: usize) -> Result<()> {
+    pub fn notify_signal(&self, signal: Signal, value: i32) -> Result<()> {
         const NOTIFY: &str = "ask message queue for a signal";
-        if !(1..=64).contains(&signal) {
-            return Err(Error::invalid(NOTIFY, format!("{signal} is not a signal number from 1 to 64")));
-        }
-        sys::notify(self.as_fd(), Some((signal, value))).map_err(|errno| {
+        sys::notify(self.as_fd(), Some((signal.number(), value))).map_err(|errno| {
             let error = Error::new(NOTIFY, errno);
             if errno == Errno::BUSY {
                 error.hint("a process is registered already, and there can be one")

@@ -102,13 +102,17 @@ pub(crate) fn attributes(fd: BorrowedFd<'_>) -> Result<Attributes, Errno> {
 }
 
 /// Registers for one signal at the next arrival in an empty queue, or (`None`) ends the registration.
-pub(crate) fn notify(fd: BorrowedFd<'_>, signal: Option<(c_int, usize)>) -> Result<(), Errno> {
+pub(crate) fn notify(fd: BorrowedFd<'_>, signal: Option<(c_int, i32)>) -> Result<(), Errno> {
     let event = signal.map(|(number, value)| {
         // SAFETY: a sigevent is plain integers and pointers, for all of which zero is a value.
         let mut event = unsafe { std::mem::zeroed::<libc::sigevent>() };
         event.sigev_notify = libc::SIGEV_SIGNAL;
         event.sigev_signo = number;
-        event.sigev_value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(value) };
+        // libc knows only the pointer of the union; the number lies in its first bytes.
+        let mut value_bytes = [0; size_of::<usize>()];
+        value_bytes[..size_of::<i32>()].copy_from_slice(&value.to_ne_bytes());
+        let pointer = std::ptr::without_provenance_mut(usize::from_ne_bytes(value_bytes));
+        event.sigev_value = libc::sigval { sival_ptr: pointer };
         event
     });
     let event = event.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);

@@ -197,7 +197,7 @@ fn queues_are_listed_from_their_file_system() {
     let (name, queue) = scratch_queue();
     queue.send(b"12345", 1).unwrap();
     queue.send(b"678", 2).unwrap();
-    queue.notify_signal(12, 0).unwrap();
+    queue.notify_signal(tieline_os::signal::Signal::USR2, 0).unwrap();
     let [listed] = &MessageQueue::list_at(mounted.path()).unwrap()[..] else { panic!("one queue") };
     let status = listed.status.unwrap();
     assert_eq!((listed.name.to_str(), listed.mode), (Some(name.as_str()), Mode::OWNER));
