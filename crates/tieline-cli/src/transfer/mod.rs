@@ -73,7 +73,9 @@ impl Job {
             Shape::Send | Shape::Receive | Shape::OneWay => relay.one_way(from, to),
         };
         show.finish();
-        Report { job: &self, took: moving.elapsed(), outcome: outcome?, signal: interrupts.signal() }.tell()
+        let (took, outcome) = (moving.elapsed(), outcome?);
+        let signal = interrupts.signal_of_the_group(outcome.exits.iter().map(|(_, status)| status))?;
+        Report { job: &self, took, outcome, signal }.tell()
     }
 
     fn open(&self, interrupts: &Interrupts, begun: Instant) -> Outcome<(Endpoint, Endpoint)> {

@@ -298,3 +298,17 @@ fn a_closed_standard_stream_is_an_error() {
     let said = Job::start(shell("tieline recv exec:'seq 3' > /dev/null && tieline send exec:cat < /dev/null")).end();
     said.well();
 }
+
+/// Given a signal to the whole process group, as the keyboard sends it, when the end of the command is seen before our
+/// own signal, then the end is told as if it had been the other way round.
+#[test]
+fn a_signal_to_the_group_has_one_outcome() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let line = format!("exec:echo hello; (sleep 0.03; kill -{signal} $PPID) >/dev/null 2>&1 & kill -{signal} $$");
+        let said = run(&["recv", &line]);
+        assert_eq!(said.text(), "hello\n");
+        said.failed(code, &[&format!("ended by SIG{signal}: 6 bytes went to standard output")]);
+    }
+    // Only the command got it.
+    run(&["recv", "exec:kill -INT $$"]).failed(1, &["was ended by SIGINT"]);
+}
