@@ -1,8 +1,12 @@
 //! Signals that ask a transfer to end: the first lets it end in order, the second ends it at once.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
+use tieline_os::poll::{Interest, PollSet};
 use tieline_os::signal::{self, Disposition, Signal, SignalSet};
 use tieline_transport::Stop;
 
@@ -12,7 +16,11 @@ use crate::exit::{Code, Failure, Outcome};
 pub(crate) struct Interrupts {
     pub(crate) stop: Stop,
     came: Arc<AtomicU8>,
+    wanted: SignalSet,
 }
+
+/// How much later than a command we may notice a signal that was sent to both, on a busy machine.
+const SAME_MOMENT: Duration = Duration::from_millis(500);
 
 impl Interrupts {
     /// Receives SIGINT, SIGTERM and SIGHUP from now on, except those that our parent told us to ignore (nohup, and
@@ -42,7 +50,26 @@ impl Interrupts {
             let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
             thread.map_err(|error| Failure::new(Code::Limit, format_args!("cannot start a thread: {error}")))?;
         }
-        Ok(Self { stop, came })
+        Ok(Self { stop, came, wanted })
+    }
+
+    /// The signal that came, or that is about to come because one of these commands was ended by it: the keyboard's
+    /// signals go to a whole process group at once, and the end of a command may be seen before our own signal is.
+    pub(crate) fn signal_of_the_group<'a>(
+        &self,
+        mut commands: impl Iterator<Item = &'a ExitStatus>,
+    ) -> Outcome<Option<Signal>> {
+        let ends_us = |number: i32| self.wanted.iter().any(|signal| signal.number() == number);
+        let ended = |status: &ExitStatus| status.signal().or(status.code().map(|code| code - 128)).is_some_and(ends_us);
+        if self.signal().is_none() && commands.any(ended) {
+            let mut set = PollSet::new();
+            set.add(&self.stop, Interest::READABLE);
+            match set.wait_timeout(SAME_MOMENT) {
+                Err(error) if error.is_timeout() => {}
+                answer => drop(answer?),
+            }
+        }
+        Ok(self.signal())
     }
 
     /// The signal that came, if one did.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tieline_transport::Error;
 use tieline_transport::addr::{Address, Key, Options};
-use tieline_transport::endpoint::{Direction, Endpoint};
+use tieline_transport::endpoint::{Direction, Endpoint, check_inherited};
 use tieline_transport::frame::{ByteOrder, Framing, Width};
 use tieline_transport::relay::Relay;
 
@@ -73,7 +73,9 @@ impl Job {
             Shape::Send | Shape::Receive | Shape::OneWay => relay.one_way(from, to),
         };
         show.finish();
-        Report { job: &self, took: moving.elapsed(), outcome: outcome?, signal: interrupts.signal() }.tell()
+        let (took, outcome) = (moving.elapsed(), outcome?);
+        let signal = interrupts.signal_of_the_group(outcome.exits.iter().map(|(_, status)| status))?;
+        Report { job: &self, took, outcome, signal }.tell()
     }
 
     fn open(&self, interrupts: &Interrupts, begun: Instant) -> Outcome<(Endpoint, Endpoint)> {
@@ -81,6 +83,10 @@ impl Job {
             Shape::BothWays => (Direction::Both, Direction::Both),
             Shape::Send | Shape::Receive | Shape::OneWay => (Direction::Receive, Direction::Send),
         };
+        // Before anything is waited for, started or taken.
+        for (address, direction) in [(&self.from, receive), (&self.to, send)] {
+            check_inherited(address, direction)?;
+        }
         let open = |address: &Address, direction| {
             let bounded = self.bounded(address, begun)?;
             let announce = |at: &Address| report::announce(&self.flags, address, at);

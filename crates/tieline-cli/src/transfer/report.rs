@@ -97,9 +97,8 @@ impl Report<'_> {
         let flows = flows.chain(backward.as_ref().map(|flow| (flow, &job.to, &job.from)));
         // The direction that failed says more than the one that was ended by it.
         let mut failures: Vec<Failure> = flows.filter_map(|(flow, from, to)| self.fault(flow, from, to)).collect();
-        if let Some(signal) = signal
-            && [Some(forward), backward.as_ref()].into_iter().flatten().any(|flow| matches!(flow.end, End::Stopped))
-        {
+        // Whether the request to stop or the end that the same signal gave a command was seen first is chance.
+        if let Some(signal) = signal {
             let sentence = format_args!("ended by {signal}: {}", self.moved_and_left());
             return Err(Failure::new(interrupts::code(signal), sentence));
         }

@@ -268,3 +268,47 @@ fn a_torn_frame_is_told() {
     assert_eq!((said.code, said.text()), (1, "one\n"), "{}", said.err);
     assert!(said.err.contains("message 2") && said.err.contains("after 2 of its 9 bytes"), "{}", said.err);
 }
+
+/// Given a number of a descriptor that was not inherited, when it is given as an address, then it is refused, even if
+/// the command itself has a descriptor of that number by then.
+#[test]
+fn only_inherited_descriptors_are_used() {
+    // Whatever this test, or who started it, has left open is closed first; a shell knows numbers of one digit.
+    let closed: String = (3..10).map(|number| format!(" {number}>&-")).collect();
+    for number in 3..10 {
+        for verb in ["send", "recv"] {
+            let line = format!("exec{closed}; echo lost | tieline {verb} --timeout 2s fd:{number}");
+            Job::start(shell(&line)).end().failed(2, &["not inherited", &number.to_string()]);
+        }
+    }
+    Job::start(shell("tieline connect exec:true fd:4294967295")).end().failed(2, &["4294967295"]);
+    let said = Job::start(shell("echo kept | { tieline recv fd:5 5<&0; }")).end().well();
+    assert_eq!(said.text(), "kept\n");
+}
+
+/// Given a standard stream that was closed, when it would be used, then it is an error and nothing has been taken.
+#[test]
+fn a_closed_standard_stream_is_an_error() {
+    let place = Place::new();
+    let mark = place.text("started");
+    let line = format!("tieline recv exec:'touch {mark}; seq 3' >&-");
+    Job::start(shell(&line)).end().failed(2, &["standard output", "closed"]);
+    assert!(!place.path("started").exists(), "nothing was started for nothing");
+    Job::start(shell("tieline send exec:cat <&-")).end().failed(2, &["standard input", "closed"]);
+    let said = Job::start(shell("tieline recv exec:'seq 3' > /dev/null && tieline send exec:cat < /dev/null")).end();
+    said.well();
+}
+
+/// Given a signal to the whole process group, as the keyboard sends it, when the end of the command is seen before our
+/// own signal, then the end is told as if it had been the other way round.
+#[test]
+fn a_signal_to_the_group_has_one_outcome() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let line = format!("exec:echo hello; (sleep 0.03; kill -{signal} $PPID) >/dev/null 2>&1 & kill -{signal} $$");
+        let said = run(&["recv", &line]);
+        assert_eq!(said.text(), "hello\n");
+        said.failed(code, &[&format!("ended by SIG{signal}: 6 bytes went to standard output")]);
+    }
+    // Only the command got it.
+    run(&["recv", "exec:kill -INT $$"]).failed(1, &["was ended by SIGINT"]);
+}

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn modes_are_exact_under_any_umask() {
     );
     let said = Job::start(shell(&line)).end().well();
     let objects: Vec<Object> = said.text().lines().map(|line| Object(line.to_owned())).collect();
-    let mode = |path: &std::path::Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&place.path("f")), mode(&place.path("s"))), (0o666, 0o666));
     let name = objects[3].0.strip_prefix("posix-shm:/").unwrap();
     assert_eq!(mode(format!("/dev/shm/{name}").as_ref()), 0o640);
@@ -217,4 +218,61 @@ fn sem_refuses_what_is_no_semaphore() {
 
 fn json_of(arguments: &[&str]) -> Value {
     serde_json::from_slice(&run(arguments).well().out).unwrap()
+}
+
+/// The option of an address is as exact as the flag of `mk`, and does nothing to what exists.
+#[test]
+fn the_mode_of_an_address_is_exact() {
+    let mode = |path: &Path| fs::metadata(path).map(|meta| meta.permissions().mode() & 0o777).ok();
+    let place = Place::new();
+    let (queue, memory) = (Object::mq(&[]), unique("/tieline-cli"));
+    let memory = Object(format!("posix-shm:{memory}"));
+    let memory_file = memory.0.replace("posix-shm:", "/dev/shm");
+    let queue_file = queue.0.replace("mq:", "/dev/mqueue");
+    run(&["rm", &queue.0]).well();
+    let one = |line: &str| Job::start(shell(&format!("umask 077; {line}"))).end();
+    for asked in [0o666, 0o640] {
+        one(&format!("echo x | tieline send '{}?create=yes&mode={asked:o}'", queue.0)).well();
+        one(&format!("echo x | tieline send '{}?create=yes&capacity=4K&mode={asked:o}'", memory.0)).well();
+        one(&format!("echo x | tieline send '{}?create=yes&mode={asked:o}'", place.at("file", "file"))).well();
+        let fifo = place.at("fifo", "fifo");
+        one(&format!("tieline recv --timeout 10ms '{fifo}?create=yes&mode={asked:o}'")).failed(7, &["fifo"]);
+        for path in [Path::new(&memory_file), &place.path("file"), &place.path("fifo")] {
+            assert_eq!(mode(path), Some(0o666), "{}: made with it, and left alone later", path.display());
+        }
+        // Not every machine shows its queues.
+        assert!(mode(Path::new(&queue_file)).is_none_or(|mode| mode == 0o666));
+    }
+    for scheme in ["unix", "unix-seqpacket", "unix-dgram"] {
+        let at = place.at(scheme, scheme);
+        let line = format!("umask 077; exec tieline recv -v --timeout 20s '{at}?listen=yes&mode=666'");
+        let mut waiting = Job::start(shell(&line));
+        waiting.waits_at();
+        assert_eq!(mode(&place.path(scheme)), Some(0o666));
+        waiting.signal("TERM");
+        assert_eq!(waiting.end().code, 143);
+        assert!(!place.path(scheme).exists(), "it was ours");
+    }
+}
+
+/// What `mk` made for a server is still there after it, with its mode, unless the server says another.
+#[test]
+fn a_server_takes_over_the_name_that_was_made_for_it() {
+    let place = Place::new();
+    let path = place.text("s");
+    for (kind, scheme) in [("stream", "unix"), ("seqpacket", "unix-seqpacket"), ("dgram", "unix-dgram")] {
+        run(&["mk", "unix", &path, "--type", kind, "--mode", "666"]).well();
+        for (options, expected) in [("", 0o666), ("?mode=620", 0o620), ("", 0o620)] {
+            let at = format!("{scheme}:{path}{options}");
+            let mut waiting =
+                Job::start(shell(&format!("umask 022; exec tieline recv -v --count 1 --timeout 20s '{at}'")));
+            waiting.waits_at();
+            let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(), expected);
+            run_with(&["send", &format!("{scheme}:{path}")], b"x\n").well();
+            assert_eq!(waiting.end().text(), "x\n");
+            assert_eq!(mode(), expected, "and afterwards");
+        }
+        run(&["rm", &format!("{scheme}:{path}")]).well();
+    }
 }

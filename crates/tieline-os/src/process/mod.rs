@@ -20,6 +20,7 @@
 //! Sources: POSIX.1-2024 `waitid`, `setpgid`, `setsid`, `umask`; wait(2), credentials(7), prctl(2).
 
 mod id;
+mod inherited;
 mod spawn;
 mod wait;
 
@@ -27,5 +28,6 @@ pub use id::{
     Credentials, ParsePidError, Pid, credentials, current, current_thread, group, group_of, new_session, parent,
     session_of, set_group, set_umask,
 };
+pub use inherited::{is_inheritable, was_closed_at_start};
 pub use spawn::{SpawnExt, is_child_subreaper, parent_death_signal, set_child_subreaper, set_parent_death_signal};
 pub use wait::{Change, Changes, Children, WaitStatus, try_peek, try_wait, wait, wait_timeout};

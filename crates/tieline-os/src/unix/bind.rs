@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FileType, FlockOperation, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -51,9 +51,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BindOptions {
-    mode: Mode,
+    mode: Option<Mode>,
     backlog: i32,
     replace_dead: bool,
+    take_over: bool,
     keep_file: bool,
 }
 
@@ -62,14 +63,14 @@ impl BindOptions {
     #[must_use]
     pub const fn new() -> Self {
         // 128 is what std takes and what every kernel allows.
-        Self { mode: Mode::OWNER, backlog: 128, replace_dead: true, keep_file: false }
+        Self { mode: None, backlog: 128, replace_dead: true, take_over: false, keep_file: false }
     }
 
     /// Who may connect or send to a socket file: those with write permission. Less the umask, and in force from the
     /// moment the file exists. Abstract names have no permissions.
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+        self.mode = Some(mode);
         self
     }
 
@@ -85,6 +86,17 @@ impl BindOptions {
     #[must_use]
     pub const fn replace_dead(mut self, yes: bool) -> Self {
         self.replace_dead = yes;
+        self
+    }
+
+    /// Whether a dead file that is replaced was made for us (it was not, by default): then its owner, as far as we may
+    /// give it away, its mode, unless [`mode`](Self::mode) was called, and its name outlive us.
+    ///
+    /// So somebody else can decide beforehand who may connect. What a process that crashed has left cannot be told from
+    /// what was made on purpose, and stays too.
+    #[must_use]
+    pub const fn take_over(mut self, yes: bool) -> Self {
+        self.take_over = yes;
         self
     }
 
@@ -143,20 +155,39 @@ pub(super) fn bind(fd: &OwnedFd, address: &Address, options: BindOptions) -> Res
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // The kernel gives the new file the mode of the socket: nobody can connect before it is right, and the umask,
     // which belongs to all threads, stays alone.
-    rustix::fs::fchmod(fd, options.mode.into()).during(OPERATION)?;
-    match sys::bind(fd.as_fd(), target.raw()) {
+    rustix::fs::fchmod(fd, options.mode.unwrap_or(Mode::OWNER).into()).during(OPERATION)?;
+    let replaced = match sys::bind(fd.as_fd(), target.raw()) {
         Err(Errno::ADDRINUSE) if options.replace_dead => replace(fd, &target, address, &path)?,
-        answer => answer.map_err(|errno| bind_error(address, errno))?,
+        answer => answer.map(|()| None).map_err(|errno| bind_error(address, errno))?,
+    };
+    let taken_over = replaced.filter(|_| options.take_over);
+    if let Some(before) = &taken_over {
+        succeed(&path, before, options.mode.is_none())?;
     }
-    if options.keep_file {
+    if options.keep_file || taken_over.is_some() {
         return Ok(None);
     }
     let stat = rustix::fs::lstat(&path).during(OPERATION)?;
     Ok(Some(BoundFile { path, identity: identity(&stat), process: std::process::id() }))
 }
 
-/// Binds to a name that is taken, if what took it is dead.
-fn replace(fd: &OwnedFd, target: &name::New, address: &Address, path: &Path) -> Result<()> {
+/// Gives the file that was just made to whom the one before it belonged, and its mode. It begins with less.
+fn succeed(path: &Path, before: &Stat, with_mode: bool) -> Result<()> {
+    let now = rustix::fs::lstat(path).during(OPERATION)?;
+    if with_mode {
+        rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(before.st_mode & 0o777)).during(OPERATION)?;
+    }
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid) {
+        let (user, group) = (Uid::from_raw(before.st_uid), Gid::from_raw(before.st_gid));
+        // Only the administrator may; for others it is theirs now.
+        let _ = rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
+    }
+    Ok(())
+}
+
+/// Binds to a name that is taken, if what took it is dead; answers what was there.
+fn replace(fd: &OwnedFd, target: &name::New, address: &Address, path: &Path) -> Result<Option<Stat>> {
+    let mut removed = None;
     let _turn = Turn::take(path)?;
     for _ in 0..ATTEMPTS {
         let pinned = match name::pin(path, OFlags::NOFOLLOW) {
@@ -166,7 +197,7 @@ fn replace(fd: &OwnedFd, target: &name::New, address: &Address, path: &Path) -> 
         };
         match sys::bind(fd.as_fd(), target.raw()) {
             Err(Errno::ADDRINUSE) => {}
-            answer => return answer.map_err(|errno| bind_error(address, errno)),
+            answer => return answer.map(|()| removed).map_err(|errno| bind_error(address, errno)),
         }
         let Some(pinned) = pinned else { continue };
         let stat = rustix::fs::fstat(&pinned).during(OPERATION)?;
@@ -178,7 +209,8 @@ fn replace(fd: &OwnedFd, target: &name::New, address: &Address, path: &Path) -> 
         }
         if rustix::fs::lstat(path).is_ok_and(|now| identity(&now) == identity(&stat)) {
             match rustix::fs::unlink(path) {
-                Ok(()) | Err(Errno::NOENT) => {}
+                Ok(()) => removed = Some(stat),
+                Err(Errno::NOENT) => {}
                 Err(errno) => return Err(Error::new("remove the socket file of a dead process", errno).on(address)),
             }
         }

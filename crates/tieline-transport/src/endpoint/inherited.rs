@@ -4,20 +4,49 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
 
 use tieline_os::pidfd::PidFd;
 use tieline_os::pipe::{PipeReader, PipeWriter};
-use tieline_os::{tcp, udp, unix, vsock};
+use tieline_os::{process, tcp, udp, unix, vsock};
 
 use super::bytes::{ByteSink, ByteSource, Input, Output, Socket, Span};
 use super::messages::{self, MessageSink, MessageSource};
 use super::open::{DATAGRAM_ROOM, UNIX_MESSAGE_ROOM};
-use super::{Sink, Source};
-use crate::addr::Options;
+use super::{Direction, Sink, Source};
+use crate::addr::{Address, Options, Target};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Refuses an address whose descriptors this process was not given when it started.
+///
+/// `fd:N` opens whatever has that number, for a program that knows what it has opened itself. A program that takes its
+/// addresses from others should ask here first, early: the number may be that of a file, a socket or a lock of its own,
+/// of which whoever wrote the address knows nothing. What is closed, or closes on exec, was not inherited; see
+/// [`tieline_os::process::is_inheritable`]. Addresses of other schemes are let through, except `stdio:` if the stream
+/// that `direction` needs was closed; opening would refuse that too.
+///
+/// # Errors
+/// `InvalidInput`, naming the number.
+pub fn check_inherited(address: &Address, direction: Direction) -> Result<()> {
+    let (read, written) = match address.target() {
+        Target::Stdio => (0, 1),
+        Target::Fd { read, write } => (*read, write.unwrap_or(*read)),
+        _ => return Ok(()),
+    };
+    let wanted = [direction.receives().then_some(read), direction.sends().then_some(written)];
+    for number in wanted.into_iter().flatten() {
+        let raw = raw(number)?;
+        if !process::is_inheritable(raw)? {
+            let text = format!("cannot use descriptor {number}: it was not inherited");
+            let how = format!("open it where the program is started, such as {number}< FILE in a shell");
+            return Err(Error::new(ErrorKind::InvalidInput, text).hint(how));
+        }
+        check_standard(number)?;
+    }
+    Ok(())
+}
 
 /// A duplicate of a descriptor of this process, by number.
 pub(super) fn duplicate(number: u32) -> Result<OwnedFd> {
@@ -25,17 +54,44 @@ pub(super) fn duplicate(number: u32) -> Result<OwnedFd> {
         let text = format!("cannot use descriptor {number} of this process: {error}");
         Error::new(Error::from(error).kind(), text)
     };
-    let raw = i32::try_from(number).map_err(|_| Error::new(ErrorKind::InvalidInput, "no such descriptor"))?;
+    let raw = raw(number)?;
+    check_standard(number)?;
     // Only the kernel can make a number a descriptor without unsafe code; asking for one's own is always allowed.
     PidFd::open(std::process::id()).and_then(|us| us.duplicate_fd(raw)).map_err(refused)
 }
 
+fn raw(number: u32) -> Result<RawFd> {
+    i32::try_from(number).map_err(|_| {
+        let text = format!("cannot use descriptor {number}: there are no descriptors of such a number");
+        Error::new(ErrorKind::InvalidInput, text)
+    })
+}
+
+/// Refuses a standard stream that was closed: the runtime has put the null device in its place, and what is written
+/// there would be lost as if it had gone well.
+fn check_standard(number: u32) -> Result<()> {
+    let (closed, name) = match number {
+        0 => (process::was_closed_at_start(io::stdin())?, "standard input"),
+        1 => (process::was_closed_at_start(io::stdout())?, "standard output"),
+        2 => (process::was_closed_at_start(io::stderr())?, "standard error"),
+        _ => return Ok(()),
+    };
+    if !closed {
+        return Ok(());
+    }
+    let text = format!("cannot use the {name} (descriptor {number}): it is closed");
+    let how = "or it is /dev/null opened for both reading and writing, which looks the same; open it for one of them";
+    Err(Error::new(ErrorKind::InvalidInput, text).hint(how))
+}
+
 pub(super) fn stdin() -> Result<OwnedFd> {
+    check_standard(0)?;
     let fd = io::stdin().as_fd().try_clone_to_owned();
     fd.map_err(|error| Error::system("use the standard input", &error))
 }
 
 pub(super) fn stdout() -> Result<OwnedFd> {
+    check_standard(1)?;
     let fd = io::stdout().as_fd().try_clone_to_owned();
     fd.map_err(|error| Error::system("use the standard output", &error))
 }

@@ -48,7 +48,8 @@ impl Listener {
     /// Takes the address and listens there, whether or not it says `listen=yes`.
     ///
     /// The file of a Unix socket is made with the address's `mode` and `owner` (only its owner may connect, if they
-    /// say nothing), replaces one that a dead process left, and is removed when the listener is dropped.
+    /// say nothing) and is removed when the listener is dropped. If a socket file is there that nobody has bound, its
+    /// place is taken: its mode and its owner go on, unless the address says otherwise, and the name stays in the end.
     ///
     /// # Errors
     /// `InvalidInput` if the scheme has no connections to accept, or the address says `listen=no`;
@@ -59,8 +60,7 @@ impl Listener {
             return Err(Error::new(ErrorKind::InvalidInput, text));
         }
         open::check_options(address, true)?;
-        let mode = address.options().mode.unwrap_or_default();
-        let bind = BindOptions::new().mode(mode);
+        let bind = bind_options(address);
         let (target, listening) = match address.target() {
             Target::Unix(name) => {
                 let listener = StreamListener::bind_with(&open::unix_address(name)?, bind)?;
@@ -163,6 +163,12 @@ impl AsFd for Listener {
             Listening::Vsock(listener) => listener.as_fd(),
         }
     }
+}
+
+/// How the name of a Unix socket is taken.
+pub(super) fn bind_options(address: &Address) -> BindOptions {
+    let bind = BindOptions::new().take_over(true);
+    address.options().mode.map_or(bind, |mode| bind.mode(mode))
 }
 
 fn give(address: &Address, name: &UnixName) -> Result<()> {

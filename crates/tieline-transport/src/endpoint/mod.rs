@@ -29,6 +29,7 @@ use std::time::Duration;
 pub use self::bytes::{ByteSink, ByteSource};
 pub(crate) use self::bytes::{Input as ByteInput, Output as ByteOutput};
 pub use self::exec::Running;
+pub use self::inherited::check_inherited;
 pub use self::listener::Listener;
 pub(crate) use self::message::Next;
 pub use self::message::{Receiver, Sender};

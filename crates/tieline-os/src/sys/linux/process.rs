@@ -47,6 +47,15 @@ pub(crate) fn child_subreaper() -> Result<bool, Errno> {
     Ok(on != 0)
 }
 
+/// The flag of a descriptor that does not outlive an exec.
+pub(crate) const CLOSE_ON_EXEC: i32 = libc::FD_CLOEXEC;
+
+/// The flags of the descriptor of this number: those of the number, not of the open file.
+pub(crate) fn descriptor_flags(number: i32) -> Result<i32, Errno> {
+    // SAFETY: takes integers and touches no memory; whoever owns the descriptor notices nothing.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) })
+}
+
 /// The child will get `signal` when the thread that spawns it ends; at once, if that has happened already.
 pub(crate) fn die_with_parent(command: &mut Command, signal: i32) {
     let parent = std::process::id();

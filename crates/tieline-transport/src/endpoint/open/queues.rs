@@ -31,12 +31,16 @@ pub(super) fn posix(address: &Address, name: &OsStr, direction: Direction) -> Re
         message_size: size(options.message_size, QUEUE.message_size),
     };
     let mode = options.mode.unwrap_or_default();
-    let queue = match options.create {
-        Some(Create::New) => MessageQueue::create(name, attributes, access, mode)?,
-        Some(Create::Yes) => MessageQueue::open_or_create(name, attributes, access, mode)?,
-        Some(Create::No) | None => MessageQueue::open(name, access)?,
+    let make = || MessageQueue::create(name, attributes, access, mode);
+    let open = || MessageQueue::open(name, access);
+    let (queue, made) = match options.create {
+        Some(Create::New) => (make()?, true),
+        Some(Create::Yes) => owner::made_or_opened(make, open)?,
+        Some(Create::No) | None => (open()?, false),
     };
-    owner::give_fd(address, &queue)?;
+    if made {
+        owner::give_fd(address, &queue)?;
+    }
     let room = queue.message_size();
     let queue = Arc::new(Queue(queue));
     let input = messages::Input::Mq(Arc::clone(&queue));

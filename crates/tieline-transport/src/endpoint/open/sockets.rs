@@ -3,13 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use tieline_os::unix::BindOptions;
 use tieline_os::{tcp, udp, unix, vsock};
 
 use super::Opened;
 use crate::addr::{Address, Authority, Cid, Host, Options, Target, UnixName};
 use crate::endpoint::bytes::{ByteSink, ByteSource, Input, Output, Socket};
-use crate::endpoint::listener::{of_parts, reachable};
+use crate::endpoint::listener::{bind_options, of_parts, reachable};
 use crate::endpoint::messages::{self, MessageSink, MessageSource};
 use crate::endpoint::{Capabilities, Direction, Peer, Sink, Source, owner};
 use crate::error::{Error, ErrorKind, Result};
@@ -215,7 +214,7 @@ pub(super) fn datagram(
 ) -> Result<Opened> {
     let options = address.options();
     let at = unix_address(at)?;
-    let bind = BindOptions::new().mode(options.mode.unwrap_or_default());
+    let bind = bind_options(address);
     let (socket, answers) = if options.listen == Some(true) {
         let socket = unix::Datagram::bind_with(&at, bind)?;
         if let Some(path) = at.as_path() {
@@ -225,7 +224,14 @@ pub(super) fn datagram(
         (socket, Some(messages::Answers::default()))
     } else {
         let socket = match address.bind() {
-            Some(Target::UnixDatagram(own)) => unix::Datagram::bind_with(&unix_address(&own)?, bind)?,
+            Some(Target::UnixDatagram(own)) => {
+                let own = unix_address(&own)?;
+                let socket = unix::Datagram::bind_with(&own, bind)?;
+                if let Some(path) = own.as_path() {
+                    owner::give_path(address, path)?;
+                }
+                socket
+            }
             // Without a name of our own nobody can answer.
             _ if direction.receives() => unix::Datagram::bind(&unix::Address::UNNAMED)?,
             _ => unix::Datagram::unbound()?,

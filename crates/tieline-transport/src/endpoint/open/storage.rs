@@ -25,12 +25,18 @@ pub(super) fn posix_memory(address: &Address, shm: &OsStr, direction: Direction,
     let mode = options.mode.unwrap_or_default();
     let access = if direction.sends() { Access::ReadWrite } else { Access::ReadOnly };
     let size = || options.capacity.ok_or_else(|| needs_capacity(address));
-    let memory = match options.create {
-        Some(Create::New) => SharedMemory::create(shm, size()?, mode)?,
-        Some(Create::Yes) => SharedMemory::open_or_create(shm, size()?, mode)?,
-        Some(Create::No) | None => SharedMemory::open(shm, access)?,
+    let make = |size| SharedMemory::create(shm, size, mode);
+    let (memory, made) = match options.create {
+        Some(Create::New) => (make(size()?)?, true),
+        Some(Create::Yes) => {
+            let size = size()?;
+            owner::made_or_opened(|| make(size), || SharedMemory::open(shm, Access::ReadWrite))?
+        }
+        Some(Create::No) | None => (SharedMemory::open(shm, access)?, false),
     };
-    owner::give_fd(address, &memory)?;
+    if made {
+        owner::give_fd(address, &memory)?;
+    }
     let (start, end) = part(options.offset.unwrap_or(0), options.length, memory.len()?)?;
     let span = Span { file: File::from(OwnedFd::from(memory)), left: Some(end - start), cut: false };
     of_span(address, span, start, direction, name)
@@ -88,18 +94,22 @@ pub(super) fn file(address: &Address, path: &Path, direction: Direction, name: &
     open.custom_flags(O_NONBLOCK);
     let mode = options.mode.unwrap_or(Mode::OWNER);
     open.mode(mode.bits().into());
-    match options.create {
-        Some(Create::New) => open.create_new(true).write(true),
-        Some(Create::Yes) => open.create(true).write(true),
-        Some(Create::No) | None => &mut open,
-    };
+    if matches!(options.create, Some(Create::Yes | Create::New)) {
+        open.write(true);
+    }
     let refused = |error: &io::Error| match Error::system(format_args!("open {name}"), error) {
         error if error.kind() == ErrorKind::System(OsErrorKind::NotFound) => error.hint("create=yes makes it"),
         error => error,
     };
-    let file = open.open(path).map_err(|error| refused(&error))?;
+    let make = || open.clone().create_new(true).open(path).map_err(|error| refused(&error));
+    let open = || open.open(path).map_err(|error| refused(&error));
+    let (file, made) = match options.create {
+        Some(Create::New) => (make()?, true),
+        Some(Create::Yes) => owner::made_or_opened(make, open)?,
+        Some(Create::No) | None => (open()?, false),
+    };
     let meta = file.metadata().map_err(|error| refused(&error))?;
-    if matches!(options.create, Some(Create::Yes | Create::New)) {
+    if made {
         owner::give_fd(address, &file)?;
     }
     if meta.file_type().is_fifo() {
