@@ -451,31 +451,31 @@ pub(crate) enum BenchSubject {
 #[derive(Args)]
 pub(crate) struct BenchOs {
     /// Only mechanisms whose name contains this; may be given more than once
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// Payload sizes of the round trips, in bytes
-    #[arg(long, value_delimiter = ',', value_parser = size)]
+    /// Payload sizes of the round trips, separated by commas [default: 64,4K,64K]
+    #[arg(long, value_delimiter = ',', value_parser = size, value_name = "SIZE,…")]
     pub(crate) sizes: Vec<u64>,
-    /// Payload sizes of the one-way throughput, in bytes
-    #[arg(long, value_delimiter = ',', value_parser = size)]
+    /// Payload sizes of the one-way throughput, separated by commas [default: 64,4K,64K,1M]
+    #[arg(long, value_delimiter = ',', value_parser = size, value_name = "SIZE,…")]
     pub(crate) bulk: Vec<u64>,
     /// Measure each figure once and briefly
     #[arg(long)]
     pub(crate) quick: bool,
-    /// How long each figure is measured
-    #[arg(long, value_parser = duration)]
+    /// How long each figure is measured [default: 60ms; with --quick 20ms]
+    #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) window: Option<Duration>,
-    /// How often each figure is measured; the median counts
-    #[arg(long)]
+    /// How often each figure is measured; the median counts [default: 3; with --quick 1]
+    #[arg(long, value_name = "N")]
     pub(crate) repeats: Option<usize>,
     /// Only with both ends on one processor, or only on two
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) placement: Option<Place>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Write the chart here: an SVG, or an HTML page around it if the name ends in .html
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub(crate) chart: Option<PathBuf>,
     /// List what can be measured
     #[arg(long)]
