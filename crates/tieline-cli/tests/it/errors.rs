@@ -149,8 +149,12 @@ fn a_full_device() {
         skip!("no /dev/full");
     }
     let said = Job::start(shell("echo x | tieline send file:/dev/full")).end();
-    said.failed(9, &["space"]);
-    let said = Job::start(shell("tieline signal --list > /dev/full")).end();
-    assert_eq!(said.code, 1, "{}", said.err);
-    assert!(said.err.contains("standard output"), "{}", said.err);
+    said.failed(9, &["space", "(ENOSPC)"]);
+    for verb in
+        ["signal --list", "man", "completions bash", "bench os --list", "recv exec:date", "signal --list --json"]
+    {
+        let said = Job::start(shell(&format!("tieline {verb} > /dev/full"))).end();
+        assert_eq!(said.code, 9, "{verb}: {}", said.err);
+        assert!(said.err.contains("no space left on device (ENOSPC)"), "{verb}: {}", said.err);
+    }
 }
