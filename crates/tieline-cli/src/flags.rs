@@ -8,6 +8,7 @@ use tieline_os::Mode;
 use tieline_os::process::Pid;
 use tieline_os::sysv::Key;
 use tieline_transport::addr::quantity;
+use tieline_transport::addr::{Key as AddressKey, Scheme};
 use tieline_transport::frame::Framing;
 
 /// The direct line between any two processes
@@ -16,29 +17,36 @@ use tieline_transport::frame::Framing;
 /// by anyone at the other end.
 #[derive(Parser)]
 #[command(name = "tieline", version, propagate_version = true, max_term_width = 100)]
-#[command(after_long_help = AFTER_HELP)]
+#[command(after_long_help = addresses_and_codes())]
 pub(crate) struct Command {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const AFTER_HELP: &str = "\
+/// What stands below the flags: how to write addresses, and what the exit codes mean.
+fn addresses_and_codes() -> String {
+    format!("{ADDRESSES}\n\nOptions of addresses:\n{}\n\nOptions by scheme:\n{}\n\n{CODES}", options(), by_scheme())
+}
+
+const ADDRESSES: &str = "\
 Addresses:
-  -  stdio:  fd:N  fd:N,M  pipe:     standard input and output, inherited descriptors, a new pipe
+  -  stdio:  fd:N  fd:N,M            standard input and output, inherited descriptors
   fifo:/path                         a FIFO
   unix:/path  unix:@name             a Unix stream socket, by path or abstract name
   unix-dgram:…  unix-seqpacket:…     the two other types
   tcp:HOST:PORT  udp:HOST:PORT       the network, and loopback
-  mq:/name                           a POSIX message queue         ?priority=N
-  sysv-mq:KEY  sysv-mq:id:N          a System V message queue      ?type=N
-  posix-shm:/name                    POSIX shared memory           ?offset=N&length=N
-  sysv-shm:KEY  sysv-shm:id:N        System V shared memory        ?offset=N&length=N
-  file:/path                         a file                        ?offset=N&length=N
+  vsock:CID:PORT                     between a virtual machine and its host
+  mq:/name                           a POSIX message queue
+  sysv-mq:KEY  sysv-mq:id:N          a System V message queue
+  posix-shm:/name                    POSIX shared memory
+  sysv-shm:KEY  sysv-shm:id:N        System V shared memory
+  file:/path                         a file
   exec:COMMAND                       the standard input and output of a shell command
-Options stand behind a question mark, joined by &; quote them for the shell. A socket address with
-?listen=yes waits for the other side instead of calling it, and most take ?timeout=5s, ?create=yes,
-?mode=640, ?capacity=64K, ?frame=line where that means something.
 
+Options stand behind a question mark, joined by &, as in 'mq:/jobs?priority=3&timeout=5s'; quote
+them for the shell. A socket address with listen=yes waits for the other side instead of calling it.";
+
+const CODES: &str = "\
 Exit codes:
   0  done                            6  would have to wait, and was told not to
   1  refused by the system           7  the deadline passed
@@ -46,6 +54,30 @@ Exit codes:
   3  no such object                  9  a limit is reached, or a message is too large
   4  not permitted                  10  not supported here
   5  exists already              128+N  ended by signal N; 141: standard output was closed";
+
+/// Every option with an example and its meaning.
+fn options() -> String {
+    let line = |key: AddressKey| format!("  {:<24}  {}", format!("{key}={}", key.example()), key.summary());
+    AddressKey::ALL.map(line).join("\n")
+}
+
+/// Which options each scheme takes that the verbs can open; those that take the same share a line.
+fn by_scheme() -> String {
+    let mut rows: Vec<(String, &[AddressKey])> = Vec::new();
+    // A new pipe has no end that anybody else could hold.
+    for scheme in Scheme::all().filter(|scheme| scheme.is_available() && *scheme != Scheme::Pipe) {
+        match rows.iter_mut().find(|(_, options)| *options == scheme.options()) {
+            Some((schemes, _)) => *schemes += &format!("  {scheme}:"),
+            None => rows.push((format!("{scheme}:"), scheme.options())),
+        }
+    }
+    let line = |(schemes, options): &(String, &[AddressKey])| {
+        let names: Vec<&str> = options.iter().map(|key| key.name()).collect();
+        let names = if names.is_empty() { "none: all of it is the command".to_owned() } else { names.join(", ") };
+        format!("  {schemes:<32}{names}")
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
