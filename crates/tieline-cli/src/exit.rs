@@ -128,6 +128,12 @@ impl Failure {
         self
     }
 
+    /// The same with a further remark.
+    pub(crate) fn and(mut self, remark: impl fmt::Display) -> Self {
+        self.sentence = format!("{}; {remark}", self.sentence);
+        self
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }

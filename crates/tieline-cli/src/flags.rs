@@ -81,29 +81,19 @@ fn by_scheme() -> String {
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Measure what each mechanism of this machine costs
     Bench(Bench),
-    /// Print the completions of a shell
     Completions(Completions),
-    /// Join two addresses: what one sends, the other receives
     Connect(Connect),
-    /// Print the manual page, or write all of them into a folder
     Man(Man),
-    /// Make a named object: FIFO, socket, queue, semaphore, shared memory
     Mk(Mk),
-    /// Receive from an address to standard output
     Recv(Recv),
-    /// Remove a named object
     Rm(Rm),
-    /// Wait for, post or read a semaphore
     Sem(Sem),
-    /// Send standard input to an address
     Send(Send),
-    /// Send a signal, or wait for one
     Signal(Signal),
 }
 
-/// Make a named object
+/// Make a named object: FIFO, socket, queue, semaphore, shared memory
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -143,6 +133,7 @@ pub(crate) enum MkObject {
         access: Permissions,
     },
     /// POSIX shared memory
+    #[command(visible_alias = "posix-shm")]
     Shm {
         /// Its name: a slash and up to 254 other characters
         name: String,
@@ -253,7 +244,8 @@ pub(crate) struct Rm {
 /// Send standard input to an address
 ///
 /// Without a framing flag, a byte stream is sent as it comes, and a message queue or datagram socket gets one message
-/// for each line.
+/// for each line. A file: holds afterwards what was sent and nothing else, unless ?offset, ?length or ?capacity says
+/// which part of it to write.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -294,7 +286,7 @@ pub(crate) struct Recv {
     pub(crate) connect: bool,
 }
 
-/// Join two addresses
+/// Join two addresses: what one sends, the other receives
 ///
 /// Both directions at once, where both ends have both; otherwise from the first to the second. The end of one direction
 /// is passed on and leaves the other open. The fastest way the kernel has is used: bytes between descriptors are
@@ -536,6 +528,21 @@ pub(crate) struct Completions {
 pub(crate) struct Man {
     /// Where to write tieline.1 and one page for each verb
     pub(crate) folder: Option<PathBuf>,
+}
+
+/// The same command line, but a minus sign begins a value where one is due: `--count -1` is then refused as a count,
+/// not as a flag that nobody knows.
+pub(crate) fn lenient(command: clap::Command) -> clap::Command {
+    let lenient_argument = |argument: clap::Arg| {
+        if argument.is_positional() {
+            argument.allow_negative_numbers(true)
+        } else if argument.get_action().takes_values() {
+            argument.allow_hyphen_values(true)
+        } else {
+            argument
+        }
+    };
+    command.mut_args(lenient_argument).mut_subcommands(lenient)
 }
 
 /// A size for a flag.

@@ -72,7 +72,7 @@ fn attempt(named: &Named, flags: &Rm) -> Outcome<&'static str> {
     }
 }
 
-fn remove(named: &Named) -> Outcome {
+pub(super) fn remove(named: &Named) -> Outcome {
     Ok(match named {
         Named::Fifo(path) => fifo::unlink(path),
         Named::Unix(_, path) => unix::unlink(path),
