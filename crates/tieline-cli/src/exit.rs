@@ -128,6 +128,12 @@ impl Failure {
         self
     }
 
+    /// The same with a further remark.
+    pub(crate) fn and(mut self, remark: impl fmt::Display) -> Self {
+        self.sentence = format!("{}; {remark}", self.sentence);
+        self
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }
@@ -181,8 +187,18 @@ impl From<ParseKeyError> for Failure {
 impl From<io::Error> for Failure {
     /// For standard output only; other input and output goes through `tieline_os` and keeps its context.
     fn from(error: io::Error) -> Self {
-        let code = if error.kind() == io::ErrorKind::BrokenPipe { Code::BrokenPipe } else { Code::Failed };
-        Self::new(code, format_args!("cannot write to standard output: {error}"))
+        let (code, reason) = reason(&error);
+        let code = if error.kind() == io::ErrorKind::BrokenPipe { Code::BrokenPipe } else { code };
+        Self::new(code, format_args!("cannot write to standard output: {reason}"))
+    }
+}
+
+/// The code and the words for an error of the standard library, the same as for one of `tieline_os`.
+pub(crate) fn reason(error: &io::Error) -> (Code, String) {
+    let named = error.raw_os_error().map(|number| tieline_os::Error::from_errno("", number));
+    match named.and_then(|error| Some((code_of(error.kind()), error.reason()?))) {
+        Some(told) => told,
+        None => (Code::Failed, error.to_string()),
     }
 }
 

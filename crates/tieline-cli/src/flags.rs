@@ -8,6 +8,7 @@ use tieline_os::Mode;
 use tieline_os::process::Pid;
 use tieline_os::sysv::Key;
 use tieline_transport::addr::quantity;
+use tieline_transport::addr::{Key as AddressKey, Scheme};
 use tieline_transport::frame::Framing;
 
 /// The direct line between any two processes
@@ -16,29 +17,36 @@ use tieline_transport::frame::Framing;
 /// by anyone at the other end.
 #[derive(Parser)]
 #[command(name = "tieline", version, propagate_version = true, max_term_width = 100)]
-#[command(after_long_help = AFTER_HELP)]
+#[command(after_long_help = addresses_and_codes())]
 pub(crate) struct Command {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const AFTER_HELP: &str = "\
+/// What stands below the flags: how to write addresses, and what the exit codes mean.
+fn addresses_and_codes() -> String {
+    format!("{ADDRESSES}\n\nOptions of addresses:\n{}\n\nOptions by scheme:\n{}\n\n{CODES}", options(), by_scheme())
+}
+
+const ADDRESSES: &str = "\
 Addresses:
-  -  stdio:  fd:N  fd:N,M  pipe:     standard input and output, inherited descriptors, a new pipe
+  -  stdio:  fd:N  fd:N,M            standard input and output, inherited descriptors
   fifo:/path                         a FIFO
   unix:/path  unix:@name             a Unix stream socket, by path or abstract name
   unix-dgram:…  unix-seqpacket:…     the two other types
   tcp:HOST:PORT  udp:HOST:PORT       the network, and loopback
-  mq:/name                           a POSIX message queue         ?priority=N
-  sysv-mq:KEY  sysv-mq:id:N          a System V message queue      ?type=N
-  posix-shm:/name                    POSIX shared memory           ?offset=N&length=N
-  sysv-shm:KEY  sysv-shm:id:N        System V shared memory        ?offset=N&length=N
-  file:/path                         a file                        ?offset=N&length=N
+  vsock:CID:PORT                     between a virtual machine and its host
+  mq:/name                           a POSIX message queue
+  sysv-mq:KEY  sysv-mq:id:N          a System V message queue
+  posix-shm:/name                    POSIX shared memory
+  sysv-shm:KEY  sysv-shm:id:N        System V shared memory
+  file:/path                         a file
   exec:COMMAND                       the standard input and output of a shell command
-Options stand behind a question mark, joined by &; quote them for the shell. A socket address with
-?listen=yes waits for the other side instead of calling it, and most take ?timeout=5s, ?create=yes,
-?mode=640, ?capacity=64K, ?frame=line where that means something.
 
+Options stand behind a question mark, joined by &, as in 'mq:/jobs?priority=3&timeout=5s'; quote
+them for the shell. A socket address with listen=yes waits for the other side instead of calling it.";
+
+const CODES: &str = "\
 Exit codes:
   0  done                            6  would have to wait, and was told not to
   1  refused by the system           7  the deadline passed
@@ -47,31 +55,45 @@ Exit codes:
   4  not permitted                  10  not supported here
   5  exists already              128+N  ended by signal N; 141: standard output was closed";
 
+/// Every option with an example and its meaning.
+fn options() -> String {
+    let line = |key: AddressKey| format!("  {:<24}  {}", format!("{key}={}", key.example()), key.summary());
+    AddressKey::ALL.map(line).join("\n")
+}
+
+/// Which options each scheme takes that the verbs can open; those that take the same share a line.
+fn by_scheme() -> String {
+    let mut rows: Vec<(String, &[AddressKey])> = Vec::new();
+    // A new pipe has no end that anybody else could hold.
+    for scheme in Scheme::all().filter(|scheme| scheme.is_available() && *scheme != Scheme::Pipe) {
+        match rows.iter_mut().find(|(_, options)| *options == scheme.options()) {
+            Some((schemes, _)) => *schemes += &format!("  {scheme}:"),
+            None => rows.push((format!("{scheme}:"), scheme.options())),
+        }
+    }
+    let line = |(schemes, options): &(String, &[AddressKey])| {
+        let names: Vec<&str> = options.iter().map(|key| key.name()).collect();
+        let names = if names.is_empty() { "none: all of it is the command".to_owned() } else { names.join(", ") };
+        format!("  {schemes:<32}{names}")
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Measure what each mechanism of this machine costs
     Bench(Bench),
-    /// Print the completions of a shell
     Completions(Completions),
-    /// Join two addresses: what one sends, the other receives
     Connect(Connect),
-    /// Print the manual page, or write all of them into a folder
     Man(Man),
-    /// Make a named object: FIFO, socket, queue, semaphore, shared memory
     Mk(Mk),
-    /// Receive from an address to standard output
     Recv(Recv),
-    /// Remove a named object
     Rm(Rm),
-    /// Wait for, post or read a semaphore
     Sem(Sem),
-    /// Send standard input to an address
     Send(Send),
-    /// Send a signal, or wait for one
     Signal(Signal),
 }
 
-/// Make a named object
+/// Make a named object: FIFO, socket, queue, semaphore, shared memory
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -111,6 +133,7 @@ pub(crate) enum MkObject {
         access: Permissions,
     },
     /// POSIX shared memory
+    #[command(visible_alias = "posix-shm")]
     Shm {
         /// Its name: a slash and up to 254 other characters
         name: String,
@@ -221,7 +244,8 @@ pub(crate) struct Rm {
 /// Send standard input to an address
 ///
 /// Without a framing flag, a byte stream is sent as it comes, and a message queue or datagram socket gets one message
-/// for each line.
+/// for each line. A file: holds afterwards what was sent and nothing else, unless ?offset, ?length or ?capacity says
+/// which part of it to write.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -262,7 +286,7 @@ pub(crate) struct Recv {
     pub(crate) connect: bool,
 }
 
-/// Join two addresses
+/// Join two addresses: what one sends, the other receives
 ///
 /// Both directions at once, where both ends have both; otherwise from the first to the second. The end of one direction
 /// is passed on and leaves the other open. The fastest way the kernel has is used: bytes between descriptors are
@@ -451,31 +475,31 @@ pub(crate) enum BenchSubject {
 #[derive(Args)]
 pub(crate) struct BenchOs {
     /// Only mechanisms whose name contains this; may be given more than once
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// Payload sizes of the round trips, in bytes
-    #[arg(long, value_delimiter = ',', value_parser = size)]
+    /// Payload sizes of the round trips, separated by commas [default: 64,4K,64K]
+    #[arg(long, value_delimiter = ',', value_parser = size, value_name = "SIZE,…")]
     pub(crate) sizes: Vec<u64>,
-    /// Payload sizes of the one-way throughput, in bytes
-    #[arg(long, value_delimiter = ',', value_parser = size)]
+    /// Payload sizes of the one-way throughput, separated by commas [default: 64,4K,64K,1M]
+    #[arg(long, value_delimiter = ',', value_parser = size, value_name = "SIZE,…")]
     pub(crate) bulk: Vec<u64>,
     /// Measure each figure once and briefly
     #[arg(long)]
     pub(crate) quick: bool,
-    /// How long each figure is measured
-    #[arg(long, value_parser = duration)]
+    /// How long each figure is measured [default: 60ms; with --quick 20ms]
+    #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) window: Option<Duration>,
-    /// How often each figure is measured; the median counts
-    #[arg(long)]
+    /// How often each figure is measured; the median counts [default: 3; with --quick 1]
+    #[arg(long, value_name = "N")]
     pub(crate) repeats: Option<usize>,
     /// Only with both ends on one processor, or only on two
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) placement: Option<Place>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Write the chart here: an SVG, or an HTML page around it if the name ends in .html
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub(crate) chart: Option<PathBuf>,
     /// List what can be measured
     #[arg(long)]
@@ -504,6 +528,21 @@ pub(crate) struct Completions {
 pub(crate) struct Man {
     /// Where to write tieline.1 and one page for each verb
     pub(crate) folder: Option<PathBuf>,
+}
+
+/// The same command line, but a minus sign begins a value where one is due: `--count -1` is then refused as a count,
+/// not as a flag that nobody knows.
+pub(crate) fn lenient(command: clap::Command) -> clap::Command {
+    let lenient_argument = |argument: clap::Arg| {
+        if argument.is_positional() {
+            argument.allow_negative_numbers(true)
+        } else if argument.get_action().takes_values() {
+            argument.allow_hyphen_values(true)
+        } else {
+            argument
+        }
+    };
+    command.mut_args(lenient_argument).mut_subcommands(lenient)
 }
 
 /// A size for a flag.

@@ -86,6 +86,11 @@ impl Named {
                 let why = "a file is no object of inter-process communication; use rm(1)";
                 return Err(Failure::usage(format_args!("will not remove {}: {why}", path.display())));
             }
+            Target::Shm(_) => {
+                let name = address.target().to_string();
+                let meant = format_args!("POSIX shared memory is posix-shm:/{}", name.trim_start_matches('/'));
+                return Err(Failure::usage(format_args!("cannot remove {address}: this build makes no shm:; {meant}")));
+            }
             _ => {
                 let known = "fifo:, unix:, mq:, sysv-mq:, posix-shm:, sysv-shm:, sem: and sysv-sem: have";
                 return Err(Failure::usage(format_args!("{address} has no name that could be removed; {known}")));
@@ -93,14 +98,14 @@ impl Named {
         })
     }
 
-    /// The word of `mk` for it.
+    /// The word of `mk` for it, which is also that of its address.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Fifo(_) => "fifo",
             Self::Unix(..) => "unix",
             Self::Mq(_) => "mq",
             Self::SysvMq(_) => "sysv-mq",
-            Self::PosixShm(_) => "shm",
+            Self::PosixShm(_) => "posix-shm",
             Self::SysvShm(_) => "sysv-shm",
             Self::Sem(_) => "sem",
             Self::SysvSem(_) => "sysv-sem",

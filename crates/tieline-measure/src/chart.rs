@@ -9,11 +9,16 @@ use crate::report::{Report, Row};
 const WIDTH: u32 = 1180;
 /// The height of one mechanism's line, and of a panel's head and axis.
 const LINE: u32 = 24;
-const FRAME: u32 = 110;
+const FRAME: u32 = 68;
 const RING: u32 = 380;
+/// The height of a panel's title and the legend below it, which so covers nothing.
+const HEAD: u32 = 62;
 
 const TWO_CPUS: RGBColor = RGBColor(0x0B, 0x6E, 0x99);
 const ONE_CPU: RGBColor = RGBColor(0xE0, 0x7B, 0x39);
+/// In which colour a placement's bar is drawn, and how many pixels above the middle of its line.
+const PLACEMENTS: [(Placement, RGBColor, i32); 2] =
+    [(Placement::TwoCpus, TWO_CPUS, 5), (Placement::OneCpu, ONE_CPU, -5)];
 const TAIL: RGBColor = RGBColor(0x9A, 0xA5, 0xB1);
 
 /// Draws the report.
@@ -24,22 +29,29 @@ const TAIL: RGBColor = RGBColor(0x9A, 0xA5, 0xB1);
 /// # Errors
 /// If there is nothing to draw, or the drawing library refuses; the sentence says what.
 pub fn chart(report: &Report) -> Result<String, String> {
-    let names = mechanisms(report);
-    if names.is_empty() {
+    let panels: Vec<(&Panel, Vec<&'static str>)> =
+        [&LATENCY, &BANDWIDTH].into_iter().map(|panel| (panel, mechanisms(&report.rows, panel))).collect();
+    let height = |names: &[&str]| match u32::try_from(names.len()) {
+        Ok(0) => 0,
+        lines => HEAD + FRAME + LINE * lines.unwrap_or(u32::MAX).min(10_000),
+    };
+    let ring = if report.ring.is_empty() { 0 } else { HEAD + RING };
+    let whole = panels.iter().map(|(_, names)| height(names)).sum::<u32>() + ring;
+    if whole == 0 {
         return Err("the report has no figures to draw".to_owned());
     }
-    let panel = FRAME + LINE * u32::try_from(names.len()).unwrap_or(u32::MAX / LINE / 2);
-    let ring = if report.ring.is_empty() { 0 } else { RING };
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, 2 * panel + ring)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, whole)).into_drawing_area();
         root.fill(&WHITE).map_err(text)?;
-        let (latency, rest) = root.split_vertically(panel);
-        let (bandwidth, scaling) = rest.split_vertically(panel);
-        bars(&latency, &LATENCY, report, &names)?;
-        bars(&bandwidth, &BANDWIDTH, report, &names)?;
+        let mut rest = root.clone();
+        for (panel, names) in panels.iter().filter(|(_, names)| !names.is_empty()) {
+            let (area, below) = rest.split_vertically(height(names));
+            bars(&area, panel, report, names)?;
+            rest = below;
+        }
         if ring > 0 {
-            lines(&scaling, report)?;
+            lines(&rest, report)?;
         }
         root.present().map_err(text)?;
     }
@@ -79,10 +91,11 @@ const BANDWIDTH: Panel = Panel {
     },
 };
 
-fn mechanisms(report: &Report) -> Vec<&'static str> {
+/// The mechanisms that have something to show in a panel.
+fn mechanisms(rows: &[Row], panel: &Panel) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
-    for row in &report.rows {
-        let measured = !row.round_trips.is_empty() || !row.throughput.is_empty();
+    for row in rows {
+        let measured = (panel.value)(row).is_some_and(|value| value > 0.0);
         if measured && !names.contains(&row.mechanism) {
             names.push(row.mechanism);
         }
@@ -93,16 +106,14 @@ fn mechanisms(report: &Report) -> Vec<&'static str> {
 fn bars<'a>(area: &Area<'a>, panel: &Panel, report: &Report, names: &[&'static str]) -> Result<(), String> {
     let ends = report.rows.iter().flat_map(|row| [(panel.value)(row), (panel.tail)(row)]).flatten();
     let values: Vec<f64> = ends.filter(|value| *value > 0.0).collect();
-    if values.is_empty() {
-        return Ok(());
-    }
+    let entries = PLACEMENTS.map(|(placement, colour, _)| (placement.to_string(), colour.to_rgba()));
+    let area = &head(area, panel.title, &entries)?;
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(0.0, f64::max);
     let (left, right) = (least / 1.5, most * 5.0);
     // The first mechanism stands on top.
     let count = names.len();
     let mut chart = ChartBuilder::on(area)
-        .caption(panel.title, ("sans-serif", 19))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(150)
@@ -122,7 +133,7 @@ fn bars<'a>(area: &Area<'a>, panel: &Panel, report: &Report, names: &[&'static s
         .label_style(("sans-serif", 13))
         .draw()
         .map_err(text)?;
-    for (placement, colour, offset) in [(Placement::TwoCpus, TWO_CPUS, 5), (Placement::OneCpu, ONE_CPU, -5)] {
+    for (placement, colour, offset) in PLACEMENTS {
         let rows = report.rows.iter().filter(|row| row.placement == placement);
         let mut drawn = Vec::new();
         for row in rows {
@@ -144,9 +155,7 @@ fn bars<'a>(area: &Area<'a>, panel: &Panel, report: &Report, names: &[&'static s
             .draw_series(drawn.iter().map(|&(line, value, ..)| {
                 begin(line) + Rectangle::new([(0, shift - half), (width(value), shift + half)], colour.filled())
             }))
-            .map_err(text)?
-            .label(placement.to_string())
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+            .map_err(text)?;
         chart
             .draw_series(drawn.iter().map(|(line, value, tail, label)| {
                 let end = width(tail.unwrap_or(*value).max(*value)) + 6;
@@ -155,7 +164,7 @@ fn bars<'a>(area: &Area<'a>, panel: &Panel, report: &Report, names: &[&'static s
             }))
             .map_err(text)?;
     }
-    legend(&mut chart, SeriesLabelPosition::UpperRight)
+    Ok(())
 }
 
 /// How many pixels a value lies right of the left edge of a panel's plotting area.
@@ -165,16 +174,23 @@ fn pixels(area: &Area<'_>, value: f64, left: f64, right: f64) -> i32 {
 }
 
 fn lines(area: &Area<'_>, report: &Report) -> Result<(), String> {
+    let mut names: Vec<&str> = report.ring.iter().map(|point| point.mechanism).collect();
+    names.dedup();
+    let entries: Vec<(String, RGBAColor)> =
+        names.iter().enumerate().map(|(index, name)| ((*name).to_owned(), Palette99::pick(index).to_rgba())).collect();
+    let title = "A token passed round a ring of processes on one processor: one hop (shorter is better)";
+    let area = &head(area, title, &entries)?;
     let most = report.ring.iter().map(|point| point.hop_ns).fold(0.0, f64::max) / 1e3 * 1.15;
-    let processes: Vec<f64> = report.ring.iter().map(|point| point.processes as f64).collect();
+    let mut processes: Vec<f64> = report.ring.iter().map(|point| point.processes as f64).collect();
+    processes.sort_by(f64::total_cmp);
+    processes.dedup();
     let (few, many) =
         (processes.iter().copied().fold(f64::INFINITY, f64::min), processes.iter().copied().fold(0.0, f64::max));
     let mut chart = ChartBuilder::on(area)
-        .caption("A token passed round a ring of processes on one cpu: one hop", ("sans-serif", 19))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(70)
-        .build_cartesian_2d((few * 0.9..many * 1.1).log_scale(), 0.0..most)
+        .build_cartesian_2d((few * 0.9..many * 1.1).log_scale().with_key_points(processes.clone()), 0.0..most)
         .map_err(text)?;
     chart
         .configure_mesh()
@@ -186,38 +202,50 @@ fn lines(area: &Area<'_>, report: &Report) -> Result<(), String> {
         .label_style(("sans-serif", 13))
         .draw()
         .map_err(text)?;
-    let mut names: Vec<&str> = report.ring.iter().map(|point| point.mechanism).collect();
-    names.dedup();
-    for (index, name) in names.into_iter().enumerate() {
-        let colour = Palette99::pick(index).to_rgba();
+    for (name, colour) in &entries {
         let points = report.ring.iter().filter(|point| point.mechanism == name);
         let points: Vec<_> = points.map(|point| (point.processes as f64, point.hop_ns / 1e3)).collect();
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))
-            .map_err(text)?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(3)));
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3)).map_err(text)?;
     }
-    legend(&mut chart, SeriesLabelPosition::UpperLeft)
+    Ok(())
 }
 
-fn legend<'c, 'a: 'c, C>(
-    chart: &mut ChartContext<'c, SVGBackend<'a>, C>,
-    place: SeriesLabelPosition,
-) -> Result<(), String>
-where
-    C: CoordTranslate + 'c,
-{
-    chart
-        .configure_series_labels()
-        .position(place)
-        .background_style(WHITE.mix(0.85))
-        .border_style(TAIL)
-        .label_font(("sans-serif", 13))
-        .draw()
-        .map_err(text)
+/// Writes a panel's title and, below it, what its colours mean; answers the area below both.
+fn head<'a>(area: &Area<'a>, title: &str, entries: &[(String, RGBAColor)]) -> Result<Area<'a>, String> {
+    let (head, body) = area.split_vertically(HEAD);
+    head.draw(&Text::new(title.to_owned(), (12, 16), ("sans-serif", 19).into_font())).map_err(text)?;
+    let mut x = 12;
+    for (name, colour) in entries {
+        head.draw(&Rectangle::new([(x, 44), (x + 12, 54)], colour.filled())).map_err(text)?;
+        head.draw(&Text::new(name.clone(), (x + 18, 43), ("sans-serif", 13).into_font())).map_err(text)?;
+        x += 50 + 8 * i32::try_from(name.chars().count()).unwrap_or_default();
+    }
+    Ok(body)
 }
 
 fn text(error: impl std::fmt::Display) -> String {
     format!("cannot draw the chart: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{RoundTrips, Throughput};
+
+    #[test]
+    fn what_has_no_throughput_is_not_in_its_panel() {
+        let trips = RoundTrips { payload_bytes: 64, count: 1, p50_ns: 900, p99_ns: 1000, min_ns: 800, switches: 0.0 };
+        let flood = Throughput { payload_bytes: 64, messages_per_second: 1e6, bytes_per_second: 64e6, lost: 0.0 };
+        let row = |mechanism, throughput| Row {
+            mechanism,
+            family: "",
+            placement: Placement::OneCpu,
+            round_trips: vec![trips.clone()],
+            throughput,
+            missing: Vec::new(),
+        };
+        let rows = vec![row("signal", Vec::new()), row("fifo", vec![flood])];
+        assert_eq!(mechanisms(&rows, &LATENCY), ["signal", "fifo"]);
+        assert_eq!(mechanisms(&rows, &BANDWIDTH), ["fifo"]);
+    }
 }

@@ -56,11 +56,13 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<Report, S
     };
     if chosen.is_empty() {
         let names: Vec<_> = mechanism::all().iter().map(|mechanism| mechanism.description().name).collect();
-        return Err(format!("no mechanism is called like {:?}; there are {}", plan.only, names.join(", ")));
+        let wanted = plan.only.join(" or ");
+        return Err(format!("no mechanism has {wanted} in its name; there are {}", names.join(", ")));
     }
     if placements.is_empty() {
         return Err("this process may use only one processor; measure with both ends on one cpu".to_owned());
     }
+    let mut machine = facts::machine(plan);
     let cells = cells(plan, &chosen, &placements);
     let rounds = ring.len() * plan.ring_processes.len();
     let mut state = Progress { done: 0, total: (cells.len() + rounds) * plan.repeats, now: String::new() };
@@ -87,6 +89,8 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<Report, S
         }
     }
 
+    machine.figures = found.len();
+    machine.unsteady_figures = found.values().filter(|repeats| is_unsteady(repeats)).count();
     let rows = rows(&cells, found);
     let ring: Vec<_> = hops
         .into_iter()
@@ -98,7 +102,7 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<Report, S
         .collect();
     let facts = facts::measure();
     let claims = claims::weigh(&facts, &rows, &ring);
-    Ok(Report { schema: SCHEMA, machine: facts::machine(plan), facts, rows, ring, claims })
+    Ok(Report { schema: SCHEMA, machine, facts, rows, ring, claims })
 }
 
 fn wanted(plan: &Plan, mechanism: &&'static dyn Mechanism) -> bool {
@@ -122,6 +126,15 @@ enum Subject {
 enum Figure {
     RoundTrips(RoundTrips),
     Throughput(Throughput),
+}
+
+impl Figure {
+    fn value(&self) -> f64 {
+        match self {
+            Self::RoundTrips(trips) => trips.p50_ns as f64,
+            Self::Throughput(flood) => flood.bytes_per_second,
+        }
+    }
 }
 
 fn cells(plan: &Plan, chosen: &[&'static dyn Mechanism], placements: &[Placement]) -> Vec<Cell> {
@@ -280,6 +293,13 @@ fn token_ring(plan: &Plan, mechanism: &dyn Mechanism, processes: usize) -> Outco
         Answer::RoundTrips(figures) => Ok(figures.p50_ns as f64 / processes as f64),
         other => Err(format!("an answer to another question: {other:?}")),
     }
+}
+
+/// Whether one repeat says half as much again as another.
+fn is_unsteady(repeats: &[Outcome<Figure>]) -> bool {
+    let values = || repeats.iter().flatten().map(Figure::value);
+    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+    most > 1.5 * least
 }
 
 /// Collects the repeats of each cell into rows.

@@ -11,7 +11,7 @@ use crate::report::{Fact, Machine};
 /// How long each fact is measured, in all.
 const WINDOW: Duration = Duration::from_millis(60);
 
-/// Names the machine.
+/// Names the machine, before the run has loaded it.
 pub(crate) fn machine(plan: &Plan) -> Machine {
     let names = rustix::system::uname();
     let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
@@ -24,7 +24,16 @@ pub(crate) fn machine(plan: &Plan) -> Machine {
         cpus: allowed_cpus().len(),
         window_ms: u64::try_from(plan.window.as_millis()).unwrap_or(u64::MAX),
         repeats: plan.repeats,
+        load_average: load_average(),
+        // Those that the load is shared by, also where this process may not run.
+        processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count().max(allowed_cpus().len()),
+        figures: 0,
+        unsteady_figures: 0,
     }
+}
+
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Measures the facts; takes about half a second.

@@ -37,4 +37,4 @@ pub use control::PlayerCommand;
 pub use mechanism::{Description, mechanisms};
 pub use plan::{Placement, Plan};
 pub use player::play;
-pub use report::{Claim, Fact, Machine, Report, RoundTrips, Row, SCHEMA, ScalingPoint, Throughput};
+pub use report::{Claim, Fact, Machine, Report, RoundTrips, Row, SCHEMA, ScalingPoint, Throughput, Verdict};

@@ -1,5 +1,7 @@
 //! What a run found: plain data, serialised as the JSON of `docs/formats/json.md`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Placement;
@@ -41,6 +43,33 @@ pub struct Machine {
     pub window_ms: u64,
     /// How many measurements each figure is the median of.
     pub repeats: usize,
+    /// The system's load average of the minute before the run, if it tells: how many processes wanted to run.
+    pub load_average: Option<f64>,
+    /// How many processors the load is shared by.
+    pub processors: usize,
+    /// How many figures were measured.
+    pub figures: usize,
+    /// How many of them came out more than half as large again in one repeat as in another.
+    pub unsteady_figures: usize,
+}
+
+impl Machine {
+    /// Why the figures say less of the machine than of what else it did meanwhile, if they do: a sentence.
+    #[must_use]
+    pub fn disturbance(&self) -> Option<String> {
+        // A measurement wants two processors for itself.
+        let spare = (self.processors as f64 - 1.5).max(0.5);
+        let load = self.load_average.filter(|load| *load > spare).map(|load| {
+            let plural = if self.processors == 1 { "" } else { "s" };
+            format!("the load was {load:.1} on {} processor{plural} before the run", self.processors)
+        });
+        let unsteady = (self.unsteady_figures * 4 > self.figures).then(|| {
+            format!("{} of {} figures differ by half or more between repeats", self.unsteady_figures, self.figures)
+        });
+        let reasons: Vec<String> = [load, unsteady].into_iter().flatten().collect();
+        (!reasons.is_empty())
+            .then(|| format!("{}; a quiet machine is faster than these figures", reasons.join(" and ")))
+    }
 }
 
 /// The cost of one step.
@@ -125,10 +154,61 @@ pub struct Claim {
     pub claim: &'static str,
     /// The figures, as a sentence.
     pub here: String,
+    /// What follows from them.
+    pub verdict: Verdict,
+}
+
+/// What the figures of a run say of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is so on this machine.
+    TrueHere,
+    /// It is not so on this machine.
+    FalseHere,
+    /// It is so in one respect and not in another, or the difference is too small to tell.
+    Depends,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TrueHere => "true here",
+            Self::FalseHere => "false here",
+            Self::Depends => "depends",
+        })
+    }
 }
 
 /// The median of the values, which must not be empty.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbed_measurement_says_so() {
+        let quiet = Machine {
+            system: String::new(),
+            architecture: String::new(),
+            processor: String::new(),
+            cpus: 2,
+            window_ms: 60,
+            repeats: 3,
+            load_average: Some(0.3),
+            processors: 2,
+            figures: 100,
+            unsteady_figures: 10,
+        };
+        assert_eq!(quiet.disturbance(), None);
+        let loaded = Machine { load_average: Some(5.27), ..quiet.clone() };
+        assert!(loaded.disturbance().unwrap().starts_with("the load was 5.3 on 2 processors before the run; "));
+        let unsteady = Machine { unsteady_figures: 30, load_average: None, ..quiet.clone() };
+        assert!(unsteady.disturbance().unwrap().starts_with("30 of 100 figures differ"));
+        assert_eq!(Machine { processors: 64, load_average: Some(5.0), ..quiet }.disturbance(), None);
+    }
 }

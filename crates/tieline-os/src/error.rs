@@ -115,6 +115,25 @@ impl Error {
         self
     }
 
+    /// The system answered with error number `errno` to `operation`, which reads after "cannot": for what was done
+    /// through the standard library and shall be told like the rest.
+    ///
+    /// ```
+    /// let error = tieline_os::Error::from_errno("write the report", 28);
+    /// assert_eq!(error.kind(), tieline_os::ErrorKind::LimitReached);
+    /// assert_eq!(error.reason().as_deref(), Some("no space left on device (ENOSPC)"));
+    /// ```
+    #[must_use]
+    pub fn from_errno(operation: &'static str, errno: i32) -> Self {
+        Self::new(operation, Errno::from_raw_os_error(errno))
+    }
+
+    /// The kernel's error in words and by its symbolic name, if the kernel was asked at all.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.errno.map(|errno| Reason(errno).to_string())
+    }
+
     /// What sort of refusal this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

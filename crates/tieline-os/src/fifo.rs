@@ -345,10 +345,7 @@ impl OpenOptions {
 
     fn check(&self, operation: &'static str, path: &Path) -> Result<()> {
         let flags = if self.no_follow { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
-        let stat = statat(CWD, path, flags).map_err(|errno| {
-            let error = Error::new(operation, errno).on(path.display());
-            if errno == Errno::NOENT && operation != UNLINK { error.hint("create it first") } else { error }
-        })?;
+        let stat = statat(CWD, path, flags).map_err(|errno| Error::new(operation, errno).on(path.display()))?;
         self.accept(operation, path, &stat)
     }
 

@@ -54,9 +54,13 @@ impl Error {
 
     /// The system refused `operation`, which reads after "cannot".
     pub(crate) fn system(operation: impl fmt::Display, error: &io::Error) -> Self {
-        let text = error.to_string();
-        let reason = text.split(" (os error").next().unwrap_or_default();
-        let kind = kind_of(error.kind());
+        let named = error.raw_os_error().map(|number| tieline_os::Error::from_errno("", number));
+        let reason = named.as_ref().and_then(tieline_os::Error::reason).unwrap_or_else(|| error.to_string());
+        let kind = match (kind_of(error.kind()), named) {
+            // The standard library has no kind for many of them.
+            (ErrorKind::System(OsErrorKind::Other), Some(named)) => Self::from(named).kind,
+            (kind, _) => kind,
+        };
         Self { kind, text: format!("cannot {operation}: {reason}").into(), errno: error.raw_os_error() }
     }
 

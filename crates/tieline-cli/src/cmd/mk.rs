@@ -42,7 +42,16 @@ pub(crate) fn run(flags: Mk) -> Outcome {
     // `--mode` is meant exactly, as in mkfifo(1); and this process makes nothing else.
     process::set_umask(Mode::new(0).unwrap_or_default());
     let made = make(flags.object)?;
-    if flags.json { output::json(&made) } else { output::text(&format!("{}\n", output::plain(&made.address))) }
+    let told =
+        if flags.json { output::json(&made) } else { output::text(&format!("{}\n", output::plain(&made.address))) };
+    told.map_err(|failure| {
+        // What has no key is known to nobody but us: it goes rather than being lost.
+        let is_private = made.id.is_some() && made.key.is_none();
+        if is_private && Named::parse(&made.address).and_then(|named| super::rm::remove(&named)).is_ok() {
+            return failure.and(format_args!("{} is removed again", made.address));
+        }
+        failure
+    })
 }
 
 fn make(object: MkObject) -> Outcome<Made> {
@@ -52,6 +61,12 @@ fn make(object: MkObject) -> Outcome<Made> {
             Ok(made(&Named::Fifo(path), access.mode))
         }
         MkObject::Unix { path, kind, access } => {
+            if path.as_os_str().as_encoded_bytes().starts_with(b"@") {
+                let shown = path.display();
+                let why = "an abstract name exists only while a socket is bound to it";
+                let how = format_args!("`tieline recv unix:{shown}` waits there, and ./{shown} is a file of that name");
+                return Err(Failure::usage(format_args!("cannot make {shown}: {why}; {how}")));
+            }
             let address = Address::path(&path)?;
             let options = BindOptions::new().mode(access.mode).replace_dead(false).keep_file(true);
             let scheme = match kind {

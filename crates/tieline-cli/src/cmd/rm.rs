@@ -13,7 +13,7 @@ use tieline_os::sysv::sem::SemaphoreSet;
 use tieline_os::sysv::shm::Segment;
 use tieline_os::{Access, ErrorKind, fifo, unix};
 
-use crate::exit::{Code, Failure, Fault, Outcome};
+use crate::exit::{self, Code, Failure, Fault, Outcome};
 use crate::flags::Rm;
 use crate::name::{Handle, Named};
 use crate::output;
@@ -72,7 +72,7 @@ fn attempt(named: &Named, flags: &Rm) -> Outcome<&'static str> {
     }
 }
 
-fn remove(named: &Named) -> Outcome {
+pub(super) fn remove(named: &Named) -> Outcome {
     Ok(match named {
         Named::Fifo(path) => fifo::unlink(path),
         Named::Unix(_, path) => unix::unlink(path),
@@ -111,7 +111,10 @@ fn of_type(path: &Path, what: &str, is_it: fn(&fs::FileType) -> bool) -> Outcome
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(Failure::new(Code::NotFound, format_args!("cannot remove {shown}: there is nothing of that name")))
         }
-        Err(error) => Err(Failure::new(Code::Failed, format_args!("cannot look at {shown}: {error}"))),
+        Err(error) => {
+            let (code, reason) = exit::reason(&error);
+            Err(Failure::new(code, format_args!("cannot look at {shown}: {reason}")))
+        }
     }
 }
 

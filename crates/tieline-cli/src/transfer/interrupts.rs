@@ -10,7 +10,7 @@ use tieline_os::poll::{Interest, PollSet};
 use tieline_os::signal::{self, Disposition, Signal, SignalSet};
 use tieline_transport::Stop;
 
-use crate::exit::{Code, Failure, Outcome};
+use crate::exit::{self, Code, Failure, Outcome};
 
 /// The signals of this process, received.
 pub(crate) struct Interrupts {
@@ -48,7 +48,9 @@ impl Interrupts {
                 }
             };
             let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
-            thread.map_err(|error| Failure::new(Code::Limit, format_args!("cannot start a thread: {error}")))?;
+            thread.map_err(|error| {
+                Failure::new(Code::Limit, format_args!("cannot start a thread: {}", exit::reason(&error).1))
+            })?;
         }
         Ok(Self { stop, came, wanted })
     }

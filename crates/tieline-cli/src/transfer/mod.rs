@@ -7,7 +7,7 @@ mod report;
 use std::time::{Duration, Instant};
 
 use tieline_transport::Error;
-use tieline_transport::addr::{Address, Key, Options};
+use tieline_transport::addr::{Address, Key, Options, Scheme};
 use tieline_transport::endpoint::{Direction, Endpoint, check_inherited};
 use tieline_transport::frame::{ByteOrder, Framing, Width};
 use tieline_transport::relay::Relay;
@@ -42,7 +42,15 @@ pub(crate) struct Job {
 
 /// Reads an address; `-` is standard input and output, as for other commands.
 pub(crate) fn address(text: &str) -> Outcome<Address> {
-    Ok(if text == "-" { "stdio:" } else { text }.parse()?)
+    let address: Address = if text == "-" { "stdio:" } else { text }.parse()?;
+    let scheme = address.scheme();
+    if scheme.is_available() {
+        return Ok(address);
+    }
+    let available: Vec<&str> = Scheme::all().filter(|scheme| scheme.is_available()).map(Scheme::name).collect();
+    let has = available.join(", ");
+    let sentence = format_args!("cannot open {text}: this build has no transport for {scheme}:; it has {has}");
+    Err(Failure::new(Code::Unsupported, sentence))
 }
 
 /// The address with an option more.
@@ -91,14 +99,14 @@ impl Job {
             let bounded = self.bounded(address, begun)?;
             let announce = |at: &Address| report::announce(&self.flags, address, at);
             Endpoint::open_announced(&bounded, direction, &interrupts.stop, announce)
-                .map_err(|error| self.not_opened(address, &error, interrupts))
+                .map_err(|error| self.not_opened(address, &bounded, &error, interrupts))
         };
         // The second is opened when the first has a peer: a command is not started, and nobody called, for nothing.
         let from = open(&self.from, receive)?;
         Ok((from, open(&self.to, send)?))
     }
 
-    fn not_opened(&self, address: &Address, error: &Error, interrupts: &Interrupts) -> Failure {
+    fn not_opened(&self, address: &Address, bounded: &Address, error: &Error, interrupts: &Interrupts) -> Failure {
         let name = report::name(address);
         match interrupts.signal() {
             Some(signal) if error.is_stopped() => {
@@ -111,7 +119,9 @@ impl Job {
                 Failure::new(self.gave_up(), sentence)
             }
             _ => {
-                let failure = Failure::new(exit::code_of_transport(error.kind()), error);
+                // The time that is left was never part of what was typed.
+                let sentence = error.to_string().replace(&bounded.to_string(), &address.to_string());
+                let failure = Failure::new(exit::code_of_transport(error.kind()), sentence);
                 let failure = failure.advised(Code::PermissionDenied, "its owner and mode decide who may use it");
                 match Named::parse(&address.to_string()) {
                     Ok(named) => failure.advised(Code::NotFound, format_args!("{} makes it", named.making())),

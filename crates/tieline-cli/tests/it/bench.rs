@@ -18,6 +18,11 @@ fn a_quick_run_has_tables_and_a_chart() {
         {
             assert!(said.text().contains(word), "no {word:?} in:\n{}", said.text());
         }
+        // The units stand over the columns.
+        let units = said.text().lines().find(|line| line.contains("GB/s") && !line.contains("way")).unwrap();
+        assert!(units.split_whitespace().all(|unit| ["M/s", "GB/s"].contains(&unit)), "{units}");
+        let verdicts = ["true here", "false here", "depends"];
+        assert!(verdicts.iter().any(|verdict| said.text().contains(verdict)), "no verdict in:\n{}", said.text());
         let widest = said.text().lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{widest:?} columns:\n{}", said.text());
         let drawn = fs::read_to_string(&chart).unwrap();
@@ -42,7 +47,7 @@ fn one_placement_only() {
 fn what_is_refused_is_refused_before_measuring() {
     run(&["bench", "os", "--chart", "/no/such/folder/chart.svg"]).failed(3, &["/no/such/folder"]);
     run(&["bench", "os", "--chart", "chart.png"]).failed(2, &[".svg or .html"]);
-    run(&["bench", "os", "--only", "nope"]).failed(2, &["nope", "unix-stream"]);
+    run(&["bench", "os", "--only", "nope"]).failed(2, &["has nope in its name", "unix-stream"]);
     run(&["bench", "player"]).failed(1, &["measurement itself"]);
 }
 
@@ -51,5 +56,13 @@ fn the_list_names_every_mechanism() {
     let said = run(&["bench", "os", "--list"]).well();
     for name in tieline_measure::mechanisms().map(|mechanism| mechanism.name) {
         assert!(said.text().lines().any(|line| line.starts_with(name)), "{name}");
+    }
+}
+
+#[test]
+fn the_help_tells_syntax_and_defaults() {
+    let help = run(&["bench", "os", "--help"]).well();
+    for word in ["SIZE,…", "64,4K,64K,1M", "60ms", "--repeats <N>"] {
+        assert!(help.text().contains(word), "no {word} in:\n{}", help.text());
     }
 }

@@ -14,6 +14,13 @@ fn one_sentence_and_its_code() {
     let nowhere = unique("/tieline-no-such");
     let given: &[(&[&str], i32, &[&str])] = &[
         (&["send", "foo:bar"], 2, &["no scheme \"foo\"", "unix, unix-dgram"]),
+        (&["send", "foo:bar"], 2, &["the schemes are unix, ", "cannot open, inproc, shm"]),
+        (&["send", "--timeout", "1s", "shm:/x"], 10, &["cannot open shm:/x: this build"]),
+        (&["recv", "ws:localhost:80"], 10, &["cannot open ws:localhost:80: this build"]),
+        (&["rm", "shm:/s1"], 2, &["posix-shm:/s1"]),
+        (&["mk", "unix", "@abs"], 2, &["@abs", "only while"]),
+        (&["mk", "shm", "", "--size", "1"], 2, &["empty", "/jobs"]),
+        (&["signal", "-9", "1"], 2, &["\"-9\""]),
         (&["send", "tpc:h:1"], 2, &["did you mean tcp"]),
         (&["send", "localhost:80"], 2, &["tcp:localhost:80"]),
         (&["send", "tcp:localhost"], 2, &["no port"]),
@@ -24,9 +31,10 @@ fn one_sentence_and_its_code() {
         (&["send", "ws:localhost:80"], 10, &["this build", "unix"]),
         (&["send", &missing], 3, &[&missing["unix:".len()..]]),
         (&["send", &format!("mq:{nowhere}")], 3, &[&nowhere, "`tieline mk mq /"]),
-        (&["recv", &format!("posix-shm:{nowhere}")], 3, &[&nowhere, "`tieline mk shm /", "--size"]),
+        (&["recv", &format!("posix-shm:{nowhere}")], 3, &[&nowhere, "`tieline mk posix-shm /", "--size"]),
         (&["recv", "sysv-mq:0x7fedcba1"], 3, &["message queue", "`tieline mk sysv-mq 0x7fedcba1`"]),
-        (&["recv", &place.at("fifo", "missing")], 3, &["missing"]),
+        (&["recv", &place.at("fifo", "missing")], 3, &["missing", "`tieline mk fifo /"]),
+        (&["rm", &place.at("fifo", "missing")], 3, &["missing", "--force"]),
         (&["recv", &place.at("file", "missing")], 3, &["create=yes"]),
         (&["send", "tcp:no-such-host.invalid:80"], 3, &["no-such-host.invalid"]),
         (&["recv", "--connect", &format!("unix:@{}", unique("nobody"))], 8, &["refused"]),
@@ -71,6 +79,23 @@ fn flags_that_make_no_sense() {
         assert!(!said.err.is_empty() && said.out.is_empty());
     }
     assert!(run(&["send", "--timeout", "5", "mq:/x"]).err.contains("5s"));
+    // A negative number is a wrong value, not an unknown flag.
+    let given: &[&[&str]] = &[
+        &["recv", "--count", "-1", "mq:/x"],
+        &["recv", "--bytes", "-1", "mq:/x"],
+        &["recv", "--timeout", "-5s", "mq:/x"],
+        &["mk", "sem", "/x", "--value", "-1"],
+        &["mk", "shm", "/x", "--size", "-4K"],
+        &["mk", "sysv-sem", "--values", "-1"],
+        &["sem", "wait", "/x", "--count", "-1"],
+        &["signal", "TERM", "-5"],
+        &["bench", "os", "--sizes", "-1"],
+    ];
+    for words in given {
+        let said = run(words);
+        assert_eq!(said.code, 2, "{words:?}: {}", said.err);
+        assert!(said.err.contains("invalid value '-") && !said.err.contains("tip:"), "{words:?}: {}", said.err);
+    }
 }
 
 /// What exists stays as it is.
@@ -149,8 +174,44 @@ fn a_full_device() {
         skip!("no /dev/full");
     }
     let said = Job::start(shell("echo x | tieline send file:/dev/full")).end();
-    said.failed(9, &["space"]);
-    let said = Job::start(shell("tieline signal --list > /dev/full")).end();
-    assert_eq!(said.code, 1, "{}", said.err);
-    assert!(said.err.contains("standard output"), "{}", said.err);
+    said.failed(9, &["space", "(ENOSPC)"]);
+    for verb in
+        ["signal --list", "man", "completions bash", "bench os --list", "recv exec:date", "signal --list --json"]
+    {
+        let said = Job::start(shell(&format!("tieline {verb} > /dev/full"))).end();
+        assert_eq!(said.code, 9, "{verb}: {}", said.err);
+        assert!(said.err.contains("no space left on device (ENOSPC)"), "{verb}: {}", said.err);
+    }
+}
+
+/// Where JSON was asked for, the parser's refusals are JSON too.
+#[test]
+fn wrong_usage_is_json_too() {
+    let said = run(&["recv", "--json", "--count", "many", "mq:/x"]);
+    let error: serde_json::Value = serde_json::from_str(said.err.trim()).unwrap();
+    assert_eq!((said.code, &error["error"]["kind"]), (2, &"usage".into()));
+    assert!(error["error"]["sentence"].as_str().unwrap().contains("'many'"), "{error}");
+    assert!(run(&["recv", "--json", "--help"]).well().text().contains("--count"));
+}
+
+/// A private object whose identifier could not be told is not left behind.
+#[test]
+fn what_cannot_be_told_is_not_kept() {
+    if !std::path::Path::new("/dev/full").exists() {
+        skip!("no /dev/full");
+    }
+    for object in ["sysv-shm --size 4K", "sysv-mq", "sysv-sem"] {
+        let said = Job::start(shell(&format!("tieline mk {object} > /dev/full"))).end().failed(9, &["removed again"]);
+        let address = said.err.split_whitespace().find(|word| word.starts_with("sysv-")).unwrap().to_owned();
+        run(&["rm", "--dry-run", &address]).failed(3, &[]);
+    }
+}
+
+#[test]
+fn a_part_that_is_not_there() {
+    let place = Place::new();
+    place.write("table", &[0; 4096]);
+    let table = place.at("file", "table");
+    run(&["recv", &format!("{table}?offset=200000")]).failed(2, &["table", "offset 200000 lies outside its 4096"]);
+    run(&["recv", &format!("{table}?offset=4000&length=97")]).failed(2, &["table", "length 97 reach outside"]);
 }

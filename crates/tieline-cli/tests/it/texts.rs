@@ -67,7 +67,14 @@ fn manual_pages_render() {
     assert!(page("tieline-recv.1").contains("--connect") || page("tieline-recv.1").contains("\\-\\-connect"));
     assert!(!place.path("man1").join("tieline-bench-player.1").exists(), "a hidden verb has a page");
     assert_eq!(run(&["man"]).well().text(), page("tieline.1"));
-    run(&["man", "/proc/no/such"]).failed(1, &["/proc/no/such"]);
+    run(&["man", "/proc/no/such"]).failed(3, &["/proc/no/such", "(ENOENT)"]);
+    let synopsis = page("tieline-send.1").split(".SH ").find(|part| part.starts_with("SYNOPSIS")).unwrap().to_owned();
+    assert!(synopsis.contains(r"\fIFRAMING\fR") && synopsis.contains(r"\fIADDRESS\fR"), "{synopsis}");
+    let version = format!("\"tieline {}\"", env!("CARGO_PKG_VERSION"));
+    assert!(page("tieline-send.1").contains(&version), "the footer names another program");
+    // Tables keep their lines.
+    let codes = page("tieline.1").split(".SH ").find(|part| part.contains("EXIT CODES")).unwrap().to_owned();
+    assert!(codes.lines().nth(1) == Some(".nf") && codes.lines().any(|line| line.starts_with("0  done")), "{codes}");
 }
 
 #[test]
@@ -79,11 +86,14 @@ fn every_verb_has_help_with_an_example() {
     }
     let whole = run(&["--help"]).well();
     for scheme in tieline_transport::addr::Scheme::all().filter(|scheme| scheme.is_available()) {
-        assert!(
-            scheme.name() == "vsock" || whole.text().contains(&format!("{scheme}:")),
-            "{scheme} is not in the help"
-        );
+        assert!(scheme.name() == "pipe" || whole.text().contains(&format!("{scheme}:")), "{scheme} is not in the help");
     }
+    assert!(!whole.text().contains(" pipe:"), "a new pipe has no other end here");
+    for key in tieline_transport::addr::Key::ALL {
+        assert!(whole.text().contains(key.summary()), "{key} is not explained");
+    }
+    let fifo = whole.text().lines().find(|line| line.starts_with("  fifo:  ") && line.contains("mode")).unwrap();
+    assert!(fifo.ends_with("mode, owner, capacity, timeout, create, frame"), "{fifo}");
     assert!(run(&["--version"]).well().text().starts_with("tieline "));
 }
 

@@ -92,6 +92,10 @@ fn a_token_goes_round_a_ring_of_processes() {
     assert_eq!(points, [("pipe", 2), ("pipe", 5)]);
     assert!(report.ring.iter().all(|point| point.hop_ns > 0.0));
     assert!(report.claims.iter().any(|claim| claim.claim.contains("more processes")));
+    // Each count that was measured has a tick; what has no throughput stands in no panel of throughput.
+    let drawn = chart(&report).unwrap();
+    let labels = |text: &str| drawn.lines().filter(|line| line.trim() == text).count();
+    assert_eq!([labels("2"), labels("5")], [1, 1], "{drawn}");
 }
 
 /// The player here is a program that ends at once.
@@ -107,5 +111,5 @@ fn a_player_that_dies_costs_a_row_not_the_run() {
 #[test]
 fn a_wish_for_nothing_is_refused_with_what_there_is() {
     let refused = tieline_measure::run(&plan("", &["carrier-pigeon"]), &mut |_| {}).unwrap_err();
-    assert!(refused.contains("carrier-pigeon") && refused.contains("unix-stream"), "{refused}");
+    assert!(refused.contains("has carrier-pigeon in its name") && refused.contains("unix-stream"), "{refused}");
 }

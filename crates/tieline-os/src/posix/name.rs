@@ -33,6 +33,9 @@ impl Name {
     pub(crate) fn new(operation: &'static str, name: &OsStr, prefix: &'static str) -> Result<Self> {
         let refuse = |why: String| Err(Error::invalid(operation, why).on(name.display()));
         let Some(rest) = name.as_bytes().strip_prefix(b"/") else {
+            if name.is_empty() {
+                return refuse("the name is empty; write a slash and a word, as in /jobs".to_owned());
+            }
             return refuse(format!("the name must begin with a slash, as in /{}", name.display()));
         };
         if rest.is_empty() || rest == b"." || rest == b".." {

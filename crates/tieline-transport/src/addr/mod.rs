@@ -169,8 +169,9 @@ fn without_scheme(text: &str) -> String {
 }
 
 fn unknown_scheme(name: &str, text: &str) -> String {
-    let known: Vec<&str> = Scheme::all().map(Scheme::name).collect();
-    let known = known.join(", ");
+    let (here, later): (Vec<Scheme>, Vec<Scheme>) = Scheme::all().partition(|scheme| scheme.is_available());
+    let names = |schemes: Vec<Scheme>| schemes.into_iter().map(Scheme::name).collect::<Vec<_>>().join(", ");
+    let known = format!("{}; this build reads, but cannot open, {}", names(here), names(later));
     let rest = &text[name.len() + 1..];
     let port = rest.split(['/', '?']).next().unwrap_or_default();
     match scheme::suggestion(name) {

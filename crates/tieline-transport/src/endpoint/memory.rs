@@ -16,9 +16,9 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// The `length` bytes from `offset`, or all from there on.
-    pub(crate) fn new(attachment: Attachment, offset: u64, length: Option<u64>) -> Result<Self> {
+    pub(crate) fn new(attachment: Attachment, offset: u64, length: Option<u64>, name: &str) -> Result<Self> {
         let size = attachment.len() as u64;
-        let (position, end) = part(offset, length, size)?;
+        let (position, end) = part(offset, length, size, name)?;
         // Both lie within the attachment's length, which is a usize.
         Ok(Self { attachment: Arc::new(attachment), position: position as usize, end: end as usize })
     }
@@ -46,14 +46,15 @@ impl Memory {
     }
 }
 
-/// The first byte and the end of a part of something that has `size` bytes.
-pub(crate) fn part(offset: u64, length: Option<u64>, size: u64) -> Result<(u64, u64)> {
+/// The first byte and the end of a part of `name`, which has `size` bytes.
+pub(crate) fn part(offset: u64, length: Option<u64>, size: u64, name: &str) -> Result<(u64, u64)> {
     let end = length.map_or(Some(size.max(offset)), |length| offset.checked_add(length));
     match end {
         Some(end) if offset <= size && end <= size => Ok((offset, end)),
         _ => {
             let length = length.map(|length| format!(" and length {length}")).unwrap_or_default();
-            let text = format!("offset {offset}{length} lie outside its {size} bytes");
+            let verb = if length.is_empty() { "lies" } else { "reach" };
+            let text = format!("cannot use {name}: offset {offset}{length} {verb} outside its {size} bytes");
             Err(Error::new(ErrorKind::InvalidInput, text))
         }
     }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tieline_measure::{Placement, Plan, PlayerCommand, Progress, Report};
 
-use crate::exit::{Code, Failure, Outcome};
+use crate::exit::{self, Code, Failure, Outcome};
 use crate::flags::{Bench, BenchOs, BenchSubject, Place};
 use crate::output;
 
@@ -122,14 +122,14 @@ impl<'a> Chart<'a> {
     }
 
     fn write(&self, report: &Report) -> Outcome {
-        let refused = |error: &dyn std::fmt::Display| {
-            Failure::new(Code::Failed, format_args!("cannot write a chart to {}: {error}", self.file.display()))
+        let refused = |(code, reason): (Code, String)| {
+            Failure::new(code, format_args!("cannot write a chart to {}: {reason}", self.file.display()))
         };
-        let mut chart = tieline_measure::chart(report).map_err(|error| refused(&error))?;
+        let mut chart = tieline_measure::chart(report).map_err(|reason| refused((Code::Failed, reason)))?;
         if self.in_page {
             chart = page(&chart, report);
         }
-        fs::write(self.file, chart).map_err(|error| refused(&error))
+        fs::write(self.file, chart).map_err(|error| refused(exit::reason(&error)))
     }
 }
 

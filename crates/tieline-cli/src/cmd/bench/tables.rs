@@ -34,10 +34,14 @@ fn head(report: &Report) -> String {
     } else {
         String::new()
     };
-    format!(
+    let mut page = format!(
         "{}, {}, {processor}, {} processor{plural}\neach figure measured for {} ms{times}\n",
         machine.system, machine.architecture, machine.cpus, machine.window_ms
-    )
+    );
+    if let Some(why) = machine.disturbance() {
+        let _ = writeln!(page, "note: {why}");
+    }
+    page
 }
 
 fn section(page: &mut String, title: &str) {
@@ -136,10 +140,12 @@ fn throughput(page: &mut String, report: &Report) {
     let rate = |name: &&str| at(name, first, largest).map_or(0.0, |flood| flood.bytes_per_second);
     names.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
 
-    section(page, "Throughput one way: messages of less than 4 KiB in millions a second, larger ones in GB/s");
+    section(page, "Throughput one way: millions of messages a second (M/s), or bytes (GB/s)");
     let mut header = vec!["mechanism".to_owned()];
     for placement in &placements {
-        header.extend(payloads.iter().map(|payload| format!("{}\n{}", bytes(*payload), in_short(*placement))));
+        let unit = |payload| if payload < BULK { "M/s" } else { "GB/s" };
+        let column = |payload: &usize| format!("{}\n{}\n{}", in_short(*placement), bytes(*payload), unit(*payload));
+        header.extend(payloads.iter().map(column));
     }
     let mut table = table(header);
     for name in names {
@@ -169,7 +175,7 @@ fn ring(page: &mut String, report: &Report) {
     if processes.is_empty() {
         return;
     }
-    section(page, "A token going round: one hop in µs, by the number of processes in the ring");
+    section(page, "A token going round on one processor: one hop in µs, by the number of processes");
     let mut header = vec!["mechanism".to_owned()];
     header.extend(processes.iter().map(ToString::to_string));
     let mut table = table(header);
@@ -213,7 +219,7 @@ fn claims(page: &mut String, report: &Report) {
     section(page, "What is often said, and what this machine says of it");
     for claim in &report.claims {
         wrapped(page, "  ", claim.claim);
-        wrapped(page, "    ", &claim.here);
+        wrapped(page, "    ", &format!("{}; {}", claim.here, claim.verdict));
     }
 }
 

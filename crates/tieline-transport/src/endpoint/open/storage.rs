@@ -37,7 +37,7 @@ pub(super) fn posix_memory(address: &Address, shm: &OsStr, direction: Direction,
     if made {
         owner::give_fd(address, &memory)?;
     }
-    let (start, end) = part(options.offset.unwrap_or(0), options.length, memory.len()?)?;
+    let (start, end) = part(options.offset.unwrap_or(0), options.length, memory.len()?, name)?;
     let span = Span { file: File::from(OwnedFd::from(memory)), left: Some(end - start), cut: false };
     of_span(address, span, start, direction, name)
 }
@@ -63,7 +63,7 @@ pub(super) fn sysv_memory(
         segment.set_owner(ids.user, ids.group)?;
     }
     let attachment = if direction.sends() { segment.attach()? } else { segment.attach_read_only()? };
-    let memory = Memory::new(attachment, options.offset.unwrap_or(0), options.length)?;
+    let memory = Memory::new(attachment, options.offset.unwrap_or(0), options.length, name)?;
     let length = Some(memory.remaining());
     let capabilities = Capabilities { ordered: true, reliable: true, length, ..Capabilities::default() };
     match direction {
@@ -135,7 +135,7 @@ pub(super) fn file(address: &Address, path: &Path, direction: Direction, name: &
     };
     if !direction.sends() {
         // A part that is not there cannot be read.
-        part(offset, options.length, size)?;
+        part(offset, options.length, size, name)?;
     }
     of_span(address, Span { file, left, cut: whole && direction.sends() }, offset, direction, name)
 }
