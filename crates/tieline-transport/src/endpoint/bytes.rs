@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,13 @@ impl Socket {
             Self::Tcp(stream) => stream.try_send(bytes),
             Self::Vsock(stream) => stream.try_send(bytes),
         }
+    }
+
+    /// Puts it into non-blocking mode, in which the kernel moves pages to it without ever making us wait. Only for a
+    /// socket that nobody shares: the mode is everybody's who has it.
+    pub(super) fn never_wait(&self) {
+        // The mode is that of any socket, whatever its family. Without it bytes are copied, no more.
+        let _ = self.as_fd().try_clone_to_owned().and_then(|fd| TcpStream::from(fd).set_nonblocking(true));
     }
 
     /// Bytes that the other end's kernel does not have yet, where that matters.
