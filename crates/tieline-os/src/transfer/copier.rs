@@ -144,14 +144,14 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
         self
     }
 
-    /// Makes pipes and FIFOs of the usual capacity (16 pages) as wide as they may be, at most a mebibyte, once that much
-    /// was moved without a copy: fewer calls and fewer changes between processes for the same bytes.
+    /// Makes the source or the sink, if it is a pipe or FIFO of the usual capacity (16 pages), a mebibyte wide once that
+    /// much was moved without a copy: fewer calls and fewer changes between processes for the same bytes.
     ///
     /// It is seen by all who have the pipe (more fits before its writer waits) and outlasts the copy. A pipe of another
     /// capacity was sized by somebody and stays as it is; so does one that the kernel will not widen, because the user
     /// holds too much in pipes already (`pipe-user-pages-soft` in pipe(7)).
-    pub fn widen_pipes(mut self) -> Self {
-        self.engine.set_widen();
+    pub fn widen_pipes(mut self, source: bool, sink: bool) -> Self {
+        self.engine.set_widen(source, sink);
         self
     }
 

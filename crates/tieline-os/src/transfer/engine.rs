@@ -101,8 +101,8 @@ pub(super) struct Engine {
     /// The way the last bytes went.
     went: How,
     limit: Option<u64>,
-    /// Whether pipes of the usual capacity are still to be made wider.
-    widen: bool,
+    /// Whether the source and the sink, if pipes of the usual capacity, are still to be made wider.
+    widen: [bool; 2],
     accepted: u64,
     delivered: u64,
     ended: bool,
@@ -145,7 +145,7 @@ impl Engine {
             how,
             went: how,
             limit: None,
-            widen: false,
+            widen: [false; 2],
             accepted: 0,
             delivered: 0,
             ended: false,
@@ -163,8 +163,8 @@ impl Engine {
         self.limit
     }
 
-    pub(super) fn set_widen(&mut self) {
-        self.widen = matches!(self.source, Sort::Pipe) || matches!(self.sink, Sort::Pipe);
+    pub(super) fn set_widen(&mut self, source: bool, sink: bool) {
+        self.widen = [source && self.source == Sort::Pipe, sink && self.sink == Sort::Pipe];
     }
 
     pub(super) fn accepted(&self) -> u64 {
@@ -273,12 +273,11 @@ impl Engine {
     /// (of too much for one user, or of a pipe that is in use otherwise) leaves them as they are.
     fn widen_pipes(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
         let usual = USUAL_PAGES * page_size();
-        if !self.widen || self.accepted < usual as u64 {
+        if self.widen == [false; 2] || self.accepted < usual as u64 {
             return;
         }
-        self.widen = false;
-        for (sort, fd) in [(self.source, from), (self.sink, to)] {
-            if sort == Sort::Pipe && fcntl_getpipe_size(fd) == Ok(usual) {
+        for (widen, fd) in std::mem::take(&mut self.widen).into_iter().zip([from, to]) {
+            if widen && fcntl_getpipe_size(fd) == Ok(usual) {
                 let _ = fcntl_setpipe_size(fd, WIDE);
             }
         }

@@ -156,7 +156,7 @@ fn pipes_are_widened_when_asked_and_busy_and_not_sized_by_others() {
         }
         let mut copier = Copier::new(&source, &sink).unwrap();
         if asked {
-            copier = copier.widen_pipes();
+            copier = copier.widen_pipes(true, true);
         }
         let bytes = pattern(USUAL);
         let mut received = vec![0; USUAL];

@@ -22,6 +22,8 @@ use crate::stop::{Patience, Woken};
 #[derive(Debug)]
 pub struct ByteSource {
     pub(crate) input: Input,
+    /// Whether its address says how much fits, so that no relay may change that.
+    pub(crate) sized: bool,
     name: Arc<str>,
 }
 
@@ -29,6 +31,8 @@ pub struct ByteSource {
 #[derive(Debug)]
 pub struct ByteSink {
     pub(crate) output: Output,
+    /// Whether its address says how much fits, so that no relay may change that.
+    pub(crate) sized: bool,
     name: Arc<str>,
 }
 
@@ -163,7 +167,7 @@ impl Span {
 
 impl ByteSource {
     pub(crate) fn new(input: Input, name: &Arc<str>) -> Self {
-        Self { input, name: Arc::clone(name) }
+        Self { input, sized: false, name: Arc::clone(name) }
     }
 
     /// Reads what is there, at most `buffer.len()` bytes, waiting until there is something; 0 is the end.
@@ -250,7 +254,7 @@ impl ByteSource {
 
 impl ByteSink {
     pub(crate) fn new(output: Output, name: &Arc<str>) -> Self {
-        Self { output, name: Arc::clone(name) }
+        Self { output, sized: false, name: Arc::clone(name) }
     }
 
     /// Writes all of `bytes`, waiting for room as often as need be.
