@@ -24,7 +24,8 @@
 //!
 //! The invariant of [`Copier`]: a byte taken from the source is either given to the sink or kept, and counted as such,
 //! whatever happens. Nothing here closes or shuts down a descriptor, changes its flags, or sends a signal but the
-//! `SIGPIPE` that the kernel sends with `EPIPE` (Rust programs ignore it).
+//! `SIGPIPE` that the kernel sends with `EPIPE` (Rust programs ignore it). A pipe's capacity changes only if asked for
+//! ([`Copier::widen_pipes`]).
 //!
 //! What is moved is a reference to a page of the file or of memory, so a change to a file before the reader has read can
 //! be seen by the reader. Who cannot have that must read and write.

@@ -85,7 +85,8 @@ pub enum Step {
 /// counted as [`pending`](Self::pending). A signal neither ends a step nor loses anything.
 ///
 /// While something bounds the waiting (a deadline, `try_step`, a stop descriptor) nothing waits inside the kernel on a
-/// socket or terminal, even in blocking mode; to a socket in blocking mode that costs the way without copies.
+/// socket or terminal, even in blocking mode; to a socket in blocking mode that costs the way without copies, to one in
+/// non-blocking mode nothing.
 ///
 /// A relay in both directions is two of these, and the end of one direction is told to the other side by
 /// `shutdown`, which this does not do.
@@ -140,6 +141,17 @@ impl<S: AsFd, D: AsFd> Copier<S, D> {
     /// Ends after `bytes` bytes altogether.
     pub fn limit(mut self, bytes: u64) -> Self {
         self.engine.set_limit(bytes);
+        self
+    }
+
+    /// Makes the source or the sink, if it is a pipe or FIFO of the usual capacity (16 pages), a mebibyte wide once that
+    /// much was moved without a copy: fewer calls and fewer changes between processes for the same bytes.
+    ///
+    /// It is seen by all who have the pipe (more fits before its writer waits) and outlasts the copy. A pipe of another
+    /// capacity was sized by somebody and stays as it is; so does one that the kernel will not widen, because the user
+    /// holds too much in pipes already (`pipe-user-pages-soft` in pipe(7)).
+    pub fn widen_pipes(mut self, source: bool, sink: bool) -> Self {
+        self.engine.set_widen(source, sink);
         self
     }
 

@@ -12,8 +12,10 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, OFlags, Stat, copy_file_range, fcntl_getfl, fstat, major, minor, sendfile};
 use rustix::io::{Errno, read, write};
 use rustix::net::{
-    RecvFlags, SendFlags, SocketAddrAny, SocketType, getpeername, getsockname, recv, send, sockopt::socket_type,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketType, getpeername, getsockname, recv, send,
+    sockopt::socket_type,
 };
+use rustix::param::page_size;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
 use crate::pipe::Unwaiting;
@@ -53,6 +55,8 @@ pub(super) enum Sort {
     Pipe,
     /// A stream socket: `send` and `recv` need not wait, but `splice` and `sendfile` do as its flags say.
     Stream,
+    /// A Unix stream socket: the same, but bytes are spliced from it without waiting if asked so.
+    UnixStream,
     /// The same, connected by TCP to this very host. Pages spliced into one arrive as many small fragments, which costs
     /// the receiver more than a copy costs us: measured, half the rate of plain writes.
     LocalTcp,
@@ -83,6 +87,10 @@ const FILE_CHUNK: usize = 16 << 20;
 const BUFFER: usize = 256 << 10;
 /// Bytes at once to a device that says it is writable but might wait in the middle.
 const CAUTIOUS: usize = 4096;
+/// So many pages fill a pipe whose capacity nobody has chosen: pipe(7).
+const USUAL_PAGES: usize = 16;
+/// The capacity of a pipe that was made wider.
+const WIDE: usize = 1 << 20;
 
 /// What the two descriptors are, how far the copy is, and what is kept in between.
 pub(super) struct Engine {
@@ -93,6 +101,8 @@ pub(super) struct Engine {
     /// The way the last bytes went.
     went: How,
     limit: Option<u64>,
+    /// Whether the source and the sink, if pipes of the usual capacity, are still to be made wider.
+    widen: [bool; 2],
     accepted: u64,
     delivered: u64,
     ended: bool,
@@ -124,8 +134,10 @@ impl Engine {
             (Sort::Pipe, _) | (_, Sort::Pipe) => How::Splice,
             (Sort::File, Sort::File) => How::CopyFileRange,
             (Sort::File, _) => How::Sendfile,
-            (Sort::Stream | Sort::LocalTcp, Sort::Stream | Sort::File) => How::SpliceThroughPipe,
-            (Sort::Stream | Sort::LocalTcp | Sort::Other, _) => How::ReadWrite,
+            (Sort::Stream | Sort::UnixStream | Sort::LocalTcp, Sort::Stream | Sort::UnixStream | Sort::File) => {
+                How::SpliceThroughPipe
+            }
+            (Sort::Stream | Sort::UnixStream | Sort::LocalTcp | Sort::Other, _) => How::ReadWrite,
         };
         Self {
             source,
@@ -133,6 +145,7 @@ impl Engine {
             how,
             went: how,
             limit: None,
+            widen: [false; 2],
             accepted: 0,
             delivered: 0,
             ended: false,
@@ -148,6 +161,10 @@ impl Engine {
 
     pub(super) fn limit(&self) -> Option<u64> {
         self.limit
+    }
+
+    pub(super) fn set_widen(&mut self, source: bool, sink: bool) {
+        self.widen = [source && self.source == Sort::Pipe, sink && self.sink == Sort::Pipe];
     }
 
     pub(super) fn accepted(&self) -> u64 {
@@ -166,7 +183,7 @@ impl Engine {
     pub(super) fn sink_death(&self) -> PollFlags {
         match self.sink {
             Sort::Pipe => PollFlags::ERR,
-            Sort::Stream | Sort::LocalTcp => PollFlags::ERR | PollFlags::HUP,
+            Sort::Stream | Sort::UnixStream | Sort::LocalTcp => PollFlags::ERR | PollFlags::HUP,
             Sort::File | Sort::Other => PollFlags::empty(),
         }
     }
@@ -189,12 +206,16 @@ impl Engine {
             }
             let at_most = |chunk: usize| usize::try_from(left).map_or(chunk, |left| left.min(chunk));
             // A way that the sink's flags could make wait is replaced for this attempt, not for ever.
-            let how = if may_wait || self.sink_cannot_wait(to) { self.how } else { How::ReadWrite };
+            let how = if may_wait || self.how == How::ReadWrite || self.sink_cannot_wait(to) {
+                self.how
+            } else {
+                How::ReadWrite
+            };
             let answer = match how {
                 How::CopyFileRange => copy_file_range(from, None, to, None, at_most(FILE_CHUNK)),
                 How::Sendfile => sendfile(to, from, None, at_most(CHUNK)),
                 How::Splice => {
-                    // The flag below is heeded by pipes; of the others we ask first.
+                    // The flag below is heeded by pipes and Unix sockets; of the others we ask first.
                     if let Sort::Stream | Sort::LocalTcp | Sort::Other = self.source {
                         ready(from, Side::Source)?;
                     }
@@ -218,6 +239,7 @@ impl Engine {
                     self.went = how;
                     self.accepted += count;
                     self.delivered += count;
+                    self.widen_pipes(from, to);
                     return Ok(Progress::Moved { accepted: count, delivered: count });
                 }
                 Err(Errno::AGAIN) => return Err(which_blocks(from)),
@@ -241,8 +263,22 @@ impl Engine {
     fn sink_cannot_wait(&self, to: BorrowedFd<'_>) -> bool {
         match self.sink {
             Sort::File | Sort::Pipe => true,
-            Sort::Stream | Sort::LocalTcp | Sort::Other => {
+            Sort::Stream | Sort::UnixStream | Sort::LocalTcp | Sort::Other => {
                 fcntl_getfl(to).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+            }
+        }
+    }
+
+    /// Widens the pipes at both sides, once it has shown that there is more to move than the usual capacity. A refusal
+    /// (of too much for one user, or of a pipe that is in use otherwise) leaves them as they are.
+    fn widen_pipes(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
+        let usual = USUAL_PAGES * page_size();
+        if self.widen == [false; 2] || self.accepted < usual as u64 {
+            return;
+        }
+        for (widen, fd) in std::mem::take(&mut self.widen).into_iter().zip([from, to]) {
+            if widen && fcntl_getpipe_size(fd) == Ok(usual) {
+                let _ = fcntl_setpipe_size(fd, WIDE);
             }
         }
     }
@@ -261,7 +297,9 @@ impl Engine {
 
     /// Takes bytes into our own pipe; `None` if that way has just proved closed.
     fn fill_pipe(&mut self, from: BorrowedFd<'_>, at_most: usize) -> Result<Option<u64>, Halt> {
-        ready(from, Side::Source)?;
+        if self.source != Sort::UnixStream {
+            ready(from, Side::Source)?;
+        }
         let Ok(pipe) = self.store.pipe() else {
             self.how = How::ReadWrite;
             return Ok(None);
@@ -289,7 +327,9 @@ impl Engine {
         let buffer = &mut self.store.buffer[..at_most];
         let answer = match self.source {
             Sort::Pipe => self.source_unwaiting.read(from, buffer),
-            Sort::Stream | Sort::LocalTcp => recv(from, buffer, RecvFlags::DONTWAIT).map(|(count, _)| count),
+            Sort::Stream | Sort::UnixStream | Sort::LocalTcp => {
+                recv(from, buffer, RecvFlags::DONTWAIT).map(|(count, _)| count)
+            }
             Sort::File | Sort::Other => read(from, buffer),
         };
         let count = answer.map_err(|errno| halt(errno, Side::Source))?;
@@ -334,8 +374,10 @@ impl Engine {
         let bytes = &self.store.buffer[self.store.in_buffer.clone()];
         let answer = match self.sink {
             Sort::Pipe => self.sink_unwaiting.write(to, bytes),
-            Sort::Stream | Sort::LocalTcp if may_wait => send(to, bytes, SendFlags::NOSIGNAL),
-            Sort::Stream | Sort::LocalTcp => send(to, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT),
+            Sort::Stream | Sort::UnixStream | Sort::LocalTcp if may_wait => send(to, bytes, SendFlags::NOSIGNAL),
+            Sort::Stream | Sort::UnixStream | Sort::LocalTcp => {
+                send(to, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            }
             Sort::Other if !may_wait => {
                 ready(to, Side::Sink)?;
                 write(to, &bytes[..bytes.len().min(CAUTIOUS)])
@@ -416,7 +458,10 @@ pub(super) fn sort_of(fd: BorrowedFd<'_>) -> Result<(Sort, Stat), Errno> {
         FileType::RegularFile => Sort::File,
         FileType::Fifo => Sort::Pipe,
         FileType::Socket if socket_type(fd)? == SocketType::STREAM => {
-            if is_tcp_to_this_host(fd) {
+            let ours = getsockname(fd)?;
+            if ours.address_family() == AddressFamily::UNIX {
+                Sort::UnixStream
+            } else if is_tcp_to_this_host(fd, ours) {
                 Sort::LocalTcp
             } else {
                 Sort::Stream
@@ -436,10 +481,10 @@ fn is_memory_device(stat: &Stat) -> bool {
 }
 
 /// Whether both ends of a connection have the same internet address.
-fn is_tcp_to_this_host(fd: BorrowedFd<'_>) -> bool {
-    let ip = |address: Result<SocketAddrAny, Errno>| Some(SocketAddr::try_from(address.ok()?).ok()?.ip());
-    ip(getsockname(fd))
-        .is_some_and(|ours| ip(getpeername(fd).and_then(|peer| peer.ok_or(Errno::NOTCONN))) == Some(ours))
+fn is_tcp_to_this_host(fd: BorrowedFd<'_>, ours: SocketAddrAny) -> bool {
+    let ip = |address: SocketAddrAny| Some(SocketAddr::try_from(address).ok()?.ip());
+    let theirs = getpeername(fd).ok().flatten();
+    ip(ours).is_some_and(|ours| theirs.and_then(ip) == Some(ours))
 }
 
 /// Whether a descriptor shows that it is ready, this moment.

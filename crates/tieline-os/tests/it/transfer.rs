@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tieline_os::ErrorKind;
 use tieline_os::fifo;
-use tieline_os::pipe::{PIPE_BUF, packet_pipe, pipe};
+use tieline_os::pipe::{PIPE_BUF, PipeReader, packet_pipe, pipe};
 use tieline_os::transfer::{
     Copier, How, Pages, Side, Step, copy, copy_file_range, sendfile, splice, splice_timeout, tee, tee_timeout,
     try_splice, try_tee, vmsplice, vmsplice_static,
@@ -134,6 +134,88 @@ fn the_fastest_way_is_taken() {
     let (from, to): (OwnedFd, OwnedFd) = (file_with(&bytes).into(), file_with(b"").into());
     assert_eq!(outcome(&from, &to), How::CopyFileRange);
     assert_eq!(copy(&from, &to, None).unwrap().how, How::CopyFileRange, "to the end too");
+}
+
+/// Given two pipes, when more than the usual capacity has passed, then both are wider if that was asked for, and not
+/// before; a pipe that somebody sized keeps its size, and without being asked nothing is changed.
+#[test]
+fn pipes_are_widened_when_asked_and_busy_and_not_sized_by_others() {
+    const USUAL: usize = 64 << 10;
+    const SIZED: usize = 128 << 10;
+    for (asked, sized) in [(true, false), (true, true), (false, false)] {
+        let (source, feed) = pipe().unwrap();
+        let (out, sink) = pipe().unwrap();
+        let wider = |end: &PipeReader| end.capacity().unwrap() > USUAL;
+        if source.capacity().unwrap() != USUAL || out.capacity().unwrap() != USUAL {
+            tieline_testkit::skip!(
+                "pipes are not of the usual size: pages are large, or pipes take up too much memory"
+            );
+        }
+        if sized {
+            out.set_capacity(SIZED).unwrap();
+        }
+        let mut copier = Copier::new(&source, &sink).unwrap();
+        if asked {
+            copier = copier.widen_pipes(true, true);
+        }
+        let bytes = pattern(USUAL);
+        let mut received = vec![0; USUAL];
+        let mut done = 0;
+        for end in [100, USUAL] {
+            assert!(!wider(&source), "it was widened after {done} bytes");
+            feed.write_all(&bytes[done..end]).unwrap();
+            while copier.delivered() < end as u64 {
+                copier.try_step().unwrap();
+            }
+            while done < end {
+                done += out.read(&mut received[done..end]).unwrap();
+            }
+        }
+        assert!(received == bytes, "other bytes came out");
+        if asked && !wider(&source) {
+            tieline_testkit::skip!("this user may not have wider pipes now");
+        }
+        assert_eq!(wider(&source), asked);
+        match sized {
+            true => assert_eq!(out.capacity().unwrap(), SIZED),
+            false => assert_eq!(wider(&out), asked),
+        }
+    }
+}
+
+/// Given a Unix socket in non-blocking mode, when a copy to it must not wait, then pages are moved and a full socket is
+/// an answer, not a wait, and no byte is lost.
+#[test]
+fn to_a_non_blocking_socket_pages_move_even_if_nothing_may_wait() {
+    let bytes = pattern(LONG);
+    let (sink, far) = UnixStream::pair().unwrap();
+    sink.set_nonblocking(true).unwrap();
+    let (source, feed) = UnixStream::pair().unwrap();
+    let file = file_with(&bytes);
+    thread::scope(|scope| {
+        scope.spawn(|| (&feed).write_all(&bytes).and_then(|()| feed.shutdown(Shutdown::Write)).unwrap());
+        let mut copier = Copier::new(&source, &sink).unwrap();
+        // Nobody reads yet: it is full in the end.
+        while copier.blocked_on() != Some(Side::Sink) {
+            match copier.try_step() {
+                Err(error) if !error.is_would_block() => panic!("{error}"),
+                _ => {}
+            }
+        }
+        assert_eq!(copier.how(), How::SpliceThroughPipe);
+        let reading = scope.spawn(|| read_with_large_buffer(&mut File::from(OwnedFd::from(far))));
+        bounded_to_the_end(&mut copier);
+        assert_eq!((copier.how(), copier.pending()), (How::SpliceThroughPipe, 0));
+        let mut copier = Copier::new(&file, &sink).unwrap();
+        bounded_to_the_end(&mut copier);
+        assert_eq!(copier.how(), How::Sendfile);
+        sink.shutdown(Shutdown::Write).unwrap();
+        assert!(reading.join().unwrap() == [bytes.as_slice(), &bytes].concat(), "other bytes came out");
+    });
+}
+
+fn bounded_to_the_end<S: AsFd, D: AsFd>(copier: &mut Copier<S, D>) {
+    while copier.step_timeout(Duration::from_secs(60)).unwrap() != Step::Done {}
 }
 
 #[test]
@@ -259,7 +341,7 @@ fn a_sink_that_stalls_costs_the_deadline_and_no_byte() {
             let pending = copier.take_pending().unwrap();
             assert_eq!(pending.len() as u64, accepted - delivered);
             assert_eq!(pending, &bytes[delivered as usize..accepted as usize]);
-            source.shutdown(std::net::Shutdown::Both).unwrap();
+            source.shutdown(Shutdown::Both).unwrap();
             drop(sink);
             let mut received = Vec::new();
             stalled.read_to_end(&mut received).unwrap();
@@ -358,7 +440,7 @@ fn a_sink_killed_in_the_middle_leaves_exact_counts_and_the_bytes_on_their_way() 
         let (accepted, delivered) = (error.accepted() as usize, error.delivered() as usize);
         assert!(delivered >= 100_000 && accepted < LONG);
         assert!(error.undelivered() == &bytes[delivered..accepted]);
-        source.shutdown(std::net::Shutdown::Both).unwrap();
+        source.shutdown(Shutdown::Both).unwrap();
     });
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use crate::stop::{Patience, Woken};
 #[derive(Debug)]
 pub struct ByteSource {
     pub(crate) input: Input,
+    /// Whether its address says how much fits, so that no relay may change that.
+    pub(crate) sized: bool,
     name: Arc<str>,
 }
 
@@ -29,6 +31,8 @@ pub struct ByteSource {
 #[derive(Debug)]
 pub struct ByteSink {
     pub(crate) output: Output,
+    /// Whether its address says how much fits, so that no relay may change that.
+    pub(crate) sized: bool,
     name: Arc<str>,
 }
 
@@ -76,6 +80,13 @@ impl Socket {
             Self::Tcp(stream) => stream.try_send(bytes),
             Self::Vsock(stream) => stream.try_send(bytes),
         }
+    }
+
+    /// Puts it into non-blocking mode, in which the kernel moves pages to it without ever making us wait. Only for a
+    /// socket that nobody shares: the mode is everybody's who has it.
+    pub(super) fn never_wait(&self) {
+        // The mode is that of any socket, whatever its family. Without it bytes are copied, no more.
+        let _ = self.as_fd().try_clone_to_owned().and_then(|fd| TcpStream::from(fd).set_nonblocking(true));
     }
 
     /// Bytes that the other end's kernel does not have yet, where that matters.
@@ -156,7 +167,7 @@ impl Span {
 
 impl ByteSource {
     pub(crate) fn new(input: Input, name: &Arc<str>) -> Self {
-        Self { input, name: Arc::clone(name) }
+        Self { input, sized: false, name: Arc::clone(name) }
     }
 
     /// Reads what is there, at most `buffer.len()` bytes, waiting until there is something; 0 is the end.
@@ -243,7 +254,7 @@ impl ByteSource {
 
 impl ByteSink {
     pub(crate) fn new(output: Output, name: &Arc<str>) -> Self {
-        Self { output, name: Arc::clone(name) }
+        Self { output, sized: false, name: Arc::clone(name) }
     }
 
     /// Writes all of `bytes`, waiting for room as often as need be.

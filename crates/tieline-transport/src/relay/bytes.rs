@@ -17,7 +17,7 @@ use crate::stop::{Patience, Woken};
 pub(super) fn pump(mut source: ByteSource, mut sink: ByteSink, terms: &Terms<'_>, counter: &Counter) -> (End, Left) {
     let (end, left) = match (source.input.fd(), sink.output.fd()) {
         (Some(from), Some(to)) => match Copier::new(from, to) {
-            Ok(copier) => copy(copier, &source, &sink, terms, counter),
+            Ok(copier) => copy(copier.widen_pipes(!source.sized, !sink.sized), &source, &sink, terms, counter),
             Err(error) => (End::Failed(error.into()), Left::default()),
         },
         // A memory has no descriptor.

@@ -1,5 +1,6 @@
 //! Bytes through a relay: every pair of stream kinds, whole and in order; limits; what is handed back.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use tieline_testkit::{eventually, pause};
@@ -427,4 +428,46 @@ fn what_cannot_be_joined_is_refused_before_anything_moves() {
     assert!(error.to_string().contains("receive"), "{error}");
     let own = open(&address("pipe:"), Direction::Both);
     assert!(Relay::new().both_ways(own, open(&address("exec:cat"), Direction::Both)).is_err());
+}
+
+/// Given pipes of the usual capacity, when much passes, then they are wider afterwards, but for one whose address says
+/// how wide it is.
+#[test]
+fn busy_pipes_are_widened_unless_their_address_says_how_wide_they_are() {
+    const USUAL: usize = 64 << 10;
+    let content = data(1 << 20);
+    for sized in [false, true] {
+        let (source, feed) = tieline_os::pipe::pipe().unwrap();
+        let (out, sink) = tieline_os::pipe::pipe().unwrap();
+        if source.capacity().unwrap() != USUAL || out.capacity().unwrap() != USUAL {
+            tieline_testkit::skip!(
+                "pipes are not of the usual size: pages are large, or pipes take up too much memory"
+            );
+        }
+        let options = if sized { "?capacity=64K" } else { "" };
+        let from = receive(&format!("fd:{}", source.as_fd().as_raw_fd()));
+        let to = send(&format!("fd:{}{options}", sink.as_fd().as_raw_fd()));
+        let arrived = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let feed = feed;
+                feed.write_all(&content).unwrap();
+            });
+            let reading = scope.spawn(|| {
+                let (mut arrived, mut part) = (Vec::new(), vec![0; USUAL]);
+                while arrived.len() < content.len() {
+                    let count = out.read(&mut part).unwrap();
+                    arrived.extend_from_slice(&part[..count]);
+                }
+                arrived
+            });
+            let flow = Relay::new().one_way(from, to).unwrap().forward;
+            assert_eq!((flow.bytes, flow.undelivered.len()), (content.len() as u64, 0), "{}", flow.end);
+            reading.join().unwrap()
+        });
+        assert_same(&arrived, &content);
+        if source.capacity().unwrap() == USUAL {
+            tieline_testkit::skip!("this user may not have wider pipes now");
+        }
+        assert_eq!(out.capacity().unwrap() == USUAL, sized);
+    }
 }

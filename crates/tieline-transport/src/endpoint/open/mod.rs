@@ -30,7 +30,14 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn into_endpoint(self, address: &Address) -> Endpoint {
-        let Self { source, sink, capabilities, peer, running } = self;
+        let Self { mut source, mut sink, capabilities, peer, running } = self;
+        let sized = address.options().capacity.is_some();
+        if let Some(Source::Bytes(source)) = &mut source {
+            source.sized = sized;
+        }
+        if let Some(Sink::Bytes(sink)) = &mut sink {
+            sink.sized = sized;
+        }
         let framing = address.options().frame;
         Endpoint { address: address.clone(), source, sink, capabilities, peer, running, framing }
     }

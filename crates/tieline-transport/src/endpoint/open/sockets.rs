@@ -154,7 +154,9 @@ pub(in crate::endpoint) fn of_tcp(stream: tcp::Stream, direction: Direction, nam
     Ok(opened)
 }
 
+/// The halves of a socket that was connected or accepted here.
 pub(in crate::endpoint) fn of_stream(socket: Socket, direction: Direction, name: &Arc<str>) -> Opened {
+    socket.never_wait();
     let source = direction.receives().then(|| Source::Bytes(ByteSource::new(Input::Socket(socket.clone()), name)));
     let sink = direction.sends().then(|| Sink::Bytes(ByteSink::new(Output::Socket(socket), name)));
     let capabilities = Capabilities { duplex: true, ordered: true, reliable: true, ..Capabilities::default() };
