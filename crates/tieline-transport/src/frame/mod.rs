@@ -120,6 +120,12 @@ impl Framing {
         self
     }
 
+    /// The same with this largest message, if it says none of its own; `16M` written out is none of its own.
+    #[must_use]
+    pub const fn or_max_len(self, bytes: usize) -> Self {
+        if self.max_len == Self::DEFAULT_MAX_LEN { self.with_max_len(bytes) } else { self }
+    }
+
     /// What separates messages.
     #[must_use]
     pub const fn marks(self) -> Marks {
