@@ -187,3 +187,17 @@ fn one_past_the_largest_message() {
     receiver.signal("TERM");
     assert_eq!(receiver.end().code, 143);
 }
+
+/// What was read and did not go is counted in whole messages, and what is torn apart from them.
+#[test]
+fn what_did_not_go_is_counted_exactly() {
+    let queue = Object::mq(&["--messages", "1"]);
+    run_with(&["send", &queue.0], b"full\n").well();
+    let said = run_with(&["send", "--json", "--timeout", "0", &queue.0], b"11\n22\n33\n44\n55\n66\n77\n88\n99\nto");
+    assert_eq!(said.code, 6, "{}", said.err);
+    let report: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    let forward = |field: &str| report["forward"][field].as_u64().expect("a number");
+    assert_eq!((forward("messages"), forward("undelivered_messages"), forward("undelivered_bytes")), (0, 9, 18));
+    assert_eq!(forward("undelivered_part_bytes"), 2);
+    run_with(&["send", "--timeout", "0", &queue.0], b"1\n2\nto").failed(6, &["2 messages of 2 bytes and 2 bytes of"]);
+}

@@ -125,10 +125,16 @@ pub struct Flow {
     pub messages: u64,
     /// Why it ended.
     pub end: End,
-    /// What was taken from the source and the sink did not take, in the form in which it would have been written.
+    /// What was taken from the source and the sink did not take: first what was cut into messages already, in the form
+    /// in which it would have been written, then the rest as it came.
     pub undelivered: Vec<u8>,
-    /// Of how many messages that is a part; 0 where bytes are moved without regard to messages.
+    /// How many whole messages that is; 0 where bytes are moved without regard to messages.
     pub undelivered_messages: u64,
+    /// How many bytes these messages have without their framing; where bytes are moved without regard to messages, how
+    /// many it is.
+    pub undelivered_bytes: u64,
+    /// How many more bytes there are, of a message that has not come whole.
+    pub undelivered_part: u64,
 }
 
 /// Why a direction ended.
