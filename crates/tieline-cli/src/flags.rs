@@ -230,7 +230,7 @@ Examples:
   echo hello | tieline send fifo:/tmp/jobs
   tieline send unix:/run/app.sock < big.file
   seq 5 | tieline send 'mq:/jobs?priority=3'
-  tieline send --raw udp:127.0.0.1:9000 < packet
+  tieline send --whole udp:127.0.0.1:9000 < packet
   seq 5 | tieline send --length-prefixed tcp:localhost:9000     # lines here, lengths there
   tieline send --frame nul 'tcp:localhost:9000?frame=u32'       # NUL bytes here, lengths there")]
 pub(crate) struct Send {
@@ -303,6 +303,9 @@ pub(crate) struct Transfer {
     /// Bytes as they come: each chunk that is read is one message, and nothing is put between messages
     #[arg(long, group = "framing")]
     pub(crate) raw: bool,
+    /// Everything up to the end is one message, of at most --max-message
+    #[arg(long, group = "framing")]
+    pub(crate) whole: bool,
     /// Any other framing: nul, byte:0x1e, u8, u16, u32le, u64 …
     #[arg(long, group = "framing", value_name = "FRAMING")]
     pub(crate) frame: Option<Framing>,

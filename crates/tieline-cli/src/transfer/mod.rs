@@ -173,7 +173,7 @@ impl Job {
         let text = Framing::text().with_max_len(self.flags.max_message);
         let Some(asked) = self.asked_framing() else { return [text; 2] };
         let is_plain = |end: &Endpoint| end.framing().is_none() && !end.capabilities().boundaries;
-        let marked = asked.marks() != Marks::None;
+        let marked = !matches!(asked.marks(), Marks::None | Marks::Whole);
         match self.shape {
             Shape::Send if marked && is_plain(to) => [text, asked],
             Shape::Receive if marked && is_plain(from) => [asked, text],
@@ -188,6 +188,7 @@ impl Job {
             Some(framing) => framing,
             None if flags.length_prefixed => Framing::length(Width::U32, ByteOrder::Big),
             None if flags.raw => Framing::raw(),
+            None if flags.whole => Framing::whole(),
             None if flags.lines => Framing::line(),
             None => return None,
         };
