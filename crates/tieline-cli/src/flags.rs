@@ -244,16 +244,21 @@ pub(crate) struct Rm {
 /// Send standard input to an address
 ///
 /// Without a framing flag, a byte stream is sent as it comes, and a message queue or datagram socket gets one message
-/// for each line. A file: holds afterwards what was sent and nothing else, unless ?offset, ?length or ?capacity says
-/// which part of it to write.
+/// for each line. A framing flag says how messages are marked off at the address if that carries plain bytes: each line
+/// of standard input is one. If the address carries messages, or has a `frame` of its own, the flag says how they are
+/// marked off in standard input.
+///
+/// A file: holds afterwards what was sent and nothing else, unless ?offset, ?length or ?capacity says which part of it
+/// to write.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   echo hello | tieline send fifo:/tmp/jobs
   tieline send unix:/run/app.sock < big.file
   seq 5 | tieline send 'mq:/jobs?priority=3'
-  tieline send --raw udp:127.0.0.1:9000 < packet
-  seq 5 | tieline send --lines 'tcp:localhost:9000?frame=u32'   # lines here, lengths there")]
+  tieline send --whole udp:127.0.0.1:9000 < packet
+  seq 5 | tieline send --length-prefixed tcp:localhost:9000     # lines here, lengths there
+  tieline send --frame nul 'tcp:localhost:9000?frame=u32'       # NUL bytes here, lengths there")]
 pub(crate) struct Send {
     /// Where to
     pub(crate) address: String,
@@ -266,8 +271,9 @@ pub(crate) struct Send {
 
 /// Receive from an address to standard output
 ///
-/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each, unless
-/// a framing flag says otherwise.
+/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each. A framing
+/// flag says how messages are marked off at the address if that carries plain bytes; if it carries messages, or has a
+/// `frame` of its own, how they are written to standard output.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -289,8 +295,9 @@ pub(crate) struct Recv {
 /// Join two addresses: what one sends, the other receives
 ///
 /// Both directions at once, where both ends have both; otherwise from the first to the second. The end of one direction
-/// is passed on and leaves the other open. The fastest way the kernel has is used: bytes between descriptors are
-/// spliced and never copied here.
+/// is passed on and leaves the other open. A framing flag holds for both sides that carry bytes and have no `frame`: it
+/// says what --count counts, and how messages of the other side are marked off. The fastest way the kernel has is used:
+/// bytes between descriptors are spliced and never copied here.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -322,6 +329,9 @@ pub(crate) struct Transfer {
     /// Bytes as they come: each chunk that is read is one message, and nothing is put between messages
     #[arg(long, group = "framing")]
     pub(crate) raw: bool,
+    /// Everything up to the end is one message, of at most --max-message
+    #[arg(long, group = "framing")]
+    pub(crate) whole: bool,
     /// Any other framing: nul, byte:0x1e, u8, u16, u32le, u64 …
     #[arg(long, group = "framing", value_name = "FRAMING")]
     pub(crate) frame: Option<Framing>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tieline_transport::Error;
 use tieline_transport::addr::{Address, Key, Options, Scheme};
 use tieline_transport::endpoint::{Direction, Endpoint, check_inherited};
-use tieline_transport::frame::{ByteOrder, Framing, Width};
+use tieline_transport::frame::{ByteOrder, Framing, Marks, Width};
 use tieline_transport::relay::Relay;
 
 use self::interrupts::Interrupts;
@@ -73,7 +73,7 @@ impl Job {
         let interrupts = Interrupts::install()?;
         let begun = Instant::now();
         let (from, to) = self.open(&interrupts, begun)?;
-        let relay = self.relay(&interrupts, begun);
+        let relay = self.relay(&interrupts, begun, self.framings(&from, &to));
         let show = Show::start(&self, &relay.progress(), from.capabilities().length);
         let moving = Instant::now();
         let outcome = match self.shape {
@@ -131,9 +131,16 @@ impl Job {
         }
     }
 
-    /// The address with what is left of the time, unless it says itself how long opening may take.
+    /// The address with what is left of the time, unless it says itself how long opening may take, and with the largest
+    /// message in its framing, likewise.
     fn bounded(&self, address: &Address, begun: Instant) -> Outcome<Address> {
         let fits = address.scheme().options().contains(&Key::Timeout);
+        let address = &match address.options().frame {
+            Some(frame) => {
+                with(address, Key::Frame, |options| options.frame = Some(frame.or_max_len(self.flags.max_message)))?
+            }
+            None => address.clone(),
+        };
         match self.flags.timeout {
             Some(timeout) if fits && address.options().timeout.is_none() => {
                 with(address, Key::Timeout, |options| options.timeout = Some(timeout.saturating_sub(begun.elapsed())))
@@ -142,10 +149,9 @@ impl Job {
         }
     }
 
-    fn relay(&self, interrupts: &Interrupts, begun: Instant) -> Relay {
+    fn relay(&self, interrupts: &Interrupts, begun: Instant, [first, second]: [Framing; 2]) -> Relay {
         let flags = &self.flags;
-        let framing = self.framing();
-        let mut relay = Relay::new().stop_on(&interrupts.stop).framing(framing);
+        let mut relay = Relay::new().stop_on(&interrupts.stop).framings(first, second);
         relay = match flags.timeout {
             None => relay.grace(GRACE),
             // Standard input may take its time; it is the address that is not waited for.
@@ -161,29 +167,42 @@ impl Job {
         if let Some(bytes) = flags.bytes {
             relay = relay.max_bytes(bytes);
         }
-        let framings = [&self.from, &self.to].map(|address| address.options().frame.unwrap_or(framing).marks());
         match flags.count {
             Some(count) => relay.max_messages(count),
-            // Without a limit bytes would pass as they are, although the two sides mark messages differently.
-            None if framings[0] != framings[1] => relay.max_messages(u64::MAX),
             None => relay,
         }
     }
 
-    /// How messages are marked off where an address does not say so itself.
-    fn framing(&self) -> Framing {
+    /// How messages are marked off on the two sides, where an address does not say so itself.
+    ///
+    /// A flag means the side where it tells something: the address, if that carries plain bytes; otherwise, if the
+    /// address keeps messages apart by itself or by its own `frame`, standard input or output. What has no marks at
+    /// all goes as it is, so it means both.
+    fn framings(&self, from: &Endpoint, to: &Endpoint) -> [Framing; 2] {
+        // Nobody asked for lines that can be told apart, so a line feed in a message is not worth losing it.
+        let text = Framing::text().with_max_len(self.flags.max_message);
+        let Some(asked) = self.asked_framing() else { return [text; 2] };
+        let is_plain = |end: &Endpoint| end.framing().is_none() && !end.capabilities().boundaries;
+        let marked = !matches!(asked.marks(), Marks::None | Marks::Whole);
+        match self.shape {
+            Shape::Send if marked && is_plain(to) => [text, asked],
+            Shape::Receive if marked && is_plain(from) => [asked, text],
+            _ => [asked; 2],
+        }
+    }
+
+    /// The framing that a flag asks for.
+    fn asked_framing(&self) -> Option<Framing> {
         let flags = &self.flags;
         let framing = match flags.frame {
-            // It may have its own limit.
-            Some(framing) if framing.max_len() != Framing::DEFAULT_MAX_LEN => return framing,
             Some(framing) => framing,
             None if flags.length_prefixed => Framing::length(Width::U32, ByteOrder::Big),
             None if flags.raw => Framing::raw(),
+            None if flags.whole => Framing::whole(),
             None if flags.lines => Framing::line(),
-            // Nobody asked for lines that can be told apart, so a line feed in a message is not worth losing it.
-            None => Framing::text(),
+            None => return None,
         };
-        framing.with_max_len(flags.max_message)
+        Some(framing.or_max_len(flags.max_message))
     }
 
     /// Whether waiting was ruled out.

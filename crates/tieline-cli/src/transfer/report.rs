@@ -44,6 +44,7 @@ struct Direction {
     end: &'static str,
     undelivered_bytes: u64,
     undelivered_messages: u64,
+    undelivered_part_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -184,7 +185,7 @@ impl Report<'_> {
         }
         for flow in [Some(forward), backward.as_ref()].into_iter().flatten() {
             if !flow.undelivered.is_empty() {
-                tale += &format!("; {} had been read and did not", Amount::left(flow));
+                tale += &format!("; {} had been read and did not", left(flow));
             }
         }
         tale
@@ -242,8 +243,9 @@ fn direction(flow: &Flow) -> Direction {
         bytes: flow.bytes,
         messages: flow.messages,
         end,
-        undelivered_bytes: flow.undelivered.len() as u64,
+        undelivered_bytes: flow.undelivered_bytes,
         undelivered_messages: flow.undelivered_messages,
+        undelivered_part_bytes: flow.undelivered_part,
     }
 }
 
@@ -270,10 +272,6 @@ impl Amount {
     fn moved(flow: &Flow) -> Self {
         Self { messages: flow.messages, bytes: flow.bytes }
     }
-
-    fn left(flow: &Flow) -> Self {
-        Self { messages: flow.undelivered_messages, bytes: flow.undelivered.len() as u64 }
-    }
 }
 
 impl fmt::Display for Amount {
@@ -286,6 +284,16 @@ impl fmt::Display for Amount {
             (0, bytes) => write!(f, "{bytes} bytes ({})", BinaryBytes(bytes)),
             (messages, bytes) => write!(f, "{messages} message{} of {bytes} byte{}", plural(messages), plural(bytes)),
         }
+    }
+}
+
+/// What was read and did not go: whole messages, and what there was of one more.
+fn left(flow: &Flow) -> String {
+    let whole = Amount { messages: flow.undelivered_messages, bytes: flow.undelivered_bytes };
+    match (whole.messages + whole.bytes, flow.undelivered_part) {
+        (_, 0) => whole.to_string(),
+        (0, part) => format!("{} of an unfinished message", Amount { messages: 0, bytes: part }),
+        (_, part) => format!("{whole} and {} of an unfinished one", Amount { messages: 0, bytes: part }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tieline_testkit::{has_command, skip};
 
-use crate::support::{Job, Object, Place, ask, key, run, run_with, stranger, tieline, unique};
+use crate::support::{Job, Object, Place, ask, assert_same, data, key, run, run_with, stranger, tieline, unique};
 
 #[test]
 fn a_posix_queue_with_c() {
@@ -186,4 +186,42 @@ fn one_past_the_largest_message() {
     run_with(&["send", "--max-message", "10", &at], b"12345678901\n").failed(9, &["largest allowed is 10"]);
     receiver.signal("TERM");
     assert_eq!(receiver.end().code, 143);
+}
+
+/// What was read and did not go is counted in whole messages, and what is torn apart from them.
+#[test]
+fn what_did_not_go_is_counted_exactly() {
+    let queue = Object::mq(&["--messages", "1"]);
+    run_with(&["send", &queue.0], b"full\n").well();
+    let said = run_with(&["send", "--json", "--timeout", "0", &queue.0], b"11\n22\n33\n44\n55\n66\n77\n88\n99\nto");
+    assert_eq!(said.code, 6, "{}", said.err);
+    let report: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    let forward = |field: &str| report["forward"][field].as_u64().expect("a number");
+    assert_eq!((forward("messages"), forward("undelivered_messages"), forward("undelivered_bytes")), (0, 9, 18));
+    assert_eq!(forward("undelivered_part_bytes"), 2);
+    run_with(&["send", "--timeout", "0", &queue.0], b"1\n2\nto").failed(6, &["2 messages of 2 bytes and 2 bytes of"]);
+}
+
+/// All of standard input is one message, and what is too large for somebody is refused with its size and the limit.
+#[test]
+fn the_whole_input_is_one_message() {
+    let place = Place::new();
+    let large = data(150_000);
+    let mut receiver = Job::start(tieline(["recv", "-v", "--whole", &place.at("unix-seqpacket", "s")]));
+    receiver.waits_at();
+    let to = format!("{}?capacity=1M", place.at("unix-seqpacket", "s"));
+    let report = run_with(&["send", "--whole", "--json", &to], &large);
+    let report: serde_json::Value = serde_json::from_str(&report.err).expect("JSON");
+    assert_eq!((report["forward"]["messages"].as_u64(), report["forward"]["bytes"].as_u64()), (Some(1), Some(150_000)));
+    assert_same(&receiver.end().out, &large);
+
+    let queue = Object::mq(&["--message-size", "100"]);
+    run_with(&["send", "--whole", &queue.0], &large[..101]).failed(9, &["101 bytes", "100"]);
+    run_with(&["send", "--whole", "--max-message", "50", &queue.0], &large[..51]).failed(9, &["51 bytes", "50"]);
+    run_with(&["send", "--whole", &queue.0], b"two\nlines").well();
+    run_with(&["send", "--whole", &queue.0], b"").well();
+    assert_eq!(run(&["recv", "--timeout", "0", "--whole", &queue.0]).well().text(), "two\nlines");
+    let file = place.at("file", "frames");
+    run_with(&["send", "--whole", &format!("{file}?create=yes&frame=u32")], b"a\nb\n").well();
+    assert_eq!(std::fs::read(place.path("frames")).unwrap(), b"\0\0\0\x04a\nb\n");
 }

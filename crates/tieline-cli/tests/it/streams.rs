@@ -311,3 +311,32 @@ fn framings_are_translated() {
     crate::support::run_with(&["send", "--length-prefixed", &queue.0], b"\0\0\0\x02a\n\0\0\0\x01b").well();
     assert_eq!(run(&["recv", "--timeout", "0", "--length-prefixed", &queue.0]).well().out, b"\0\0\0\x02a\n\0\0\0\x01b");
 }
+
+/// Given two byte streams and a framing flag, then the flag frames the address, and lines are on our side.
+#[test]
+fn a_framing_flag_frames_a_byte_stream() {
+    let place = Place::new();
+    let out = place.text("out");
+    let framed = b"\0\0\0\x011\0\0\0\x012\0\0\0\x013";
+    crate::support::run_with(&["send", "--length-prefixed", &format!("file:{out}?create=yes")], b"1\n2\n3\n").well();
+    assert_eq!(fs::read(&out).unwrap(), framed);
+    assert_eq!(run(&["recv", "--length-prefixed", &format!("file:{out}")]).well().text(), "1\n2\n3\n");
+    assert_eq!(run(&["recv", "--length-prefixed", "--count", "2", &format!("file:{out}")]).well().text(), "1\n2\n");
+    assert_eq!(run(&["recv", "--raw", &format!("file:{out}")]).well().out, framed);
+    assert_eq!(run(&["recv", "--length-prefixed", &format!("file:{out}?frame=u32")]).well().out, framed);
+    crate::support::run_with(&["send", "--frame", "nul", &format!("file:{out}")], b"a\nb\n").well();
+    assert_eq!(fs::read(&out).unwrap(), b"a\0b\0");
+    crate::support::run_with(&["send", "--raw", &format!("file:{out}")], b"a\nb").well();
+    assert_eq!(fs::read(&out).unwrap(), b"a\nb");
+}
+
+/// The largest message holds for the framing of an address too, unless that says its own.
+#[test]
+fn the_largest_message_holds_for_an_address() {
+    let place = Place::new();
+    let file = place.write("file", b"\0\0\0\x06123456");
+    let at = |frame: &str| format!("file:{}?frame={frame}", file.display());
+    run(&["recv", "--max-message", "5", &at("u32")]).failed(9, &["message 1", "5"]);
+    run(&["recv", &at("u32,4")]).failed(9, &["message 1", "4"]);
+    assert_eq!(run(&["recv", "--max-message", "6", &at("u32")]).well().text(), "123456\n");
+}

@@ -114,6 +114,19 @@ impl Receiver {
         }
     }
 
+    /// Adds the whole messages among them to `whole`, and says how many bytes are left of one that has not come whole.
+    /// Nothing can be received afterwards.
+    pub(crate) fn count_rest(&mut self, whole: &mut Amount) -> u64 {
+        let From::Bytes { decoder, ended, .. } = &mut self.0 else { return 0 };
+        while let Ok(Some(range)) = decoder.next_range() {
+            whole.add(range.len());
+        }
+        if *ended && let Ok(Some(range)) = decoder.finish_range() {
+            whole.add(range.len());
+        }
+        decoder.pending() as u64
+    }
+
     /// Closes it: a connected sender is told that nobody receives any more.
     pub fn finish(self) {
         match self.0 {
@@ -130,7 +143,7 @@ pub struct Sender {
     /// Messages that have gone out whole.
     count: u64,
     /// Those of them that nobody has asked for yet.
-    gone: Gone,
+    gone: Amount,
 }
 
 #[derive(Debug)]
@@ -151,11 +164,19 @@ struct Framed {
     ends: VecDeque<(usize, usize)>,
 }
 
-/// Messages and bytes of them that have gone out.
+/// Messages, and their bytes without framing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gone {
+pub(crate) struct Amount {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+}
+
+impl Amount {
+    /// Counts one message more.
+    pub(crate) fn add(&mut self, len: usize) {
+        self.messages += 1;
+        self.bytes += len as u64;
+    }
 }
 
 /// From this many bytes on, what waits is sent before more is taken.
@@ -175,7 +196,7 @@ impl Sender {
             }),
             Sink::Messages(sink) => To::Messages(sink),
         };
-        Self { to, count: 0, gone: Gone::default() }
+        Self { to, count: 0, gone: Amount::default() }
     }
 
     /// Sends a message, waiting until there is room for it.
@@ -214,8 +235,7 @@ impl Sender {
                 let sent = sink.attempt_send(message).map_err(|error| error.at_message(self.count + 1))?.is_some();
                 if sent {
                     self.count += 1;
-                    self.gone.messages += 1;
-                    self.gone.bytes += message.len() as u64;
+                    self.gone.add(message.len());
                 }
                 Ok(sent)
             }
@@ -245,15 +265,19 @@ impl Sender {
     }
 
     /// What has gone out since the last time this was asked.
-    pub(crate) fn take_gone(&mut self) -> Gone {
+    pub(crate) fn take_gone(&mut self) -> Amount {
         std::mem::take(&mut self.gone)
     }
 
-    /// What waits to be sent, and how many messages it is part of.
-    pub(crate) fn waiting(&self) -> (&[u8], u64) {
+    /// What waits to be sent, and which messages: the first of them may have gone in part.
+    pub(crate) fn waiting(&self) -> (&[u8], Amount) {
+        let mut amount = Amount::default();
         match &self.to {
-            To::Messages(_) => (&[], 0),
-            To::Bytes(framed) => (&framed.waiting[framed.taken..], framed.ends.len() as u64),
+            To::Messages(_) => (&[], amount),
+            To::Bytes(framed) => {
+                framed.ends.iter().for_each(|(_, len)| amount.add(*len));
+                (&framed.waiting[framed.taken..], amount)
+            }
         }
     }
 
@@ -299,13 +323,12 @@ impl Sender {
 
 impl Framed {
     /// Writes what waits, as far as there is room, and adds to `gone` what has gone out whole, even if it fails.
-    fn attempt_flush(&mut self, gone: &mut Gone) -> Result<()> {
+    fn attempt_flush(&mut self, gone: &mut Amount) -> Result<()> {
         let answer = self.write();
         while let Some(&(end, len)) = self.ends.front()
             && end <= self.taken
         {
-            gone.messages += 1;
-            gone.bytes += len as u64;
+            gone.add(len);
             self.ends.pop_front();
         }
         if self.taken == self.waiting.len() {

@@ -31,7 +31,7 @@ pub(crate) use self::bytes::{Input as ByteInput, Output as ByteOutput};
 pub use self::exec::Running;
 pub use self::inherited::check_inherited;
 pub use self::listener::Listener;
-pub(crate) use self::message::Next;
+pub(crate) use self::message::{Amount, Next};
 pub use self::message::{Receiver, Sender};
 pub(crate) use self::messages::Arrival;
 pub use self::messages::{MessageSink, MessageSource};

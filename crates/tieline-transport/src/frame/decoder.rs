@@ -143,6 +143,11 @@ impl Decoder {
         }
         match self.framing.marks() {
             Marks::None => Ok(self.next_chunk()),
+            Marks::Whole if self.pending() > self.framing.max_len() => {
+                let (len, limit) = (self.pending() as u64, self.framing.max_len());
+                Err(self.fail(FrameErrorKind::TooLong { len, limit }))
+            }
+            Marks::Whole => Ok(None),
             Marks::Delimiter(delimiter) => self.next_delimited(delimiter),
             Marks::Length(width, order) => self.next_measured(width, order),
         }
@@ -156,7 +161,7 @@ impl Decoder {
         let have = self.pending();
         match self.framing.marks() {
             _ if have == 0 => Ok(None),
-            Marks::None | Marks::Delimiter(_) => Ok(Some(self.take(0, have, 0))),
+            Marks::None | Marks::Whole | Marks::Delimiter(_) => Ok(Some(self.take(0, have, 0))),
             Marks::Length(width, order) => {
                 let head = width.len_bytes();
                 let expected = self.length(width, order).and_then(|len| usize::try_from(len).ok());
@@ -225,7 +230,7 @@ impl Decoder {
     /// The most that is ever held: one message with its marks, and the read-ahead.
     fn bound(&self) -> usize {
         let marks = match self.framing.marks() {
-            Marks::None => 0,
+            Marks::None | Marks::Whole => 0,
             Marks::Delimiter(_) => 1,
             Marks::Length(width, _) => width.len_bytes(),
         };

@@ -53,7 +53,7 @@ impl Encoder {
         let plain = Encoded { head: [0; 8], head_len: 0, message, tail: None };
         let limit = self.framing.max_len();
         let encoded = match self.framing.marks() {
-            Marks::None => plain,
+            Marks::None | Marks::Whole => plain,
             _ if message.len() > limit => {
                 return Err(self.refused(FrameErrorKind::TooLong { len: message.len() as u64, limit }));
             }

@@ -1,7 +1,7 @@
 //! Framing: where one message ends and the next begins, when a facility carries only bytes.
 //!
-//! Three ways, chosen by a [`Framing`]: a delimiter behind each message (lines), a length before each message, or none
-//! at all, where whatever arrives at once is a message. [`Decoder`] cuts, [`Encoder`] joins; both are pure, work on
+//! Four ways, chosen by a [`Framing`]: a delimiter behind each message (lines), a length before each message, none at
+//! all, where whatever arrives at once is a message, or the end of the stream, which is one message then. [`Decoder`] cuts, [`Encoder`] joins; both are pure, work on
 //! byte slices, and copy a message at most once.
 //!
 //! The invariant: a decoder never holds more than one message of the largest size and one read-ahead, whatever a peer
@@ -13,6 +13,7 @@
 //! | lax delimiter | `text` | anything, and is then read as two | as above |
 //! | length | `u8`, `u16`, `u32`, `u64`, each with `le` for the low byte first | anything | is an error |
 //! | none | `raw` | anything | ends |
+//! | the whole stream | `whole` | anything | ends, with the message |
 //!
 //! Behind a comma stands the largest message, if it is not the default: `line,4K`.
 
@@ -49,6 +50,8 @@ pub struct Framing {
 pub enum Marks {
     /// Nothing: a chunk is a message.
     None,
+    /// The end of the stream: all of it is one message. An empty stream is none.
+    Whole,
     /// This byte behind each message.
     Delimiter(u8),
     /// The message's length before it.
@@ -113,11 +116,23 @@ impl Framing {
         Self { marks: Marks::None, max_len: Self::DEFAULT_MAX_LEN, lax: false }
     }
 
+    /// The whole stream is one message. What is written so has nothing between messages.
+    #[must_use]
+    pub const fn whole() -> Self {
+        Self { marks: Marks::Whole, ..Self::raw() }
+    }
+
     /// The same with another largest message. Zero counts as one.
     #[must_use]
     pub const fn with_max_len(mut self, bytes: usize) -> Self {
         self.max_len = if bytes == 0 { 1 } else { bytes };
         self
+    }
+
+    /// The same with this largest message, if it says none of its own; `16M` written out is none of its own.
+    #[must_use]
+    pub const fn or_max_len(self, bytes: usize) -> Self {
+        if self.max_len == Self::DEFAULT_MAX_LEN { self.with_max_len(bytes) } else { self }
     }
 
     /// What separates messages.
@@ -131,7 +146,7 @@ impl Framing {
     pub fn max_len(self) -> usize {
         match self.marks {
             Marks::Length(width, _) => self.max_len.min(width.max()),
-            Marks::None | Marks::Delimiter(_) => self.max_len,
+            Marks::None | Marks::Whole | Marks::Delimiter(_) => self.max_len,
         }
     }
 }
@@ -176,6 +191,7 @@ impl fmt::Display for Framing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.marks {
             Marks::None => f.write_str("raw")?,
+            Marks::Whole => f.write_str("whole")?,
             Marks::Delimiter(b'\n') if self.lax => f.write_str("text")?,
             Marks::Delimiter(b'\n') => f.write_str("line")?,
             Marks::Delimiter(0) => f.write_str("nul")?,
@@ -201,7 +217,7 @@ pub struct ParseFramingError(String);
 
 impl fmt::Display for ParseFramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let forms = "write raw, line, text, nul, byte:0x1e, u8, u16, u32, u64 (or u16le, u32le, u64le), \
+        let forms = "write raw, whole, line, text, nul, byte:0x1e, u8, u16, u32, u64 (or u16le, u32le, u64le), \
                      and behind a comma the largest message if not 16M";
         write!(f, "{:?} is not a framing; {forms}", self.0)
     }
@@ -229,6 +245,7 @@ impl Marks {
     fn parse(text: &str) -> Option<Self> {
         match text {
             "raw" => return Some(Self::None),
+            "whole" => return Some(Self::Whole),
             "line" => return Some(Self::Delimiter(b'\n')),
             "nul" => return Some(Self::Delimiter(0)),
             _ => {}

@@ -209,7 +209,9 @@ fn lengths_stand_in_the_order_they_say() {
 
 #[test]
 fn framings_are_read_and_written() {
-    for text in ["raw", "line", "nul", "byte:0x1e", "u8", "u16", "u32", "u64", "u16le", "u32le", "u64le", "line,4K"] {
+    for text in
+        ["raw", "whole", "line", "nul", "byte:0x1e", "u8", "u16", "u32", "u64", "u16le", "u32le", "u64le", "line,4K"]
+    {
         assert_eq!(text.parse::<Framing>().unwrap().to_string(), text);
     }
     assert_eq!("u32be".parse(), Ok(Framing::default()));
@@ -230,4 +232,25 @@ fn text_lets_line_feeds_through() {
     for framing in [Framing::text(), Framing::text().with_max_len(4096)] {
         assert_eq!(framing.to_string().parse(), Ok(framing));
     }
+}
+
+#[test]
+fn the_whole_stream_is_one_message_up_to_the_limit() {
+    let framing = Framing::whole().with_max_len(100_000);
+    let mut decoder = Decoder::new(framing);
+    let stream = vec![7; 100_000];
+    for piece in stream.chunks(999) {
+        assert_eq!(decoder.push(piece), piece.len());
+        assert_eq!(decoder.next_message(), Ok(None));
+    }
+    assert_eq!(decoder.finish(), Ok(Some(&stream[..])));
+    assert_eq!(decoder.finish(), Ok(None));
+
+    let mut decoder = Decoder::new(framing);
+    assert_eq!(Decoder::new(framing).finish(), Ok(None));
+    decoder.push(&stream);
+    decoder.push(b"x");
+    let error = decoder.next_message().unwrap_err();
+    assert_eq!(error.kind(), FrameErrorKind::TooLong { len: 100_001, limit: 100_000 });
+    assert!(decoder.finish().is_err());
 }

@@ -79,7 +79,7 @@ fn copy(
     if let Some(patience) = terms.grace(&end) {
         deliver(&mut copier, patience, counter);
     }
-    (end, Left { bytes: copier.take_pending().unwrap_or_default(), messages: 0 })
+    (end, Left::of_bytes(copier.take_pending().unwrap_or_default()))
 }
 
 /// Gives what was taken, as long as `patience` lasts. What cannot be given stays in the copier.
@@ -128,6 +128,7 @@ fn overflow(source: &mut ByteSource, sink: &ByteSink, terms: &Terms<'_>, mut lef
             Ok(Some(0)) => return (End::SourceEnded, left),
             Ok(Some(_)) => {
                 left.bytes.extend(more);
+                left.whole.bytes += more.len() as u64;
                 return (End::Failed(sink.full()), left);
             }
             Ok(None) => {

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Clock, Counter, End, Flow, bytes, messages};
-use crate::endpoint::{Receiver, Sender, Sink, Source};
+use crate::endpoint::{Amount, Receiver, Sender, Sink, Source};
 use crate::error::{Error, Result};
 use crate::frame::{Framing, Marks};
 use crate::stop::{Patience, Stop, Woken};
@@ -33,7 +33,17 @@ pub(super) struct Terms<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Left {
     pub(super) bytes: Vec<u8>,
-    pub(super) messages: u64,
+    /// Of whole messages.
+    pub(super) whole: Amount,
+    /// Bytes of a message that has not come whole.
+    pub(super) part: u64,
+}
+
+impl Left {
+    /// Bytes that are moved without regard to messages.
+    pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, part: 0 }
+    }
 }
 
 /// Moves until something ends it.
@@ -56,7 +66,9 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
         messages: counter.messages(),
         end,
         undelivered: left.bytes,
-        undelivered_messages: left.messages,
+        undelivered_messages: left.whole.messages,
+        undelivered_bytes: left.whole.bytes,
+        undelivered_part: left.part,
     }
 }
 

@@ -13,13 +13,14 @@ use crate::stop::Woken;
 pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>, counter: &Counter) -> (End, Left) {
     let (end, held) = relay(&mut receiver, &mut sender, terms, counter);
     let end = flush_at_the_end(end, &mut sender, terms, counter);
-    let (waiting, messages) = sender.waiting();
-    let mut left = Left { bytes: waiting.to_vec(), messages };
+    let (waiting, whole) = sender.waiting();
+    let mut left = Left { bytes: waiting.to_vec(), whole, part: 0 };
     if let Some(held) = held {
+        left.whole.add(held.len());
         left.bytes.extend(held);
-        left.messages += 1;
     }
     left.bytes.extend(receiver.rest());
+    left.part = receiver.count_rest(&mut left.whole);
     if let Some(patience) = terms.settling(&end) {
         sender.settle(patience);
     }

@@ -13,7 +13,7 @@
 //! | bytes → messages | the framing of the source cuts messages, one at a time; `raw` ones as large as the sink takes |
 //! | messages → bytes | the framing of the sink marks them; small ones share a system call |
 //! | messages → messages | one to one |
-//! | bytes → bytes, both with a `frame` option, not the same | messages in between |
+//! | bytes → bytes, for which two different framings were asked | messages in between |
 //!
 //! # How an end travels
 //! When a source ends, its sink is told (half-close) and the other direction goes on until it ends itself. When a sink
@@ -70,7 +70,7 @@ pub struct Relay {
     grace: Duration,
     max_messages: Option<u64>,
     max_bytes: Option<u64>,
-    framing: Option<Framing>,
+    framings: Option<[Framing; 2]>,
     progress: Progress,
 }
 
@@ -125,10 +125,16 @@ pub struct Flow {
     pub messages: u64,
     /// Why it ended.
     pub end: End,
-    /// What was taken from the source and the sink did not take, in the form in which it would have been written.
+    /// What was taken from the source and the sink did not take: first what was cut into messages already, in the form
+    /// in which it would have been written, then the rest as it came.
     pub undelivered: Vec<u8>,
-    /// Of how many messages that is a part; 0 where bytes are moved without regard to messages.
+    /// How many whole messages that is; 0 where bytes are moved without regard to messages.
     pub undelivered_messages: u64,
+    /// How many bytes these messages have without their framing; where bytes are moved without regard to messages, how
+    /// many it is.
+    pub undelivered_bytes: u64,
+    /// How many more bytes there are, of a message that has not come whole.
+    pub undelivered_part: u64,
 }
 
 /// Why a direction ended.
@@ -227,7 +233,7 @@ impl Relay {
             grace: GRACE,
             max_messages: None,
             max_bytes: None,
-            framing: None,
+            framings: None,
             progress: Progress::default(),
         }
     }
@@ -284,8 +290,15 @@ impl Relay {
 
     /// The framing of byte streams whose address has no `frame`; lines if this is not called.
     #[must_use]
-    pub fn framing(mut self, framing: Framing) -> Self {
-        self.framing = Some(framing);
+    pub fn framing(self, framing: Framing) -> Self {
+        self.framings(framing, framing)
+    }
+
+    /// As [`framing`](Self::framing), with one for each of the two endpoints. Between two byte streams with different
+    /// marks messages are cut and marked anew.
+    #[must_use]
+    pub fn framings(mut self, first: Framing, second: Framing) -> Self {
+        self.framings = Some([first, second]);
         self
     }
 
@@ -303,11 +316,11 @@ impl Relay {
     /// `InvalidInput` if `from` was not opened to receive or `to` not to send. How the moving ends, well or badly, is
     /// in the [`Outcome`].
     pub fn one_way(self, mut from: Endpoint, mut to: Endpoint) -> Result<Outcome> {
-        let framings = (self.framing_of(&from), self.framing_of(&to));
-        let reframe = Self::reframes(&from, &to);
+        let [of_from, of_to] = self.framings_of(&from, &to);
+        let reframe = self.reframes(&from, &to);
         let (source, sink) = (source_of(&mut from)?, sink_of(&mut to)?);
         let clock = Clock::new(self.idle_timeout);
-        let terms = self.terms(&clock, None, framings, reframe);
+        let terms = self.terms(&clock, None, (of_from, of_to), reframe);
         let forward = direction::run(source, sink, &terms, &self.progress.forward);
         let exits = self.conclude([from, to], terms.deadline, forward.end.ends_both());
         Ok(Outcome { forward, backward: None, exits })
@@ -325,8 +338,8 @@ impl Relay {
                 return Err(Error::new(ErrorKind::InvalidInput, text).hint("move one way only"));
             }
         }
-        let (of_a, of_b) = (self.framing_of(&a), self.framing_of(&b));
-        let reframe = Self::reframes(&a, &b);
+        let [of_a, of_b] = self.framings_of(&a, &b);
+        let reframe = self.reframes(&a, &b);
         let halves = (source_of(&mut a)?, sink_of(&mut b)?, source_of(&mut b)?, sink_of(&mut a)?);
         let (from_a, to_b, from_b, to_a) = halves;
         let clock = Clock::new(self.idle_timeout);
@@ -348,13 +361,19 @@ impl Relay {
         Ok(Outcome { forward, backward: Some(backward), exits })
     }
 
-    fn framing_of(&self, endpoint: &Endpoint) -> Framing {
-        endpoint.framing().or(self.framing).unwrap_or(Framing::line())
+    /// The framings that were asked for: by the addresses first, then by the caller.
+    fn asked_framings(&self, a: &Endpoint, b: &Endpoint) -> [Option<Framing>; 2] {
+        let [of_a, of_b] = self.framings.map_or([None; 2], |framings| framings.map(Some));
+        [a.framing().or(of_a), b.framing().or(of_b)]
     }
 
-    /// Whether bytes must be cut and marked anew because the two addresses ask for different framings.
-    fn reframes(a: &Endpoint, b: &Endpoint) -> bool {
-        matches!((a.framing(), b.framing()), (Some(a), Some(b)) if a.marks() != b.marks())
+    fn framings_of(&self, a: &Endpoint, b: &Endpoint) -> [Framing; 2] {
+        self.asked_framings(a, b).map(|framing| framing.unwrap_or(Framing::line()))
+    }
+
+    /// Whether bytes must be cut and marked anew because the two sides are to be framed differently.
+    fn reframes(&self, a: &Endpoint, b: &Endpoint) -> bool {
+        matches!(self.asked_framings(a, b), [Some(a), Some(b)] if a.marks() != b.marks())
     }
 
     fn terms<'a>(

@@ -135,7 +135,8 @@ fn a_message_too_large_names_itself_and_the_limit_and_comes_back() {
     for word in ["message 2", "9 bytes", "8", "message-size"] {
         assert!(text.contains(word), "no {word:?} in: {text}");
     }
-    assert_eq!((flow.messages, flow.undelivered_messages), (1, 1));
+    assert_eq!((flow.messages, flow.undelivered_messages), (1, 2));
+    assert_eq!((flow.undelivered_bytes, flow.undelivered_part), (14, 0));
     assert_eq!(flow.undelivered, b"123456789never\n", "the message, and what was read beyond it");
     assert_eq!(all(&mut receive(&queue.0).receiver().unwrap()), [b"fits"]);
 }
@@ -150,6 +151,7 @@ fn a_frame_too_long_is_an_error_of_the_source() {
     assert!(matches!(&flow.end, End::Failed(error) if error.kind() == ErrorKind::TooLarge), "{text}");
     assert!(text.contains("message 2") && text.contains("10"), "{text}");
     assert_eq!(flow.undelivered, b"this line is too long\n");
+    assert_eq!((flow.undelivered_messages, flow.undelivered_bytes, flow.undelivered_part), (0, 0, 22));
 
     let from = file(&place, "in", b"\0\0\0\x05abc", "?frame=u32");
     let flow = one_way(Relay::new(), from, send(&queue.0));
@@ -198,7 +200,8 @@ fn a_stop_before_a_full_queue_hands_back_what_was_taken() {
     stop.request();
     let flow = relay.join().unwrap();
     assert!(matches!(flow.end, End::Stopped), "{}", flow.end);
-    assert_eq!((flow.messages, flow.undelivered_messages), (3, 1));
+    assert_eq!((flow.messages, flow.undelivered_messages), (3, 97));
+    assert_eq!((flow.undelivered_bytes, flow.undelivered_part), (lines.len() as u64 - 100 - 18, 0));
     let mut seen = b"line 0\nline 1\nline 2\n".to_vec();
     // The message at hand has lost its line feed to the framing; what follows was not cut yet.
     seen.extend(b"line 3\n");
