@@ -295,6 +295,10 @@ fn a_closed_standard_stream_is_an_error() {
     Job::start(shell(&line)).end().failed(2, &["standard output", "closed"]);
     assert!(!place.path("started").exists(), "nothing was started for nothing");
     Job::start(shell("tieline send exec:cat <&-")).end().failed(2, &["standard input", "closed"]);
+    // A null device that somebody gave is not a closed descriptor, whichever way it was opened.
+    for null in [">/dev/null", "1<>/dev/null"] {
+        Job::start(shell(&format!("tieline recv exec:'seq 3' {null}"))).end().well();
+    }
     let said = Job::start(shell("tieline recv exec:'seq 3' > /dev/null && tieline send exec:cat < /dev/null")).end();
     said.well();
 }

@@ -20,6 +20,7 @@ pub(crate) mod ring;
 mod sem_interop;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod start;
 pub(crate) mod sysv_key;
 pub(crate) mod sysv_msg;
 pub(crate) mod sysv_sem;
