@@ -266,8 +266,8 @@ pub(crate) struct Send {
 
 /// Receive from an address to standard output
 ///
-/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each, unless
-/// a framing flag says otherwise.
+/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each that
+/// does not end with one, unless a framing flag says otherwise.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -313,7 +313,7 @@ pub(crate) struct Connect {
 /// How bytes and messages travel.
 #[derive(Args)]
 pub(crate) struct Transfer {
-    /// One message for each line
+    /// One message for each line; a message that holds line feeds is written as it is, and told at the end
     #[arg(long, group = "framing")]
     pub(crate) lines: bool,
     /// Each message after its length, as four bytes, most significant first

@@ -173,8 +173,7 @@ impl Job {
             Some(framing) => framing,
             None if flags.length_prefixed => Framing::length(Width::U32, ByteOrder::Big),
             None if flags.raw => Framing::raw(),
-            None if flags.lines => Framing::line(),
-            // Nobody asked for lines that can be told apart, so a line feed in a message is not worth losing it.
+            // A line feed in a message is not worth losing it: it is written, and told at the end.
             None => Framing::text(),
         };
         framing.with_max_len(flags.max_message)

@@ -44,6 +44,7 @@ struct Direction {
     end: &'static str,
     undelivered_bytes: u64,
     undelivered_messages: u64,
+    divided_messages: u64,
 }
 
 #[derive(Serialize)]
@@ -82,11 +83,26 @@ impl Report<'_> {
             output::json_to_stderr(&self.document(error));
             return answer.map_err(|failure| Failure::told(failure.code()));
         }
+        self.tell_divided();
         // A failure tells the same in its sentence.
         if self.job.flags.verbose && answer.is_ok() {
             self.summary();
         }
         answer
+    }
+
+    /// Lines that are not messages look like them.
+    fn tell_divided(&self) {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let divided = forward.divided_messages + backward.as_ref().map_or(0, |flow| flow.divided_messages);
+        if divided > 0 {
+            let (what, are) = if divided == 1 {
+                ("1 message holds".to_owned(), "is several lines")
+            } else {
+                (format!("{divided} messages hold"), "are several lines each")
+            };
+            output::say(&format!("{what} line feeds and {are} here; --length-prefixed keeps messages apart"));
+        }
     }
 
     /// Whether it went as it should.
@@ -245,6 +261,7 @@ fn direction(flow: &Flow) -> Direction {
         end,
         undelivered_bytes: flow.undelivered.len() as u64,
         undelivered_messages: flow.undelivered_messages,
+        divided_messages: flow.divided_messages,
     }
 }
 

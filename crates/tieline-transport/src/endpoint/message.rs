@@ -249,6 +249,14 @@ impl Sender {
         std::mem::take(&mut self.gone)
     }
 
+    /// As [`Encoder::divided`].
+    pub(crate) fn divided(&self) -> u64 {
+        match &self.to {
+            To::Messages(_) => 0,
+            To::Bytes(framed) => framed.encoder.divided(),
+        }
+    }
+
     /// What waits to be sent, and how many messages it is part of.
     pub(crate) fn waiting(&self) -> (&[u8], u64) {
         match &self.to {

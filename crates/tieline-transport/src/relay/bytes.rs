@@ -79,7 +79,7 @@ fn copy(
     if let Some(patience) = terms.grace(&end) {
         deliver(&mut copier, patience, counter);
     }
-    (end, Left { bytes: copier.take_pending().unwrap_or_default(), messages: 0 })
+    (end, Left { bytes: copier.take_pending().unwrap_or_default(), messages: 0, divided: 0 })
 }
 
 /// Gives what was taken, as long as `patience` lasts. What cannot be given stays in the copier.

@@ -34,6 +34,8 @@ pub(super) struct Terms<'a> {
 pub(super) struct Left {
     pub(super) bytes: Vec<u8>,
     pub(super) messages: u64,
+    /// How many messages, delivered or not, hold line feeds that now divide them.
+    pub(super) divided: u64,
 }
 
 /// Moves until something ends it.
@@ -57,6 +59,7 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
         end,
         undelivered: left.bytes,
         undelivered_messages: left.messages,
+        divided_messages: left.divided,
     }
 }
 

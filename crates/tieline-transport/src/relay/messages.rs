@@ -14,7 +14,7 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
     let (end, held) = relay(&mut receiver, &mut sender, terms, counter);
     let end = flush_at_the_end(end, &mut sender, terms, counter);
     let (waiting, messages) = sender.waiting();
-    let mut left = Left { bytes: waiting.to_vec(), messages };
+    let mut left = Left { bytes: waiting.to_vec(), messages, divided: sender.divided() };
     if let Some(held) = held {
         left.bytes.extend(held);
         left.messages += 1;

@@ -129,6 +129,9 @@ pub struct Flow {
     pub undelivered: Vec<u8>,
     /// Of how many messages that is a part; 0 where bytes are moved without regard to messages.
     pub undelivered_messages: u64,
+    /// How many messages hold line feeds inside and went into a stream of lines, where each is several now: only with
+    /// [`Framing::text`].
+    pub divided_messages: u64,
 }
 
 /// Why a direction ended.

@@ -30,7 +30,7 @@ pub(super) fn copy(source: &mut ByteSource, sink: &mut ByteSink, terms: &Terms<'
         };
         taken += count as u64;
         if let Some((end, given)) = give(&buffer[..count], sink, terms, counter) {
-            return (end, Left { bytes: buffer[given..count].to_vec(), messages: 0 });
+            return (end, Left { bytes: buffer[given..count].to_vec(), messages: 0, divided: 0 });
         }
     }
 }
