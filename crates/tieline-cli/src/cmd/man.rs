@@ -1,6 +1,6 @@
 //! `tieline man`: the manual pages, made from the flags.
 //!
-//! clap_mangen writes what is the same for every command; what we lay out ourselves in the help (tables, examples)
+//! `clap_mangen` writes what is the same for every command; what we lay out ourselves in the help (tables, examples)
 //! keeps its lines here.
 
 use std::fs;
@@ -100,7 +100,7 @@ fn put(line: &mut Vec<Inline>, parts: Vec<Inline>, is_required: bool) {
 
 fn value_of(argument: &clap::Arg) -> String {
     let names = argument.get_value_names().unwrap_or_default();
-    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = names.iter().map(clap::builder::Str::as_str).collect();
     if names.is_empty() { argument.get_id().as_str().to_uppercase() } else { names.join(" ") }
 }
 

@@ -74,14 +74,17 @@ impl Job {
         let begun = Instant::now();
         let (from, to) = self.open(&interrupts, begun)?;
         let relay = self.relay(&interrupts, begun);
-        let show = Show::start(&self, &relay.progress(), from.capabilities().length);
+        let progress = relay.progress();
+        let show = Show::start(&self, &progress, from.capabilities().length);
         let moving = Instant::now();
         let outcome = match self.shape {
             Shape::BothWays => relay.both_ways(from, to),
             Shape::Send | Shape::Receive | Shape::OneWay => relay.one_way(from, to),
         };
+        let took = moving.elapsed();
+        let flowed = progress.first_moved().map(|first| first.elapsed());
         show.finish();
-        Report { job: &self, took: moving.elapsed(), outcome: outcome?, signal: interrupts.signal() }.tell()
+        Report { job: &self, took, flowed, outcome: outcome?, signal: interrupts.signal() }.tell()
     }
 
     fn open(&self, interrupts: &Interrupts, begun: Instant) -> Outcome<(Endpoint, Endpoint)> {

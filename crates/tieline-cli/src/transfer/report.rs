@@ -20,6 +20,8 @@ use crate::output;
 pub(super) struct Report<'a> {
     pub(super) job: &'a Job,
     pub(super) took: Duration,
+    /// The same from the first byte on, if one came.
+    pub(super) flowed: Option<Duration>,
     pub(super) outcome: Relayed,
     pub(super) signal: Option<Signal>,
 }
@@ -73,6 +75,9 @@ pub(super) fn announce(flags: &Transfer, asked: &Address, at: &Address) {
         output::say(&format!("waiting at {}", name(at)));
     }
 }
+
+/// From the first byte to the end, in seconds: what takes less is one move, and a rate of it would be made up.
+const AT_ONCE: f64 = 0.001;
 
 impl Report<'_> {
     /// Says what must be said and answers what the process shall answer.
@@ -215,11 +220,15 @@ impl Report<'_> {
 
     fn summary(&self) {
         let Relayed { forward, backward, .. } = &self.outcome;
-        let seconds = self.took.as_secs_f64();
-        let rate = |flow: &Flow| BinaryBytes((flow.bytes as f64 / seconds.max(1e-9)) as u64);
-        let mut line = format!("{} went in {seconds:.2} s ({}/s)", Amount::moved(forward), rate(forward));
+        // Waiting for somebody to begin is no part of the pace, and what went at once has none.
+        let seconds = self.flowed.unwrap_or(self.took).as_secs_f64();
+        let rate = |flow: &Flow| match seconds {
+            long if long >= AT_ONCE => format!(" ({}/s)", BinaryBytes((flow.bytes as f64 / long) as u64)),
+            _ => String::new(),
+        };
+        let mut line = format!("{} went in {seconds:.2} s{}", Amount::moved(forward), rate(forward));
         if let Some(backward) = backward {
-            line += &format!(", {} came back ({}/s)", Amount::moved(backward), rate(backward));
+            line += &format!(", {} came back{}", Amount::moved(backward), rate(backward));
         }
         output::say(&line);
     }

@@ -311,3 +311,13 @@ fn framings_are_translated() {
     crate::support::run_with(&["send", "--length-prefixed", &queue.0], b"\0\0\0\x02a\n\0\0\0\x01b").well();
     assert_eq!(run(&["recv", "--timeout", "0", "--length-prefixed", &queue.0]).well().out, b"\0\0\0\x02a\n\0\0\0\x01b");
 }
+
+/// The rate is that of what flowed, not of the waiting for it; a single move has none.
+#[test]
+fn a_summary_counts_from_the_first_byte() {
+    let said = Job::start(shell("(sleep 1; echo one; sleep 0.1; echo two) | tieline send -v file:/dev/null")).end();
+    let seconds: f64 = said.err.split(" went in ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((0.08..0.9).contains(&seconds) && said.err.contains("/s)"), "{}", said.err);
+    let said = Job::start(shell("(sleep 0.5; echo one) | tieline recv -v - 2>&1 >/dev/null")).end();
+    assert!(said.text().contains("4 bytes went in 0."), "{}", said.text());
+}
