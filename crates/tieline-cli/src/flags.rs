@@ -48,12 +48,19 @@ them for the shell. A socket address with listen=yes waits for the other side in
 
 const CODES: &str = "\
 Exit codes:
-  0  done                            6  would have to wait, and was told not to
-  1  refused by the system           7  the deadline passed
-  2  wrong usage                     8  nobody is at the other end, or nobody any more
-  3  no such object                  9  a limit is reached, or a message is too large
-  4  not permitted                  10  not supported here
-  5  exists already              128+N  ended by signal N; 141: standard output was closed";
+  0      done
+  1      refused by the system
+  2      wrong usage
+  3      no such object
+  4      not permitted
+  5      exists already
+  6      would have to wait, and was told not to
+  7      the deadline passed
+  8      nobody is at the other end, or nobody any more
+  9      a limit is reached, or a message is too large
+  10     not supported here
+  141    standard output was closed by who read it
+  128+N  ended by signal N";
 
 /// Every option with an example and its meaning.
 fn options() -> String {
