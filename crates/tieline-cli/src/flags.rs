@@ -48,12 +48,19 @@ them for the shell. A socket address with listen=yes waits for the other side in
 
 const CODES: &str = "\
 Exit codes:
-  0  done                            6  would have to wait, and was told not to
-  1  refused by the system           7  the deadline passed
-  2  wrong usage                     8  nobody is at the other end, or nobody any more
-  3  no such object                  9  a limit is reached, or a message is too large
-  4  not permitted                  10  not supported here
-  5  exists already              128+N  ended by signal N; 141: standard output was closed";
+  0      done
+  1      refused by the system
+  2      wrong usage
+  3      no such object
+  4      not permitted
+  5      exists already
+  6      would have to wait, and was told not to
+  7      the deadline passed
+  8      nobody is at the other end, or nobody any more
+  9      a limit is reached, or a message is too large
+  10     not supported here
+  141    standard output was closed by who read it
+  128+N  ended by signal N";
 
 /// Every option with an example and its meaning.
 fn options() -> String {
@@ -271,9 +278,9 @@ pub(crate) struct Send {
 
 /// Receive from an address to standard output
 ///
-/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each. A framing
-/// flag says how messages are marked off at the address if that carries plain bytes; if it carries messages, or has a
-/// `frame` of its own, how they are written to standard output.
+/// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each that
+/// does not end with one. A framing flag says how messages are marked off at the address if that carries plain bytes;
+/// if it carries messages, or has a `frame` of its own, how they are written to standard output.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -320,7 +327,7 @@ pub(crate) struct Connect {
 /// How bytes and messages travel.
 #[derive(Args)]
 pub(crate) struct Transfer {
-    /// One message for each line
+    /// One message for each line; a message that holds line feeds is written as it is, and told at the end
     #[arg(long, group = "framing")]
     pub(crate) lines: bool,
     /// Each message after its length, as four bytes, most significant first

@@ -104,21 +104,30 @@ fn value_of(argument: &clap::Arg) -> String {
     if names.is_empty() { argument.get_id().as_str().to_uppercase() } else { names.join(" ") }
 }
 
-/// What stands below the options in the help: a line with a colon is a heading, indented lines stay as they are, and
-/// the others are prose.
+/// What stands below the options in the help: a line with a colon is a heading, other lines without indentation are
+/// prose. Indented ones are examples, which stay as they are, or else rows of two columns, which become a tagged list.
 fn sections(text: &str) -> Roff {
     let mut roff = Roff::new();
-    let mut is_verbatim = false;
+    let (mut has_examples, mut is_verbatim) = (false, false);
     for line in text.lines() {
-        let wants_verbatim = line.starts_with(' ');
+        let row = line.strip_prefix("  ");
+        let wants_verbatim = row.is_some() && has_examples;
         if is_verbatim != wants_verbatim {
             roff.control(if wants_verbatim { "nf" } else { "fi" }, []);
             is_verbatim = wants_verbatim;
         }
-        match line.strip_suffix(':') {
-            Some(heading) if !wants_verbatim => roff.control("SH", [heading.to_uppercase().as_str()]),
-            _ if line.is_empty() => roff.control("PP", []),
-            _ => roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]),
+        match (row, line.strip_suffix(':')) {
+            (Some(row), _) if has_examples => roff.text([roman(row)]),
+            (Some(row), _) => {
+                let (tag, meaning) = row.rsplit_once("  ").unwrap_or((row, ""));
+                roff.control("TP", []).text([bold(tag.trim_end())]).text([roman(meaning)])
+            }
+            (None, Some(heading)) => {
+                has_examples = heading.starts_with("Example");
+                roff.control("SH", [heading.to_uppercase().as_str()])
+            }
+            (None, None) if line.is_empty() => roff.control("PP", []),
+            (None, None) => roff.text([roman(line)]),
         };
     }
     if is_verbatim {
@@ -132,9 +141,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_keep_their_lines_and_prose_flows() {
+    fn examples_keep_their_lines_and_prose_flows() {
         let page = sections("Examples:\n  one   # 1\n  two\n\nIt prints\nthe rest.").render();
         let body = page.split(".SH ").nth(1).unwrap();
         assert_eq!(body, "EXAMPLES\n.nf\none   # 1\ntwo\n.fi\n.PP\nIt prints\nthe rest.\n");
+    }
+
+    #[test]
+    fn rows_become_a_tagged_list() {
+        let page = sections("Codes:\n  a  b    both\n  0       done").render();
+        let body = page.split(".SH ").nth(1).unwrap();
+        assert_eq!(body, "CODES\n.TP\n\\fBa  b\\fR\nboth\n.TP\n\\fB0\\fR\ndone\n");
     }
 }

@@ -74,16 +74,19 @@ impl Job {
         let begun = Instant::now();
         let (from, to) = self.open(&interrupts, begun)?;
         let relay = self.relay(&interrupts, begun, self.framings(&from, &to));
-        let show = Show::start(&self, &relay.progress(), from.capabilities().length);
+        let progress = relay.progress();
+        let show = Show::start(&self, &progress, from.capabilities().length);
         let moving = Instant::now();
         let outcome = match self.shape {
             Shape::BothWays => relay.both_ways(from, to),
             Shape::Send | Shape::Receive | Shape::OneWay => relay.one_way(from, to),
         };
+        let took = moving.elapsed();
+        let flowed = progress.first_moved().map(|first| first.elapsed());
         show.finish();
-        let (took, outcome) = (moving.elapsed(), outcome?);
+        let outcome = outcome?;
         let signal = interrupts.signal_of_the_group(outcome.exits.iter().map(|(_, status)| status))?;
-        Report { job: &self, took, outcome, signal }.tell()
+        Report { job: &self, took, flowed, outcome, signal }.tell()
     }
 
     fn open(&self, interrupts: &Interrupts, begun: Instant) -> Outcome<(Endpoint, Endpoint)> {
@@ -199,7 +202,8 @@ impl Job {
             None if flags.length_prefixed => Framing::length(Width::U32, ByteOrder::Big),
             None if flags.raw => Framing::raw(),
             None if flags.whole => Framing::whole(),
-            None if flags.lines => Framing::line(),
+            // A line feed in a message is not worth losing it: it is written, and told at the end.
+            None if flags.lines => Framing::text(),
             None => return None,
         };
         Some(framing.or_max_len(flags.max_message))

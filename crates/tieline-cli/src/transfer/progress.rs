@@ -5,7 +5,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 use tieline_transport::relay::Progress;
 
 use super::{Job, Shape};
@@ -32,29 +33,37 @@ impl Show {
             When::Auto if !lively || on_screen(job.shape) => return Self { thread: None },
             When::Auto => PATIENCE,
         };
-        let total = [total, job.flags.bytes].into_iter().flatten().min();
+        let goal = match (job.flags.count, [total, job.flags.bytes].into_iter().flatten().min()) {
+            (Some(messages), _) => Goal::Messages(messages),
+            (None, Some(bytes)) => Goal::Bytes(bytes),
+            (None, None) => Goal::Unknown,
+        };
         let (done, is_done) = mpsc::channel();
         let progress = progress.clone();
         let show = move || {
             let begun = Instant::now();
-            let moved = || progress.forward.bytes() + progress.backward.bytes();
+            let state = || State {
+                bytes: progress.forward.bytes() + progress.backward.bytes(),
+                messages: progress.forward.messages() + progress.backward.messages(),
+                goal,
+                // Waiting for somebody to begin says nothing of the pace.
+                moving: progress.first_moved().map_or(Duration::ZERO, |first| first.elapsed()),
+            };
             let wait = |time| is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
             if !wait(after) {
                 return;
             }
             if lively {
-                let bar = bar(total);
+                let bar = bar();
                 while {
-                    let so_far = moved();
-                    bar.set_position(so_far);
-                    bar.set_message(pace(so_far, total, begun.elapsed()));
+                    bar.set_message(state().line(columns(), begun.elapsed()));
                     wait(TICK)
                 } {}
                 bar.finish_and_clear();
             } else {
                 while wait(Duration::from_secs(1)) {
-                    let rate = moved() as f64 / begun.elapsed().as_secs_f64();
-                    output::say(&format!("{} so far, {}/s", BinaryBytes(moved()), BinaryBytes(rate as u64)));
+                    let state = state();
+                    output::say(&format!("{} so far, {}", BinaryBytes(state.bytes), state.pace()));
                 }
             }
         };
@@ -81,26 +90,116 @@ fn on_screen(shape: Shape) -> bool {
     }
 }
 
-/// The rate since the beginning, which does not jump about, and what it means for the rest.
-fn pace(moved: u64, total: Option<u64>, elapsed: Duration) -> String {
-    let rate = moved as f64 / elapsed.as_secs_f64().max(1e-3);
-    let rest = total.map(|total| total.saturating_sub(moved) as f64 / rate);
-    let left = match rest {
-        Some(rest) if rest.is_finite() => format!("{} left", HumanDuration(Duration::from_secs(rest.ceil() as u64))),
-        _ => format!("{} so far", HumanDuration(elapsed)),
-    };
-    format!("{}/s  {left}", BinaryBytes(rate as u64))
+/// What will have been moved when it is over.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    Unknown,
+    Bytes(u64),
+    Messages(u64),
 }
 
-fn bar(total: Option<u64>) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(total) => {
-            (ProgressBar::new(total), "{percent:>3}% [{bar:24}] {binary_bytes} of {binary_total_bytes}  {msg}")
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    bytes: u64,
+    messages: u64,
+    goal: Goal,
+    /// For how long something has been moving.
+    moving: Duration,
+}
+
+/// A bar wider than this says no more.
+const WIDEST_BAR: usize = 40;
+/// One narrower than this says nothing.
+const NARROWEST_BAR: usize = 5;
+
+impl State {
+    /// One line that fits so many columns: what matters least goes first where they are few.
+    fn line(&self, columns: usize, waited: Duration) -> String {
+        let room = columns.saturating_sub(1);
+        let (pace, sizes) = (self.pace(), self.sizes());
+        let Some(part) = self.part() else {
+            let spinner = ['|', '/', '-', '\\'][(waited.as_millis() / TICK.as_millis()) as usize % 4];
+            let whole = format!("{spinner} {sizes}  {pace}  {}", short(waited));
+            return fitting(vec![whole, format!("{spinner} {sizes}  {pace}"), format!("{spinner} {sizes}")], room);
+        };
+        let percent = format!("{:>3}%", (part * 100.0) as u64);
+        let left = self.left(part).map(|left| format!("  {} left", short(left))).unwrap_or_default();
+        let figures = format!("{sizes}  {pace}{left}");
+        let bar = room.saturating_sub(percent.len() + 4 + figures.len()).min(WIDEST_BAR);
+        let mut forms = vec![
+            format!("{percent} {figures}"),
+            format!("{percent} {pace}{left}"),
+            format!("{percent} {pace}"),
+            percent.clone(),
+        ];
+        if bar >= NARROWEST_BAR {
+            let full = (part * bar as f64) as usize;
+            forms.insert(
+                0,
+                format!(
+                    "{percent} [{:<bar$}] {figures}",
+                    format!("{}>", "=".repeat(full)).get(..bar.min(full + 1)).unwrap_or_default()
+                ),
+            );
         }
-        None => (ProgressBar::no_length(), "{spinner} {binary_bytes}  {msg}"),
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+        fitting(forms, room)
+    }
+
+    /// From 0 to 1, if it is known where the end is.
+    fn part(&self) -> Option<f64> {
+        let (done, goal) = match self.goal {
+            Goal::Unknown => return None,
+            Goal::Bytes(goal) => (self.bytes, goal),
+            Goal::Messages(goal) => (self.messages, goal),
+        };
+        Some((done as f64 / goal.max(1) as f64).min(1.0))
+    }
+
+    fn sizes(&self) -> String {
+        match self.goal {
+            Goal::Unknown => BinaryBytes(self.bytes).to_string(),
+            Goal::Bytes(goal) => format!("{} of {}", BinaryBytes(self.bytes), BinaryBytes(goal)),
+            Goal::Messages(goal) => format!("{} of {goal} messages", self.messages),
+        }
+    }
+
+    /// The rate since the first byte, which does not jump about.
+    fn pace(&self) -> String {
+        format!("{}/s", BinaryBytes((self.bytes as f64 / self.moving.as_secs_f64().max(1e-3)) as u64))
+    }
+
+    /// What the pace means for the rest.
+    fn left(&self, part: f64) -> Option<Duration> {
+        let left = self.moving.as_secs_f64() * (1.0 - part) / part;
+        Duration::try_from_secs_f64(left.ceil()).ok().filter(|_| part > 0.0)
+    }
+}
+
+/// The first form that fits.
+fn fitting(forms: Vec<String>, room: usize) -> String {
+    forms.into_iter().find(|form| form.len() <= room).unwrap_or_default()
+}
+
+/// `7 s`, `2 min 5 s`, `3 h 0 min`.
+fn short(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// How wide the terminal is now: it may change.
+fn columns() -> usize {
+    tcgetwinsize(io::stderr()).map_or(80, |size| if size.ws_col == 0 { 80 } else { size.ws_col.into() })
+}
+
+/// A line that is drawn over itself, cut at the terminal's edge.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        bar.set_style(style);
     }
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
     bar
@@ -110,11 +209,36 @@ fn bar(total: Option<u64>) -> ProgressBar {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn the_pace_is_that_of_the_whole() {
-        let second = Duration::from_secs(1);
-        assert_eq!(pace(1 << 20, Some(3 << 20), second), "1.00 MiB/s  2 seconds left");
-        assert_eq!(pace(1 << 20, None, 2 * second), "512.00 KiB/s  2 seconds so far");
-        assert_eq!(pace(0, Some(1), second), "0 B/s  1 second so far");
+    fn the_line_says_how_far_how_fast_and_how_long() {
+        let state = State { bytes: 1 << 20, messages: 0, goal: Goal::Bytes(4 << 20), moving: SECOND };
+        let line = state.line(80, SECOND);
+        assert!(
+            line.starts_with(" 25% [====") && line.ends_with("] 1.00 MiB of 4.00 MiB  1.00 MiB/s  3 s left"),
+            "{line}"
+        );
+        let counted = State { messages: 3, goal: Goal::Messages(4), ..state };
+        assert!(counted.line(80, SECOND).ends_with("] 3 of 4 messages  1.00 MiB/s  1 s left"));
+        let endless = State { goal: Goal::Unknown, moving: 2 * SECOND, ..state };
+        assert!(endless.line(80, 5 * SECOND).ends_with(" 1.00 MiB  512.00 KiB/s  5 s"));
+        let waiting = State { bytes: 0, moving: Duration::ZERO, ..state };
+        assert!(waiting.line(80, SECOND).ends_with("0 B of 4.00 MiB  0 B/s"));
+        let over = State { bytes: 5 << 20, ..state };
+        assert!(over.line(80, SECOND).starts_with("100% [=====") && over.line(80, SECOND).ends_with("0 s left"));
+    }
+
+    #[test]
+    fn it_fits_any_width() {
+        for goal in [Goal::Unknown, Goal::Bytes(u64::MAX), Goal::Messages(1_000_000)] {
+            let state = State { bytes: 123_456_789, messages: 999_999, goal, moving: 7 * SECOND };
+            for columns in 0..200 {
+                assert!(state.line(columns, SECOND).len() < columns.max(1), "{columns}");
+            }
+            assert!(!state.line(25, SECOND).is_empty());
+        }
+        assert_eq!(short(Duration::from_secs(3725)), "1 h 2 min");
+        assert_eq!(short(Duration::from_secs(125)), "2 min 5 s");
     }
 }

@@ -20,6 +20,8 @@ use crate::output;
 pub(super) struct Report<'a> {
     pub(super) job: &'a Job,
     pub(super) took: Duration,
+    /// The same from the first byte on, if one came.
+    pub(super) flowed: Option<Duration>,
     pub(super) outcome: Relayed,
     pub(super) signal: Option<Signal>,
 }
@@ -45,6 +47,7 @@ struct Direction {
     undelivered_bytes: u64,
     undelivered_messages: u64,
     undelivered_part_bytes: u64,
+    divided_messages: u64,
 }
 
 #[derive(Serialize)]
@@ -74,6 +77,9 @@ pub(super) fn announce(flags: &Transfer, asked: &Address, at: &Address) {
     }
 }
 
+/// From the first byte to the end, in seconds: what takes less is one move, and a rate of it would be made up.
+const AT_ONCE: f64 = 0.001;
+
 impl Report<'_> {
     /// Says what must be said and answers what the process shall answer.
     pub(super) fn tell(self) -> Outcome {
@@ -83,11 +89,26 @@ impl Report<'_> {
             output::json_to_stderr(&self.document(error));
             return answer.map_err(|failure| Failure::told(failure.code()));
         }
+        self.tell_divided();
         // A failure tells the same in its sentence.
         if self.job.flags.verbose && answer.is_ok() {
             self.summary();
         }
         answer
+    }
+
+    /// Lines that are not messages look like them.
+    fn tell_divided(&self) {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let divided = forward.divided_messages + backward.as_ref().map_or(0, |flow| flow.divided_messages);
+        if divided > 0 {
+            let (what, are) = if divided == 1 {
+                ("1 message holds".to_owned(), "is several lines")
+            } else {
+                (format!("{divided} messages hold"), "are several lines each")
+            };
+            output::say(&format!("{what} line feeds and {are} here; --length-prefixed keeps messages apart"));
+        }
     }
 
     /// Whether it went as it should.
@@ -199,11 +220,15 @@ impl Report<'_> {
 
     fn summary(&self) {
         let Relayed { forward, backward, .. } = &self.outcome;
-        let seconds = self.took.as_secs_f64();
-        let rate = |flow: &Flow| BinaryBytes((flow.bytes as f64 / seconds.max(1e-9)) as u64);
-        let mut line = format!("{} went in {seconds:.2} s ({}/s)", Amount::moved(forward), rate(forward));
+        // Waiting for somebody to begin is no part of the pace, and what went at once has none.
+        let seconds = self.flowed.unwrap_or(self.took).as_secs_f64();
+        let rate = |flow: &Flow| match seconds {
+            long if long >= AT_ONCE => format!(" ({}/s)", BinaryBytes((flow.bytes as f64 / long) as u64)),
+            _ => String::new(),
+        };
+        let mut line = format!("{} went in {seconds:.2} s{}", Amount::moved(forward), rate(forward));
         if let Some(backward) = backward {
-            line += &format!(", {} came back ({}/s)", Amount::moved(backward), rate(backward));
+            line += &format!(", {} came back{}", Amount::moved(backward), rate(backward));
         }
         output::say(&line);
     }
@@ -246,6 +271,7 @@ fn direction(flow: &Flow) -> Direction {
         undelivered_bytes: flow.undelivered_bytes,
         undelivered_messages: flow.undelivered_messages,
         undelivered_part_bytes: flow.undelivered_part,
+        divided_messages: flow.divided_messages,
     }
 }
 

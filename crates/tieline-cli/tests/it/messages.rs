@@ -15,7 +15,7 @@ fn a_posix_queue_with_c() {
     assert_eq!(ask(program, &["mq-receive", name]).well().text(), "3 from us\n");
     ask(program, &["mq-send", name, "1", "low"]).well();
     ask(program, &["mq-send", name, "9", "two\nlines"]).well();
-    assert_eq!(run(&["recv", "--count", "1", &queue.0]).well().text(), "two\nlines\n");
+    assert_eq!(run(&["recv", "--count", "1", &queue.0]).text(), "two\nlines\n");
     assert_eq!(run(&["recv", "--timeout", "0", &queue.0]).well().text(), "low\n");
 }
 
@@ -138,15 +138,22 @@ fn raw_is_one_message_a_chunk() {
     assert_eq!(receiver.end().out, b"\0\0\0\x05a\nb\nc");
 }
 
-/// Strict lines are refused what could not be told apart; without a flag nothing is lost.
+/// Nothing is lost for a line feed in it, with or without --lines; that lines are not messages then is told.
 #[test]
 fn a_line_feed_inside_a_message() {
     let queue = Object::make(&["sysv-mq", &key()]);
-    let two = || run_with(&["send", "--frame", "nul", &queue.0], b"two\nlines\0").well();
-    two();
-    assert_eq!(run(&["recv", "--timeout", "0", &queue.0]).well().text(), "two\nlines\n");
-    two();
-    run(&["recv", "--timeout", "0", "--lines", &queue.0]).failed(1, &["message 1", "length framing"]);
+    for flags in [&[][..], &["--lines"]] {
+        run_with(&["send", "--frame", "nul", &queue.0], b"two\nlines\0plain\0ended\n\0").well();
+        let said = run(&[&["recv", "--timeout", "0", &queue.0], flags].concat());
+        assert_eq!((said.code, said.text()), (0, "two\nlines\nplain\nended\n"), "{}", said.err);
+        said.failed(0, &["1 message holds line feeds", "--length-prefixed"]);
+    }
+    // One at the end only is what a line has.
+    run_with(&["send", "--frame", "nul", &queue.0], b"ended\n\0").well();
+    assert_eq!(run(&["recv", "--timeout", "0", "--lines", &queue.0]).well().text(), "ended\n");
+    // Who wants to be refused what could not be told apart says so in full.
+    run_with(&["send", "--frame", "nul", &queue.0], b"two\nlines\0").well();
+    run(&["recv", "--timeout", "0", "--frame", "line", &queue.0]).failed(1, &["message 1", "length framing"]);
 }
 
 /// From a queue to a command, and from a socket to a queue, without standard input or output.

@@ -340,3 +340,13 @@ fn the_largest_message_holds_for_an_address() {
     run(&["recv", &at("u32,4")]).failed(9, &["message 1", "4"]);
     assert_eq!(run(&["recv", "--max-message", "6", &at("u32")]).well().text(), "123456\n");
 }
+
+/// The rate is that of what flowed, not of the waiting for it; a single move has none.
+#[test]
+fn a_summary_counts_from_the_first_byte() {
+    let said = Job::start(shell("(sleep 1; echo one; sleep 0.1; echo two) | tieline send -v file:/dev/null")).end();
+    let seconds: f64 = said.err.split(" went in ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((0.08..0.9).contains(&seconds) && said.err.contains("/s)"), "{}", said.err);
+    let said = Job::start(shell("(sleep 0.5; echo one) | tieline recv -v - 2>&1 >/dev/null")).end();
+    assert!(said.text().contains("4 bytes went in 0."), "{}", said.text());
+}

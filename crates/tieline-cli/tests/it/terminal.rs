@@ -36,6 +36,29 @@ fn a_bar_shows_and_goes() {
     }
 }
 
+/// Where there are few columns every line fits them, and the end leaves nothing.
+#[test]
+fn a_narrow_terminal_is_not_littered() {
+    if !can() {
+        skip!("no pseudo-terminals");
+    }
+    for flags in ["--bytes 4M", "--count 1000000 --lines", ""] {
+        let line = format!(
+            "exec tieline recv --progress=always {flags} 'exec:head -c 2097152 /dev/zero | tr \\\\0 \\\\n; sleep 1' > /dev/null"
+        );
+        let mut terminal = Pty::spawn_sized(shell(&line), 10, 25);
+        assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
+        let output = terminal.output();
+        assert!(!output.contains('\n'), "{flags}: it went to a new line: {output:?}");
+        // Each drawing begins where the line begins.
+        for drawn in output.split(['\r', '\x1b']) {
+            assert!(drawn.trim_start_matches("[2K").chars().count() <= 25, "{flags}: {drawn:?} is too wide");
+        }
+        assert!(output.ends_with("\x1b[2K") || output.ends_with("\x1b[0J"), "{flags}: the end leaves {output:?}");
+        assert!(flags.is_empty() || output.contains('%'), "{flags}: {output:?}");
+    }
+}
+
 /// Without a known length it shows what has gone; a dumb terminal and --progress never show nothing.
 #[test]
 fn a_bar_without_an_end_and_no_bar() {

@@ -269,6 +269,14 @@ impl Sender {
         std::mem::take(&mut self.gone)
     }
 
+    /// As [`Encoder::divided`].
+    pub(crate) fn divided(&self) -> u64 {
+        match &self.to {
+            To::Messages(_) => 0,
+            To::Bytes(framed) => framed.encoder.divided(),
+        }
+    }
+
     /// What waits to be sent, and which messages: the first of them may have gone in part.
     pub(crate) fn waiting(&self) -> (&[u8], Amount) {
         let mut amount = Amount::default();

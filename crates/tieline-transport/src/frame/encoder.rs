@@ -19,6 +19,7 @@ use super::{ByteOrder, Framing, Marks, Width};
 pub struct Encoder {
     framing: Framing,
     count: u64,
+    divided: u64,
 }
 
 /// A message between its marks: the bytes to write, in up to three parts.
@@ -35,7 +36,7 @@ impl Encoder {
     /// An encoder at the start of a stream.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        Self { framing, count: 0 }
+        Self { framing, count: 0, divided: 0 }
     }
 
     /// How many messages it has encoded.
@@ -44,7 +45,13 @@ impl Encoder {
         self.count
     }
 
-    /// Marks off one message.
+    /// How many of them hold the delimiter inside, so that a reader finds several in each: never with strict framings.
+    #[must_use]
+    pub fn divided(&self) -> u64 {
+        self.divided
+    }
+
+    /// Marks off one message. With [`Framing::text`] one that ends with a line feed already gets no second one.
     ///
     /// # Errors
     /// `TooLong` if it is longer than the framing allows, `DelimiterInside` if it contains the delimiter. The stream
@@ -61,14 +68,17 @@ impl Encoder {
                 let head = length_bytes(message.len() as u64, width, order);
                 Encoded { head, head_len: width.len_bytes(), ..plain }
             }
-            Marks::Delimiter(delimiter) => {
-                if !self.framing.lax
-                    && let Some(position) = find(delimiter, message)
-                {
+            Marks::Delimiter(delimiter) => match find(delimiter, message) {
+                None => Encoded { tail: Some([delimiter]), ..plain },
+                Some(position) if !self.framing.lax => {
                     return Err(self.refused(FrameErrorKind::DelimiterInside { delimiter, position }));
                 }
-                Encoded { tail: Some([delimiter]), ..plain }
-            }
+                Some(position) => {
+                    self.divided += u64::from(position + 1 < message.len());
+                    let is_ended = message.last() == Some(&delimiter);
+                    Encoded { tail: (!is_ended).then_some([delimiter]), ..plain }
+                }
+            },
         };
         self.count += 1;
         Ok(encoded)

@@ -10,7 +10,7 @@
 //! | framing | text | a message may contain | a stream cut short |
 //! |---|---|---|---|
 //! | delimiter | `line`, `nul`, `byte:0x1e` | anything but the delimiter | ends with its last, unfinished message |
-//! | lax delimiter | `text` | anything, and is then read as two | as above |
+//! | lax delimiter | `text` | anything, and is then read as several; a line feed at its end is not doubled | as above |
 //! | length | `u8`, `u16`, `u32`, `u64`, each with `le` for the low byte first | anything | is an error |
 //! | none | `raw` | anything | ends |
 //! | the whole stream | `whole` | anything | ends, with the message |
@@ -92,7 +92,7 @@ impl Framing {
     }
 
     /// As [`line`](Self::line), but a message may contain line feeds: for people, who read on, and not for programs,
-    /// which would find two messages in one.
+    /// which would find two messages in one. A message that ends with a line feed gets no second one.
     #[must_use]
     pub const fn text() -> Self {
         Self { lax: true, ..Self::line() }

@@ -229,6 +229,19 @@ fn text_lets_line_feeds_through() {
     let mut stream = Vec::new();
     Encoder::new(Framing::text()).encode(message).unwrap().append_to(&mut stream);
     assert_eq!(stream, b"two\nlines\n");
+    // One at the end is not doubled, and does not divide.
+    let mut encoder = Encoder::new(Framing::text());
+    for (message, written, divided) in [
+        (&b"a\n"[..], &b"a\n"[..], 0),
+        (b"\n", b"\n", 0),
+        (b"", b"\n", 0),
+        (b"a\nb\n", b"a\nb\n", 1),
+        (b"\n\n", b"\n\n", 2),
+    ] {
+        let mut stream = Vec::new();
+        encoder.encode(message).unwrap().append_to(&mut stream);
+        assert_eq!((stream.as_slice(), encoder.divided()), (written, divided), "{message:?}");
+    }
     for framing in [Framing::text(), Framing::text().with_max_len(4096)] {
         assert_eq!(framing.to_string().parse(), Ok(framing));
     }

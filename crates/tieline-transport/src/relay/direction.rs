@@ -37,12 +37,14 @@ pub(super) struct Left {
     pub(super) whole: Amount,
     /// Bytes of a message that has not come whole.
     pub(super) part: u64,
+    /// How many messages, delivered or not, hold line feeds that now divide them.
+    pub(super) divided: u64,
 }
 
 impl Left {
     /// Bytes that are moved without regard to messages.
     pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
-        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, part: 0 }
+        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, part: 0, divided: 0 }
     }
 }
 
@@ -69,6 +71,7 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
         undelivered_messages: left.whole.messages,
         undelivered_bytes: left.whole.bytes,
         undelivered_part: left.part,
+        divided_messages: left.divided,
     }
 }
 

@@ -13,8 +13,9 @@ use crate::stop::Woken;
 pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>, counter: &Counter) -> (End, Left) {
     let (end, held) = relay(&mut receiver, &mut sender, terms, counter);
     let end = flush_at_the_end(end, &mut sender, terms, counter);
+    let divided = sender.divided();
     let (waiting, whole) = sender.waiting();
-    let mut left = Left { bytes: waiting.to_vec(), whole, part: 0 };
+    let mut left = Left { bytes: waiting.to_vec(), whole, part: 0, divided };
     if let Some(held) = held {
         left.whole.add(held.len());
         left.bytes.extend(held);

@@ -34,8 +34,8 @@ mod plain;
 
 use std::fmt;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::direction::Terms;
@@ -91,9 +91,24 @@ pub struct Counter(Arc<Counts>);
 struct Counts {
     bytes: AtomicU64,
     messages: AtomicU64,
+    first: OnceLock<Instant>,
+}
+
+impl Progress {
+    /// When the first bytes or the first message had been moved, in whichever direction that was.
+    #[must_use]
+    pub fn first_moved(&self) -> Option<Instant> {
+        [self.forward.first_moved(), self.backward.first_moved()].into_iter().flatten().min()
+    }
 }
 
 impl Counter {
+    /// When the sink took something for the first time.
+    #[must_use]
+    pub fn first_moved(&self) -> Option<Instant> {
+        self.0.first.get().copied()
+    }
+
     /// Bytes that the sink has taken: of messages without their framing, otherwise of the stream.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -108,6 +123,7 @@ impl Counter {
 
     /// Relaxed: a count orders nothing; the final figures come with the join of the thread that counts.
     fn add(&self, messages: u64, bytes: u64) {
+        self.0.first.get_or_init(Instant::now);
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         if messages > 0 {
             self.0.messages.fetch_add(messages, Ordering::Relaxed);
@@ -135,6 +151,9 @@ pub struct Flow {
     pub undelivered_bytes: u64,
     /// How many more bytes there are, of a message that has not come whole.
     pub undelivered_part: u64,
+    /// How many messages hold line feeds inside and went into a stream of lines, where each is several now: only with
+    /// [`Framing::text`].
+    pub divided_messages: u64,
 }
 
 /// Why a direction ended.

@@ -156,8 +156,8 @@ impl Bar {
             return Self(None);
         }
         let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len}  {msg:34!}  {eta} left") {
-            bar.set_style(style.progress_chars("=> "));
+        if let Ok(style) = ProgressStyle::with_template("{percent:>3}%  {eta:>3} left  {wide_msg}") {
+            bar.set_style(style);
         }
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         Self(Some(bar))
@@ -167,7 +167,7 @@ impl Bar {
         if let Some(bar) = &self.0 {
             bar.set_length(progress.total as u64);
             bar.set_position(progress.done as u64);
-            bar.set_message(progress.now.clone());
+            bar.set_message(progress.to_string());
         }
     }
 
