@@ -107,6 +107,8 @@ pub(super) struct Engine {
     delivered: u64,
     ended: bool,
     store: Store,
+    /// Whether splice and sendfile to the sink return at once even if it is full, as far as it is known.
+    sink_cannot_wait: Option<bool>,
     source_unwaiting: Unwaiting,
     sink_unwaiting: Unwaiting,
 }
@@ -150,6 +152,7 @@ impl Engine {
             delivered: 0,
             ended: false,
             store: Store::default(),
+            sink_cannot_wait: None,
             source_unwaiting: Unwaiting::default(),
             sink_unwaiting: Unwaiting::default(),
         }
@@ -195,6 +198,14 @@ impl Engine {
         to: BorrowedFd<'_>,
         may_wait: bool,
     ) -> Result<Progress, Halt> {
+        let answer = self.attempt_once(from, to, may_wait);
+        if let Err(Halt::Blocked(_)) = answer {
+            self.sink_cannot_wait = None;
+        }
+        answer
+    }
+
+    fn attempt_once(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, may_wait: bool) -> Result<Progress, Halt> {
         if self.store.held() > 0 {
             let delivered = self.deliver(to, may_wait)?;
             return Ok(Progress::Moved { accepted: 0, delivered });
@@ -260,13 +271,16 @@ impl Engine {
     }
 
     /// Whether splice and sendfile to this sink return at once even if it is full.
-    fn sink_cannot_wait(&self, to: BorrowedFd<'_>) -> bool {
-        match self.sink {
+    ///
+    /// A descriptor is asked again each time it has made us wait, since whoever shares it may change its mode.
+    fn sink_cannot_wait(&mut self, to: BorrowedFd<'_>) -> bool {
+        let sink = self.sink;
+        *self.sink_cannot_wait.get_or_insert_with(|| match sink {
             Sort::File | Sort::Pipe => true,
             Sort::Stream | Sort::UnixStream | Sort::LocalTcp | Sort::Other => {
                 fcntl_getfl(to).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
             }
-        }
+        })
     }
 
     /// Widens the pipes at both sides, once it has shown that there is more to move than the usual capacity. A refusal
