@@ -86,7 +86,8 @@ fn a_broken_source_is_told_apart_from_one_that_ended() {
         outcome.forward.end
     );
     assert_eq!(outcome.forward.bytes, 3);
-    assert!(matches!(outcome.backward.unwrap().end, End::SinkGone));
+    let backward = outcome.backward.unwrap();
+    assert!(matches!(backward.end, End::SinkGone), "{}", backward.end);
 }
 
 /// The sink's process is killed in the middle of a flood: the relay ends by itself, and its books balance.
