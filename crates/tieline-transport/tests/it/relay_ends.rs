@@ -76,10 +76,12 @@ fn a_broken_source_is_told_apart_from_one_that_ended() {
     last_word.write_all(b"bye").unwrap();
     drop((last_word, a));
     let mut heard = String::new();
-    byte_source(&mut b).read_to_string(&mut heard).unwrap();
+    let mut hears = byte_source(&mut b);
+    hears.read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "bye");
-    drop(b);
+    // The other peer lives on meanwhile: its own end would be a reason too, and come first now and then.
     let outcome = relay.join().unwrap();
+    drop(hears);
     assert!(
         matches!(&outcome.forward.end, End::SourceBroken(error) if error.is_peer_gone()),
         "{}",
