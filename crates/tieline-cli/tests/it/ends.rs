@@ -316,3 +316,29 @@ fn a_signal_to_the_group_has_one_outcome() {
     // Only the command got it.
     run(&["recv", "exec:kill -INT $$"]).failed(1, &["was ended by SIGINT"]);
 }
+
+/// A TCP peer that dies with unread data has not got what was sent, though all of it had left us.
+#[test]
+fn a_tcp_peer_that_dies_with_data_unread_is_told() {
+    use std::net::TcpListener;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("tcp:{}", listener.local_addr().unwrap());
+    for flags in [&["send"][..], &["send", "--lines", "--count", "1"], &["send", "--timeout", "20s"]] {
+        let mut sender = Job::start(tieline(flags.iter().chain(&[at.as_str()])));
+        let (stream, _) = listener.accept().unwrap();
+        sender.write(b"never read\n");
+        sender.close_stdin();
+        let mut seen = [0];
+        eventually("it is here", || stream.peek(&mut seen).is_ok_and(|count| count > 0));
+        drop(stream);
+        sender.end().failed(8, &["nobody reads from tcp:"]);
+    }
+    // Who reads and ends is heard at once, and who stays is not waited for long.
+    let mut sender = Job::start(tieline(["send", &at]));
+    let (mut stream, _) = listener.accept().unwrap();
+    sender.write(b"read\n");
+    sender.close_stdin();
+    stream.write_all(b"an answer nobody wants").unwrap();
+    assert_eq!(std::io::read_to_string(&stream).unwrap(), "read\n");
+    sender.end().well();
+}

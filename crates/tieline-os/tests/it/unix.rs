@@ -348,3 +348,27 @@ assert s.recv(1) == b''";
     eventually("python is content", || child.try_wait().unwrap().is_some());
     assert!(child.wait().unwrap().success());
 }
+
+/// Given a name that was made for a server, when one takes it over, then mode and name are those of the maker; what was
+/// not there before is removed as ever.
+#[test]
+fn a_name_that_is_taken_over_keeps_its_mode_and_stays() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("made");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let address = Address::path(&path).unwrap();
+    let take = BindOptions::new().take_over(true);
+    drop(StreamListener::bind_with(&address, take).unwrap());
+    assert!(!path.exists(), "nobody had made it");
+
+    drop(StreamListener::bind_with(&address, BindOptions::new().keep_file(true)).unwrap());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let listener = StreamListener::bind_with(&address, take).unwrap();
+    assert_eq!(mode(), 0o666);
+    drop(listener);
+    assert_eq!(mode(), 0o666);
+    drop(StreamListener::bind_with(&address, take.mode(Mode::OWNER)).unwrap());
+    assert_eq!(mode(), 0o600, "another mode was asked for");
+    drop(StreamListener::bind(&address).unwrap());
+    assert!(!path.exists(), "not taken over, but replaced");
+}

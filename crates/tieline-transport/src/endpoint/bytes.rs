@@ -98,6 +98,22 @@ impl Socket {
         }
     }
 
+    /// Waits for the peer's own end, which a peer that has read everything sends, or a reset, which comes of one that
+    /// has not. What it says meanwhile nobody wants; left unread it would make our closing a reset too.
+    fn confirm(&self, patience: Patience<'_>) -> Result<()> {
+        let mut unwanted = [0; 4096];
+        while !patience.remaining().is_some_and(|left| left.is_zero()) {
+            match if_now(self.try_recv(&mut unwanted))? {
+                Some(0) => break,
+                Some(_) => {}
+                None if patience.wait(Some(self.as_fd()), Interest::READABLE, None)? == Woken::Ready => {}
+                // It may well live on for long, and read what it has when it likes.
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
     fn shutdown(&self, how: Shutdown) {
         // A peer that has gone already needs no telling.
         let _ = match self {
@@ -317,6 +333,19 @@ impl ByteSink {
             Output::Pipe(_) | Output::File(_) | Output::Device(_) | Output::Memory(_) | Output::Closed => {}
         }
         Ok(())
+    }
+
+    /// As [`close`](Self::close), and looks for as long as `patience` lasts whether the peer has got everything: over
+    /// TCP what was written is only on its way.
+    ///
+    /// Only where nobody reads from the same connection.
+    pub(crate) fn close_confirmed(&mut self, patience: Option<Patience<'_>>) -> Result<()> {
+        let socket = match &self.output {
+            Output::Socket(socket @ Socket::Tcp(_)) => patience.map(|patience| (socket.clone(), patience)),
+            _ => None,
+        };
+        self.close()?;
+        socket.map_or(Ok(()), |(socket, patience)| socket.confirm(patience))
     }
 
     /// Writes without waiting; `None` if there is no room now.

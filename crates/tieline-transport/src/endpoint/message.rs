@@ -319,8 +319,13 @@ impl Sender {
     }
 
     pub(crate) fn close(&mut self) -> Result<()> {
+        self.close_confirmed(None)
+    }
+
+    /// As [`ByteSink::close_confirmed`].
+    pub(crate) fn close_confirmed(&mut self, patience: Option<Patience<'_>>) -> Result<()> {
         match &mut self.to {
-            To::Bytes(framed) => framed.sink.close(),
+            To::Bytes(framed) => framed.sink.close_confirmed(patience),
             To::Messages(sink) => {
                 sink.close();
                 Ok(())

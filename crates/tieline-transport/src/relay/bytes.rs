@@ -8,7 +8,7 @@ use std::time::Instant;
 use tieline_os::poll::Interest;
 use tieline_os::transfer::{Copier, Side, Step};
 
-use super::direction::{Left, Terms, source_end};
+use super::direction::{Left, Terms, sink_end, source_end};
 use super::{Counter, End, plain};
 use crate::endpoint::{ByteInput, ByteOutput, ByteSink, ByteSource};
 use crate::error::Error;
@@ -31,8 +31,8 @@ pub(super) fn pump(mut source: ByteSource, mut sink: ByteSink, terms: &Terms<'_>
         sink.settle(patience);
     }
     source.finish();
-    match (sink.close(), end) {
-        (Err(error), End::SourceEnded | End::LimitReached) => (End::Failed(error), left),
+    match (sink.close_confirmed(terms.confirming(&end)), end) {
+        (Err(error), End::SourceEnded | End::LimitReached) => (sink_end(error), left),
         (_, end) => (end, left),
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Terms<'a> {
     pub(super) sink_timeout: Option<Duration>,
     pub(super) clock: &'a Clock,
     pub(super) grace: Duration,
+    /// Whether nothing comes back, so that the end of the sink's connection can be waited for.
+    pub(super) alone: bool,
     pub(super) max_messages: Option<u64>,
     pub(super) max_bytes: Option<u64>,
     /// Of the source's bytes and of the sink's.
@@ -145,6 +147,13 @@ impl Terms<'_> {
             End::SourceEnded | End::SourceBroken(_) | End::SinkGone => None,
             _ => Some(Patience::new(None, Some(self.grace))),
         }
+    }
+
+    /// How long to look, at a natural end, whether the sink's peer has got everything.
+    pub(super) fn confirming(&self, end: &End) -> Option<Patience<'_>> {
+        let until = Instant::now().checked_add(self.grace);
+        let deadline = [until, self.deadline].into_iter().flatten().min();
+        (self.alone && end.is_natural()).then_some(Patience { stop: self.stop, other: None, deadline })
     }
 
     fn why_stopped(&self) -> End {

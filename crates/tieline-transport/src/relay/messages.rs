@@ -26,8 +26,8 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
         sender.settle(patience);
     }
     receiver.finish();
-    match (sender.close(), end) {
-        (Err(error), End::SourceEnded | End::LimitReached) => (End::Failed(error), left),
+    match (sender.close_confirmed(terms.confirming(&end)), end) {
+        (Err(error), End::SourceEnded | End::LimitReached) => (sink_end(error), left),
         (_, end) => (end, left),
     }
 }

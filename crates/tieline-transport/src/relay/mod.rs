@@ -331,6 +331,10 @@ impl Relay {
     ///
     /// Commands of `exec:` are waited for; after a request to stop or a deadline they are ended.
     ///
+    /// When `from` has ended and `to` is a TCP connection, the end of that is waited for too, within the grace: a peer
+    /// that has died without having read everything resets it, which is [`End::SinkGone`]. A peer that is still there
+    /// after the grace may have read everything or not.
+    ///
     /// # Errors
     /// `InvalidInput` if `from` was not opened to receive or `to` not to send. How the moving ends, well or badly, is
     /// in the [`Outcome`].
@@ -409,6 +413,7 @@ impl Relay {
             sink_timeout: self.sink_timeout,
             clock,
             grace: self.grace,
+            alone: abort.is_none(),
             max_messages: self.max_messages,
             max_bytes: self.max_bytes,
             framings,
