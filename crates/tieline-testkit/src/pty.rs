@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcgetpgrp, tcsetwinsize};
 
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, pause, until};
 
 /// A program whose controlling terminal is a pseudo-terminal, of which the test holds the other end.
 ///
@@ -33,7 +34,11 @@ pub struct Pty {
     screen: Arc<Screen>,
     seen: usize,
     child: Child,
+    watcher: JoinHandle<()>,
 }
+
+/// How long a program that ended is given for others to let go of its terminal.
+const OTHERS_KEEP_IT: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Default)]
 struct Screen {
@@ -96,11 +101,11 @@ impl Pty {
 
         let screen = Arc::new(Screen::default());
         let reader = File::from(ours.try_clone().expect("a second descriptor"));
-        std::thread::spawn({
+        let watcher = std::thread::spawn({
             let screen = Arc::clone(&screen);
             move || watch(reader, &screen)
         });
-        Self { keyboard: File::from(ours), screen, seen: 0, child }
+        Self { keyboard: File::from(ours), screen, seen: 0, child, watcher }
     }
 
     /// The process id of the program.
@@ -177,13 +182,19 @@ impl Pty {
         tcsetwinsize(&self.keyboard, size).expect("another size");
     }
 
-    /// Waits for the end of the program.
+    /// Waits for the end of the program, and until all that it has shown is in [`output`](Self::output), unless others
+    /// go on using the terminal.
     ///
     /// # Panics
     /// If it does not end within [`PATIENCE`].
     pub fn exit_status(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        until("the program in the terminal ends", || child.try_wait().expect("waitable"))
+        let status = until("the program in the terminal ends", || child.try_wait().expect("waitable"));
+        let shown_by = Instant::now() + OTHERS_KEEP_IT;
+        while !self.watcher.is_finished() && Instant::now() < shown_by {
+            pause(Duration::from_millis(1));
+        }
+        status
     }
 }
 
