@@ -78,7 +78,9 @@ pub fn encoder(data: &[u8]) {
     if framing.marks() == Marks::None {
         assert_eq!(came.concat(), sent.concat());
     } else if lax {
-        let lines = sent.iter().flat_map(|message| message.split(|byte| *byte == b'\n'));
+        // A message that ends with a line feed is not given another one.
+        let lines =
+            sent.iter().flat_map(|message| message.strip_suffix(b"\n").unwrap_or(message).split(|byte| *byte == b'\n'));
         assert_eq!(came, lines.collect::<Vec<_>>());
     } else {
         assert_eq!(came, sent);
