@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, on a machine that has nothing but Rust and a Debian base.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::{Outcome, cargo, root, run as step};
@@ -31,13 +32,63 @@ pub fn run(rest: &[String]) -> Outcome {
     let log = root().join("target/skipped-tests.log");
     fs::create_dir_all(root().join("target")).map_err(|error| format!("cannot make target/: {error}"))?;
     let _ = fs::remove_file(&log);
+    let mut counts = Counts { is_whole: rest.is_empty(), ..Counts::default() };
     let mut test = cargo(&["test", "--workspace", "--all-features"]);
-    let answer = step(test.args(rest).env("TIELINE_SKIP_LOG", &log));
-    if let Ok(skipped) = fs::read_to_string(&log) {
+    let mut answer = counts.add(test.args(rest).env("TIELINE_SKIP_LOG", &log));
+    if answer.is_ok() && rest.is_empty() {
+        answer = counts.add(&mut cargo(REPLAY));
+    }
+    let skipped = fs::read_to_string(&log).unwrap_or_default();
+    if !skipped.is_empty() {
         eprintln!("xtask: tests that this machine could not run:\n{skipped}");
     }
-    answer?;
-    if rest.is_empty() { step(&mut cargo(REPLAY)) } else { Ok(()) }
+    // A test that is skipped counts as passed by the runner; here it does not.
+    let skips = skipped.lines().count();
+    println!("tests: {} passed, {} failed, {skips} skipped", counts.passed.saturating_sub(skips), counts.failed);
+    answer
+}
+
+/// What the runs of `cargo test` came to, all together.
+#[derive(Default)]
+struct Counts {
+    /// Whether every test is run.
+    is_whole: bool,
+    passed: usize,
+    failed: usize,
+}
+
+impl Counts {
+    /// Runs the command, passes on what it prints, and adds what its summaries say.
+    fn add(&mut self, command: &mut Command) -> Outcome {
+        let line = format!("{command:?}").replace('"', "");
+        eprintln!("xtask: {line}");
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{line} cannot be started: {error}"))?;
+        for line in BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok) {
+            println!("{line}");
+            match summary(&line) {
+                // A test that runs itself again in namespaces of its own prints a summary of that one test.
+                Some((.., filtered_out)) if filtered_out > 0 && self.is_whole => {}
+                Some((passed, failed, _)) => {
+                    self.passed += passed;
+                    self.failed += failed;
+                }
+                None => {}
+            }
+        }
+        match child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("{line} failed: {status}")),
+            Err(error) => Err(format!("{line} was lost: {error}")),
+        }
+    }
+}
+
+/// Passed, failed and filtered out of a summary such as `test result: ok. 7 passed; 0 failed; …`.
+fn summary(line: &str) -> Option<(usize, usize, usize)> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |word: &str| counts.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
+    Some((count("passed")?, count("failed")?, count("filtered out")?))
 }
 
 fn install_missing() {
@@ -75,4 +126,15 @@ fn quietly(script: &str) -> bool {
     let mut shell = Command::new("sh");
     shell.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     shell.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn summaries_are_read() {
+        let line =
+            "test result: FAILED. 72 passed; 7 failed; 0 ignored; 0 measured; 0 filtered out; finished in 81.34s";
+        assert_eq!(super::summary(line), Some((72, 7, 0)));
+        assert_eq!(super::summary("running 3 tests"), None);
+    }
 }
