@@ -182,8 +182,8 @@ fn system_v(figures: &Figures<'_>) -> Option<Judged> {
         ["sysv-mq", "sysv-sem+shm", "pipe"].map(|name| figures.trip(name, Placement::OneCpu, SMALL_BYTES));
     let (queue, semaphore, pipe) = (queue?, semaphore?, pipe?);
     let here = format!("on one cpu: queue {}, semaphores {}, pipe {}", time(queue), time(semaphore), time(pipe));
-    // As fast as a pipe is not slow.
-    let slow = [queue / pipe, semaphore / pipe].map(|times| if times < CLEAR { 0.0 } else { times });
+    // What takes less than twice as long as a pipe is not slow.
+    let slow = [queue / pipe / 2.0, semaphore / pipe / 2.0].map(|times| if times < CLEAR { 0.0 } else { times });
     Some(Judged(here, Verdict::all(slow)))
 }
 
