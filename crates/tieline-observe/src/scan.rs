@@ -1,0 +1,134 @@
+//! One look at the machine: which parts, in which order.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::model::{Builder, Snapshot, Taken};
+use crate::{Error, Result, probe};
+
+/// By which means a snapshot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Engine {
+    /// `/proc`, socket monitoring by netlink, and the System V and POSIX interfaces: works everywhere, for everybody.
+    Proc,
+}
+
+impl Engine {
+    /// The engine that `TIELINE_ENGINE` names; the best one there is, without it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownEngine`] for a name that is no engine of this program.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var_os("TIELINE_ENGINE") {
+            None => Ok(Self::Proc),
+            Some(name) if name.is_empty() || name == "proc" => Ok(Self::Proc),
+            Some(name) => Err(Error::UnknownEngine(name.to_string_lossy().into_owned())),
+        }
+    }
+}
+
+/// What to look at.
+///
+/// The default is the whole picture but for what threads wait for, which costs one or two files for each thread.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    pub(crate) fill: bool,
+    pub(crate) mappings: bool,
+    pub(crate) waits: bool,
+    pub(crate) limits_of_processes: bool,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scan {
+    /// The default.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { fill: true, mappings: true, waits: false, limits_of_processes: false }
+    }
+
+    /// Whether to ask how full each pipe and FIFO is (on by default). It duplicates one descriptor of each for a moment
+    /// (`pidfd_getfd`), which needs the right to trace its process.
+    #[must_use]
+    pub fn fill(mut self, fill: bool) -> Self {
+        self.fill = fill;
+        self
+    }
+
+    /// Whether to look into address spaces (on by default): who maps which shared memory.
+    #[must_use]
+    pub fn mappings(mut self, mappings: bool) -> Self {
+        self.mappings = mappings;
+        self
+    }
+
+    /// Whether to ask each sleeping thread what it waits for (off by default).
+    #[must_use]
+    pub fn waits(mut self, waits: bool) -> Self {
+        self.waits = waits;
+        self
+    }
+
+    /// Whether to ask for the limits of each process (off by default).
+    #[must_use]
+    pub fn limits_of_processes(mut self, limits: bool) -> Self {
+        self.limits_of_processes = limits;
+        self
+    }
+
+    /// Looks, once. It blocks for about 5 µs for each descriptor of the machine, and takes no lock of anybody.
+    ///
+    /// What vanishes meanwhile or may not be seen is left out and [counted](Snapshot::unseen).
+    ///
+    /// # Errors
+    /// [`Error::NoProc`] without a `/proc`; [`Error::UnknownEngine`] for a wrong `TIELINE_ENGINE`.
+    pub fn take(&self) -> Result<Snapshot> {
+        let engine = Engine::from_env()?;
+        let at = SystemTime::now();
+        let clock = Clock::start();
+        let mut builder = Builder::new(probe::viewer()?);
+        probe::processes::look(&mut builder, self)?;
+        probe::namespaces::look(&mut builder);
+        probe::sockets::look(&mut builder);
+        probe::sysv::look(&mut builder);
+        probe::posix::look(&mut builder);
+        probe::descriptors::look(&mut builder, self);
+        if self.mappings {
+            probe::mappings::look(&mut builder);
+        }
+        probe::locks::look(&mut builder);
+        if self.waits {
+            probe::waits::look(&mut builder);
+        }
+        probe::limits::look(&mut builder, self);
+        let (wall, cpu) = clock.stop();
+        Ok(builder.finish(Taken { at, wall, cpu, engine }, crate::findings::find))
+    }
+}
+
+/// Measures a stretch of this thread's life.
+struct Clock {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_time() }
+    }
+
+    fn stop(self) -> (Duration, Duration) {
+        (self.wall.elapsed(), cpu_time().saturating_sub(self.cpu))
+    }
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
