@@ -79,8 +79,8 @@ pub enum Identity {
         /// The number.
         number: u64,
     },
-    /// A descriptor of the kernel with neither inode nor number (epoll, signalfd, timerfd, io_uring, inotify): named by
-    /// the first descriptor that was found for it. Two descriptors are one object only where the kernel could be asked
+    /// A descriptor of the kernel with neither inode nor number (epoll, signalfd, timerfd, `io_uring`, inotify): named
+    /// by the first descriptor that was found for it. Two descriptors are one object only where the kernel could be asked
     /// (`kcmp`).
     Descriptor {
         /// The process.
