@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 mod cmd;
+mod compat;
 mod exit;
 mod flags;
 mod name;
@@ -14,6 +15,9 @@ mod output;
 mod transfer;
 
 fn main() -> ExitCode {
+    if let Some(code) = compat::run_if_asked() {
+        return code;
+    }
     let command = match parse() {
         Ok(command) => command,
         Err(error) => return refuse(&error),

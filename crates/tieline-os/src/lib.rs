@@ -70,6 +70,8 @@
 //! | [`pidfd`] | a process that cannot be mistaken for another |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
+//! | **Beside IPC** | |
+//! | [`locale`] | how wide a character is on a terminal, as C programs have it |
 //!
 //! # Conventions
 //! * **Three faces of one call.** `try_x` never waits, `x` waits, `x_timeout` waits for a [`Duration`]
@@ -108,6 +110,7 @@ pub mod fork;
 pub mod futex;
 pub mod inotify;
 pub mod job;
+pub mod locale;
 pub mod lock;
 pub mod mapping;
 pub mod membarrier;
