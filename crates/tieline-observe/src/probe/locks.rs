@@ -164,8 +164,7 @@ impl Listed {
             "EOF" => None,
             end => Some(end.parse().ok()?),
         };
-        let lock =
-            Lock { kind, is_exclusive, start, end, number: number.trim().parse().ok()?, is_waiting };
+        let lock = Lock { kind, is_exclusive, start, end, number: number.trim().parse().ok()?, is_waiting };
         Some(Self { lock, pid, file: Identity::File { device: rustix::fs::makedev(major, minor), inode } })
     }
 }
@@ -176,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_record_lock_has_its_range() {
-        let lock = Listed::parse("1: POSIX  ADVISORY  WRITE 28902 fe:00:10010727 5 14").expect("a line as the kernel's");
+        let lock =
+            Listed::parse("1: POSIX  ADVISORY  WRITE 28902 fe:00:10010727 5 14").expect("a line as the kernel's");
         assert_eq!(lock.pid, Some(28902));
         assert_eq!((lock.lock.kind, lock.lock.start, lock.lock.end), (LockKind::Posix, 5, Some(14)));
         assert_eq!(lock.file, Identity::File { device: rustix::fs::makedev(0xfe, 0), inode: 10_010_727 });
@@ -198,7 +198,9 @@ mod tests {
 
     #[test]
     fn what_is_no_lock_is_left_out() {
-        for line in ["", "1:", "x", "1: NEW ADVISORY WRITE 1 1:1:1 0 EOF", "1: POSIX ADVISORY WRITE 1 1:zz:1 0 EOF", "1: ->"] {
+        for line in
+            ["", "1:", "x", "1: NEW ADVISORY WRITE 1 1:1:1 0 EOF", "1: POSIX ADVISORY WRITE 1 1:zz:1 0 EOF", "1: ->"]
+        {
             assert_eq!(Listed::parse(line), None, "{line:?}");
         }
     }
