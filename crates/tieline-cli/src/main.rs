@@ -10,8 +10,11 @@ mod cmd;
 mod compat;
 mod exit;
 mod flags;
+mod grid;
+mod look;
 mod name;
 mod output;
+mod table;
 mod transfer;
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::clean::{Outcome, Step};
 use crate::model::{
     Access, Detail, Evidence, Fill, Hold, How, LinkKind, Lock, LockKind, Object, ObjectRef, Owner, Process, ProcessRef,
     ProcessState, Role, Scope, Text, Unit, Unseen, Wait,
@@ -77,6 +78,24 @@ pub struct LimitsBody<'a> {
 #[derive(Debug, Serialize)]
 pub struct LocksBody<'a> {
     locks: Vec<LockSetForm<'a>>,
+}
+
+/// The body of `tieline.clean/1`.
+#[derive(Debug, Serialize)]
+pub struct CleanBody<'a> {
+    dry_run: bool,
+    steps: Vec<StepForm<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct StepForm<'a> {
+    kind: &'static str,
+    name: Text,
+    finding: crate::model::FindingKind,
+    call: String,
+    evidence: Vec<EvidenceForm>,
+    outcome: &'static str,
+    error: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -185,6 +204,8 @@ pub struct EvidenceForm {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -300,6 +321,33 @@ impl View<'_> {
         self.document("tieline.leaks/1", body)
     }
 
+    /// What may be removed, and what became of it if it was tried, as `tieline.clean/1`. `errors` has one text for each
+    /// step, empty but for those that failed.
+    #[must_use]
+    pub fn clean_json<'b>(
+        &'b self,
+        steps: &'b [Step],
+        outcomes: Option<&[Outcome]>,
+        errors: &'b [String],
+    ) -> Document<'b, CleanBody<'b>> {
+        let steps = steps.iter().enumerate().map(|(index, step)| StepForm {
+            kind: step.kind().name(),
+            name: step.name(),
+            finding: step.finding(),
+            call: step.call(),
+            evidence: step.evidence().iter().map(|evidence| self.evidence_json(evidence)).collect(),
+            outcome: match outcomes.and_then(|outcomes| outcomes.get(index)) {
+                None => "would-remove",
+                Some(Outcome::Removed) => "removed",
+                Some(Outcome::Gone) => "gone",
+                Some(Outcome::Changed) => "changed",
+                Some(Outcome::Failed(_)) => "failed",
+            },
+            error: errors.get(index).map(String::as_str).filter(|error| !error.is_empty()),
+        });
+        self.document("tieline.clean/1", CleanBody { dry_run: outcomes.is_none(), steps: steps.collect() })
+    }
+
     /// Limits, as `tieline.limits/1`.
     #[must_use]
     pub fn limits_json<'b>(&'b self, rows: &[LimitRow<'b>]) -> Document<'b, LimitsBody<'b>> {
@@ -330,6 +378,7 @@ impl View<'_> {
         let mut form = EvidenceForm {
             kind: "",
             pid: None,
+            uid: None,
             seconds: None,
             count: None,
             unit: None,
@@ -343,6 +392,25 @@ impl View<'_> {
             Evidence::CreatorUnknown => "creator-unknown",
             Evidence::LastUserGone { pid } => of_process(&mut form, *pid, "last-user-gone"),
             Evidence::LastUserAlive { pid } => of_process(&mut form, *pid, "last-user-alive"),
+            Evidence::OwnerGone { uid } => {
+                form.uid = Some(*uid);
+                "owner-gone"
+            }
+            Evidence::OwnerAlive { uid, processes } => {
+                (form.uid, form.count) = (Some(*uid), Some(u64::from(*processes)));
+                "owner-alive"
+            }
+            Evidence::OwnerUnknown => "owner-unknown",
+            Evidence::WaitersUnknown => "waiters-unknown",
+            Evidence::Attached(count) => {
+                form.count = Some(*count);
+                "attached"
+            }
+            Evidence::NamespacesUnseen(count) => {
+                form.count = Some(*count);
+                "namespaces-unseen"
+            }
+            Evidence::ProcessesOutside => "processes-outside",
             Evidence::NoMapping => "no-mapping",
             Evidence::NoDescriptor => "no-descriptor",
             Evidence::NoWaiter => "no-waiter",

@@ -1,5 +1,6 @@
 //! Findings in words: what was left behind, and what else is worth a look.
 
+use crate::clean::Step;
 use crate::model::{Evidence, Finding, FindingKind, Kind, Object};
 
 use super::grid::{Column, Grid, Tone};
@@ -69,6 +70,28 @@ impl View<'_> {
         grid
     }
 
+    /// What may be removed as a table, with the call that does it.
+    #[must_use]
+    pub fn clean_grid(&self, steps: &[Step]) -> Grid {
+        let mut grid = Grid::new([
+            Column::words("FINDING"),
+            Column::words("KIND"),
+            Column::words("CALL"),
+            Column::text("EVIDENCE"),
+        ]);
+        for step in steps {
+            let evidence: Vec<String> = step.evidence().iter().map(|evidence| self.evidence(evidence)).collect();
+            let cells = [
+                finding_word(step.finding()).to_owned(),
+                step.kind().name().to_owned(),
+                step.call(),
+                evidence.join(", "),
+            ];
+            grid.push(tone(step.finding()), cells);
+        }
+        grid
+    }
+
     fn finding_sentence(&self, finding: &Finding) -> String {
         let what = match (finding.object, finding.process, finding.limit) {
             (Some(object), _, _) => {
@@ -90,7 +113,6 @@ impl View<'_> {
             FindingKind::WorldWritable => "may be changed by everybody on the machine",
             FindingKind::NearLimit => "is nearly used up",
             FindingKind::PathTaken => "is bound to a path that leads to another socket",
-            FindingKind::UnwantedMessages => "holds messages of which nobody who waits wants any",
         };
         format!("{what} {says}")
     }
@@ -105,6 +127,19 @@ impl View<'_> {
             Evidence::CreatorUnknown => "maker unknown".to_owned(),
             Evidence::LastUserGone { pid } => format!("its last user {pid} has ended"),
             Evidence::LastUserAlive { pid } => format!("its last user {} lives", self.pid(*pid)),
+            Evidence::OwnerGone { uid } => format!("no process of user {} is left", self.users.name(*uid)),
+            Evidence::OwnerAlive { uid, processes } => format!(
+                "{} of user {} could come back to it",
+                words::count(u64::from(*processes), "process", "processes"),
+                self.users.name(*uid)
+            ),
+            Evidence::OwnerUnknown => "owner unknown".to_owned(),
+            Evidence::WaitersUnknown => "nobody looked who waits".to_owned(),
+            Evidence::Attached(count) => words::count(*count, "attachment", "attachments"),
+            Evidence::NamespacesUnseen(count) => {
+                format!("{} could not be listed", words::count(*count, "network namespace", "network namespaces"))
+            }
+            Evidence::ProcessesOutside => "processes outside of this pid namespace may use it".to_owned(),
             Evidence::NoMapping => "not mapped".to_owned(),
             Evidence::NoDescriptor => "not open".to_owned(),
             Evidence::NoWaiter => "no waiter".to_owned(),
@@ -138,7 +173,6 @@ fn finding_word(kind: FindingKind) -> &'static str {
         FindingKind::WorldWritable => "world-writable",
         FindingKind::NearLimit => "near limit",
         FindingKind::PathTaken => "path taken",
-        FindingKind::UnwantedMessages => "unwanted",
     }
 }
 

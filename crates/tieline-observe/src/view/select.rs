@@ -43,6 +43,7 @@ impl Group {
                 Kind::UnixStream,
                 Kind::UnixDatagram,
                 Kind::UnixSeqpacket,
+                Kind::SocketFile,
                 Kind::Tcp,
                 Kind::Udp,
                 Kind::Vsock,
@@ -50,7 +51,10 @@ impl Group {
             ],
         },
         Self { name: "sysv", kinds: &[Kind::SysvShm, Kind::SysvMq, Kind::SysvSem] },
-        Self { name: "unix-sockets", kinds: &[Kind::UnixStream, Kind::UnixDatagram, Kind::UnixSeqpacket] },
+        Self {
+            name: "unix-sockets",
+            kinds: &[Kind::UnixStream, Kind::UnixDatagram, Kind::UnixSeqpacket, Kind::SocketFile],
+        },
     ];
 
     /// The kinds that a word means: a group's, or the one of that name. `None` for a word that means nothing here.

@@ -26,10 +26,12 @@ impl View<'_> {
         text
     }
 
-    /// What could not be seen, as sentences; empty if everything was.
+    /// What could not be seen, as sentences; empty if everything was. What went away meanwhile is not spoken of: who asks
+    /// a moment later would not miss it.
     #[must_use]
     pub fn unseen(&self) -> Vec<String> {
-        self.snapshot.unseen().iter().map(|unseen| self.unseen_sentence(unseen)).collect()
+        let still_there = self.snapshot.unseen().iter().filter(|unseen| unseen.why != UnseenWhy::Vanished);
+        still_there.map(|unseen| self.unseen_sentence(unseen)).collect()
     }
 
     fn unseen_sentence(&self, unseen: &Unseen) -> String {
@@ -70,7 +72,7 @@ impl View<'_> {
                 ": this needs more capabilities than this root has"
             }
             UnseenWhy::NoPermission => ": run as root",
-            UnseenWhy::Vanished => ": it went away meanwhile",
+            UnseenWhy::Vanished => ": gone meanwhile",
             UnseenWhy::NotSupported => ": this kernel has no way to ask",
             UnseenWhy::TooMany => ": there is more than the scan takes in",
             UnseenWhy::Failed => ": the kernel refused",
