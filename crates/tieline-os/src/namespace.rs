@@ -21,7 +21,7 @@
 //! # Ok::<(), tieline_os::Error>(())
 //! ```
 //!
-//! See namespaces(7), setns(2), ipc_namespaces(7), network_namespaces(7), mount_namespaces(7).
+//! See namespaces(7), setns(2), `ipc_namespaces(7)`, `network_namespaces(7)`, `mount_namespaces(7)`.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};

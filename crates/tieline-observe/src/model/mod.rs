@@ -40,7 +40,7 @@ macro_rules! reference {
                     self.0 as usize
                 }
 
-                fn at(index: usize) -> Self {
+                pub(crate) fn at(index: usize) -> Self {
                     Self(u32::try_from(index).expect("the builder refuses more than u32::MAX entries"))
                 }
             }

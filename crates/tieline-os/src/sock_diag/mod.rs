@@ -20,7 +20,7 @@
 //!
 //! A dump is no photograph: sockets that come, go or move in the table meanwhile may be left out or told twice.
 //!
-//! See sock_diag(7), netlink(7), proc_pid_net(5).
+//! See `sock_diag(7)`, netlink(7), `proc_pid_net(5)`.
 
 mod inet;
 mod netlink;

@@ -98,7 +98,7 @@ impl<'a> UnixSocket<'a> {
         let mut socket = Self::plain(UnixKind::of((*body.get(1)?).into())?, State::of(*body.get(2)?), u32_at(body, 4)?);
         for (number, content) in Attributes(body.get(MESSAGE..)?) {
             match number {
-                attribute::NAME => socket.name = Some(content).filter(|name| !name.is_empty()),
+                attribute::NAME => socket.name = name(content),
                 attribute::FILE => socket.file = file(content),
                 attribute::PEER => socket.peer = u32_at(content, 0),
                 attribute::PENDING => socket.pending = PendingClients(content),
@@ -134,6 +134,15 @@ impl<'a> UnixSocket<'a> {
             uid: None,
         }
     }
+}
+
+/// An abstract name is as long as it is; a path ends with its NUL.
+fn name(content: &[u8]) -> Option<&[u8]> {
+    let name = match content.first()? {
+        0 => content,
+        _ => content.split(|&byte| byte == 0).next()?,
+    };
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// Inode and device of a file. The kernel tells its own form of the device number, which has 20 bits for the minor one.
