@@ -48,20 +48,22 @@ struct Answers {
 
 fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
     let inhabitant = place.inhabitant(NamespaceKind::Net).ok_or(UnseenWhy::Vanished);
+    // Before there is a socket of our own to be seen.
+    let others = inhabitant.as_ref().map_or(Ok(Vec::new()), |&pid| proc_net::others(pid));
     // Opened in the namespace, asked from here.
     let monitor = place.run(NamespaceKind::Net, Monitor::open).and_then(|opened| opened.map_err(|error| why(&error)));
     match monitor {
         Ok(mut monitor) => Ok(Answers {
-            unix: monitor.unix().ok().or_else(|| proc_net::unix(*inhabitant.as_ref().ok()?).ok()),
-            tcp: monitor.tcp().ok().or_else(|| proc_net::tcp(*inhabitant.as_ref().ok()?).ok()),
-            udp: monitor.udp().ok().or_else(|| proc_net::udp(*inhabitant.as_ref().ok()?).ok()),
-            others: inhabitant.ok().and_then(|pid| proc_net::others(pid).ok()).unwrap_or_default(),
+            unix: monitor.unix().ok().or_else(|| proc_net::unix(inhabitant.ok()?).ok()),
+            tcp: monitor.tcp().ok().or_else(|| proc_net::tcp(inhabitant.ok()?).ok()),
+            udp: monitor.udp().ok().or_else(|| proc_net::udp(inhabitant.ok()?).ok()),
+            others: others.unwrap_or_default(),
             vsock: if place.is_own { vsock(&mut monitor) } else { Vec::new() },
             without_monitor: None,
         }),
         Err(reason) => {
             let pid = inhabitant?;
-            let others = proc_net::others(pid).map_err(|error| why(&error))?;
+            let others = others.map_err(|error| why(&error))?;
             Ok(Answers {
                 unix: proc_net::unix(pid).ok(),
                 tcp: proc_net::tcp(pid).ok(),

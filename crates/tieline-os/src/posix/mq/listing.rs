@@ -100,11 +100,12 @@ impl MessageQueue {
             Err(Errno::NOENT) if directory == Path::new(MOUNT_POINT) => return Err(not_mounted()),
             Err(errno) => return Err(failed(errno)),
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(directory, flags, rustix::fs::Mode::empty()).map_err(failed)?;
+        let opened = rustix::fs::open(directory, DIRECTORY, rustix::fs::Mode::empty()).map_err(failed)?;
         list_in(&opened).map_err(failed)
     }
 }
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 const MQUEUE_MAGIC: rustix::fs::FsWord = 0x1980_0202;
 
@@ -114,7 +115,9 @@ fn mount_apart() -> Result<OwnedFd, Errno> {
     rustix::mount::fsconfig_create(&context)?;
     let attributes =
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    // It names the root of the mount and no more; what can be read is opened from it.
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    rustix::fs::openat(&mount, c".", DIRECTORY, rustix::fs::Mode::empty())
 }
 
 fn list_in(directory: &OwnedFd) -> Result<Vec<Listed>, Errno> {
