@@ -6,12 +6,14 @@
 //! An object is met again by its [identity](crate::model::Identity), so later probes complete what earlier ones found.
 
 pub(crate) mod descriptors;
+mod elsewhere;
 pub(crate) mod limits;
 pub(crate) mod locks;
 pub(crate) mod mappings;
 pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;
+mod remembered;
 pub(crate) mod socket_files;
 pub(crate) mod sockets;
 pub(crate) mod sysv;
