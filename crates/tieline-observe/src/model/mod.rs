@@ -15,6 +15,7 @@ mod unseen;
 use std::time::{Duration, SystemTime};
 
 pub use builder::Builder;
+pub(crate) use builder::Quick;
 pub use finding::{Evidence, Finding, FindingKind};
 pub use limit::{Limit, Scope};
 pub use object::{
@@ -40,7 +41,7 @@ macro_rules! reference {
                     self.0 as usize
                 }
 
-                fn at(index: usize) -> Self {
+                pub(crate) fn at(index: usize) -> Self {
                     Self(u32::try_from(index).expect("the builder refuses more than u32::MAX entries"))
                 }
             }
