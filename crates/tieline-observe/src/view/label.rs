@@ -49,9 +49,18 @@ impl View<'_> {
         }
     }
 
-    /// What people call the object.
+    /// What people call the object; behind an @ the number of its namespace, if that is not the viewer's.
     #[must_use]
     pub fn what(&self, object: &Object) -> String {
+        let what = self.what_at_home(object);
+        // The identifier of a System V object tells its namespace already.
+        match self.foreign_namespace(object).filter(|_| !object.kind.is_sysv()) {
+            Some(namespace) => format!("{what} @{namespace}"),
+            None => what,
+        }
+    }
+
+    fn what_at_home(&self, object: &Object) -> String {
         match &object.detail {
             Detail::Inet(socket) => {
                 return match socket.remote {

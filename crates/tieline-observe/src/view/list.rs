@@ -54,11 +54,10 @@ impl Field {
     ];
 
     /// What is shown where there is room.
-    pub const WIDE: &[Self] =
-        &[Self::Kind, Self::What, Self::Fill, Self::Owner, Self::Mode, Self::Namespace, Self::Who];
+    pub const WIDE: &[Self] = &[Self::Kind, Self::What, Self::Fill, Self::Owner, Self::Mode, Self::Who];
 
     /// What is shown on a narrow terminal.
-    pub const NARROW: &[Self] = &[Self::Kind, Self::What, Self::Fill, Self::Namespace, Self::Who];
+    pub const NARROW: &[Self] = &[Self::Kind, Self::What, Self::Fill, Self::Who];
 
     /// The word by which it is asked for.
     #[must_use]
@@ -163,7 +162,7 @@ impl View<'_> {
             grid.push(tone(entry), cells);
         }
         if fields == Field::WIDE || fields == Field::NARROW {
-            ["OWNER", "MODE", "NAMESPACE"].iter().for_each(|name| grid.drop_if_empty(name));
+            ["OWNER", "MODE"].iter().for_each(|name| grid.drop_if_empty(name));
         }
         List { grid, objects: selected.objects.len(), folded: selected.folded }
     }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::findings::FIRST_PID_NAMESPACE;
 use crate::model::{Access, Hold, How, Kind, LinkKind, Lock, Object, ObjectRef, Process, Role, SocketState};
-use crate::model::{Detail, UnseenWhat};
+use crate::model::{Detail, Unseen, UnseenWhat, UnseenWhy};
 
 use super::{View, process_name};
 
@@ -90,10 +91,14 @@ impl<'a> View<'a> {
         users.filter(|hold| last.replace(hold.process) != Some(hold.process)).count()
     }
 
-    /// Whether there may be holders that could not be seen.
+    /// Whether there may be holders that could not be seen: processes that may not be looked into, or that have no id in
+    /// the viewer's pid namespace.
     pub(super) fn may_have_hidden_holders(&self) -> bool {
-        let hides = |what| matches!(what, UnseenWhat::Processes | UnseenWhat::Descriptors);
-        self.snapshot.unseen().iter().any(|unseen| hides(unseen.what))
+        let hides = |unseen: &Unseen| {
+            unseen.why != UnseenWhy::Vanished && matches!(unseen.what, UnseenWhat::Processes | UnseenWhat::Descriptors)
+        };
+        let is_inside = self.snapshot.viewer().namespaces.pid.is_some_and(|own| own != FIRST_PID_NAMESPACE);
+        is_inside || self.snapshot.unseen().iter().any(hides)
     }
 
     /// Nobody, as far as could be seen.
@@ -106,16 +111,27 @@ impl<'a> View<'a> {
         let parties = self.parties(object.reference);
         match object.kind {
             Kind::Pipe | Kind::Fifo => self.two_ends(&parties),
-            Kind::SysvMq | Kind::SysvSem => self.remembered(&parties),
-            kind if kind.outlives_its_users() && !parties.iter().any(Party::is_user) => self.unused(&parties),
+            Kind::SysvMq | Kind::SysvSem => self.remembered(object, &parties),
+            kind if kind.outlives_its_users() && !parties.iter().any(Party::is_user) => {
+                self.unused(&parties, matches!(&object.detail, Detail::SysvShm(segment) if segment.attached == 0))
+            }
             Kind::SysvShm | Kind::PosixShm | Kind::Memfd | Kind::AnonymousShm | Kind::File => self.sharers(&parties),
             Kind::PosixMq => self.two_ends(&parties),
-            _ if peer.is_some() => {
-                let other = peer.map(|peer| self.named_or_nobody(&self.parties(peer.reference))).unwrap_or_default();
-                format!("{} <> {other}", self.named_or_nobody(&parties))
-            }
-            _ => self.alone(object, &parties),
+            _ => match peer {
+                Some(peer) => self.connected(&parties, &self.parties(peer.reference)),
+                None => self.alone(object, &parties),
+            },
         }
+    }
+
+    /// The two ends of a connection.
+    fn connected(&self, ours: &[Party<'_>], theirs: &[Party<'_>]) -> String {
+        if let ([one], [other]) = (ours, theirs)
+            && one.process.reference == other.process.reference
+        {
+            return format!("{} <> itself", process_name(one.process));
+        }
+        format!("{} <> {}", self.named_or_nobody(ours), self.named_or_nobody(theirs))
     }
 
     fn alone(&self, object: &Object, parties: &[Party<'_>]) -> String {
@@ -183,26 +199,35 @@ impl<'a> View<'a> {
         if text.is_empty() { self.nobody().to_owned() } else { text }
     }
 
-    /// Those whom the kernel remembers: `last python3 12 > sort 13`.
-    fn remembered(&self, parties: &[Party<'_>]) -> String {
-        let with = |role| parties.iter().filter(|party| party.roles.contains(&role)).collect::<Vec<_>>();
-        let (senders, receivers) = (with(Role::LastSender), with(Role::LastReceiver));
-        let side = |parties: &[&Party<'_>]| if parties.is_empty() { "?".to_owned() } else { named(parties) };
-        if !senders.is_empty() || !receivers.is_empty() {
-            return format!("last {} > {}", side(&senders), side(&receivers));
+    /// Those whom the kernel remembers: `last python3 12 > sort 13`. It remembers numbers, so a process may have ended.
+    fn remembered(&self, object: &Object, parties: &[Party<'_>]) -> String {
+        let known = |role| parties.iter().find(|party| party.roles.contains(&role));
+        let side = |role, pid: u32| match (known(role), pid) {
+            (Some(party), _) => process_name(party.process),
+            (None, 0) => "nobody".to_owned(),
+            (None, pid) => format!("{pid} (ended)"),
+        };
+        match &object.detail {
+            Detail::SysvMq(queue) if queue.last_sender != 0 || queue.last_receiver != 0 => {
+                let sender = side(Role::LastSender, queue.last_sender);
+                format!("last {sender} > {}", side(Role::LastReceiver, queue.last_receiver))
+            }
+            Detail::SysvSem(set) if set.semaphores.iter().any(|semaphore| semaphore.last != 0) => {
+                let alive: Vec<&Party<'_>> =
+                    parties.iter().filter(|party| party.roles.contains(&Role::LastOperator)).collect();
+                let ended = set.semaphores.iter().map(|semaphore| semaphore.last).find(|pid| *pid != 0).unwrap_or_default();
+                if alive.is_empty() { format!("last {ended} (ended)") } else { format!("last {}", named(&alive)) }
+            }
+            _ => "unused so far".to_owned(),
         }
-        let operators = with(Role::LastOperator);
-        if operators.is_empty() { self.unused(parties) } else { format!("last {}", named(&operators)) }
     }
 
-    /// What stays without users: who made it, if that is known.
-    fn unused(&self, parties: &[Party<'_>]) -> String {
+    /// What stays without users: who made it, if that is known. The kernel counts attachments, so that of a segment it may
+    /// be sure.
+    fn unused(&self, parties: &[Party<'_>], is_sure: bool) -> String {
+        let nobody = if is_sure { "nobody" } else { self.nobody() };
         let makers: Vec<&Party<'_>> = parties.iter().filter(|party| party.roles.contains(&Role::Creator)).collect();
-        if makers.is_empty() {
-            self.nobody().to_owned()
-        } else {
-            format!("{} (made by {})", self.nobody(), named(&makers))
-        }
+        if makers.is_empty() { nobody.to_owned() } else { format!("{nobody} (made by {})", named(&makers)) }
     }
 
     fn named_or_nobody(&self, parties: &[Party<'_>]) -> String {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::model::{Detail, Kind, Object, ObjectRef, ProcessRef, Text};
 
 use super::View;
+use super::label::is_full;
 
 /// Kinds that people think of together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +75,8 @@ pub struct Selection {
     pub processes: Vec<ProcessChoice>,
     /// Of this namespace; of any without.
     pub namespace: Option<NamespaceChoice>,
-    /// Whether the quiet ones are wanted too: what one process has to itself (a counter, a timer, a pipe to itself) and
-    /// sockets that the kernel or nobody visible holds. They are never folded where a kind or process was asked for.
+    /// Whether the quiet ones are wanted too: what one process has to itself (a counter, a timer, a pipe or connection to itself) and
+    /// sockets that nobody visible holds. They are never folded where a kind or process was asked for.
     pub quiet: bool,
 }
 
@@ -181,10 +182,9 @@ impl View<'_> {
             | Kind::OtherAnonymous
             | Kind::OtherSocket
             | Kind::AnonymousShm => users() <= 1,
-            // To itself, and empty.
-            Kind::Pipe => users() == 1 && object.fill.is_none_or(|fill| fill.used == 0) && self.has_both_ends(object),
+            Kind::Pipe => users() == 1 && !is_full(object) && self.has_both_ends(object),
             Kind::Tcp | Kind::Udp => users() == 0,
-            kind if kind.is_unix() => users() == 0 && self.peer_is_unheld(object),
+            kind if kind.is_unix() => self.is_connected_to_itself(object),
             Kind::Memfd => users() <= 1 && matches!(&object.detail, Detail::Memory(_)),
             _ => false,
         }
@@ -195,7 +195,19 @@ impl View<'_> {
         parties.iter().any(|party| party.access().read) && parties.iter().any(|party| party.access().write)
     }
 
-    fn peer_is_unheld(&self, object: &Object) -> bool {
-        self.snapshot.peer(object.reference).is_none_or(|peer| self.user_count(peer) == 0)
+    /// Whether both ends are held by the same process, and by no other: by nobody counts too.
+    fn is_connected_to_itself(&self, object: &Object) -> bool {
+        let ours = self.users(object.reference);
+        match self.snapshot.peer(object.reference) {
+            Some(peer) => ours.len() <= 1 && self.users(peer) == ours,
+            None => ours.is_empty(),
+        }
+    }
+
+    fn users(&self, object: ObjectRef) -> Vec<ProcessRef> {
+        let uses = self.snapshot.holders(object).filter(|hold| hold.how.is_use());
+        let mut users: Vec<ProcessRef> = uses.map(|hold| hold.process).collect();
+        users.dedup();
+        users
     }
 }

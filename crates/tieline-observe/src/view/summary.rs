@@ -26,57 +26,47 @@ impl View<'_> {
         text
     }
 
-    /// What could not be seen, as sentences; empty if everything was. What went away meanwhile is not spoken of: who asks
-    /// a moment later would not miss it.
+    /// What could not be seen, one sentence for each reason, without its point; empty if everything was. What went away
+    /// meanwhile is not spoken of: who asks a moment later would not miss it.
     #[must_use]
     pub fn unseen(&self) -> Vec<String> {
-        let still_there = self.snapshot.unseen().iter().filter(|unseen| unseen.why != UnseenWhy::Vanished);
-        still_there.map(|unseen| self.unseen_sentence(unseen)).collect()
+        let mut reasons: Vec<UnseenWhy> = self.snapshot.unseen().iter().map(|unseen| unseen.why).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons.retain(|why| *why != UnseenWhy::Vanished);
+        reasons.into_iter().map(|why| self.unseen_because(why)).collect()
     }
 
-    fn unseen_sentence(&self, unseen: &Unseen) -> String {
-        let Unseen { what, why, count } = *unseen;
-        let (things, could) = match what {
-            UnseenWhat::Processes => (words::count(count, "process", "processes"), "could not be seen at all"),
-            UnseenWhat::Descriptors => (words::count(count, "process", "processes"), "could not be looked into"),
-            UnseenWhat::Mappings => {
-                (format!("the memory of {}", words::count(count, "process", "processes")), "could not be looked into")
-            }
-            UnseenWhat::Fill => {
-                (format!("the fill of {}", words::count(count, "pipe", "pipes")), "could not be asked for")
-            }
-            UnseenWhat::Waits => {
-                (format!("what {} for", words::count(count, "thread waits", "threads wait")), "could not be asked for")
-            }
-            UnseenWhat::IpcNamespaces => {
-                (words::count(count, "IPC namespace", "IPC namespaces"), "could not be entered")
-            }
-            UnseenWhat::NetNamespaces => {
-                (words::count(count, "network namespace", "network namespaces"), "could not be entered")
-            }
-            UnseenWhat::MountNamespaces => {
-                (words::count(count, "mount namespace", "mount namespaces"), "could not be entered")
-            }
-            UnseenWhat::Queues => (
-                format!("the POSIX message queues of {}", words::count(count, "IPC namespace", "IPC namespaces")),
-                "could not be listed",
-            ),
-            UnseenWhat::SystemV => (words::count(count, "System V object", "System V objects"), "may not be read"),
-            UnseenWhat::LockHolders => {
-                (format!("the holder of {}", words::count(count, "file lock", "file locks")), "could not be found")
-            }
-            UnseenWhat::Sockets => (words::count(count, "socket or peer", "sockets or peers"), "could not be seen"),
-        };
+    fn unseen_because(&self, why: UnseenWhy) -> String {
+        let all = self.snapshot.unseen().iter().filter(|unseen| unseen.why == why);
+        let things: Vec<String> = all.map(things).collect();
         let because = match why {
-            UnseenWhy::NoPermission if self.snapshot.viewer().uid == 0 => {
-                ": this needs more capabilities than this root has"
-            }
-            UnseenWhy::NoPermission => ": run as root",
-            UnseenWhy::Vanished => ": gone meanwhile",
-            UnseenWhy::NotSupported => ": this kernel has no way to ask",
-            UnseenWhy::TooMany => ": there is more than the scan takes in",
-            UnseenWhy::Failed => ": the kernel refused",
+            UnseenWhy::NoPermission if self.snapshot.viewer().uid == 0 => "this root lacks the capabilities",
+            UnseenWhy::NoPermission => "run as root",
+            UnseenWhy::Vanished => "gone meanwhile",
+            UnseenWhy::NotSupported => "this kernel has no way to ask",
+            UnseenWhy::TooMany => "there is more than a scan takes in",
+            UnseenWhy::Failed => "the kernel refused",
         };
-        format!("{things} {could}{because}")
+        format!("{} could not be seen: {because}", words::and(&things))
+    }
+}
+
+/// What could not be seen, as the subject of a sentence.
+fn things(unseen: &Unseen) -> String {
+    let count = |one, many| words::count(unseen.count, one, many);
+    match unseen.what {
+        UnseenWhat::Processes => count("whole process", "whole processes"),
+        UnseenWhat::Descriptors => format!("the descriptors of {}", count("process", "processes")),
+        UnseenWhat::Mappings => format!("the memory of {}", count("process", "processes")),
+        UnseenWhat::Fill => format!("the fill of {}", count("pipe", "pipes")),
+        UnseenWhat::Waits => format!("what {} for", count("thread waits", "threads wait")),
+        UnseenWhat::IpcNamespaces => format!("the objects of {}", count("IPC namespace", "IPC namespaces")),
+        UnseenWhat::NetNamespaces => format!("the sockets of {}", count("network namespace", "network namespaces")),
+        UnseenWhat::MountNamespaces => format!("the names of {}", count("mount namespace", "mount namespaces")),
+        UnseenWhat::Queues => format!("the POSIX queues of {}", count("IPC namespace", "IPC namespaces")),
+        UnseenWhat::SystemV => count("System V object", "System V objects"),
+        UnseenWhat::LockHolders => format!("the holders of {}", count("file lock", "file locks")),
+        UnseenWhat::Sockets => count("socket or its peer", "sockets or their peers"),
     }
 }

@@ -105,9 +105,11 @@ impl View<'_> {
             Query::Memfd(name) => format!("no memfd is called {name:?}"),
             Query::Numbered { kind, number } => format!("there is no {kind} of number {number}"),
         };
-        let hidden = self.snapshot.unseen();
-        if !hidden.is_empty() && self.may_have_hidden_holders() {
-            text += &format!(" - as far as could be seen: {}", self.unseen().first().cloned().unwrap_or_default());
+        // What the kernel lists by itself is there or not, whoever holds it.
+        let is_listed =
+            matches!(query, Query::Abstract(_) | Query::Socket(_) | Query::SystemV { .. } | Query::Port { .. });
+        if let Some(unseen) = self.unseen().first().filter(|_| !is_listed && self.may_have_hidden_holders()) {
+            text += &format!("; but {unseen}");
         }
         text
     }
@@ -339,6 +341,7 @@ impl View<'_> {
         let container = process.container.as_ref().map(|name| format!(" in container {name}")).unwrap_or_default();
         let name = process_name(process);
         let mut sentences = vec![match (partners.len() as u64, process.descriptors) {
+            (0, _) if process.is_kernel_thread => format!("{name} is a thread of the kernel, which talks to nobody."),
             (0, None) if objects.is_empty() => format!("{name}{user}{container} could not be looked into."),
             (0, _) => format!("{name}{user}{container} shares nothing with another process."),
             (count, _) => format!(
