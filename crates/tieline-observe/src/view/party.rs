@@ -215,7 +215,8 @@ impl<'a> View<'a> {
             Detail::SysvSem(set) if set.semaphores.iter().any(|semaphore| semaphore.last != 0) => {
                 let alive: Vec<&Party<'_>> =
                     parties.iter().filter(|party| party.roles.contains(&Role::LastOperator)).collect();
-                let ended = set.semaphores.iter().map(|semaphore| semaphore.last).find(|pid| *pid != 0).unwrap_or_default();
+                let ended =
+                    set.semaphores.iter().map(|semaphore| semaphore.last).find(|pid| *pid != 0).unwrap_or_default();
                 if alive.is_empty() { format!("last {ended} (ended)") } else { format!("last {}", named(&alive)) }
             }
             _ => "unused so far".to_owned(),
