@@ -547,8 +547,5 @@ fn who_is_remembered_may_have_ended() {
     };
     assert_eq!(of(Kind::SysvMq), ["last server 10 > 999 (ended)"]);
     assert_eq!(of(Kind::SysvSem), ["last server 10"]);
-    assert!(
-        told(&snapshot, "msg:2")
-            .starts_with("server 10 was the last to send to queue msg:2, process 999 (ended)")
-    );
+    assert!(told(&snapshot, "msg:2").starts_with("server 10 was the last to send to queue msg:2, process 999 (ended)"));
 }
