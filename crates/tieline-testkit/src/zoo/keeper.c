@@ -120,7 +120,7 @@ static pid_t child(void (*part)(void *), void *with)
 	return pid;
 }
 
-/* A child whose last act is to wait for something for ever. The caller finds it asleep. */
+/* A child whose last act is to wait for something for ever. It may not have fallen asleep yet. */
 static pid_t waiter(void (*part)(void *), void *with)
 {
 	pid_t pid = CHECK(fork());
@@ -181,7 +181,6 @@ static void species_fifo(void)
 
 static void fifo_opener_part(void *with)
 {
-	say("wait\tfifo\t%d\topen\n", (int)getpid());
 	open(with, O_WRONLY);
 }
 
@@ -194,7 +193,7 @@ static void species_fifo_opener(void)
 	CHECK(stat(path, &status));
 	say("object\tfifo\tfifo\tdevice=%llu\tinode=%llu\tname=%s\n", (unsigned long long)status.st_dev,
 	    (unsigned long long)status.st_ino, path);
-	waiter(fifo_opener_part, path);
+	say("wait\tfifo\t%d\topen\n", (int)waiter(fifo_opener_part, path));
 }
 
 struct unix_pair { int ends[2]; const char *kind; };
@@ -355,7 +354,6 @@ static void species_posix_shm(void)
 
 static void sem_part(void *with)
 {
-	say("wait\tsem\t%d\tfutex\n", (int)getpid());
 	sem_wait(with);
 }
 
@@ -376,6 +374,7 @@ static void species_posix_sem(int waited)
 	if (waited) {
 		pid_t pid = waiter(sem_part, semaphore);
 		say("hold\tsem\t%d\tmap\trw\n", (int)pid);
+		say("wait\tsem\t%d\tfutex\n", (int)pid);
 	}
 }
 
@@ -425,7 +424,6 @@ static void species_sysv_shm(int removed)
 static void msg_part(void *with)
 {
 	struct { long type; char text[8]; } message;
-	say("wait\tqueue\t%d\tmessage\t7\n", (int)getpid());
 	msgrcv(*(int *)with, &message, sizeof message.text, 7, 0);
 }
 
@@ -442,13 +440,12 @@ static void species_sysv_msg(int waited)
 	    (unsigned long)status.msg_qbytes, messages);
 	say("remembered\tqueue\t%d\tlast-sender\n", (int)getpid());
 	if (waited)
-		waiter(msg_part, &id);
+		say("wait\tqueue\t%d\tmessage\t7\n", (int)waiter(msg_part, &id));
 }
 
 static void semop_part(void *with)
 {
 	struct sembuf take = { 1, -1, 0 };
-	say("wait\tset\t%d\tsemaphores\t1:-1\n", (int)getpid());
 	semop(*(int *)with, &take, 1);
 }
 
@@ -462,13 +459,12 @@ static void species_sysv_sem(int waited)
 	say("object\tset\tsysv-sem\tid=%d\tcount=3\tvalues=%u,0,6\tmode=384\n", id, values[0]);
 	say("remembered\tset\t%d\tlast-operator\n", (int)getpid());
 	if (waited)
-		waiter(semop_part, &id);
+		say("wait\tset\t%d\tsemaphores\t1:-1\n", (int)waiter(semop_part, &id));
 }
 
 static void locked_part(void *with)
 {
 	int fd = CHECK(open(with, O_RDWR));
-	say("lock\tfile\t%d\tflock\twaiting\n", (int)getpid());
 	flock(fd, LOCK_EX);
 }
 
@@ -482,7 +478,7 @@ static void species_locks(int kind)
 	if (kind == 0) {
 		CHECK(flock(fd, LOCK_EX));
 		say("lock\tfile\t%d\tflock\theld\n", (int)getpid());
-		waiter(locked_part, path);
+		say("lock\tfile\t%d\tflock\twaiting\n", (int)waiter(locked_part, path));
 	} else if (kind == 1) {
 		CHECK(fcntl(fd, F_SETLK, &range));
 		say("lock\tfile\t%d\tposix\theld\t10\t14\n", (int)getpid());
@@ -559,7 +555,6 @@ int main(int count, char **words)
 		return 2;
 	}
 	say("ready\n");
-	/* Waiters may have been forked by now only: the other side looks for them asleep. */
 	char byte;
 	while (read(0, &byte, 1) > 0)
 		;
