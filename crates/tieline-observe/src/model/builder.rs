@@ -27,6 +27,7 @@ pub struct Builder {
     namespaces: Vec<Namespace>,
     limits: Vec<Limit>,
     unseen: BTreeMap<(UnseenWhat, UnseenWhy), u64>,
+    files: Vec<(ProcessRef, i32)>,
 }
 
 impl Builder {
@@ -45,6 +46,7 @@ impl Builder {
             namespaces: Vec::new(),
             limits: Vec::new(),
             unseen: BTreeMap::new(),
+            files: Vec::new(),
         }
     }
 
@@ -178,6 +180,16 @@ impl Builder {
         if count > 0 {
             *self.unseen.entry((what, why)).or_default() += count;
         }
+    }
+
+    /// Remembers a descriptor of an ordinary file, which is no object unless the file turns out to be locked.
+    pub(crate) fn file(&mut self, process: ProcessRef, fd: i32) {
+        self.files.push((process, fd));
+    }
+
+    /// Takes the descriptors of ordinary files that were remembered.
+    pub(crate) fn take_files(&mut self) -> Vec<(ProcessRef, i32)> {
+        std::mem::take(&mut self.files)
     }
 
     /// Sorts everything and makes the snapshot; `find` sees it whole and says what is worth a look.

@@ -12,6 +12,7 @@ pub(crate) mod mappings;
 pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;
+pub(crate) mod socket_files;
 pub(crate) mod sockets;
 pub(crate) mod sysv;
 pub(crate) mod waits;
