@@ -109,6 +109,7 @@ fn tcp_is_told_alike_by_the_monitor_and_by_proc() {
         assert_eq!((told.local, told.remote), (server.local_addr().unwrap(), client.local_addr().ok()));
         assert_eq!((told.state, told.tcp.unwrap().received_bytes), (State::Established, 5));
         assert!(told.memory.unwrap().receive_max > 0);
+        assert!(proc_net::tcp_sockets(me).unwrap() >= 3);
         let waiting = find(monitor.tcp().unwrap().iter().collect(), inode(&listener));
         assert_eq!((waiting.state, waiting.remote), (State::Listen, None));
         assert!(waiting.send_queue > 0, "the backlog");
