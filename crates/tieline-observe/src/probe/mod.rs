@@ -7,6 +7,7 @@
 
 mod container;
 pub(crate) mod descriptors;
+mod elsewhere;
 mod fdinfo;
 mod kernel_files;
 pub(crate) mod limits;
@@ -15,6 +16,7 @@ pub(crate) mod mappings;
 pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;
+mod remembered;
 mod procfs;
 pub(crate) mod socket_files;
 pub(crate) mod sockets;
