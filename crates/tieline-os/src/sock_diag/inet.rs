@@ -16,6 +16,12 @@ pub(super) const V6: u8 = 10;
 const TCP_INFO: u16 = 2;
 const MEMORY: u16 = 7;
 
+/// The bits that ask for both.
+const TCP_EXTENSIONS: u8 = 1 << (TCP_INFO - 1) | 1 << (MEMORY - 1);
+
+/// Length of `struct inet_diag_sockid`; all zero for any socket.
+const SOCKET_ID: usize = 48;
+
 /// `TIME_WAIT`, and requests that have no socket yet.
 const NOT_ASKED_FOR: u32 = 1 << 6 | 1 << 3 | 1 << 12;
 
@@ -32,12 +38,21 @@ pub(super) fn request(family: u8, protocol: Protocol) -> Vec<u8> {
         Protocol::Udp => libc::IPPROTO_UDP,
     };
     let extensions = match protocol {
-        Protocol::Tcp => 1 << (TCP_INFO - 1) | 1 << (MEMORY - 1),
+        Protocol::Tcp => TCP_EXTENSIONS,
         Protocol::Udp => 1 << (MEMORY - 1),
     };
     let mut bytes = vec![family, u8::try_from(number).expect("protocols are small numbers"), extensions, 0];
     bytes.extend((!NOT_ASKED_FOR).to_ne_bytes());
-    bytes.extend([0; 48]);
+    bytes.extend([0; SOCKET_ID]);
+    bytes
+}
+
+/// `struct inet_diag_req` for all TCP sockets, of whichever family.
+pub(super) fn request_for_both_families() -> Vec<u8> {
+    let mut bytes = vec![V4, 0, 0, TCP_EXTENSIONS];
+    bytes.extend([0; SOCKET_ID]);
+    bytes.extend((!NOT_ASKED_FOR).to_ne_bytes());
+    bytes.extend([0; 4]);
     bytes
 }
 

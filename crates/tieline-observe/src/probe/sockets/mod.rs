@@ -55,7 +55,11 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
     match monitor {
         Ok(mut monitor) => Ok(Answers {
             unix: monitor.unix().ok().or_else(|| proc_net::unix(inhabitant.ok()?).ok()),
-            tcp: monitor.tcp().ok().or_else(|| proc_net::tcp(inhabitant.ok()?).ok()),
+            tcp: if has_tcp(inhabitant.ok()) {
+                monitor.tcp().ok().or_else(|| proc_net::tcp(inhabitant.ok()?).ok())
+            } else {
+                None
+            },
             udp: monitor.udp().ok().or_else(|| proc_net::udp(inhabitant.ok()?).ok()),
             others: others.unwrap_or_default(),
             vsock: if place.is_own { vsock(&mut monitor) } else { Vec::new() },
@@ -74,6 +78,11 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
             })
         }
     }
+}
+
+/// Whether the search for TCP sockets, which costs the same for none as for some, would find any.
+fn has_tcp(inhabitant: Option<u32>) -> bool {
+    inhabitant.and_then(|pid| proc_net::tcp_sockets(pid).ok()).is_none_or(|count| count > 0)
 }
 
 /// Asks for vsock sockets only where there may be some, since asking loads the kernel's module for it.
