@@ -87,8 +87,8 @@ impl<'a> View<'a> {
     /// How many processes have it open, mapped or locked.
     pub(super) fn user_count(&self, object: ObjectRef) -> usize {
         let mut last = None;
-        let users = self.snapshot.holders(object).filter(|hold| hold.how.is_use());
-        users.filter(|hold| last.replace(hold.process) != Some(hold.process)).count()
+        let uses = self.snapshot.holders(object).filter(|hold| hold.how.is_use());
+        uses.filter(|hold| last.replace(hold.process) != Some(hold.process)).count()
     }
 
     /// Whether there may be holders that could not be seen: processes that may not be looked into, or that have no id in
