@@ -11,6 +11,11 @@ use crate::table::{Alphabet, Column, Table};
 /// Lines of prose are not longer, however wide the terminal.
 const WIDEST_PROSE: usize = 100;
 
+/// What stands between the columns.
+const SEPARATOR: &str = "  ";
+/// A text is not cut to less than this.
+const NARROWEST: usize = 8;
+
 /// A text for standard output that grows until it is printed at once.
 pub(crate) struct Page {
     out: Vec<u8>,
@@ -45,18 +50,19 @@ impl Page {
     }
 
     /// Adds a table; nothing if it has no rows.
-    pub(crate) fn table(&mut self, grid: Grid, headings: bool) {
+    pub(crate) fn table(&mut self, mut grid: Grid, headings: bool) {
+        self.fit(&mut grid);
         let mut table = Table::new("rows");
         table.headings = headings;
-        table.separator = "  ";
+        table.separator = SEPARATOR;
         table.columns = (grid.columns.iter())
-            .map(|column| Column { right: column.is_figure, truncate: column.gives_way, ..Column::new(column.name) })
+            .map(|column| Column { right: column.is_figure, ..Column::new(column.name) })
             .collect();
         let tones: Vec<Tone> = grid.rows.iter().map(|row| row.tone).collect();
         table.rows = (grid.rows.into_iter())
             .map(|row| row.cells.into_iter().map(|cell| Some(cell.into_bytes())).collect())
             .collect();
-        let text = table.format(self.width, &self.alphabet);
+        let text = table.format(None, &self.alphabet);
         // Cells are never wrapped here: each row is a line.
         let heading = headings.then_some(BOLD);
         let mut colours = heading.into_iter().chain(tones.into_iter().map(colour));
@@ -64,6 +70,47 @@ impl Page {
             let colour = colours.next().filter(|_| self.is_coloured).unwrap_or_default();
             self.coloured(colour, line.trim_ascii_end());
         }
+    }
+
+    /// Shortens the texts that may be, the longest first and all columns alike, until a row fits the terminal. The rules of
+    /// libsmartcols would cut the column that varies most, which may be the name of the thing.
+    fn fit(&self, grid: &mut Grid) {
+        let Some(terminal) = self.width else { return };
+        let cells = |text: &str| text.chars().map(|letter| self.alphabet.cells(letter).unwrap_or(4)).sum::<usize>();
+        let widths: Vec<usize> = (grid.columns.iter().enumerate())
+            .map(|(index, column)| {
+                let widest = grid.rows.iter().map(|row| cells(&row.cells[index])).max().unwrap_or_default();
+                widest.max(column.name.len())
+            })
+            .collect();
+        let between = SEPARATOR.len() * widths.len().saturating_sub(1);
+        let of = |gives_way: bool| {
+            let columns = widths.iter().zip(&grid.columns);
+            columns.filter(move |(_, column)| column.gives_way == gives_way).map(|(width, _)| *width)
+        };
+        let room = terminal.saturating_sub(of(false).sum::<usize>() + between);
+        let needed = |cap: usize| of(true).map(|width| width.min(cap)).sum::<usize>();
+        let cap = (NARROWEST..=terminal).rev().find(|cap| needed(*cap) <= room).unwrap_or(NARROWEST);
+        for (index, column) in grid.columns.iter().enumerate().filter(|(_, column)| column.gives_way) {
+            let cap = cap.max(column.name.len());
+            for row in grid.rows.iter_mut().filter(|row| cells(&row.cells[index]) > cap) {
+                row.cells[index] = self.cut(&row.cells[index], cap);
+            }
+        }
+    }
+
+    /// As much of a text as fits into `cap` cells, with a mark that something is missing.
+    fn cut(&self, text: &str, cap: usize) -> String {
+        let mark = if self.alphabet.cells('…').is_some() { "…" } else { "..." };
+        let room = cap.saturating_sub(mark.chars().count());
+        let mut used = 0;
+        let kept = text.chars().take_while(|letter| {
+            used += self.alphabet.cells(*letter).unwrap_or(4);
+            used <= room
+        });
+        let mut kept: String = kept.collect();
+        kept += mark;
+        kept
     }
 
     /// Adds sentences as a paragraph, broken between words on a terminal.

@@ -263,9 +263,9 @@ fn limits_stand_with_the_nearest_first() {
     let advice = view.limit_advice(&view.limits(None)[0]);
     assert_eq!(
         advice,
-        "RLIMIT_NOFILE of server 10 (90% used): at the limit: open fails with EMFILE; to raise it: ulimit -n."
+        "RLIMIT_NOFILE of server 10, 90% used. At the limit: open fails with EMFILE. Raised by: ulimit -n."
     );
-    assert_eq!(view.limit_grid(&view.limits(None)).rows[2].cells[4], "this IPC namespace");
+    assert_eq!(view.limit_grid(&view.limits(None)).rows[2].cells[4], "IPC namespace");
 }
 
 #[test]
