@@ -67,7 +67,9 @@ impl View<'_> {
             });
         }
         self.locks_in_words(object, &parties, &mut sentences);
-        sentences.extend(self.waits_on(object.reference).map(|wait| self.wait_in_words(wait)));
+        // Who waits for a file lock has been told of with the lock.
+        let waits = self.waits_on(object.reference).filter(|wait| wait.reason != WaitReason::Lock);
+        sentences.extend(waits.map(|wait| self.wait_in_words(wait)));
         if let Some(namespace) = self.foreign_namespace(object) {
             sentences.push(format!("It is of another namespace, {}.", self.namespace(namespace)));
         }

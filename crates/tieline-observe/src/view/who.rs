@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Access, Detail, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef, Role, SocketState, Text,
+    WaitReason,
 };
 
 use super::grid::{Column, Grid, Tone};
@@ -376,7 +377,10 @@ impl View<'_> {
         for party in self.parties(object.reference) {
             let user = party.process.uid.map(|uid| self.users.name(uid).into_owned()).unwrap_or_default();
             let mut how = self.party_words(&party);
-            for wait in self.waits_on(object.reference).filter(|wait| wait.process == party.process.reference) {
+            let waits = self.waits_on(object.reference).filter(|wait| {
+                wait.process == party.process.reference && (wait.reason != WaitReason::Lock || party.locks.is_empty())
+            });
+            for wait in waits {
                 how.push(format!("waits {}", reason(&wait.reason)));
             }
             let cells = [
