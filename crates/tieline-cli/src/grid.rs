@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use tieline_observe::view::{Grid, Tone};
+use tieline_observe::view::{self, Grid, Tone};
 use tieline_os::locale::Locale;
 
 use crate::exit::Outcome;
@@ -72,8 +72,7 @@ impl Page {
         }
     }
 
-    /// Shortens the texts that may be, the longest first and all columns alike, until a row fits the terminal. The rules of
-    /// libsmartcols would cut the column that varies most, which may be the name of the thing.
+    /// Shortens the texts that may be until a row fits the terminal.
     fn fit(&self, grid: &mut Grid) {
         let Some(terminal) = self.width else { return };
         let cells = |text: &str| text.chars().map(|letter| self.alphabet.cells(letter).unwrap_or(4)).sum::<usize>();
@@ -83,34 +82,30 @@ impl Page {
                 widest.max(column.name.len())
             })
             .collect();
-        let between = SEPARATOR.len() * widths.len().saturating_sub(1);
-        let of = |gives_way: bool| {
-            let columns = widths.iter().zip(&grid.columns);
-            columns.filter(move |(_, column)| column.gives_way == gives_way).map(|(width, _)| *width)
-        };
-        let room = terminal.saturating_sub(of(false).sum::<usize>() + between);
-        let needed = |cap: usize| of(true).map(|width| width.min(cap)).sum::<usize>();
-        let cap = (NARROWEST..=terminal).rev().find(|cap| needed(*cap) <= room).unwrap_or(NARROWEST);
-        for (index, column) in grid.columns.iter().enumerate().filter(|(_, column)| column.gives_way) {
-            let cap = cap.max(column.name.len());
+        for (index, cap) in caps(&grid.columns, &widths, terminal).into_iter().enumerate() {
             for row in grid.rows.iter_mut().filter(|row| cells(&row.cells[index]) > cap) {
                 row.cells[index] = self.cut(&row.cells[index], cap);
             }
         }
     }
 
-    /// As much of a text as fits into `cap` cells, with a mark that something is missing.
+    /// As much of a text as fits into `cap` cells, with a mark where something is missing: at the end, but of a path in the
+    /// middle, because its end tells more.
     fn cut(&self, text: &str, cap: usize) -> String {
         let mark = if self.alphabet.cells('…').is_some() { "…" } else { "..." };
         let room = cap.saturating_sub(mark.chars().count());
-        let mut used = 0;
-        let kept = text.chars().take_while(|letter| {
-            used += self.alphabet.cells(*letter).unwrap_or(4);
-            used <= room
-        });
-        let mut kept: String = kept.collect();
-        kept += mark;
-        kept
+        let tail = if text.starts_with('/') { 2 * room / 3 } else { 0 };
+        let fitting = |letters: &mut dyn Iterator<Item = char>, room: usize| -> String {
+            let mut used = 0;
+            let fits = |letter: &char| {
+                used += self.alphabet.cells(*letter).unwrap_or(4);
+                used <= room
+            };
+            letters.take_while(fits).collect()
+        };
+        let head = fitting(&mut text.chars(), room - tail);
+        let tail = fitting(&mut text.chars().rev(), tail);
+        head + mark + &tail.chars().rev().collect::<String>()
     }
 
     /// Adds sentences as a paragraph, broken between words on a terminal.
@@ -175,6 +170,28 @@ impl Page {
     }
 }
 
+/// How wide each column may be, of those that wish to be so `widths`. The longest texts give way, all columns alike, but
+/// the last keeps twice as much as the others: it says what the rest is about. (The rules of libsmartcols would cut the
+/// column that varies most, which may be the name of the thing.)
+fn caps(columns: &[view::Column], widths: &[usize], terminal: usize) -> Vec<usize> {
+    let last = columns.iter().rposition(|column| column.gives_way);
+    let with = |cap: usize| -> Vec<usize> {
+        let one = |(index, column): (usize, &view::Column)| {
+            let share = if Some(index) == last { cap } else { cap / 2 };
+            let least = NARROWEST.max(column.name.len());
+            if column.gives_way { widths[index].min(share.max(least)) } else { widths[index] }
+        };
+        columns.iter().enumerate().map(one).collect()
+    };
+    let room = terminal.saturating_sub(SEPARATOR.len() * columns.len().saturating_sub(1));
+    let fits = |caps: &Vec<usize>| caps.iter().sum::<usize>() <= room;
+    let widest = widths.iter().max().map_or(0, |widest| 2 * widest);
+    if fits(&with(widest)) {
+        return with(widest);
+    }
+    (0..=2 * terminal).rev().map(with).find(fits).unwrap_or_else(|| with(0))
+}
+
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
 
@@ -204,5 +221,21 @@ impl Alphabet for Escaped {
 
     fn is_escaped(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_texts_give_way_and_figures_never() {
+        let columns = [view::Column::words("KIND"), view::Column::text("WHAT"), view::Column::text("WHO")];
+        assert_eq!(caps(&columns, &[5, 20, 30], 80), [5, 20, 30], "it fits");
+        assert_eq!(caps(&columns, &[5, 60, 60], 80), [5, 23, 47]);
+        assert_eq!(caps(&columns, &[5, 10, 90], 80), [5, 10, 61], "what is short stays whole");
+        assert_eq!(caps(&columns, &[5, 90, 10], 80), [5, 61, 10]);
+        assert_eq!(caps(&columns, &[70, 90, 90], 80), [70, NARROWEST, NARROWEST], "there is a least");
+        assert_eq!(caps(&[], &[], 80), [0; 0]);
     }
 }
