@@ -72,6 +72,9 @@
 //! | [`job`] | terminals, foreground and background |
 //! | **Beside IPC** | |
 //! | [`locale`] | how wide a character is on a terminal, as C programs have it |
+//! | **Names and dates for people** | |
+//! | [`account`] | users and groups |
+//! | [`LocalTime`] | a moment as the wall clock shows it |
 //!
 //! # Conventions
 //! * **Three faces of one call.** `try_x` never waits, `x` waits, `x_timeout` waits for a [`Duration`]
@@ -100,6 +103,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod account;
 mod backoff;
 mod descriptor;
 pub mod epoll;
@@ -111,6 +115,7 @@ pub mod futex;
 pub mod inotify;
 pub mod job;
 pub mod locale;
+mod local_time;
 pub mod lock;
 pub mod mapping;
 pub mod membarrier;
@@ -143,6 +148,7 @@ pub mod vsock;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
+pub use local_time::LocalTime;
 pub use mode::{Access, Mode, ParseModeError};
 pub use region::Region;
 pub use socket::Packet;

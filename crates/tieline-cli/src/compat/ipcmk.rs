@@ -119,7 +119,7 @@ fn permission(program: &mut Program, value: &OsStr) -> Result<i32, Exit> {
         Ok(bits) => Ok(bits as i32),
         Err(NoNumber::OutOfRange) => Err(program.err(Errno::RANGE, COMPLAINT)),
         // Nobody has set an error, and "Success" is what is said then.
-        Err(NoNumber::Malformed) => Err(program.err(Errno::from_raw_os_error(0), COMPLAINT)),
+        Err(NoNumber::Malformed) => Err(program.errx(format!("{COMPLAINT}: Success"))),
     }
 }
 

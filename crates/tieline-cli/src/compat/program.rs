@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 use tieline_os::process;
-use tieline_os::signal::{self, Disposition, Signal};
+use tieline_os::signal::{self, Signal};
 
 use super::getopt::{Found, Getopt, Options};
 use super::out::{Closed, Out};
@@ -171,9 +171,9 @@ impl Program {
     }
 }
 
-/// Dies of `SIGPIPE` as a C program would, whose runtime does not ignore that signal.
+/// Dies of `SIGPIPE` as a C program does, whose runtime does not ignore that signal; goes on where the parent did.
 fn end_by_broken_pipe() {
-    if signal::disposition(Signal::PIPE).is_ok_and(|now| now == Disposition::Ignored) {
+    if !process::was_sigpipe_ignored_at_start() {
         let _ = signal::set_default(Signal::PIPE).and_then(|_| signal::raise(Signal::PIPE));
     }
 }

@@ -1,7 +1,9 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod account;
 #[cfg(feature = "io-uring")]
 mod birthplace;
+pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;
