@@ -6,6 +6,7 @@
 
 mod getopt;
 mod ipcmk;
+mod lsipc;
 mod number;
 mod out;
 mod program;
@@ -20,7 +21,7 @@ use program::{Compat, Exit, Program};
 /// What a tool does with its command line.
 type Run = fn(&mut Program) -> Result<Exit, Exit>;
 
-const TOOLS: &[(&str, Run)] = &[("ipcmk", ipcmk::run)];
+const TOOLS: &[(&str, Run)] = &[("ipcmk", ipcmk::run), ("lsipc", lsipc::run)];
 
 /// Which util-linux to be, for those who cannot change the command line.
 const COMPAT_VARIABLE: &str = "TIELINE_COMPAT";

@@ -69,23 +69,11 @@ struct Entry {
     right: bool,
 }
 
-const fn left(
-    field: Field,
-    family: Family,
-    name: &'static str,
-    help: &'static str,
-    label: &'static str,
-) -> Entry {
+const fn left(field: Field, family: Family, name: &'static str, help: &'static str, label: &'static str) -> Entry {
     Entry { field, name, help, label, family, right: false }
 }
 
-const fn right(
-    field: Field,
-    family: Family,
-    name: &'static str,
-    help: &'static str,
-    label: &'static str,
-) -> Entry {
+const fn right(field: Field, family: Family, name: &'static str, help: &'static str, label: &'static str) -> Entry {
     Entry { right: true, ..left(field, family, name, help, label) }
 }
 
@@ -154,7 +142,11 @@ impl Field {
     pub(super) fn named(name: &[u8], family: Family, compat: Compat) -> Result<Self, NoColumn> {
         let entry = known(compat).find(|entry| entry.name.as_bytes().eq_ignore_ascii_case(name));
         let entry = entry.ok_or(NoColumn::Unknown)?;
-        if entry.family == Family::Generic || entry.family == family { Ok(entry.field) } else { Err(NoColumn::DoesNotApply) }
+        if entry.family == Family::Generic || entry.family == family {
+            Ok(entry.field)
+        } else {
+            Err(NoColumn::DoesNotApply)
+        }
     }
 
     /// How a table shows it.

@@ -96,7 +96,7 @@ fn posix_queues(program: &mut Program) -> Vec<Limit> {
     vec![
         Limit::counted("MQUMNI", "Number of POSIX message queues", or_nothing(|of| of.queues as u64), used as u64),
         Limit::bytes("MQUMAX", "Max size of POSIX message (bytes)", or_nothing(|of| of.message_size as u64)),
-        Limit::number("MQUMNB", "Number of messages in POSIX message queue", or_nothing(|of| of.messages as u64)),
+        Limit::number("MQUMNB", "Number of messages in POSIX message queue", or_nothing(|of| of.capacity as u64)),
     ]
 }
 

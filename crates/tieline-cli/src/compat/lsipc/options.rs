@@ -161,7 +161,7 @@ impl Exclusions {
         Self { compat, seen: [None; 4] }
     }
 
-    /// Takes note of an option. The error is the message about the group of which another was given before.
+    /// Takes note of an option. The error is the message that another of its group was given before.
     ///
     /// A group is looked at only if its first letter and those of the groups before it are not behind the option's in
     /// the alphabet: so the original searches, although its groups are not sorted that way, and some options that
@@ -173,19 +173,29 @@ impl Exclusions {
             if group[0] > letter {
                 break;
             }
-            if group.contains(&letter) && *seen.get_or_insert(letter) != letter {
-                return Err(message(&options, group));
+            if !group.contains(&letter) {
+                continue;
+            }
+            let before = *seen.get_or_insert(letter);
+            if before != letter {
+                return Err(match self.compat {
+                    Compat::V2_38 => format!("mutually exclusive arguments:{}", names(&options, group).concat()),
+                    Compat::V2_43 => {
+                        format!("options{} cannot be combined", names(&options, &[before, letter]).join(" and"))
+                    }
+                });
             }
         }
         Ok(())
     }
 }
 
-fn message(options: &Options<Flag>, group: &[u8]) -> String {
-    let meaning = |letter: &u8| options.short.iter().find(|(known, ..)| known == letter).map(|(_, _, meaning)| *meaning);
+/// The long names of some one-letter options, each behind a blank and its dashes.
+fn names(options: &Options<Flag>, letters: &[u8]) -> Vec<String> {
+    let meaning =
+        |letter: &u8| options.short.iter().find(|(known, ..)| known == letter).map(|(_, _, meaning)| *meaning);
     let name = |flag: Flag| options.long.iter().find(|(_, _, meaning)| *meaning == flag).map(|(name, ..)| *name);
-    let names = group.iter().filter_map(meaning).filter_map(name);
-    names.fold("mutually exclusive arguments:".to_owned(), |message, name| format!("{message} --{name}"))
+    letters.iter().filter_map(meaning).filter_map(name).map(|name| format!(" --{name}")).collect()
 }
 
 #[cfg(test)]
@@ -209,10 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn the_message_names_the_group_by_its_long_options() {
-        let mut exclusions = Exclusions::new(Compat::V2_38);
-        exclusions.note(Flag::Sets).unwrap();
-        let message = exclusions.note(Flag::Queues).unwrap_err();
-        assert_eq!(message, "mutually exclusive arguments: --shmems --queues --semaphores");
+    fn the_message_names_long_options() {
+        let message = |compat| {
+            let mut exclusions = Exclusions::new(compat);
+            exclusions.note(Flag::Sets).unwrap();
+            exclusions.note(Flag::Queues).unwrap_err()
+        };
+        assert_eq!(message(Compat::V2_38), "mutually exclusive arguments: --shmems --queues --semaphores");
+        assert_eq!(message(Compat::V2_43), "options --semaphores and --queues cannot be combined");
     }
 }

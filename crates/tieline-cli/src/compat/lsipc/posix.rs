@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tieline_os::posix::mq::{Access, MessageQueue};
+use tieline_os::Access;
+use tieline_os::posix::mq::MessageQueue;
 use tieline_os::posix::sem::NamedSemaphore;
 
 use super::List;

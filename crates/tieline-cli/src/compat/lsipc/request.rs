@@ -66,9 +66,8 @@ impl Request {
     pub(super) fn read(program: &mut Program) -> Result<Self, Exit> {
         let compat = program.compat();
         let mut reading = Reading::new(compat);
-        program.options(options(compat), |program, flag, value| {
-            reading.take(program, flag, value.unwrap_or_default())
-        })?;
+        program
+            .options(options(compat), |program, flag, value| reading.take(program, flag, value.unwrap_or_default()))?;
         reading.finish(program)
     }
 
