@@ -93,12 +93,11 @@ pub(crate) fn u64_or_err(
     max: u64,
     complaint: &str,
 ) -> Result<u64, Exit> {
-    let number = match signed(text, base) {
-        Ok(negative) if negative < 0 => Err(NoNumber::OutOfRange),
-        _ if digits(text.as_bytes(), base).negative && digits(text.as_bytes(), base).magnitude != Some(0) => {
-            Err(NoNumber::OutOfRange)
-        }
-        _ => unsigned_wrapping(text, base),
+    let digits = digits(text.as_bytes(), base);
+    let number = if digits.negative && digits.magnitude != Some(0) {
+        Err(NoNumber::OutOfRange)
+    } else {
+        unsigned_wrapping(text, base)
     };
     let number = number.and_then(|number| if number <= max { Ok(number) } else { Err(NoNumber::OutOfRange) });
     number.map_err(|why| refuse(program, text, complaint, why))

@@ -207,11 +207,9 @@ pub(crate) enum Block {
     Table { heading: &'static str, entries: Entries },
     /// Entries without a heading of their own.
     Entries(Entries),
-    /// Lines as they are.
-    Text(&'static str),
 }
 
-/// Options and what they do, in two columns; an entry without a description is a line of its own.
+/// Options and what they do, in two columns. An entry without a description is a line of its own.
 pub(crate) struct Entries {
     pub(crate) width: usize,
     pub(crate) rows: &'static [(&'static str, &'static str)],
@@ -232,7 +230,6 @@ impl Help {
                     entries.write(&mut text);
                 }
                 Block::Entries(entries) => entries.write(&mut text),
-                Block::Text(lines) => text.push_str(lines),
             }
         }
         let _ = writeln!(text, "\nFor more details see {}.", self.page);

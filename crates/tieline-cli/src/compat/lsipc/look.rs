@@ -13,6 +13,7 @@ use tieline_os::{LocalTime, account};
 use super::request::Request;
 use crate::compat::number;
 use crate::compat::program::Compat;
+use crate::compat::time;
 
 /// What a cell shows; nothing where there is nothing to show.
 pub(super) type Shown = Option<Vec<u8>>;
@@ -38,9 +39,6 @@ pub(super) struct Look<'a> {
     users: HashMap<u32, Option<OsString>>,
     groups: HashMap<u32, Option<OsString>>,
 }
-
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 impl<'a> Look<'a> {
     pub(super) fn new(request: &Request, compat: Compat, locale: &'a Locale) -> Self {
@@ -95,14 +93,13 @@ impl<'a> Look<'a> {
     pub(super) fn moment(&self, moment: Option<SystemTime>) -> Shown {
         let at = LocalTime::of(moment?).ok()?;
         let (year, day, hour, minute, second) = (at.year, at.day, at.hour, at.minute, at.second);
-        let month = MONTHS.get(usize::from(at.month).wrapping_sub(1))?;
+        let full = time::full(moment);
+        // Behind the weekday.
+        let month = &full[4..7];
         text(match self.time_format {
-            TimeFormat::Full => {
-                let weekday = WEEKDAYS.get(usize::from(at.weekday))?;
-                format!("{weekday} {month} {day:>2} {hour:02}:{minute:02}:{second:02} {year}")
-            }
+            TimeFormat::Full => full,
             TimeFormat::Short => match self.today {
-                Some(today) if (today.year, today.month, today.day) == (at.year, at.month, at.day) => {
+                Some(today) if (today.year, today.month, today.day) == (year, at.month, day) => {
                     format!("{hour:02}:{minute:02}")
                 }
                 Some(today) if today.year == year => format!("{month}{day:02}"),
