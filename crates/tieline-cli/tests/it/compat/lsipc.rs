@@ -1,0 +1,208 @@
+//! `lsipc` beside util-linux's: the same bytes on both streams, and the same exit code.
+//!
+//! Chance makes the objects and the command lines. `TIELINE_LSIPC_SEED` repeats a run, `TIELINE_LSIPC_RUNS` makes it
+//! longer (command lines to a pipe; a third as many go to a terminal). The installed util-linux must be 2.38; a newer
+//! one is compared with `--compat=2.43` if `TIELINE_UTIL_LINUX_NEW` names the directory of its tools.
+
+mod chance;
+mod golden;
+mod world;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tieline_testkit::{Isolation, Namespace, Pty, role, skip, test_name};
+
+use crate::support::{Place, TIELINE, code_of};
+use chance::Chance;
+use world::World;
+
+/// Command lines to a pipe, if nobody wants more.
+const RUNS: u64 = 400;
+
+#[test]
+fn lists_are_those_of_the_installed_util_linux() {
+    if let Some(role) = role() {
+        return world::act(&role);
+    }
+    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+        return;
+    }
+    let reference = PathBuf::from("/usr/bin");
+    let version = version_of(&reference);
+    if !version.contains("util-linux 2.38") {
+        skip!("the installed lsipc is not util-linux 2.38: {version:?}");
+    }
+    Comparison::new(reference, false).run(&test_name!());
+}
+
+#[test]
+fn lists_are_those_of_a_newer_util_linux() {
+    if let Some(role) = role() {
+        return world::act(&role);
+    }
+    let Some(reference) = std::env::var_os("TIELINE_UTIL_LINUX_NEW").map(PathBuf::from) else {
+        skip!("TIELINE_UTIL_LINUX_NEW names no directory with the tools of util-linux 2.43");
+    };
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
+        return;
+    }
+    let version = version_of(&reference);
+    if !version.contains("util-linux 2.43") {
+        skip!("the lsipc in {} is not util-linux 2.43: {version:?}", reference.display());
+    }
+    world::mount_places_for_posix_objects();
+    Comparison::new(reference, true).run(&test_name!());
+}
+
+fn version_of(directory: &Path) -> String {
+    let out = Command::new(directory.join("lsipc")).arg("--version").output();
+    out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default()
+}
+
+/// A reference, and ours under the same name.
+struct Comparison {
+    reference: PathBuf,
+    ours: Place,
+    new: bool,
+}
+
+/// A command line with its surroundings.
+#[derive(Debug)]
+struct Case {
+    arguments: Vec<OsString>,
+    environment: Vec<(&'static str, &'static str)>,
+    /// One object in lines, whose command line a terminal would obey: the one place where the two differ on purpose.
+    dangerous: bool,
+}
+
+impl Comparison {
+    fn new(reference: PathBuf, new: bool) -> Self {
+        let ours = Place::new();
+        std::os::unix::fs::symlink(TIELINE, ours.path("lsipc")).expect("a link");
+        Self { reference, ours, new }
+    }
+
+    fn run(&self, test: &str) {
+        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+        let seed = number("TIELINE_LSIPC_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ 0x6c73_6970_6300);
+        let runs = number("TIELINE_LSIPC_RUNS").unwrap_or(RUNS);
+        eprintln!("{test}: TIELINE_LSIPC_SEED={seed} TIELINE_LSIPC_RUNS={runs}");
+        let mut chance = Chance::new(seed);
+        let worlds = 3;
+        for _ in 0..worlds {
+            let world = World::make(&mut chance, test, self.new);
+            for _ in 0..runs / worlds {
+                self.to_a_pipe(&world.case(&mut chance));
+            }
+            for _ in 0..runs / worlds / 3 {
+                let case = world.case(&mut chance);
+                if !case.dangerous {
+                    let columns = chance.pick(&[0, 1, 20, 40, 60, 80, 80, 100, 120, 132, 200, 400]);
+                    let columns = if columns > 1 && chance.one_in(2) { chance.below(160) as u16 + 1 } else { columns };
+                    self.to_a_terminal(&case, columns);
+                }
+            }
+        }
+        for end in ["", ">&-", "2>&-", ">/dev/full", "2>/dev/full", ">&- 2>&-"] {
+            for arguments in ["", "-m", "--help", "--bogus", "-J", "-m -i 123456789"] {
+                self.to_an_end(arguments, end);
+            }
+        }
+        for arguments in ["", "-m", "--help", "--bogus"] {
+            self.to_nobody(arguments);
+        }
+    }
+
+    /// The command line of one side: found by name, because the name is part of what it says.
+    fn command(&self, case: &Case, ours: bool) -> Command {
+        let mut command = Command::new("lsipc");
+        command.args(&case.arguments).envs(case.environment.iter().copied()).env("TERM", "xterm");
+        self.name(&mut command, ours);
+        command
+    }
+
+    /// Has programs find the one side by its name.
+    fn name(&self, command: &mut Command, ours: bool) {
+        let first = if ours { self.ours.path("") } else { self.reference.clone() };
+        command.env("PATH", format!("{}:/usr/bin:/bin", first.display()));
+        if ours && self.new {
+            command.env("TIELINE_COMPAT", "2.43");
+        }
+    }
+
+    fn to_a_pipe(&self, case: &Case) {
+        let run = |ours| self.command(case, ours).output().expect("it starts");
+        same(case, || run(false), || run(true), |out| {
+            let mut stdout = out.stdout.clone();
+            // What is not UTF-8 is never passed on in JSON by ours.
+            if case.arguments.iter().any(|word| word == "-J" || word == "--json") {
+                stdout = String::from_utf8_lossy(&stdout).into_owned().into_bytes();
+            }
+            (text(&stdout), text(&out.stderr), code_of(out.status))
+        });
+    }
+
+    fn to_a_terminal(&self, case: &Case, columns: u16) {
+        let run = |ours| {
+            let mut terminal = Pty::spawn_sized(self.command(case, ours), 24, columns);
+            let status = terminal.exit_status();
+            (terminal.output(), columns, code_of(status))
+        };
+        same(case, || run(false), || run(true), Clone::clone);
+    }
+
+    /// To a pipe whose reader has gone.
+    fn to_nobody(&self, arguments: &str) {
+        let run = |ours| {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let mut command = Command::new("lsipc");
+            command.args(arguments.split_ascii_whitespace()).stdout(writer);
+            self.name(&mut command, ours);
+            command.output().expect("it starts")
+        };
+        same(&arguments, || run(false), || run(true), |out| (text(&out.stderr), code_of(out.status)));
+    }
+
+    /// With standard streams that are closed or full.
+    fn to_an_end(&self, arguments: &str, end: &str) {
+        let line = format!("{{ lsipc {arguments}; echo \"$?\" >&3; }} {end}");
+        let line = format!("exec 3>&1; {line} 3>&3");
+        let run = |ours| -> Output {
+            let mut command = Command::new("sh");
+            command.args(["-c", &line]);
+            self.name(&mut command, ours);
+            command.output().expect("it starts")
+        };
+        same(&line, || run(false), || run(true), |out| (text(&out.stdout), text(&out.stderr), code_of(out.status)));
+    }
+}
+
+/// Compares two runs; once more if they differ, because the minute may have ended between them.
+fn same<T, V: PartialEq + std::fmt::Debug>(
+    case: &impl std::fmt::Debug,
+    reference: impl Fn() -> T,
+    ours: impl Fn() -> T,
+    view: impl Fn(&T) -> V,
+) {
+    if view(&reference()) != view(&ours()) {
+        let (reference, ours) = (view(&reference()), view(&ours()));
+        assert!(reference == ours, "{case:?}\nreference: {reference:#?}\nours: {ours:#?}");
+    }
+}
+
+/// Bytes as text in which every byte can be seen.
+fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+/// Whether a terminal would obey any of it, or not understand it.
+fn is_dangerous(name: &OsString) -> bool {
+    !name.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte))
+}
