@@ -54,7 +54,7 @@ pub(crate) fn run(program: &mut Program) -> Result<Exit, Exit> {
 struct List<'a> {
     request: &'a Request,
     table: Table,
-    /// The semaphores of the one set asked for.
+    /// The semaphores of the one set asked for, if it is in the first row.
     elements: Option<Table>,
 }
 

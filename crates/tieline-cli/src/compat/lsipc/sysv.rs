@@ -73,7 +73,9 @@ pub(super) fn add_sets(program: &mut Program, list: &mut List<'_>, look: &mut Lo
     }
     for set in &sets {
         if wanted_id(list).is_some() {
-            list.elements = Some(elements(program, list, look.compat, set)?);
+            let elements = elements(program, list, look.compat, set)?;
+            // They are shown below the object that is shown, which is the first.
+            list.elements = list.table.rows.is_empty().then_some(elements);
         }
         list.add(|field| match field {
             Field::Ctime => look.moment(set.changed_at),

@@ -98,8 +98,29 @@ impl World {
         }
         for _ in 0..chance.below(4) {
             add(&[chance.pick(&[
-                "-b", "--bytes", "-c", "--creator", "-e", "--export", "-J", "--json", "-l", "--list", "-n", "--newline",
-                "-P", "--num", "-r", "--raw", "-t", "--time", "-y", "--shell", "--noheadings", "--notruncate", "-g",
+                "-b",
+                "--bytes",
+                "-c",
+                "--creator",
+                "-e",
+                "--export",
+                "-J",
+                "--json",
+                "-l",
+                "--list",
+                "-n",
+                "--newline",
+                "-P",
+                "--num",
+                "-r",
+                "--raw",
+                "-t",
+                "--time",
+                "-y",
+                "--shell",
+                "--noheadings",
+                "--notruncate",
+                "-g",
             ])]);
         }
         if chance.one_in(4) {
@@ -115,7 +136,8 @@ impl World {
         if chance.one_in(4) {
             let (id, is_dangerous) = chance.pick(&self.ids_and_some());
             add(&["-i", &id.to_string()]);
-            dangerous = is_dangerous;
+            // Names of POSIX objects are as odd.
+            dangerous = is_dangerous || self.new;
         } else if chance.one_in(60) {
             add(&["--id", chance.pick(&["", "abc", "12x", " 7", "99999999999", "99999999999999999999", "-1", "-5"])]);
             dangerous = true;
@@ -127,7 +149,8 @@ impl World {
             arguments = ["-m"; 7].iter().map(OsString::from).collect();
         }
         let mut environment = vec![("LC_ALL", chance.pick(&["C.UTF-8", "C.UTF-8", "C", "xx_YY.UTF-8", ""]))];
-        environment.push(("TZ", chance.pick(&["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "XYZ3:30"])));
+        environment
+            .push(("TZ", chance.pick(&["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "XYZ3:30"])));
         environment.push(("COLUMNS", chance.pick(&["", "30", "77", " 90", "x", "-5", "100000"])));
         Case { arguments, environment, dangerous }
     }
@@ -139,10 +162,43 @@ impl World {
     /// A value for `--output`.
     fn columns(&self, chance: &mut Chance) -> String {
         const NAMES: &[&str] = &[
-            "KEY", "ID", "OWNER", "PERMS", "CUID", "CUSER", "CGID", "CGROUP", "UID", "USER", "GID", "GROUP", "CTIME",
-            "SIZE", "NATTCH", "STATUS", "ATTACH", "DETACH", "COMMAND", "CPID", "LPID", "USEDBYTES", "MSGS", "SEND",
-            "RECV", "LSPID", "LRPID", "NSEMS", "OTIME", "RESOURCE", "DESCRIPTION", "LIMIT", "USED", "USE%", "NAME",
-            "MTIME", "SVAL",
+            "KEY",
+            "ID",
+            "OWNER",
+            "PERMS",
+            "CUID",
+            "CUSER",
+            "CGID",
+            "CGROUP",
+            "UID",
+            "USER",
+            "GID",
+            "GROUP",
+            "CTIME",
+            "SIZE",
+            "NATTCH",
+            "STATUS",
+            "ATTACH",
+            "DETACH",
+            "COMMAND",
+            "CPID",
+            "LPID",
+            "USEDBYTES",
+            "MSGS",
+            "SEND",
+            "RECV",
+            "LSPID",
+            "LRPID",
+            "NSEMS",
+            "OTIME",
+            "RESOURCE",
+            "DESCRIPTION",
+            "LIMIT",
+            "USED",
+            "USE%",
+            "NAME",
+            "MTIME",
+            "SVAL",
         ];
         // Neighbours, because those go together.
         let start = chance.below(NAMES.len() as u64) as usize;
@@ -275,7 +331,8 @@ fn make_posix_objects(chance: &mut Chance) {
             let _ = NamedSemaphore::create(name, chance.below(9) as u32, mode);
         }
         if chance.one_in(2)
-            && let Ok(queue) = PosixQueue::create(name, Attributes { capacity: 5, message_size: 64 }, Access::ReadWrite, mode)
+            && let Ok(queue) =
+                PosixQueue::create(name, Attributes { capacity: 5, message_size: 64 }, Access::ReadWrite, mode)
         {
             for _ in 0..chance.below(5) {
                 let _ = queue.try_send(b"message", 1);
