@@ -1,5 +1,10 @@
-//! Tables whose layout was worked out by hand from the rules. That the rules are those of libsmartcols, the
-//! differential test of `lsipc` shows.
+//! Tables whose layout was worked out by hand from the rules. That the rules are those of libsmartcols, a comparison
+//! with `column` shows at the end, and the differential test of `lsipc`.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use tieline_testkit::skip;
 
 use super::*;
 
@@ -232,16 +237,21 @@ fn json_holds_what_it_is_told() {
     );
 }
 
-/// The names of processes are anybody's; whatever they hold, a table neither panics nor lets a control character by.
-#[test]
-fn no_text_reaches_the_terminal_as_a_command() {
-    let mut number = 1_u32;
-    let mut random = || {
+/// Random numbers: xorshift (Marsaglia 2003).
+fn chance(seed: u32) -> impl FnMut() -> u32 {
+    let mut number = seed;
+    move || {
         number ^= number << 13;
         number ^= number >> 17;
         number ^= number << 5;
         number
-    };
+    }
+}
+
+/// The names of processes are anybody's; whatever they hold, a table neither panics nor lets a control character by.
+#[test]
+fn no_text_reaches_the_terminal_as_a_command() {
+    let mut random = chance(1);
     for _ in 0..2000 {
         let mut columns = [Column::new("A"), Column::new("LONGER"), Column::new("C")];
         for column in &mut columns {
@@ -269,4 +279,105 @@ fn no_text_reaches_the_terminal_as_a_command() {
             }
         }
     }
+}
+
+/// `column` prints its tables with libsmartcols. `TIELINE_TABLE_SEED` repeats a run, `TIELINE_TABLE_ROUNDS` makes it longer.
+#[test]
+fn tables_are_those_of_column() {
+    let version = Command::new("column").arg("--version").output();
+    let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    if !version.contains("util-linux 2.38") {
+        skip!("the installed column is not of util-linux 2.38: {version:?}");
+    }
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u32>().expect("a number"));
+    let seed = number("TIELINE_TABLE_SEED").unwrap_or_else(std::process::id);
+    let mut random = chance(seed);
+    for round in 0..number("TIELINE_TABLE_ROUNDS").unwrap_or(400) {
+        let names = ["A", "LONGER", "B%", "A VERY LONG ONE", "E"];
+        let mut columns: Vec<Column> =
+            names[..1 + random() as usize % 5].iter().map(|name| Column::new(name)).collect();
+        let any = random();
+        for column in &mut columns {
+            let bits = random() & any;
+            (column.right, column.truncate) = (bits & 1 != 0, bits & 2 != 0);
+            (column.wrap, column.no_extremes) = (bits & 4 != 0, bits & 8 != 0);
+        }
+        // Below a cell that is too wide, the original prints the separators of hidden columns; ours does not.
+        if columns.len() > 1 && !columns.iter().any(|column| column.no_extremes) && any & 0x30 == 0 {
+            let hidden = random() as usize % columns.len();
+            columns[hidden].hidden = true;
+        }
+        // As it does to the last one if it is told of none.
+        if !columns.iter().any(|column| column.no_extremes)
+            && let Some(last) = columns.iter_mut().rfind(|column| !column.hidden)
+        {
+            last.no_extremes = true;
+        }
+        let mut table = with(table(&columns, &[]), Reduction::Average);
+        table.headings = any & 0xc0 != 0;
+        let longest = 1 + random() % 12;
+        // The original never ends a wrapped wide character that does not fit.
+        let letters: &[&str] = if columns.iter().any(|column| column.wrap) {
+            &["a", "b", "é"]
+        } else {
+            &["a", "b", "語", "é", "e\u{301}"]
+        };
+        for _ in 0..=random() % 8 {
+            let cells = columns.iter().enumerate().map(|(place, _)| {
+                let len = if random() % 6 == 0 { random() % 40 } else { random() % longest };
+                let text: String =
+                    (0..len.max(u32::from(place == 0))).map(|_| letters[random() as usize % letters.len()]).collect();
+                Some(text.into_bytes())
+            });
+            table.rows.push(cells.collect());
+        }
+        let width = 1 + random() as usize % 70;
+        let ours = table.format(Some(width), &Terminal);
+        let theirs = by_column(&table, width);
+        assert!(
+            ours == theirs,
+            "TIELINE_TABLE_SEED={seed}, round {round}, {width} cells, {columns:?}\nours:\n{}\ntheirs:\n{}",
+            String::from_utf8_lossy(&ours),
+            String::from_utf8_lossy(&theirs)
+        );
+    }
+}
+
+/// What `column` makes of a table on a terminal of this width.
+fn by_column(table: &Table, width: usize) -> Vec<u8> {
+    let mut command = Command::new("timeout");
+    command.args([
+        "10",
+        "column",
+        "--table",
+        "--separator",
+        "|",
+        "--output-separator",
+        " ",
+        "--output-width",
+        &width.to_string(),
+    ]);
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    command.args(["--table-columns", &names.join(",")]);
+    if !table.headings {
+        command.arg("--table-noheadings");
+    }
+    let flags: [(&str, fn(&Column) -> bool); 5] = [
+        ("--table-right", |column| column.right),
+        ("--table-truncate", |column| column.truncate),
+        ("--table-wrap", |column| column.wrap),
+        ("--table-noextreme", |column| column.no_extremes),
+        ("--table-hide", |column| column.hidden),
+    ];
+    for (option, has) in flags {
+        let list: Vec<&str> = table.columns.iter().filter(|column| has(column)).map(|column| column.name).collect();
+        if !list.is_empty() {
+            command.args([option, &list.join(",")]);
+        }
+    }
+    let lines: Vec<Vec<u8>> =
+        table.rows.iter().map(|row| row.iter().flatten().cloned().collect::<Vec<_>>().join(&b'|')).collect();
+    let mut child = command.env("LC_ALL", "C.UTF-8").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&[lines.join(&b'\n'), b"\n".to_vec()].concat()).unwrap();
+    child.wait_with_output().unwrap().stdout
 }

@@ -1,4 +1,4 @@
-//! Chance that can be repeated: SplitMix64 (Steele, Lea, Flood 2014).
+//! Chance that can be repeated: `SplitMix64` (Steele, Lea, Flood 2014).
 
 pub(super) struct Chance(u64);
 
