@@ -102,6 +102,7 @@ fn output_that_cannot_be_written_ends_as_theirs_does() {
                 ">/dev/full 2>&1",
                 ">&8",
                 ">&8 2>&1",
+                "2>&8",
                 "2>&1 | cat",
                 "<&-",
             ] {
