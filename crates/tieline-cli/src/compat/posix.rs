@@ -157,10 +157,12 @@ fn shm_path(name: &OsStr, prefix: &str) -> Result<PathBuf, Errno> {
     if rest.is_empty() || rest.contains(&b'/') {
         return Err(Errno::INVAL);
     }
-    match prefix.len() + rest.len() {
-        0..=NAME_MAX_BYTES => {}
-        0..=NAME_BUFFER_BYTES => return Err(Errno::NAMETOOLONG),
-        _ => return Err(Errno::INVAL),
+    let len = prefix.len() + rest.len();
+    if len > NAME_BUFFER_BYTES {
+        return Err(Errno::INVAL);
+    }
+    if len > NAME_MAX_BYTES {
+        return Err(Errno::NAMETOOLONG);
     }
     let file = [prefix.as_bytes(), rest].concat();
     Ok(Path::new(SHM_DIRECTORY).join(OsStr::from_bytes(&file)))

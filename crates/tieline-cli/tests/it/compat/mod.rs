@@ -130,7 +130,7 @@ fn rounds() -> u64 {
     std::env::var("TIELINE_COMPAT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
 }
 
-/// Random numbers that a seed repeats (SplitMix64).
+/// Random numbers that a seed repeats (`SplitMix64`).
 pub(crate) struct Dice(u64);
 
 impl Dice {

@@ -7,7 +7,7 @@ use tieline_os::Mode;
 use tieline_os::sysv::msg::{MessageQueue, MessageType, Oversized, Selector};
 use tieline_os::sysv::sem::{Operation, SemaphoreSet};
 use tieline_os::sysv::shm::{Attachment, Segment};
-use tieline_os::sysv::{Key, RemoveOnDrop};
+use tieline_os::sysv::{Id, Key, RemoveOnDrop};
 use tieline_testkit::until;
 
 use super::Dice;
@@ -52,7 +52,7 @@ impl World {
         let segments = self.segments.iter().map(|segment| segment.id());
         let queues = self.queues.iter().map(|queue| queue.id());
         let sets = self.sets.iter().map(|set| set.id());
-        segments.chain(queues).chain(sets).map(|id| id.number()).collect()
+        segments.chain(queues).chain(sets).map(Id::number).collect()
     }
 
     fn add_segment(&mut self, dice: &mut Dice, owners: &[u32]) {
