@@ -29,6 +29,9 @@ const MQ_DIRECTORY: &str = "/dev/mqueue";
 /// The longest name of a file.
 const NAME_MAX_BYTES: usize = 255;
 
+/// What the C library has room for; behind that it does not ask the kernel.
+const NAME_BUFFER_BYTES: usize = 259;
+
 /// The families of POSIX.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Object {
@@ -104,7 +107,9 @@ pub(crate) fn unlink(object: Object, name: &OsStr) -> Result<(), Errno> {
             return MessageQueue::unlink(name).map_err(errno);
         }
     };
-    fs::remove_file(shm_path(name, prefix)?).map_err(|error| io_errno(&error))
+    // What cannot be a name is not there.
+    let path = shm_path(name, prefix).map_err(|errno| if errno == Errno::INVAL { Errno::NOENT } else { errno })?;
+    fs::remove_file(path).map_err(|error| io_errno(&error))
 }
 
 /// The names of all objects, in the directory's order; a message if they cannot be listed.
@@ -152,7 +157,11 @@ fn shm_path(name: &OsStr, prefix: &str) -> Result<PathBuf, Errno> {
     if rest.is_empty() || rest.contains(&b'/') {
         return Err(Errno::INVAL);
     }
-    if prefix.len() + rest.len() > NAME_MAX_BYTES {
+    let len = prefix.len() + rest.len();
+    if len > NAME_BUFFER_BYTES {
+        return Err(Errno::INVAL);
+    }
+    if len > NAME_MAX_BYTES {
         return Err(Errno::NAMETOOLONG);
     }
     let file = [prefix.as_bytes(), rest].concat();

@@ -3,15 +3,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 use tieline_os::process;
-use tieline_os::signal::{self, Signal};
 
 use super::getopt::{Found, Getopt, Options};
-use super::out::{Closed, Out};
+use super::out::{self, Closed, Out};
 
 /// Which util-linux to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,14 +150,18 @@ impl Program {
     /// One line on standard error.
     fn say(&mut self, line: &[u8]) {
         let line = [line, b"\n"].concat();
-        self.message_lost |= process::was_closed_at_start(2) || io::stderr().lock().write_all(&line).is_err();
+        let written = if process::was_closed_at_start(2) {
+            Err(Errno::BADF)
+        } else {
+            out::write_all(rustix::stdio::stderr(), &line)
+        };
+        self.message_lost |= written.is_err();
     }
 
     /// Writes what is left of standard output, complains if that fails, and answers what the process ends with.
     pub(crate) fn finish(mut self, exit: Exit) -> Exit {
         match self.out.close() {
             Closed::Well => {}
-            Closed::NoReader => end_by_broken_pipe(),
             Closed::Lost(reason) => {
                 match reason {
                     Some(errno) => self.warn(errno, "write error"),
@@ -168,13 +171,6 @@ impl Program {
             }
         }
         if self.message_lost { Exit::FAILURE } else { exit }
-    }
-}
-
-/// Dies of `SIGPIPE` as a C program does, whose runtime does not ignore that signal; goes on where the parent did.
-fn end_by_broken_pipe() {
-    if !process::was_sigpipe_ignored_at_start() {
-        let _ = signal::set_default(Signal::PIPE).and_then(|_| signal::raise(Signal::PIPE));
     }
 }
 

@@ -313,6 +313,9 @@ fn tables_are_those_of_column() {
         {
             last.no_extremes = true;
         }
+        // Of a heading that is wrapped, which happens only with these two, the original shows the rest below the first
+        // row.
+        columns.iter_mut().for_each(|column| column.wrap &= !column.no_extremes);
         let mut table = with(table(&columns, &[]), Reduction::Average);
         table.headings = any & 0xc0 != 0;
         let longest = 1 + random() % 12;

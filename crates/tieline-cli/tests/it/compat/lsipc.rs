@@ -1,10 +1,8 @@
 //! `lsipc` beside util-linux's: the same bytes on both streams, and the same exit code.
 //!
-//! Chance makes the objects and the command lines. `TIELINE_LSIPC_SEED` repeats a run, `TIELINE_LSIPC_RUNS` makes it
-//! longer (command lines to a pipe; a third as many go to a terminal). The installed util-linux must be 2.38; a newer
-//! one is compared with `--compat=2.43` if `TIELINE_UTIL_LINUX_NEW` names the directory of its tools.
+//! The objects and the command lines are random; a third as many as to a pipe go to terminals of random widths. The
+//! seed and the number of rounds are set as for the other tools.
 
-mod chance;
 mod golden;
 mod world;
 
@@ -16,12 +14,12 @@ use std::process::{Command, Output};
 
 use tieline_testkit::{Isolation, Namespace, Pty, role, skip, test_name};
 
+use super::{Dice, rounds};
 use crate::support::{Place, TIELINE, code_of};
-use chance::Chance;
 use world::World;
 
-/// Command lines to a pipe, if nobody wants more.
-const RUNS: u64 = 400;
+/// Command lines to a pipe in each round.
+const RUNS: u64 = 40;
 
 #[test]
 fn lists_are_those_of_the_installed_util_linux() {
@@ -87,22 +85,19 @@ impl Comparison {
     }
 
     fn run(&self, test: &str) {
-        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-        let seed = number("TIELINE_LSIPC_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ 0x6c73_6970_6300);
-        let runs = number("TIELINE_LSIPC_RUNS").unwrap_or(RUNS);
-        eprintln!("{test}: TIELINE_LSIPC_SEED={seed} TIELINE_LSIPC_RUNS={runs}");
-        let mut chance = Chance::new(seed);
+        let runs = rounds() * RUNS;
+        let mut dice = Dice::new(test);
         let worlds = 3;
         for _ in 0..worlds {
-            let world = World::make(&mut chance, test, self.new);
+            let world = World::make(&mut dice, test, self.new);
             for _ in 0..runs / worlds {
-                self.to_a_pipe(&world.case(&mut chance));
+                self.to_a_pipe(&world.case(&mut dice));
             }
             for _ in 0..runs / worlds / 3 {
-                let case = world.case(&mut chance);
+                let case = world.case(&mut dice);
                 if !case.dangerous {
-                    let columns = chance.pick(&[0, 1, 20, 40, 60, 80, 80, 100, 120, 132, 200, 400]);
-                    let columns = if columns > 1 && chance.one_in(2) { chance.below(160) as u16 + 1 } else { columns };
+                    let columns = *dice.pick(&[0, 1, 20, 40, 60, 80, 80, 100, 120, 132, 200, 400]);
+                    let columns = if columns > 1 && dice.one_in(2) { dice.below(160) as u16 + 1 } else { columns };
                     self.to_a_terminal(&case, columns);
                 }
             }

@@ -22,9 +22,11 @@ pub(crate) fn user_name(uid: u32) -> Result<Option<Vec<u8>>, Errno> {
         if answer != 0 || found.is_null() {
             return (answer, None);
         }
-        // SAFETY: the call succeeded and found something, so the entry is filled and its name is a string in the buffer,
-        // which lives until this closure's caller takes it back; the name is copied before.
-        (0, Some(unsafe { CStr::from_ptr((*found).pw_name) }.to_bytes().to_vec()))
+        // SAFETY: the call succeeded and found something, so `found` points to the entry, which is filled.
+        let name = unsafe { (*found).pw_name };
+        // SAFETY: the name of a filled entry is a string in the buffer, which lives until this closure returns; it is
+        // copied before.
+        (0, Some(unsafe { CStr::from_ptr(name) }.to_bytes().to_vec()))
     })
 }
 
@@ -38,9 +40,11 @@ pub(crate) fn group_name(gid: u32) -> Result<Option<Vec<u8>>, Errno> {
         if answer != 0 || found.is_null() {
             return (answer, None);
         }
-        // SAFETY: the call succeeded and found something, so the entry is filled and its name is a string in the buffer,
-        // which lives until this closure's caller takes it back; the name is copied before.
-        (0, Some(unsafe { CStr::from_ptr((*found).gr_name) }.to_bytes().to_vec()))
+        // SAFETY: the call succeeded and found something, so `found` points to the entry, which is filled.
+        let name = unsafe { (*found).gr_name };
+        // SAFETY: the name of a filled entry is a string in the buffer, which lives until this closure returns; it is
+        // copied before.
+        (0, Some(unsafe { CStr::from_ptr(name) }.to_bytes().to_vec()))
     })
 }
 

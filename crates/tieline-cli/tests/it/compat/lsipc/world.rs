@@ -15,7 +15,7 @@ use tieline_os::sysv::{Key, msg, sem, shm};
 use tieline_os::{Access, Mode};
 use tieline_testkit::{Peer, Role, can_run_as, eventually};
 
-use super::chance::Chance;
+use super::super::Dice;
 use super::{Case, is_dangerous};
 
 /// Another user than the test's, who has no name.
@@ -46,20 +46,20 @@ pub(super) struct World {
 
 impl World {
     /// Removes what there is in this namespace and makes other objects.
-    pub(super) fn make(chance: &mut Chance, test: &str, new: bool) -> Self {
+    pub(super) fn make(dice: &mut Dice, test: &str, new: bool) -> Self {
         clear();
         let mut creators = Vec::new();
         let mut ids = Vec::new();
-        for _ in 0..chance.below(4) {
-            let name = if chance.one_in(2) { chance.pick(PLAIN_NAMES) } else { chance.pick(ODD_NAMES) };
+        for _ in 0..dice.below(4) {
+            let name = if dice.one_in(2) { *dice.pick(PLAIN_NAMES) } else { *dice.pick(ODD_NAMES) };
             let mut name = OsStr::from_bytes(name).to_owned();
-            if chance.one_in(6) {
+            if dice.one_in(6) {
                 // More than is ever read of it.
                 name.push("x".repeat(9000));
             }
-            let stranger = chance.one_in(3) && can_run_as(STRANGER);
-            let renamed = chance.one_in(2);
-            let peer = Peer::of(test).role("creator").env("CREATOR_SEED", chance.number().to_string());
+            let stranger = dice.one_in(3) && can_run_as(STRANGER);
+            let renamed = dice.one_in(2);
+            let peer = Peer::of(test).role("creator").env("CREATOR_SEED", dice.next().to_string());
             let peer = if renamed { peer.env("CREATOR_NAME", &name) } else { peer };
             let mut peer = if stranger { peer.user(STRANGER) } else { peer }.spawn();
             loop {
@@ -75,29 +75,29 @@ impl World {
             }
             creators.push(peer);
         }
-        for _ in 0..chance.below(6) {
+        for _ in 0..dice.below(6) {
             // Its own name says nothing odd. It keeps nothing attached: the programs that it starts would inherit that,
             // let go of it, and change the process that did so last.
-            ids.push((make(chance, None), false));
+            ids.push((make(dice, None), false));
         }
         if new {
-            make_posix_objects(chance);
+            make_posix_objects(dice);
         }
         Self { _creators: creators, ids, new }
     }
 
-    pub(super) fn case(&self, chance: &mut Chance) -> Case {
+    pub(super) fn case(&self, dice: &mut Dice) -> Case {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         let kinds: &[&str] = match self.new {
             false => &["-m", "-m", "-m", "-q", "-q", "-s", "-s", "--shmems", "--queues", "--sem", "-g", "--global"],
             true => &["-m", "-m", "-q", "-s", "-M", "-Q", "-S", "--posix-shm", "--posix-mq", "--posix-sem", "-g"],
         };
-        for _ in 0..chance.pick(&[0, 1, 1, 1, 1, 1, 1, 2]) {
-            add(&[chance.pick(kinds)]);
+        for _ in 0..*dice.pick(&[0, 1, 1, 1, 1, 1, 1, 2]) {
+            add(&[*dice.pick(kinds)]);
         }
-        for _ in 0..chance.below(4) {
-            add(&[chance.pick(&[
+        for _ in 0..dice.below(4) {
+            add(&[*dice.pick(&[
                 "-b",
                 "--bytes",
                 "-c",
@@ -123,35 +123,35 @@ impl World {
                 "-g",
             ])]);
         }
-        if chance.one_in(4) {
-            add(&["--time-format", chance.pick(&["short", "full", "iso", "iso", "long"])]);
+        if dice.one_in(4) {
+            add(&["--time-format", *dice.pick(&["short", "full", "iso", "iso", "long"])]);
         }
-        if chance.one_in(3) {
-            add(&["-o", &self.columns(chance)]);
+        if dice.one_in(3) {
+            add(&["-o", &self.columns(dice)]);
         }
-        if chance.one_in(40) {
-            add(&[chance.pick(&["-z", "--bogus", "--no", "--id", "-o", "--json=1", "operand", "--", "-h", "--time-"])]);
+        if dice.one_in(40) {
+            add(&[*dice.pick(&["-z", "--bogus", "--no", "--id", "-o", "--json=1", "operand", "--", "-h", "--time-"])]);
         }
         let mut dangerous = false;
-        if chance.one_in(4) {
-            let (id, is_dangerous) = chance.pick(&self.ids_and_some());
+        if dice.one_in(4) {
+            let (id, is_dangerous) = *dice.pick(&self.ids_and_some());
             add(&["-i", &id.to_string()]);
             // Names of POSIX objects are as odd.
             dangerous = is_dangerous || self.new;
-        } else if chance.one_in(60) {
-            add(&["--id", chance.pick(&["", "abc", "12x", " 7", "99999999999", "99999999999999999999", "-1", "-5"])]);
+        } else if dice.one_in(60) {
+            add(&["--id", *dice.pick(&["", "abc", "12x", " 7", "99999999999", "99999999999999999999", "-1", "-5"])]);
             dangerous = true;
-        } else if self.new && chance.one_in(6) {
-            add(&["-N", chance.pick(&["/one", "one", "/tieline", "tieline", "", "gone", "/gone"])]);
+        } else if self.new && dice.one_in(6) {
+            add(&["-N", *dice.pick(&["/one", "one", "/tieline", "tieline", "", "gone", "/gone"])]);
             dangerous = true;
         }
-        if chance.one_in(50) {
+        if dice.one_in(50) {
             arguments = ["-m"; 7].iter().map(OsString::from).collect();
         }
-        let mut environment = vec![("LC_ALL", chance.pick(&["C.UTF-8", "C.UTF-8", "C", "xx_YY.UTF-8", ""]))];
+        let mut environment = vec![("LC_ALL", *dice.pick(&["C.UTF-8", "C.UTF-8", "C", "xx_YY.UTF-8", ""]))];
         environment
-            .push(("TZ", chance.pick(&["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "XYZ3:30"])));
-        environment.push(("COLUMNS", chance.pick(&["", "30", "77", " 90", "x", "-5", "100000"])));
+            .push(("TZ", *dice.pick(&["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "XYZ3:30"])));
+        environment.push(("COLUMNS", *dice.pick(&["", "30", "77", " 90", "x", "-5", "100000"])));
         Case { arguments, environment, dangerous }
     }
 
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// A value for `--output`.
-    fn columns(&self, chance: &mut Chance) -> String {
+    fn columns(&self, dice: &mut Dice) -> String {
         const NAMES: &[&str] = &[
             "KEY",
             "ID",
@@ -201,17 +201,17 @@ impl World {
             "SVAL",
         ];
         // Neighbours, because those go together.
-        let start = chance.below(NAMES.len() as u64) as usize;
-        let mut list = if chance.one_in(4) { "+".to_owned() } else { String::new() };
-        for place in 0..chance.pick(&[0, 1, 2, 3, 4, 5, 6, 80]) {
-            let near = (start + chance.below(6) as usize) % NAMES.len();
-            let near = if chance.one_in(3) { chance.below(13) as usize } else { near };
-            let name = if chance.one_in(8) { NAMES[near].to_lowercase() } else { NAMES[near].to_owned() };
+        let start = dice.below(NAMES.len() as u64) as usize;
+        let mut list = if dice.one_in(4) { "+".to_owned() } else { String::new() };
+        for place in 0..*dice.pick(&[0, 1, 2, 3, 4, 5, 6, 80]) {
+            let near = (start + dice.below(6) as usize) % NAMES.len();
+            let near = if dice.one_in(3) { dice.below(13) as usize } else { near };
+            let name = if dice.one_in(8) { NAMES[near].to_lowercase() } else { NAMES[near].to_owned() };
             let comma = if place == 0 { "" } else { "," };
             list.push_str(&format!("{comma}{name}"));
         }
-        if chance.one_in(20) {
-            list.push_str(chance.pick(&[",", ",,", ",BOGUS,KEY", " "]));
+        if dice.one_in(20) {
+            list.push_str(*dice.pick(&[",", ",,", ",BOGUS,KEY", " "]));
         }
         list
     }
@@ -226,10 +226,10 @@ fn clear() {
 /// The part of a peer: makes objects and stays; or becomes another program, which lets go of what it has attached, but
 /// has any name.
 pub(super) fn act(role: &Role) {
-    let mut chance = Chance::new(role.env("CREATOR_SEED").parse().expect("a number"));
+    let mut dice = Dice(role.env("CREATOR_SEED").parse().expect("a number"));
     let mut attached = Vec::new();
-    for _ in 0..=chance.below(4) {
-        role.say(&make(&mut chance, Some(&mut attached)).to_string());
+    for _ in 0..=dice.below(4) {
+        role.say(&make(&mut dice, Some(&mut attached)).to_string());
     }
     role.say("ready");
     match std::env::var_os("CREATOR_NAME") {
@@ -240,41 +240,41 @@ pub(super) fn act(role: &Role) {
 }
 
 /// Makes an object and answers its id. Memory is attached, and perhaps removed, if it can be kept.
-fn make(chance: &mut Chance, attached: Option<&mut Vec<Attachment>>) -> i32 {
-    let mode = Mode::new(chance.below(0o1000) as u16).expect("nine bits");
+fn make(dice: &mut Dice, attached: Option<&mut Vec<Attachment>>) -> i32 {
+    let mode = Mode::new(dice.below(0o1000) as u16).expect("nine bits");
     // Others shall be able to own it, where the namespace knows them.
-    let owner = chance.one_in(3).then(|| chance.pick(&[1, 2, 33, 65534, 4_000_000_000]));
-    match chance.below(3) {
+    let owner = dice.one_in(3).then(|| *dice.pick(&[1, 2, 33, 65534, 4_000_000_000]));
+    match dice.below(3) {
         0 => {
-            let longest = 1 << chance.pick(&[4, 12, 14, 20, 24, 27]);
-            let len = 1 + chance.below(longest);
-            let segment = Segment::create(key(chance), len as usize, Mode::OWNER).expect("a segment");
-            if chance.one_in(3) {
+            let longest = 1 << *dice.pick(&[4, 12, 14, 20, 24, 27]);
+            let len = 1 + dice.below(longest);
+            let segment = Segment::create(key(dice), len as usize, Mode::OWNER).expect("a segment");
+            if dice.one_in(3) {
                 let _ = segment.attach().expect("attached").detach();
             }
-            if chance.one_in(4) {
+            if dice.one_in(4) {
                 let _ = segment.lock();
             }
             let removes = attached.is_some();
             if let Some(attached) = attached {
-                for _ in 0..chance.below(3) {
+                for _ in 0..dice.below(3) {
                     attached.push(segment.attach().expect("attached"));
                 }
             }
             let _ = segment.set_owner(owner, owner);
             let _ = segment.set_mode(mode);
-            if removes && chance.one_in(3) {
+            if removes && dice.one_in(3) {
                 // Still attached, perhaps; else it is gone, and that is an id too.
                 let _ = segment.remove();
             }
             segment.id().number()
         }
         1 => {
-            let queue = MessageQueue::create(key(chance), Mode::OWNER).expect("a queue");
-            for _ in 0..chance.below(4) {
-                let _ = queue.try_send(1, &vec![0; chance.below(4000) as usize]);
+            let queue = MessageQueue::create(key(dice), Mode::OWNER).expect("a queue");
+            for _ in 0..dice.below(4) {
+                let _ = queue.try_send(1, &vec![0; dice.below(4000) as usize]);
             }
-            if chance.one_in(2) {
+            if dice.one_in(2) {
                 let _ = queue.try_receive(Selector::Oldest, Oversized::Cut, &mut [0; 8192]);
             }
             let _ = queue.set_owner(owner, owner);
@@ -282,16 +282,16 @@ fn make(chance: &mut Chance, attached: Option<&mut Vec<Attachment>>) -> i32 {
             queue.id().number()
         }
         _ => {
-            let count = 1 + chance.below(12) as u16;
-            let set = SemaphoreSet::create(key(chance), count, Mode::OWNER).expect("a set");
+            let count = 1 + dice.below(12) as u16;
+            let set = SemaphoreSet::create(key(dice), count, Mode::OWNER).expect("a set");
             for index in 0..count {
-                match chance.below(4) {
-                    0 => set.set_value(index, chance.below(32768) as u16).expect("set"),
+                match dice.below(4) {
+                    0 => set.set_value(index, dice.below(32768) as u16).expect("set"),
                     1 => set.operate(&[Operation::new(index, 3)]).expect("operated"),
                     _ => {}
                 }
             }
-            if chance.one_in(3) {
+            if dice.one_in(3) {
                 wait_in_a_thread(set);
             }
             let _ = set.set_owner(owner, owner);
@@ -301,8 +301,8 @@ fn make(chance: &mut Chance, attached: Option<&mut Vec<Attachment>>) -> i32 {
     }
 }
 
-fn key(chance: &mut Chance) -> Key {
-    if chance.one_in(3) { Key::PRIVATE } else { Key::new(chance.number() as i32 | 1) }
+fn key(dice: &mut Dice) -> Key {
+    if dice.one_in(3) { Key::PRIVATE } else { Key::new(dice.next() as i32 | 1) }
 }
 
 /// Has a thread of this process wait for the first semaphore, until the set is removed.
@@ -320,21 +320,21 @@ pub(super) fn mount_places_for_posix_objects() {
     }
 }
 
-fn make_posix_objects(chance: &mut Chance) {
+fn make_posix_objects(dice: &mut Dice) {
     for name in ["/one", "/tieline", "/größe 語", "/line\nfeed\x1b[31m"] {
-        let mode = Mode::new(chance.below(0o1000) as u16).expect("nine bits");
+        let mode = Mode::new(dice.below(0o1000) as u16).expect("nine bits");
         let _ = (SharedMemory::unlink(name), NamedSemaphore::unlink(name), PosixQueue::unlink(name));
-        if chance.one_in(2) {
-            let _ = SharedMemory::create(name, chance.below(1 << 20), mode);
+        if dice.one_in(2) {
+            let _ = SharedMemory::create(name, dice.below(1 << 20), mode);
         }
-        if chance.one_in(2) {
-            let _ = NamedSemaphore::create(name, chance.below(9) as u32, mode);
+        if dice.one_in(2) {
+            let _ = NamedSemaphore::create(name, dice.below(9) as u32, mode);
         }
-        if chance.one_in(2)
+        if dice.one_in(2)
             && let Ok(queue) =
                 PosixQueue::create(name, Attributes { capacity: 5, message_size: 64 }, Access::ReadWrite, mode)
         {
-            for _ in 0..chance.below(5) {
+            for _ in 0..dice.below(5) {
                 let _ = queue.try_send(b"message", 1);
             }
         }
