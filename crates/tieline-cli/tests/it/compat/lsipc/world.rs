@@ -17,6 +17,7 @@ use tieline_testkit::{Peer, Role, can_run_as, eventually};
 
 use super::super::Dice;
 use super::{Case, is_dangerous};
+use crate::support::TIELINE;
 
 /// Another user than the test's, who has no name.
 const STRANGER: u32 = 54321;
@@ -80,6 +81,7 @@ impl World {
             // let go of it, and change the process that did so last.
             ids.push((make(dice, None), false));
         }
+        ids.extend(of_another_group(dice).map(|id| (id, false)));
         if new {
             make_posix_objects(dice);
         }
@@ -310,6 +312,13 @@ fn wait_in_a_thread(set: SemaphoreSet) {
     set.set_value(0, 1).expect("set");
     std::thread::spawn(move || set.wait_for_zero(0));
     eventually("the thread waits", || set.waiters_for_zero(0).is_ok_and(|waiters| waiters == 1));
+}
+
+/// An object whose creator's group has another number than its creator, if this process may have another group.
+fn of_another_group(dice: &mut Dice) -> Option<i32> {
+    let words: &[&str] = dice.pick::<&[&str]>(&[&["-M", "3000"], &["-Q"], &["-S", "3"]]);
+    let out = Command::new(TIELINE).arg("ipcmk").args(words).gid(4321).output().ok()?;
+    String::from_utf8(out.stdout).ok()?.trim_end().rsplit(' ').next()?.parse().ok()
 }
 
 /// Gives this mount namespace a `/dev/shm` and, if there is a directory for it, a `/dev/mqueue` of its own.
