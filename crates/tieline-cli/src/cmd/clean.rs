@@ -27,7 +27,7 @@ pub(crate) fn run(flags: &Clean) -> Outcome {
     if flags.json {
         return run_json(flags, &snapshot, &steps);
     }
-    let view = View::new(&snapshot, look::users());
+    let view = View::new(&snapshot, look::users(&snapshot));
     let mut page = Page::new();
     page.table(view.clean_grid(&steps), true);
     page.gap();
@@ -76,7 +76,7 @@ fn report(steps: &[Step], became: &[Became]) -> Outcome {
 }
 
 fn run_json(flags: &Clean, snapshot: &Snapshot, steps: &[Step]) -> Outcome {
-    let view = View::new(snapshot, look::users());
+    let view = View::new(snapshot, look::users(snapshot));
     let became = if flags.dry_run { None } else { Some(clean::perform(steps)?) };
     let error = |became: &Became| match became {
         Became::Failed(error) => error.to_string(),

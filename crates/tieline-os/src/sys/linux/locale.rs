@@ -20,7 +20,8 @@ impl Handle {
         // for a new object. Nobody sets environment variables meanwhile: the standard library's `set_var` demands
         // that of its caller.
         let locale = unsafe { libc::newlocale(libc::LC_ALL_MASK, c"".as_ptr(), std::ptr::null_mut()) };
-        (!locale.is_null()).then_some(Self(locale))
+        // Not `then_some`: a handle of nothing must not even be dropped.
+        (!locale.is_null()).then(|| Self(locale))
     }
 
     /// The name of its character set.

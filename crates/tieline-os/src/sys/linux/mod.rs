@@ -1,8 +1,10 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod account;
 pub(crate) mod address_space;
 #[cfg(feature = "io-uring")]
 mod birthplace;
+pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;
