@@ -115,7 +115,8 @@ fn a_huge_set_costs_a_bounded_number_of_calls() {
     assert!(told.semaphores.iter().all(|one| (one.value, one.last) == (3, 0)));
     let is_counted =
         |what, why| snapshot.unseen().iter().find(|one| one.what == what && one.why == why).map(|one| one.count);
-    assert_eq!(is_counted(UnseenWhat::SystemV, UnseenWhy::TooMany), Some(1));
+    // Other namespaces of the machine may have such sets, too.
+    assert!(is_counted(UnseenWhat::SystemV, UnseenWhy::TooMany) >= Some(1));
     assert_eq!(set(found(&snapshot, Kind::SysvSem, small.id())).semaphores[0].last, std::process::id());
 }
 
