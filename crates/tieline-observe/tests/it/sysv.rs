@@ -64,7 +64,7 @@ fn a_queue_tells_its_fill_and_its_last_users() {
         return;
     }
     let made = MessageQueue::create(Key::PRIVATE, Mode::OWNER).unwrap();
-    made.send(1.try_into().unwrap(), b"12345").unwrap();
+    made.send(1, b"12345").unwrap();
     let snapshot = look();
     let told = found(&snapshot, Kind::SysvMq, made.id());
     let fill = told.fill.unwrap();
