@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tieline_observe::Snapshot;
-use tieline_observe::model::{Detail, How, Identity, Kind, NamespaceKind, Object, Unit, UnseenWhat};
+use tieline_observe::model::{Detail, How, Identity, Kind, NamespaceKind, Object, Unit};
 use tieline_os::posix::mq::{Attributes, MessageQueue};
 use tieline_os::posix::sem::NamedSemaphore;
 use tieline_os::posix::shm::SharedMemory;
@@ -43,7 +43,7 @@ fn a_queue_tells_its_messages_and_who_is_notified() {
         assert_eq!(queue.depth().unwrap(), 1, "looking took nothing");
         return;
     }
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     if !sees_queues() {
@@ -81,7 +81,7 @@ fn a_queue_tells_its_messages_and_who_is_notified() {
 /// is the one that looks.
 #[test]
 fn looking_at_a_queue_leaves_its_notification() {
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     let queue = MessageQueue::create("/jobs", SIZE, Access::ReadWrite, Mode::OWNER).unwrap();
@@ -102,7 +102,7 @@ fn a_queue_of_another_namespace_is_named_by_it() {
         me.wait_for("end");
         return;
     }
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     if !sees_queues() || !Namespace::can_make(&[Namespace::Ipc]) {
@@ -215,7 +215,7 @@ fn a_link_in_place_of_the_directory_is_not_followed() {
     let mnt = namespace_of(peer.id(), "mnt");
     let names = |object: &&Object| object.namespace == Some(mnt) && object.kind == Kind::PosixShm;
     assert_eq!(snapshot.objects().iter().filter(names).count(), 0);
-    assert!(!snapshot.unseen().iter().any(|unseen| unseen.what == UnseenWhat::MountNamespaces));
+    assert!(namespace(&snapshot, NamespaceKind::Mnt, mnt).is_listed, "that there is nothing is known");
     peer.say("end");
     peer.succeeds();
 }

@@ -54,7 +54,7 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
     let inhabitant = place.inhabitant(NamespaceKind::Net).ok_or(UnseenWhy::Vanished);
     // Before there is a socket of our own to be seen.
     let others = inhabitant.as_ref().map_or(Ok(Vec::new()), |&pid| proc_net::others(pid));
-    let root = bound_file::Root::of_process(inhabitant.unwrap_or(std::process::id()));
+    let root = inhabitant.map_or_else(|_| bound_file::Root::unknown(), bound_file::Root::of_process);
     // Opened in the namespace, asked from here.
     let monitor = place.run(NamespaceKind::Net, Monitor::open).and_then(|opened| opened.map_err(|error| why(&error)));
     match monitor {
@@ -108,6 +108,9 @@ fn add(builder: &mut Builder, place: &Place, answers: &Answers, unix: &mut unix:
             builder.unseen(UnseenWhat::Sockets, reason, count);
         }
     }
+    let dumps = [&answers.tcp, &answers.udp].into_iter().flatten().map(InetDump::is_consistent);
+    let moved = dumps.chain(answers.unix.iter().map(UnixDump::is_consistent)).filter(|is_consistent| !is_consistent);
+    builder.unseen(UnseenWhat::Sockets, UnseenWhy::Vanished, moved.count() as u64);
     if let Some(dump) = &answers.tcp {
         inet.add(builder, place.inode, Kind::Tcp, dump);
     }
