@@ -7,6 +7,7 @@
 
 mod container;
 pub(crate) mod descriptors;
+mod elsewhere;
 mod fdinfo;
 mod kernel_files;
 pub(crate) mod limits;
@@ -16,6 +17,7 @@ pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;
 mod procfs;
+mod remembered;
 pub(crate) mod sockets;
 pub(crate) mod sysv;
 pub(crate) mod waits;
