@@ -101,14 +101,14 @@ impl Scan {
         let at = SystemTime::now();
         let clock = Clock::start();
         let mut builder = Builder::new(probe::viewer()?);
-        probe::processes::look(&mut builder, self)?;
+        let folders = probe::processes::look(&mut builder, self)?;
         probe::namespaces::look(&mut builder);
         probe::sockets::look(&mut builder);
         probe::sysv::look(&mut builder);
         probe::posix::look(&mut builder);
-        probe::descriptors::look(&mut builder, self);
+        probe::descriptors::look(&mut builder, self, &folders);
         if self.mappings {
-            probe::mappings::look(&mut builder);
+            probe::mappings::look(&mut builder, &folders);
         }
         probe::locks::look(&mut builder);
         if self.socket_files {

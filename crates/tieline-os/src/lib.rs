@@ -68,6 +68,8 @@
 //! | **Processes** | |
 //! | [`process`] | ids, groups, sessions, waiting for children |
 //! | [`pidfd`] | a process that cannot be mistaken for another |
+//! | [`address_space`] | what another process has mapped |
+//! | [`description`] | whether two descriptors are one open file |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
 //!
@@ -98,7 +100,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod address_space;
 mod backoff;
+pub mod description;
 mod descriptor;
 pub mod epoll;
 mod error;

@@ -337,10 +337,10 @@ impl Index {
 
 /// A hasher for the kernel's small numbers. Who wishes to make collisions would have to choose inode numbers, which the
 /// kernel counts up; multiplying by an odd constant spreads those well enough.
-pub(super) type Quick = BuildHasherDefault<QuickHasher>;
+pub(crate) type Quick = BuildHasherDefault<QuickHasher>;
 
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct QuickHasher(u64);
+pub(crate) struct QuickHasher(u64);
 
 impl Hasher for QuickHasher {
     fn finish(&self) -> u64 {

@@ -15,6 +15,7 @@ mod unseen;
 use std::time::{Duration, SystemTime};
 
 pub use builder::Builder;
+pub(crate) use builder::Quick;
 pub use finding::{Evidence, Finding, FindingKind};
 pub use limit::{Limit, Scope};
 pub use object::{

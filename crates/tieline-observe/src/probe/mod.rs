@@ -5,7 +5,10 @@
 //! itself (sockets, System V, POSIX names), then who holds them (descriptors, mappings, locks), then who waits.
 //! An object is met again by its [identity](crate::model::Identity), so later probes complete what earlier ones found.
 
+mod container;
 pub(crate) mod descriptors;
+mod fdinfo;
+mod kernel_files;
 pub(crate) mod limits;
 pub(crate) mod locks;
 pub(crate) mod mappings;
@@ -13,15 +16,16 @@ pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;
 pub(crate) mod socket_files;
+mod procfs;
 pub(crate) mod sockets;
 pub(crate) mod sysv;
 pub(crate) mod waits;
 
-use crate::model::{Namespaces, Viewer};
+use crate::model::Viewer;
 use crate::{Error, Result};
 
 /// Who looks: this process.
 pub(crate) fn viewer() -> Result<Viewer> {
     std::fs::metadata("/proc/self/stat").map_err(Error::NoProc)?;
-    Ok(Viewer { pid: std::process::id(), uid: rustix::process::geteuid().as_raw(), namespaces: Namespaces::default() })
+    Ok(Viewer { pid: std::process::id(), uid: rustix::process::geteuid().as_raw(), namespaces: namespaces::own() })
 }

@@ -1,5 +1,6 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod address_space;
 #[cfg(feature = "io-uring")]
 mod birthplace;
 pub(crate) mod epoll;

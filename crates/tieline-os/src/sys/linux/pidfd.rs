@@ -62,6 +62,27 @@ pub(crate) fn shares_our_memory(pid: rustix::process::Pid) -> Result<bool, Errno
     super::check(answer).map(|order| order == 0)
 }
 
+/// Compares the open file descriptions behind two descriptors of two processes, in an order of the kernel's own choice
+/// that stays the same while it runs.
+pub(crate) fn compare_descriptions(
+    one: (rustix::process::Pid, i32),
+    other: (rustix::process::Pid, i32),
+) -> Result<std::cmp::Ordering, Errno> {
+    const KCMP_FILE: i32 = 0;
+    let (one_pid, other_pid) = (one.0.as_raw_nonzero().get(), other.0.as_raw_nonzero().get());
+    // The kernel takes the numbers as unsigned long: a negative one is no descriptor for it either.
+    let (one_fd, other_fd) = (i64::from(one.1), i64::from(other.1));
+    // SAFETY: takes five integers and touches no memory of the caller.
+    let answer = unsafe { libc::syscall(libc::SYS_kcmp, one_pid, other_pid, KCMP_FILE, one_fd, other_fd) };
+    super::check(answer).and_then(|order| match order {
+        0 => Ok(std::cmp::Ordering::Equal),
+        1 => Ok(std::cmp::Ordering::Less),
+        2 => Ok(std::cmp::Ordering::Greater),
+        // 3: different, but the kernel keeps the order to itself.
+        _ => Err(Errno::NOTSUP),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,65 @@
+//! Open file descriptions: whether two descriptors, perhaps of two processes, are one.
+//!
+//! A descriptor is a number of one process; what it stands for, with offset and flags, is an open file description, which
+//! several descriptors may share: by `dup`, by `fork`, by sending over a Unix socket. Pipes, sockets and files have an
+//! inode number by which one recognises them; an epoll set, a timer or a signal descriptor has nothing of its own, and
+//! only this comparison tells whether two processes have the same.
+//!
+//! The invariant: asking changes nothing for either process.
+//!
+//! See [kcmp(2)](https://man7.org/linux/man-pages/man2/kcmp.2.html).
+
+use std::cmp::Ordering;
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+const COMPARE: &str = "compare descriptors of processes";
+
+/// Compares the open file descriptions of two descriptors, each named by its process and number.
+///
+/// `Equal` means that they are one. The other answers put them into an order that means nothing but is the same for
+/// everybody until the machine stops, so that many can be sorted or searched. It does not block. Which process a number
+/// names, and what is open there, may have changed a moment later.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+/// use tieline_os::{Result, description, pipe};
+///
+/// let (reader, writer) = pipe::pipe()?;
+/// let other = reader.try_clone()?;
+/// let me = std::process::id();
+/// let compare = |one: &dyn AsRawFd, other: &dyn AsRawFd| -> Result<bool> {
+///     Ok(description::compare((me, one.as_raw_fd()), (me, other.as_raw_fd()))?.is_eq())
+/// };
+/// match compare(&reader, &other) {
+///     Ok(same) => assert!(same && !compare(&reader, &writer)?),
+///     Err(error) => assert!(error.is_unsupported()),
+/// }
+/// # Ok::<(), tieline_os::Error>(())
+/// ```
+///
+/// # Errors
+/// `NotFound` if a process has ended; `InvalidInput` for a number that is no process or not open there;
+/// `PermissionDenied` without the right to look into both; `Unsupported` by a kernel built without it.
+#[doc(alias = "kcmp")]
+#[doc(alias = "KCMP_FILE")]
+pub fn compare(one: (u32, RawFd), other: (u32, RawFd)) -> Result<Ordering> {
+    let process = |number: u32| {
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| Error::invalid(COMPARE, format!("{number} is no process number")))
+    };
+    let (one, other) = ((process(one.0)?, one.1), (process(other.0)?, other.1));
+    sys::pidfd::compare_descriptions(one, other).map_err(|errno| {
+        let error = Error::new(COMPARE, errno);
+        match errno {
+            Errno::BADF => error.hint("the process has no such descriptor"),
+            Errno::PERM => error.hint(crate::process_memory::TRACE_HINT),
+            _ => error,
+        }
+    })
+}
