@@ -72,6 +72,9 @@
 //! | [`description`] | whether two descriptors are one open file |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
+//! | **Looking around** | |
+//! | [`sock_diag`] | every socket of a network namespace, with its peer and its queues |
+//! | [`namespace`] | what lies behind a container's names |
 //!
 //! # Conventions
 //! * **Three faces of one call.** `try_x` never waits, `x` waits, `x_timeout` waits for a [`Duration`]
@@ -118,6 +121,7 @@ pub mod membarrier;
 pub mod memfd;
 mod memory;
 mod mode;
+pub mod namespace;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;
@@ -130,6 +134,7 @@ mod region;
 pub mod ring;
 pub mod signal;
 pub mod signalfd;
+pub mod sock_diag;
 mod socket;
 pub mod spare;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]

@@ -39,8 +39,13 @@ pub struct Object {
 pub struct Owner {
     /// User id.
     pub uid: u32,
-    /// Group id.
+    /// Group id; [`NO_GROUP`](Self::NO_GROUP) where the kernel tells only the user.
     pub gid: u32,
+}
+
+impl Owner {
+    /// What stands in place of a group that was not told (of a socket): the one number that no group has.
+    pub const NO_GROUP: u32 = u32::MAX;
 }
 
 /// What makes an object this one and no other on the machine, at the time of the snapshot.

@@ -7,6 +7,7 @@
 
 mod container;
 pub(crate) mod descriptors;
+mod elsewhere;
 mod fdinfo;
 mod kernel_files;
 pub(crate) mod limits;
@@ -15,8 +16,9 @@ pub(crate) mod mappings;
 pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;
-pub(crate) mod socket_files;
 mod procfs;
+mod remembered;
+pub(crate) mod socket_files;
 pub(crate) mod sockets;
 pub(crate) mod sysv;
 pub(crate) mod waits;

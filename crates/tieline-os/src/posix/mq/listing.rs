@@ -1,16 +1,23 @@
 //! The queues of an IPC namespace, as its file system shows them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::SystemTime;
 
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use super::MessageQueue;
-use crate::Mode;
+use super::{Attributes, MessageQueue};
 use crate::error::{Error, ErrorKind, Result};
+use crate::{Mode, sys};
 
 /// Where the queues are seen as files, if somebody has mounted them.
 const MOUNT_POINT: &str = "/dev/mqueue";
+
+const LIST: &str = "list message queues";
 
 /// A queue as the message queue file system shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +31,19 @@ pub struct Listed {
     pub uid: u32,
     /// Its group id.
     pub gid: u32,
+    /// The device number of the file system, which each IPC namespace has its own of: as `fstat` of a descriptor of the
+    /// queue gives it.
+    pub device: u64,
+    /// The inode number, likewise.
+    pub inode: u64,
+    /// When a message was sent or received last; when it was made, before that.
+    pub used_at: SystemTime,
     /// What its messages hold, for who may read the queue.
     pub status: Option<Status>,
+    /// How many messages of which size fit, for who may read the queue.
+    pub attributes: Option<Attributes>,
+    /// How many messages are in it, for who may read the queue.
+    pub depth: Option<usize>,
 }
 
 /// What is in a queue, and who is told of arrivals.
@@ -41,7 +59,8 @@ pub struct Status {
 }
 
 impl MessageQueue {
-    /// All queues of this IPC namespace, by name, read from `/dev/mqueue`. Takes no message and changes nothing.
+    /// All queues of this IPC namespace, by name, read from `/dev/mqueue`. Takes no message and changes nothing but the
+    /// access time of the file.
     ///
     /// # Errors
     /// `Unsupported` if the queues are not mounted there.
@@ -49,12 +68,26 @@ impl MessageQueue {
         Self::list_at(MOUNT_POINT)
     }
 
+    /// All queues of the calling thread's IPC namespace, by name, wherever they are mounted, if at all.
+    ///
+    /// It mounts their file system for itself, outside of all directories: nobody sees the mount, and it is gone when
+    /// this returns. Together with [`Namespace::run`](crate::namespace::Namespace::run) it lists the queues of a container.
+    ///
+    /// # Errors
+    /// * `PermissionDenied`: it takes `CAP_SYS_ADMIN`.
+    /// * `Unsupported`: Linux before 5.2, or one without message queues.
+    #[doc(alias = "fsopen")]
+    #[doc(alias = "fsmount")]
+    pub fn list_unmounted() -> Result<Vec<Listed>> {
+        let failed = |errno: Errno| Error::new(LIST, errno).on("of this IPC namespace");
+        list_in(&mount_apart().map_err(failed)?).map_err(failed)
+    }
+
     /// All queues of the IPC namespace whose file system (type `mqueue`) is mounted on `directory`.
     ///
     /// # Errors
     /// `Unsupported` if none is mounted there; `NotFound`, `PermissionDenied`.
     pub fn list_at(directory: impl AsRef<Path>) -> Result<Vec<Listed>> {
-        const LIST: &str = "list message queues";
         let directory = directory.as_ref();
         let failed = |errno: Errno| Error::new(LIST, errno).on(directory.display());
         let not_mounted = || {
@@ -67,34 +100,81 @@ impl MessageQueue {
             Err(Errno::NOENT) if directory == Path::new(MOUNT_POINT) => return Err(not_mounted()),
             Err(errno) => return Err(failed(errno)),
         }
-        let entries =
-            std::fs::read_dir(directory).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        // A queue that is unlinked while we look is not in the list.
-        let mut listed: Vec<Listed> = entries.flatten().filter_map(|entry| Listed::of(&entry)).collect();
-        listed.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(listed)
+        let opened = rustix::fs::open(directory, DIRECTORY, rustix::fs::Mode::empty()).map_err(failed)?;
+        list_in(&opened).map_err(failed)
     }
 }
 
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 const MQUEUE_MAGIC: rustix::fs::FsWord = 0x1980_0202;
 
+/// The file system of the calling thread's IPC namespace, mounted nowhere.
+fn mount_apart() -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen("mqueue", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    // It names the root of the mount and no more; what can be read is opened from it.
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    rustix::fs::openat(&mount, c".", DIRECTORY, rustix::fs::Mode::empty())
+}
+
+fn list_in(directory: &OwnedFd) -> Result<Vec<Listed>, Errno> {
+    let mut listed = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        // A queue that is unlinked while we look is not in the list.
+        listed.extend(Listed::of(directory.as_fd(), OsStr::from_bytes(entry.file_name().to_bytes())));
+    }
+    listed.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(listed)
+}
+
 impl Listed {
-    fn of(entry: &std::fs::DirEntry) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = entry.metadata().ok()?;
+    fn of(directory: BorrowedFd<'_>, file: &OsStr) -> Option<Self> {
+        let stat = rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return None;
+        }
         let mut name = OsString::from("/");
-        name.push(entry.file_name());
+        name.push(file);
+        // An opened file of this file system is a descriptor of the queue.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let queue = rustix::fs::openat(directory, file, flags, rustix::fs::Mode::empty()).ok();
+        let attributes = queue.as_ref().and_then(|queue| sys::mq::attributes(queue.as_fd()).ok());
         Some(Self {
             name,
-            mode: Mode::new((metadata.mode() & 0o777) as u16)?,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            status: std::fs::read_to_string(entry.path()).ok().and_then(|text| Status::parse(&text)),
+            mode: Mode::new((stat.st_mode & 0o777) as u16)?,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            used_at: moment(stat.st_mtime, stat.st_mtime_nsec),
+            status: queue.as_ref().and_then(Status::of),
+            attributes: attributes
+                .map(|attributes| Attributes { capacity: attributes.capacity, message_size: attributes.message_size }),
+            depth: attributes.map(|attributes| attributes.depth),
         })
     }
 }
 
+/// A time stamp of a file, which cannot lie before 1970 here: nobody but the kernel sets it.
+fn moment(seconds: i64, nanoseconds: u64) -> SystemTime {
+    let since = std::time::Duration::new(
+        u64::try_from(seconds).unwrap_or_default(),
+        u32::try_from(nanoseconds).unwrap_or_default(),
+    );
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 impl Status {
+    fn of(queue: &OwnedFd) -> Option<Self> {
+        let mut line = [0; STATUS_BYTES_MAX];
+        let len = rustix::io::retry_on_intr(|| rustix::io::pread(queue, &mut line[..], 0)).ok()?;
+        Self::parse(std::str::from_utf8(&line[..len]).ok()?)
+    }
+
     /// Reads a line such as `QSIZE:129 NOTIFY:0 SIGNO:10 NOTIFY_PID:8260`, with blanks after the numbers.
     fn parse(line: &str) -> Option<Self> {
         let field = |name: &str| -> Option<u64> {
@@ -110,6 +190,9 @@ impl Status {
         })
     }
 }
+
+/// The kernel's line has at most 80.
+const STATUS_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
 pub(crate) mod mq;
+pub(crate) mod namespace;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod process_memory;

@@ -206,7 +206,34 @@ fn queues_are_listed_from_their_file_system() {
     queue.cancel_notify().unwrap();
     let listed = MessageQueue::list_at(mounted.path()).unwrap();
     assert_eq!(listed[0].status.unwrap().notified_pid, None);
+    assert_eq!((listed[0].attributes, listed[0].depth), (Some(SMALL), Some(2)));
+    let file = rustix::fs::fstat(&queue).unwrap();
+    assert_eq!((listed[0].device, listed[0].inode), (file.st_dev, file.st_ino));
     assert_eq!(queue.depth().unwrap(), 2, "looking took nothing");
     drop(queue);
     let _ = std::process::Command::new("umount").arg(mounted.path()).status();
+}
+
+/// Given no mount of the queues' file system, then they are listed all the same, and no mount is left anywhere.
+#[test]
+fn queues_are_listed_without_a_mount() {
+    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+        return;
+    }
+    let mounts = || std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let before = mounts();
+    let empty = match MessageQueue::list_unmounted() {
+        Err(error) if error.is_unsupported() || error.kind() == ErrorKind::PermissionDenied => {
+            tieline_testkit::skip!("{error}")
+        }
+        listed => listed.unwrap(),
+    };
+    assert_eq!(empty, []);
+    let (name, queue) = scratch_queue();
+    queue.send(b"12345", 1).unwrap();
+    let [listed] = &MessageQueue::list_unmounted().unwrap()[..] else { panic!("one queue") };
+    assert_eq!((listed.name.to_str(), listed.depth), (Some(name.as_str()), Some(1)));
+    assert_eq!(listed.status.unwrap().queued_bytes, 5);
+    assert!(listed.used_at.elapsed().unwrap() < Duration::from_secs(60));
+    assert_eq!(mounts(), before);
 }

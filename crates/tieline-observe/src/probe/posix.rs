@@ -1,5 +1,0 @@
-//! Not here yet.
-
-use crate::model::Builder;
-
-pub(crate) fn look(_builder: &mut Builder) {}
