@@ -93,6 +93,14 @@ struct Holder<'f> {
     process: Duplicator,
 }
 
+impl Holder<'_> {
+    /// Whether it is this process. Closing any descriptor of a file ends the locks that its own process has on it, and of
+    /// a queue the notification that it asked for: neither is duplicated then.
+    fn is_viewer(&self) -> bool {
+        self.folder.pid == std::process::id()
+    }
+}
+
 /// One descriptor.
 struct Descriptor<'n> {
     fd: i32,
@@ -320,6 +328,9 @@ impl Walk<'_> {
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
+        if holder.is_viewer() {
+            return;
+        }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
         let seals = rustix::fs::fcntl_get_seals(&duplicate).ok().filter(|_| is_file(&duplicate, file.stx_ino));
         if let Detail::Memory(memory) = &mut self.builder.object_mut(object).detail {
@@ -343,6 +354,9 @@ impl Walk<'_> {
             let mut posix = vec![b'/'];
             posix.extend(if file.stx_nlink == 0 { without_deleted(name).0 } else { name });
             self.named(holder, object, file, Text::from(posix));
+        }
+        if holder.is_viewer() {
+            return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
         if !is_file(&duplicate, file.stx_ino) {

@@ -73,7 +73,8 @@ impl Place {
     /// A process that lives in it now.
     pub(super) fn inhabitant(&self, kind: NamespaceKind) -> Option<u32> {
         if self.is_own {
-            return Some(std::process::id());
+            // Our number in this `/proc`, which may be that of another pid namespace.
+            return std::fs::read_link("/proc/self").ok()?.to_str()?.parse().ok();
         }
         let lives_there = |&pid: &u32| {
             let path = format!("/proc/{pid}/ns/{}", os_kind(kind));
@@ -84,9 +85,18 @@ impl Place {
 
     /// Notes that the objects of this namespace are in the snapshot.
     pub(super) fn listed(&self, builder: &mut Builder, kind: NamespaceKind) {
+        self.note(builder, kind, true);
+    }
+
+    /// Notes that they are not.
+    pub(super) fn not_listed(&self, builder: &mut Builder, kind: NamespaceKind) {
+        self.note(builder, kind, false);
+    }
+
+    fn note(&self, builder: &mut Builder, kind: NamespaceKind, is_listed: bool) {
         for namespace in builder.namespaces_mut() {
             if namespace.kind == kind && namespace.inode == self.inode {
-                namespace.is_listed = true;
+                namespace.is_listed = is_listed;
             }
         }
     }
