@@ -57,15 +57,12 @@ impl Page {
             .map(|row| row.cells.into_iter().map(|cell| Some(cell.into_bytes())).collect())
             .collect();
         let text = table.format(self.width, &self.alphabet);
-        if !self.is_coloured || text.is_empty() {
-            self.out.extend_from_slice(&text);
-            return;
-        }
         // Cells are never wrapped here: each row is a line.
         let heading = headings.then_some(BOLD);
         let mut colours = heading.into_iter().chain(tones.into_iter().map(colour));
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            self.coloured(colours.next().unwrap_or_default(), line);
+            let colour = colours.next().filter(|_| self.is_coloured).unwrap_or_default();
+            self.coloured(colour, line.trim_ascii_end());
         }
     }
 

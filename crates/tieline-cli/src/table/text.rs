@@ -29,6 +29,12 @@ pub(super) struct Plain {
 
 /// The text with everything that cannot be printed, and what would look like such an escape, as `\xNN` for each byte.
 pub(super) fn plain(bytes: &[u8], alphabet: &dyn Alphabet) -> Plain {
+    // Most cells are plain ASCII, of which every alphabet prints each letter in one cell.
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
+    {
+        return Plain { text: text.to_owned(), cells: text.len() };
+    }
     let mut plain = Plain::default();
     for chunk in bytes.utf8_chunks() {
         let mut letters = chunk.valid().chars().peekable();

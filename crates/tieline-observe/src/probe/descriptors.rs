@@ -251,6 +251,8 @@ impl Walk<'_> {
                     }
                     let access = access_of_link(holder.fds, descriptor.name);
                     self.hold(holder, descriptor, object, access);
+                } else {
+                    self.builder.file(holder.folder.process, descriptor.fd);
                 }
             }
             _ => {}

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use crate::model::{
     Access, Builder, Detail, Epoll, EventFd, Evidence, Fill, Finding, FindingKind, How, Identity, InetSocket, IoUring,
     Kind, Limit, LinkKind, Lock, LockKind, Memory, Namespace, NamespaceKind, Namespaces, ObjectRef, OtherSocket, Owner,
-    PosixMq, PosixSem, Process, ProcessRef, ProcessState, Role, Scope, Semaphore, Snapshot, SocketState, SysvMq, SysvSem,
-    SysvShm, Taken, Text, Unit, UnixSocket, UnseenWhat, UnseenWhy, Viewer, Wait, WaitReason,
+    PosixMq, PosixSem, Process, ProcessRef, ProcessState, Role, Scope, Semaphore, Snapshot, SocketState, SysvMq,
+    SysvSem, SysvShm, Taken, Text, Unit, UnixSocket, UnseenWhat, UnseenWhy, Viewer, Wait, WaitReason,
 };
 
 /// The viewer's IPC namespace, and another.
@@ -32,15 +32,18 @@ pub(super) fn finish(builder: Builder) -> Snapshot {
 }
 
 pub(super) fn finish_with(builder: Builder, findings: Vec<Finding>) -> Snapshot {
-    let taken = Taken {
+    builder.finish(taken(), |_| findings)
+}
+
+fn taken() -> Taken {
+    Taken {
         at: SystemTime::UNIX_EPOCH + NOW,
         wall: Duration::ZERO,
         cpu: Duration::ZERO,
         engine: crate::Engine::Proc,
         scan: crate::Scan::new(),
         booted: SystemTime::UNIX_EPOCH,
-    };
-    builder.finish(taken, |_| findings)
+    }
 }
 
 pub(super) fn process(builder: &mut Builder, pid: u32, parent: u32, name: impl AsRef<[u8]>) -> ProcessRef {
@@ -221,9 +224,11 @@ pub(super) fn everything() -> Snapshot {
         Detail::Memory(Memory { size_bytes: Some(8192), allocated_bytes: Some(4096), seals, is_unlinked: false })
     };
     let shm = file(20, Kind::PosixShm, Some("/both"), memory(None));
-    let posix_queue = PosixMq { bytes: 10, messages: Some(1), capacity: Some(10), message_size: Some(64), notify: Some((20, 10)) };
+    let posix_queue =
+        PosixMq { bytes: 10, messages: Some(1), capacity: Some(10), message_size: Some(64), notify: Some((20, 10)) };
     let mq = file(21, Kind::PosixMq, Some("/both"), Detail::PosixMq(posix_queue));
-    let sem = file(22, Kind::PosixSem, Some("/permits"), Detail::PosixSem(PosixSem { value: Some(0), waiters: Some(1) }));
+    let sem =
+        file(22, Kind::PosixSem, Some("/permits"), Detail::PosixSem(PosixSem { value: Some(0), waiters: Some(1) }));
     let memfd = file(23, Kind::Memfd, Some("ring"), memory(Some(0b1110)));
     let anonymous = file(24, Kind::AnonymousShm, None, memory(None));
     let locked = file(25, Kind::File, Some("/var/app.db"), memory(None));
@@ -247,7 +252,8 @@ pub(super) fn everything() -> Snapshot {
     alone(31, Kind::SignalFd, Detail::SignalFd { signals: 1 << 14 | 1 });
     alone(32, Kind::TimerFd, Detail::TimerFd { clock: 1, remaining: Duration::from_secs(3) });
     alone(33, Kind::Inotify, Detail::Inotify { watches: 2 });
-    let ring = IoUring { submissions_pending: 1, completions_pending: 2, submission_entries: 8, completion_entries: 16 };
+    let ring =
+        IoUring { submissions_pending: 1, completions_pending: 2, submission_entries: 8, completion_entries: 16 };
     alone(34, Kind::IoUring, Detail::IoUring(ring));
     alone(35, Kind::OtherAnonymous, Detail::Anonymous { name: Text::from("[perf_event]") });
     b.link(epoll, listener, LinkKind::Watches);
@@ -289,23 +295,12 @@ pub(super) fn everything() -> Snapshot {
         Evidence::Mode(0o666),
     ];
     let finding = |kind, object, process, limit| Finding { kind, object, process, limit, evidence: evidence.clone() };
-    let draft = [(FindingKind::Orphan, Some(left)), (FindingKind::Full, Some(one))];
-    let identities: Vec<(FindingKind, Identity)> = draft
-        .iter()
-        .filter_map(|(kind, object)| object.map(|object| (*kind, builder.object_at(object).identity)))
-        .collect();
-    let taken = Taken {
-        at: SystemTime::UNIX_EPOCH + NOW,
-        wall: Duration::ZERO,
-        cpu: Duration::ZERO,
-        engine: crate::Engine::Proc,
-        scan: crate::Scan::new(),
-        booted: SystemTime::UNIX_EPOCH,
-    };
-    builder.finish(taken, |snapshot| {
-        let at = |identity: &Identity| snapshot.object_with(*identity).map(|object| object.reference);
+    let identities = [(FindingKind::Orphan, left), (FindingKind::Full, one)]
+        .map(|(kind, object)| (kind, builder.object_at(object).identity));
+    builder.finish(taken(), |snapshot| {
+        let at = |identity: Identity| snapshot.object_with(identity).map(|object| object.reference);
         let mut findings: Vec<Finding> =
-            identities.iter().map(|(kind, identity)| finding(*kind, at(identity), None, None)).collect();
+            identities.iter().map(|(kind, identity)| finding(*kind, at(*identity), None, None)).collect();
         findings.push(finding(FindingKind::NearLimit, None, Some(server), Some(near)));
         findings
     })

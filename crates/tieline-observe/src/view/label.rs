@@ -100,7 +100,7 @@ impl View<'_> {
 
     /// The process of that id by name, as far as it is known.
     pub(super) fn pid(&self, pid: u32) -> String {
-        self.snapshot.process_with_pid(pid).map_or_else(|| format!("process {pid}, which has ended"), process_name)
+        self.snapshot.process_with_pid(pid).map_or_else(|| format!("process {pid} (ended)"), process_name)
     }
 
     /// How full it is, or how large, or what value it has.

@@ -1,7 +1,6 @@
 //! The list of objects: one row for each, two ends of a connection in one row.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{Object, ObjectRef};
@@ -169,13 +168,14 @@ impl View<'_> {
 
     /// Joins the two ends of each connection to one entry, under the end that has a name.
     fn entries(&self, objects: &[ObjectRef]) -> Vec<Entry<'_>> {
-        let selected: HashSet<ObjectRef> = objects.iter().copied().collect();
+        let mut is_selected = vec![false; self.snapshot.objects().len()];
+        objects.iter().for_each(|object| is_selected[object.index()] = true);
         let end = |reference: ObjectRef| {
             let object = self.snapshot.object(reference);
             let peer = self.snapshot.peer(reference);
             let Some(peer) = peer.filter(|peer| *peer != reference) else { return Some(Entry { object, peer: None }) };
             let peer = self.snapshot.object(peer);
-            if !selected.contains(&peer.reference) {
+            if !is_selected[peer.reference.index()] {
                 return Some(Entry { object, peer: Some(peer) });
             }
             let is_first = match (object.name.is_some(), peer.name.is_some()) {

@@ -87,8 +87,8 @@ impl<'a> View<'a> {
     /// How many processes have it open, mapped or locked.
     pub(super) fn user_count(&self, object: ObjectRef) -> usize {
         let mut last = None;
-        let users = self.snapshot.holders(object).filter(|hold| hold.how.is_use());
-        users.filter(|hold| last.replace(hold.process) != Some(hold.process)).count()
+        let uses = self.snapshot.holders(object).filter(|hold| hold.how.is_use());
+        uses.filter(|hold| last.replace(hold.process) != Some(hold.process)).count()
     }
 
     /// Whether there may be holders that could not be seen: processes that may not be looked into, or that have no id in
@@ -215,7 +215,8 @@ impl<'a> View<'a> {
             Detail::SysvSem(set) if set.semaphores.iter().any(|semaphore| semaphore.last != 0) => {
                 let alive: Vec<&Party<'_>> =
                     parties.iter().filter(|party| party.roles.contains(&Role::LastOperator)).collect();
-                let ended = set.semaphores.iter().map(|semaphore| semaphore.last).find(|pid| *pid != 0).unwrap_or_default();
+                let ended =
+                    set.semaphores.iter().map(|semaphore| semaphore.last).find(|pid| *pid != 0).unwrap_or_default();
                 if alive.is_empty() { format!("last {ended} (ended)") } else { format!("last {}", named(&alive)) }
             }
             _ => "unused so far".to_owned(),

@@ -204,7 +204,8 @@ impl View<'_> {
         }
     }
 
-    fn users(&self, object: ObjectRef) -> Vec<ProcessRef> {
+    /// Those who have it open, mapped or locked, each once.
+    pub(super) fn users(&self, object: ObjectRef) -> Vec<ProcessRef> {
         let uses = self.snapshot.holders(object).filter(|hold| hold.how.is_use());
         let mut users: Vec<ProcessRef> = uses.map(|hold| hold.process).collect();
         users.dedup();

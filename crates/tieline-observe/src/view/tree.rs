@@ -123,6 +123,11 @@ impl View<'_> {
             super::party::named(&users)
         };
         if let Some(peer) = self.snapshot.peer(object.reference) {
+            if let [only] = &*self.users(peer)
+                && *only == process.reference
+            {
+                return "itself".to_owned();
+            }
             let other = at(peer, None);
             return if other.is_empty() { self.nobody().to_owned() } else { other };
         }

@@ -405,21 +405,12 @@ impl View<'_> {
     fn party_words(&self, party: &Party<'_>) -> Vec<String> {
         let mut how = Vec::new();
         for access in [Access::BOTH, Access::WRITE, Access::READ, Access::NONE] {
-            let verb = match access {
-                Access::BOTH => "reads and writes",
-                Access::WRITE => "writes",
-                Access::READ => "reads",
-                _ => "holds",
-            };
-            let mut numbers: Vec<String> =
+            let numbers: Vec<String> =
                 party.descriptors.iter().filter(|(_, has)| *has == access).map(|(fd, _)| fd.to_string()).collect();
-            let more = numbers.len().saturating_sub(3);
-            numbers.truncate(3);
-            if more > 0 {
-                numbers.push(format!("{more} more"));
-            }
-            if !numbers.is_empty() {
-                how.push(format!("{verb} through {}", words::and(&numbers)));
+            if let Some(shown) = numbers.get(..numbers.len().min(3)).filter(|shown| !shown.is_empty()) {
+                let more = numbers.len() - shown.len();
+                let more = if more > 0 { format!("+{more}") } else { String::new() };
+                how.push(format!("fd {}{more} {}", shown.join(","), access.letters()));
             }
         }
         for (access, bytes) in &party.mappings {
@@ -450,7 +441,7 @@ fn party_grid() -> Grid {
     Grid::new([
         Column::words("PROCESS"),
         Column::words("USER"),
-        Column::text("HOW"),
+        Column::words("HOW"),
         Column::words("OBJECT"),
         Column::words("CONTAINER"),
         Column::text("COMMAND"),

@@ -84,7 +84,7 @@ pub fn fill(fill: &Fill) -> String {
         Unit::Pages => text += " pages",
         _ => {}
     }
-    if let Some(percent) = percent(fill).filter(|_| fill.used > 0) {
+    if let Some(percent) = percent(fill).filter(|&percent| percent > 0) {
         text += &format!(" {percent}%");
     }
     text
