@@ -29,6 +29,7 @@ mod peer;
 mod pty;
 mod skip;
 mod wait;
+pub mod zoo;
 
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};

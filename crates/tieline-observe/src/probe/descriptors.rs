@@ -30,11 +30,11 @@ use tieline_os::posix::mq::MessageQueue;
 
 use super::fdinfo::{self, FdInfo, Watched};
 use super::kernel_files::{KernelFiles, from_kernel, without_deleted};
-use super::procfs::{self, FOLDER, Folder, Folders, Listing, parse};
+use super::procfs::{self, End, FOLDER, Folder, Folders, Listing, NumberIn, parse};
 use crate::Scan;
 use crate::model::{
-    Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OtherSocket, Owner,
-    PosixMq, Text, Unit, UnseenWhat, UnseenWhy,
+    Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OpenFile, OtherSocket,
+    Owner, PosixMq, Quick, Text, Unit, UnseenWhat, UnseenWhy,
 };
 
 /// The longest link: a path, which the kernel cuts at `PATH_MAX`.
@@ -52,7 +52,7 @@ pub(crate) fn look(builder: &mut Builder, scan: &Scan, folders: &Folders) {
         kernel: KernelFiles::new(),
         content: Vec::new(),
         twins: Twins { known: HashMap::new(), left: COMPARISONS },
-        anonymous: HashMap::new(),
+        anonymous: HashMap::default(),
         sets: Vec::new(),
         unfilled: HashMap::new(),
     };
@@ -78,7 +78,7 @@ struct Walk<'s> {
     content: Vec<u8>,
     twins: Twins,
     /// What each process has open that shares its inode with others: only the number tells an epoll set's entries.
-    anonymous: HashMap<(u32, i32), ObjectRef>,
+    anonymous: HashMap<(u32, i32), ObjectRef, Quick>,
     /// The epoll sets, for when everything is known.
     sets: Vec<(ObjectRef, u32, Vec<Watched>)>,
     /// Pipes and FIFOs whose fill was asked for in vain, and why.
@@ -252,9 +252,15 @@ impl Walk<'_> {
                     let access = access_of_link(holder.fds, descriptor.name);
                     self.hold(holder, descriptor, object, access);
                 }
+                self.lockable(holder, descriptor, identity);
             }
+            FileType::Directory => self.lockable(holder, descriptor, identity),
             _ => {}
         }
+    }
+
+    fn lockable(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, file: Identity) {
+        self.builder.file(OpenFile { process: holder.folder.process, fd: descriptor.fd, file });
     }
 
     /// Which means of communication a regular file is, and its name as one: none, for most.
@@ -391,8 +397,8 @@ impl Walk<'_> {
         // Its own file is opened here, which is text about the descriptor and does not touch it.
         let limit = if kind == Kind::IoUring { 4096 } else { FDINFO_BYTES };
         let mut content = std::mem::take(&mut self.content);
-        let path = Holder::fdinfo_path(descriptor);
-        if procfs::read_lines(holder.opened, path.as_c_str(), &mut content, limit).is_ok() {
+        let path = NumberIn::new("fdinfo/", descriptor.name);
+        if procfs::read_lines(holder.opened, path.as_c_str(), &mut content, End::Short, limit).is_ok() {
             let object = self.anonymous_object(holder, descriptor, kind, name, FdInfo(&content));
             self.hold(holder, descriptor, object, fdinfo::access(FdInfo(&content).flags()));
         }
@@ -415,7 +421,9 @@ impl Walk<'_> {
         };
         let identity = number.map_or_else(
             || {
-                let (pid, fd) = self.twins.first_of(kind, name, info.flags(), (pid, descriptor.fd));
+                // What differs in these cannot be one description; this leaves few to compare.
+                let hash = name.iter().fold(info.trait_of(kind), |hash, &byte| hash.rotate_left(9) ^ u64::from(byte));
+                let (pid, fd) = self.twins.first_of((kind, info.flags(), hash), (pid, descriptor.fd));
                 Identity::Descriptor { pid, fd }
             },
             |number| Identity::Numbered { kind, number },
@@ -490,15 +498,6 @@ impl Walk<'_> {
     }
 }
 
-impl Holder<'_> {
-    /// `fdinfo/N`
-    fn fdinfo_path(descriptor: &Descriptor<'_>) -> std::ffi::CString {
-        let mut path = b"fdinfo/".to_vec();
-        path.extend(descriptor.name.to_bytes());
-        std::ffi::CString::new(path).expect("a prefix and a C string's bytes, without NUL")
-    }
-}
-
 /// Gets duplicates of one process's descriptors.
 struct Duplicator {
     pid: u32,
@@ -546,10 +545,8 @@ struct Twins {
 impl Twins {
     /// The first descriptor that was met of the same description, which may be `this`. What cannot be compared, and what
     /// comes when too much was compared already, is taken for one of its own.
-    fn first_of(&mut self, kind: Kind, name: &[u8], flags: u32, this: (u32, i32)) -> (u32, i32) {
-        // What differs in flags or name cannot be one; this leaves few to compare.
-        let name = name.iter().fold(0_u64, |hash, &byte| hash.rotate_left(9) ^ u64::from(byte));
-        let known = self.known.entry((kind, flags, name)).or_default();
+    fn first_of(&mut self, sort: (Kind, u32, u64), this: (u32, i32)) -> (u32, i32) {
+        let known = self.known.entry(sort).or_default();
         let (mut low, mut high) = (0, known.len());
         while low < high {
             if self.left == 0 {
