@@ -148,7 +148,13 @@ impl<'a> View<'a> {
             .linked(object.reference)
             .find(|(link, other)| matches!(link.kind, LinkKind::SendsTo | LinkKind::Pending) && link.to == *other);
         if let Some((_, other)) = sent_to {
-            return format!("{names} > {}", self.named_or_nobody(&self.parties(other)));
+            let theirs = self.parties(other);
+            if let ([own], [only]) = (parties, &*theirs)
+                && own.process.reference == only.process.reference
+            {
+                return format!("{names} > itself");
+            }
+            return format!("{names} > {}", self.named_or_nobody(&theirs));
         }
         let one = parties.len() == 1;
         match state {

@@ -150,6 +150,18 @@ fn of_two_sockets_at_one_path_the_reachable_one_is_named() {
     );
 }
 
+/// A path means something in the mounts of who bound it: elsewhere nothing is said of it.
+#[test]
+fn a_path_of_other_mounts_is_not_called_gone() {
+    let mut builder = builder();
+    let server = process(&mut builder, 10, 1, "server");
+    builder.process_mut(server).namespaces.mnt = Some(7);
+    let socket = unix(&mut builder, 3, Some("/run/app"), SocketState::Listening);
+    opens(&mut builder, server, socket, 5);
+    let snapshot = finish(builder);
+    assert!(!told(&snapshot, "/run/app").contains("does not exist"));
+}
+
 /// A listener, the connections it accepted with their clients, and who waits.
 #[test]
 fn a_port_tells_its_listener_and_its_connections() {
@@ -168,7 +180,10 @@ fn a_port_tells_its_listener_and_its_connections() {
     let answers = ask(&snapshot, "/run/app.sock");
     assert_eq!(answers.len(), 1);
     let said = answers[0].sentences.join(" ");
-    assert!(said.contains("0 of 128 places of its backlog are taken."), "{said}");
+    for word in ["0 of 128 places of its backlog are taken.", "1 client waits to be accepted.", "1 connection is open"]
+    {
+        assert!(said.contains(word), "no {word:?} in {said}");
+    }
     let how: Vec<&str> = answers[0].grid.rows.iter().map(|row| row.cells[2].as_str()).collect();
     assert!(how.iter().any(|how| how.starts_with("waits to be accepted: ")), "{how:?}");
     assert!(how.iter().any(|how| how.starts_with("accepted: ")) && how.iter().any(|how| how.starts_with("client: ")));

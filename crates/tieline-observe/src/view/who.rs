@@ -212,7 +212,8 @@ impl View<'_> {
                 LinkKind::SendsTo if link.from == reference => "is sent to: ",
                 LinkKind::SendsTo => "sends to it: ",
                 LinkKind::Pending => "waits to be accepted: ",
-                LinkKind::Watches if link.to == reference => "watches it: ",
+                // That its own process waits for it with epoll is no conversation.
+                LinkKind::Watches if link.to == reference => continue,
                 LinkKind::Watches => "is watched: ",
             };
             self.party_rows(&mut grid, self.snapshot.object(other), whose);
@@ -224,9 +225,10 @@ impl View<'_> {
 
     fn of_listener(&self, listener: ObjectRef, accepted: &[ObjectRef], query: &Query) -> Answer {
         let mut answer = self.of_object(listener, query);
-        let clients = answer.objects.len() - 1;
+        let pending = || self.snapshot.linked(listener).filter(|(link, _)| link.kind == LinkKind::Pending);
+        let clients = pending().count() as u64;
         if clients > 0 {
-            let count = words::count(clients as u64, "client waits", "clients wait");
+            let count = words::count(clients, "client waits", "clients wait");
             answer.sentences.push(format!("{count} to be accepted."));
         }
         if accepted.is_empty() {
@@ -251,7 +253,7 @@ impl View<'_> {
         // The grid was tidied: begin anew, so that its columns are all there.
         let mut grid = party_grid();
         self.party_rows(&mut grid, self.snapshot.object(listener), "");
-        for &waiting in &answer.objects[1..] {
+        for (_, waiting) in pending() {
             self.party_rows(&mut grid, self.snapshot.object(waiting), "waits to be accepted: ");
         }
         for &socket in accepted {
@@ -291,7 +293,9 @@ impl View<'_> {
             });
             rivals.filter(|other| matches!(&other.detail, Detail::Unix(other) if other.file != socket.file)).count() > 0
         };
-        if state(object) == Some(SocketState::Connected) {
+        let own_mounts = self.snapshot.viewer().namespaces.mnt;
+        let is_elsewhere = |party: &Party<'_>| party.process.namespaces.mnt.is_some_and(|mnt| Some(mnt) != own_mounts);
+        if state(object) == Some(SocketState::Connected) || self.parties(object.reference).iter().any(is_elsewhere) {
             return None;
         }
         match file {
