@@ -156,7 +156,7 @@ impl<'a> View<'a> {
             }
             return format!("{names} > {}", self.named_or_nobody(&theirs));
         }
-        let one = parties.len() == 1;
+        let one = parties.len() <= 1;
         match state {
             SocketState::Listening if one => format!("{names} listens"),
             SocketState::Listening => format!("{names} listen"),

@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 use super::grid::{Column, Grid, Tone};
-use super::label::is_full;
+use super::label::{is_full, socket_state};
 use super::party::Party;
 use super::query::{Query, SystemVName};
 use super::select::ProcessChoice;
@@ -49,7 +49,8 @@ impl View<'_> {
             self.processes_asked(query).into_iter().map(|process| self.of_process(process)).collect();
         let objects = self.objects_asked(query);
         let mut told: HashSet<ObjectRef> = HashSet::new();
-        let is_listener = |object: &ObjectRef| state(self.snapshot.object(*object)) == Some(SocketState::Listening);
+        let is_listener =
+            |object: &ObjectRef| socket_state(self.snapshot.object(*object)) == Some(SocketState::Listening);
         let (listeners, others): (Vec<ObjectRef>, Vec<ObjectRef>) = objects.iter().copied().partition(is_listener);
         for object in listeners {
             let accepted = others.iter().copied().filter(|other| self.is_accepted_by(*other, object));
@@ -179,7 +180,7 @@ impl View<'_> {
     fn is_accepted_by(&self, socket: ObjectRef, listener: ObjectRef) -> bool {
         let (socket, listener) = (self.snapshot.object(socket), self.snapshot.object(listener));
         if socket.kind != listener.kind
-            || state(socket) == Some(SocketState::Listening)
+            || socket_state(socket) == Some(SocketState::Listening)
             || socket.namespace != listener.namespace
         {
             return false;
@@ -295,7 +296,9 @@ impl View<'_> {
         };
         let own_mounts = self.snapshot.viewer().namespaces.mnt;
         let is_elsewhere = |party: &Party<'_>| party.process.namespaces.mnt.is_some_and(|mnt| Some(mnt) != own_mounts);
-        if state(object) == Some(SocketState::Connected) || self.parties(object.reference).iter().any(is_elsewhere) {
+        if socket_state(object) == Some(SocketState::Connected)
+            || self.parties(object.reference).iter().any(is_elsewhere)
+        {
             return None;
         }
         match file {
@@ -487,14 +490,6 @@ fn command(process: &Process) -> String {
         }
     }
     text
-}
-
-fn state(object: &Object) -> Option<SocketState> {
-    match &object.detail {
-        Detail::Unix(socket) => Some(socket.state),
-        Detail::Inet(socket) => Some(socket.state),
-        _ => None,
-    }
 }
 
 fn sysv_key(object: &Object) -> Option<i32> {
