@@ -67,6 +67,13 @@ impl View<'_> {
         answers
     }
 
+    /// Whether there is no answer because the viewer may not see it: the process is there, its descriptors are hidden.
+    #[must_use]
+    pub fn is_hidden(&self, query: &Query) -> bool {
+        let Query::Descriptor { pid, .. } = query else { return false };
+        self.snapshot.process_with_pid(*pid).is_some_and(|process| process.descriptors.is_none())
+    }
+
     /// Why there is no answer, and what to try; for who got none from [`who`](Self::who).
     #[must_use]
     pub fn not_found(&self, query: &Query) -> String {
@@ -79,7 +86,7 @@ impl View<'_> {
             Query::Descriptor { pid, fd } => match process(pid) {
                 None => format!("there is no process {pid}"),
                 Some(process) if process.descriptors.is_none() => {
-                    format!("the descriptors of {} may not be seen", process_name(process))
+                    return format!("the descriptors of {} may not be seen: run as root", process_name(process));
                 }
                 Some(process) => format!(
                     "descriptor {fd} of {} is not open, or is no inter-process communication (a plain file, folder, \
