@@ -85,12 +85,12 @@ impl Family {
         removed.map_err(errno)
     }
 
-    /// The ids of all objects that may be read, others being passed over.
-    fn readable(self) -> tieline_os::Result<Vec<Id>> {
+    /// The ids of all objects that may be read, others being passed over. Each is looked at only when it is its turn.
+    fn readable(self) -> tieline_os::Result<Box<dyn Iterator<Item = Id>>> {
         Ok(match self {
-            Self::Shm => shm::readable_segments()?.flatten().map(|segment| segment.id).collect(),
-            Self::Sem => sem::readable_sets()?.flatten().map(|set| set.id).collect(),
-            Self::Msg => msg::readable_queues()?.flatten().map(|queue| queue.id).collect(),
+            Self::Shm => Box::new(shm::readable_segments()?.flatten().map(|segment| segment.id)),
+            Self::Sem => Box::new(sem::readable_sets()?.flatten().map(|set| set.id)),
+            Self::Msg => Box::new(msg::readable_queues()?.flatten().map(|queue| queue.id)),
         })
     }
 }
