@@ -12,6 +12,7 @@ mod exit;
 mod flags;
 mod name;
 mod output;
+mod table;
 mod transfer;
 
 fn main() -> ExitCode {

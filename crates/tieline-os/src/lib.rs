@@ -70,6 +70,8 @@
 //! | [`pidfd`] | a process that cannot be mistaken for another |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
+//! | **Beside IPC** | |
+//! | [`locale`] | how wide a character is on a terminal, as C programs have it |
 //! | **Names and dates for people** | |
 //! | [`account`] | users and groups |
 //! | [`LocalTime`] | a moment as the wall clock shows it |
@@ -113,6 +115,7 @@ pub mod futex;
 pub mod inotify;
 pub mod job;
 mod local_time;
+pub mod locale;
 pub mod lock;
 pub mod mapping;
 pub mod membarrier;

@@ -8,6 +8,7 @@ mod getopt;
 mod ipcmk;
 mod ipcrm;
 mod ipcs;
+mod lsipc;
 mod names;
 mod number;
 mod out;
@@ -30,6 +31,7 @@ const TOOLS: &[(&str, Run)] = &[
     ("ipcmk", ipcmk::run),
     ("ipcrm", ipcrm::run),
     ("ipcs", ipcs::run),
+    ("lsipc", lsipc::run),
 ];
 
 /// Which util-linux to be, for those who cannot change the command line.

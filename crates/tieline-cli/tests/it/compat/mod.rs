@@ -5,6 +5,7 @@
 //! util-linux 2.43, which are then compared too.
 
 mod ends;
+mod lsipc;
 mod objects;
 mod posix;
 mod removing;

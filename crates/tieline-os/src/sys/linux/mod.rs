@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;
+pub(crate) mod locale;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
