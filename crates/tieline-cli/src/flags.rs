@@ -95,6 +95,7 @@ pub(crate) enum Verb {
     Ipcmk(Ipcmk),
     Ipcrm(Ipcrm),
     Ipcs(Ipcs),
+    Lsipc(Lsipc),
     Man(Man),
     Mk(Mk),
     Recv(Recv),
@@ -583,6 +584,23 @@ pub(crate) struct Ipcs {
     words: Words,
 }
 
+/// List System V objects and limits as a table, as util-linux's lsipc does
+///
+/// Options, output and exit codes are those of lsipc(1); `tieline lsipc --help` lists them. --compat=2.43 in front of
+/// them adds POSIX objects.
+#[derive(Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(after_help = "\
+Examples:
+  tieline lsipc
+  tieline lsipc --shmems --output +ATTACH,CUSER
+  tieline lsipc --semaphores --id 3
+  tieline lsipc --compat=2.43 --posix-shmems --json")]
+pub(crate) struct Lsipc {
+    #[command(flatten)]
+    words: Words,
+}
+
 /// A command line that is not read here but by [`compat`](crate::compat); this is for help, manual pages, completions.
 #[derive(Args)]
 struct Words {
@@ -650,9 +668,13 @@ impl Verb {
             Self::Send(flags) => flags.transfer.json,
             Self::Recv(flags) => flags.transfer.json,
             Self::Connect(flags) => flags.transfer.json,
-            Self::Bench(_) | Self::Completions(_) | Self::Ipcmk(_) | Self::Ipcrm(_) | Self::Ipcs(_) | Self::Man(_) => {
-                false
-            }
+            Self::Bench(_)
+            | Self::Completions(_)
+            | Self::Ipcmk(_)
+            | Self::Ipcrm(_)
+            | Self::Ipcs(_)
+            | Self::Lsipc(_)
+            | Self::Man(_) => false,
         }
     }
 }

@@ -327,7 +327,7 @@ fn tables_are_those_of_column() {
         };
         for _ in 0..=random() % 8 {
             let cells = columns.iter().enumerate().map(|(place, _)| {
-                let len = if random() % 6 == 0 { random() % 40 } else { random() % longest };
+                let len = if random().is_multiple_of(6) { random() % 40 } else { random() % longest };
                 let text: String =
                     (0..len.max(u32::from(place == 0))).map(|_| letters[random() as usize % letters.len()]).collect();
                 Some(text.into_bytes())
@@ -345,6 +345,9 @@ fn tables_are_those_of_column() {
         );
     }
 }
+
+/// Whether a column has a property.
+type Has = fn(&Column) -> bool;
 
 /// What `column` makes of a table on a terminal of this width.
 fn by_column(table: &Table, width: usize) -> Vec<u8> {
@@ -365,7 +368,7 @@ fn by_column(table: &Table, width: usize) -> Vec<u8> {
     if !table.headings {
         command.arg("--table-noheadings");
     }
-    let flags: [(&str, fn(&Column) -> bool); 5] = [
+    let flags: [(&str, Has); 5] = [
         ("--table-right", |column| column.right),
         ("--table-truncate", |column| column.truncate),
         ("--table-wrap", |column| column.wrap),

@@ -11,7 +11,7 @@ use crate::support::{Job, Place, run, shell, unique};
 const VERBS: [&str; 10] = ["bench", "completions", "connect", "man", "mk", "recv", "rm", "sem", "send", "signal"];
 
 /// Those that read their command line themselves; their help is another tool's.
-const COMPAT_VERBS: [&str; 3] = ["ipcmk", "ipcrm", "ipcs"];
+const COMPAT_VERBS: [&str; 4] = ["ipcmk", "ipcrm", "ipcs", "lsipc"];
 
 fn all_verbs() -> impl Iterator<Item = &'static str> {
     VERBS.into_iter().chain(COMPAT_VERBS)

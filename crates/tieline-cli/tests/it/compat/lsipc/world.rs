@@ -211,7 +211,8 @@ impl World {
             list.push_str(&format!("{comma}{name}"));
         }
         if dice.one_in(20) {
-            list.push_str(*dice.pick(&[",", ",,", ",BOGUS,KEY", " "]));
+            let end: &str = dice.pick(&[",", ",,", ",BOGUS,KEY", " "]);
+            list.push_str(end);
         }
         list
     }
