@@ -211,8 +211,7 @@ impl World {
             list.push_str(&format!("{comma}{name}"));
         }
         if dice.one_in(20) {
-            let end: &str = dice.pick(&[",", ",,", ",BOGUS,KEY", " "]);
-            list.push_str(end);
+            list += dice.pick::<&str>(&[",", ",,", ",BOGUS,KEY", " "]);
         }
         list
     }
