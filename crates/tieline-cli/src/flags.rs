@@ -570,7 +570,7 @@ pub(crate) struct Ipcrm {
 /// Show System V objects, as util-linux's ipcs does
 ///
 /// Options, output and exit codes are those of ipcs(1); `tieline ipcs --help` lists them. --compat=2.43 in front of them,
-/// or TIELINE_COMPAT=2.43 in the environment, asks for that version of util-linux.
+/// or `TIELINE_COMPAT=2.43` in the environment, asks for that version of util-linux.
 #[derive(Args)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(after_help = "\
