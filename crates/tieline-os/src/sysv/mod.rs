@@ -39,7 +39,7 @@ use rustix::io::Errno;
 
 pub use key::{Key, ParseKeyError};
 
-use crate::{Error, ErrorKind, Mode, Result};
+use crate::{Error, ErrorKind, Mode, Result, sys};
 
 /// The kernel's number for one object, valid in the whole IPC namespace until the object is removed.
 ///
@@ -91,7 +91,7 @@ pub struct Permissions {
 impl Permissions {
     fn of(raw: &libc::ipc_perm) -> Self {
         Self {
-            key: Key::new(raw.__key),
+            key: Key::new(sys::sysv_flavour::key_of(raw)),
             uid: raw.uid,
             gid: raw.gid,
             creator_uid: raw.cuid,
@@ -224,7 +224,7 @@ impl<T> Iterator for Walk<T> {
 }
 
 /// The kernel counts whole seconds since 1970; 0 is never.
-fn moment(seconds: libc::time_t) -> Option<SystemTime> {
+fn moment(seconds: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds != 0)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
