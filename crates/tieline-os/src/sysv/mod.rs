@@ -272,14 +272,23 @@ fn refused(operation: &'static str, errno: Errno, id: Id) -> Error {
     }
 }
 
-/// A refusal of `IPC_SET`, where `EINVAL` may also be about a user id that does not exist here.
-fn set_refused(operation: &'static str, errno: Errno, id: Id, exists: bool) -> Error {
-    if errno == Errno::INVAL && exists {
-        return Error::new(operation, errno)
+/// Changes a part of an object's state: the kernel sets the parts only together, so the others are read first.
+fn set_part<State>(
+    operation: &'static str,
+    id: Id,
+    stat: fn(i32) -> Result<State, Errno>,
+    set: fn(i32, &State) -> Result<(), Errno>,
+    change: impl FnOnce(&mut State),
+) -> Result<()> {
+    let mut state = stat(id.number()).map_err(|errno| refused(operation, errno, id))?;
+    change(&mut state);
+    set(id.number(), &state).map_err(|errno| match errno {
+        // Here it may also be about a user id.
+        Errno::INVAL if stat(id.number()).is_ok() => Error::new(operation, errno)
             .on(format_args!("id {id}"))
-            .hint("this user namespace has no such user or group");
-    }
-    refused(operation, errno, id)
+            .hint("this user namespace has no such user or group"),
+        _ => refused(operation, errno, id),
+    })
 }
 
 #[cfg(test)]
