@@ -176,6 +176,20 @@ impl Peer {
         kill_process(pid, signal).expect("the peer lives");
     }
 
+    /// Stops and continues the peer a few times while it sleeps in the kernel, which interrupts some system calls; it
+    /// must go on to sleep.
+    ///
+    /// # Panics
+    /// If it is gone, or does not sleep, before or after.
+    pub fn stop_and_continue(&self) {
+        self.sleeps();
+        for _ in 0..3 {
+            self.signal(Signal::STOP);
+            self.signal(Signal::CONT);
+        }
+        self.sleeps();
+    }
+
     /// Kills the peer as `kill -9` does, and reaps it.
     ///
     /// # Panics

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tieline_os::mapping::{MapOptions, Mapping};
-use tieline_os::pthread::{
-    ALIGN, Barrier, Condvar, HEADER_LEN, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, RwLock,
-};
+use tieline_os::pthread::{ALIGN, Barrier, Condvar, Locked, Mutex, MutexGuard, MutexKind, MutexOptions, RwLock};
 use tieline_os::sysv::Key;
 use tieline_os::sysv::shm::Segment;
 use tieline_os::transfer::Pages;
@@ -46,6 +44,8 @@ fn mutex_in(memory: &Region, options: MutexOptions) -> Mutex<'_> {
 #[test]
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 fn the_layout_is_as_documented() {
+    use tieline_os::pthread::HEADER_LEN;
+
     let lens = [Mutex::LEN, RwLock::LEN, Condvar::LEN, Barrier::LEN, HEADER_LEN, ALIGN];
     assert_eq!(lens, [64, 80, 72, 56, 24, 8]);
     let memory = Mapping::anonymous(4096).unwrap();
