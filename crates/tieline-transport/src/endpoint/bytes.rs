@@ -318,7 +318,7 @@ impl ByteSink {
     /// the end when the process ends.
     ///
     /// # Errors
-    /// If a file cannot be cut to what was written.
+    /// `System` if a file cannot be cut to what was written.
     pub fn finish(mut self) -> Result<()> {
         self.close()
     }
