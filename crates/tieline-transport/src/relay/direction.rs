@@ -2,6 +2,7 @@
 //!
 //! The invariant: a pump waits only through [`Terms::pause`], so every direction ends for the same reasons.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{Clock, Counter, End, Flow, bytes, messages};
@@ -41,12 +42,14 @@ pub(super) struct Left {
     pub(super) part: u64,
     /// How many messages, delivered or not, hold line feeds that now divide them.
     pub(super) divided: u64,
+    /// Where in `bytes` the message stands that was at hand.
+    pub(super) at_hand: Option<Range<usize>>,
 }
 
 impl Left {
     /// Bytes that are moved without regard to messages.
     pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
-        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, part: 0, divided: 0 }
+        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, ..Self::default() }
     }
 }
 
@@ -74,6 +77,7 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
         undelivered_bytes: left.whole.bytes,
         undelivered_part: left.part,
         divided_messages: left.divided,
+        at_hand: left.at_hand,
     }
 }
 
