@@ -41,7 +41,10 @@ struct Made {
 pub(crate) fn run(flags: Mk) -> Outcome {
     // `--mode` is meant exactly, as in mkfifo(1); and this process makes nothing else.
     process::set_umask(Mode::new(0).unwrap_or_default());
-    let made = make(flags.object)?;
+    // Nobody would learn what was made.
+    output::check()?;
+    let made = make(flags.object)
+        .map_err(|failure| failure.advised(Code::AlreadyExists, "if it is left over, `tieline rm` removes it"))?;
     let told =
         if flags.json { output::json(&made) } else { output::text(&format!("{}\n", output::plain(&made.address))) };
     told.map_err(|failure| {
