@@ -170,7 +170,8 @@ impl Report<'_> {
                 Some(Failure::new(Code::PeerGone, format_args!("nobody reads from {} any more: {}", name(to), tale())))
             }
             End::SourceBroken(error) => {
-                Some(Failure::new(Code::PeerGone, format_args!("{} broke off: {error}: {}", name(from), tale())))
+                let reason = reason_of_copy(error).unwrap_or_else(|| error.to_string());
+                Some(Failure::new(Code::PeerGone, format_args!("{} broke off: {reason}: {}", name(from), tale())))
             }
             End::Idle if self.job.flags.idle.is_some() && moved_any && flow.undelivered.is_empty() => None,
             End::Idle | End::TimedOut if self.job.never_waits() && moved_any && flow.undelivered.is_empty() => None,
@@ -308,21 +309,22 @@ fn handed_back(flow: &Flow, from: &Address) -> Option<String> {
     flow.undelivered.get(range).map(output::printable)
 }
 
-/// The error, with the names that the two sides have in our other sentences, and without the figures that follow.
+/// The error, with the names that the two sides have in our other sentences.
 fn in_our_words(error: &TransportError, from: &Address, to: &Address) -> String {
+    if let Some(reason) = reason_of_copy(error) {
+        return format!("cannot copy from {} to {}: {reason}", name(from), sink(to));
+    }
     let text = error.to_string();
     let text = text.replacen("cannot write to stdio:", "cannot write to standard output", 1);
-    let text = text.replacen("cannot read from stdio:", "cannot read from standard input", 1);
-    match text.strip_prefix("cannot copy: ") {
-        Some(reason) => {
-            let reason = reason
-                .split_once("; ")
-                .filter(|(_, hint)| hint.contains(" had arrived"))
-                .map_or(reason, |(reason, _)| reason);
-            format!("cannot copy from {} to {}: {reason}", name(from), sink(to))
-        }
-        None => text,
-    }
+    text.replacen("cannot read from stdio:", "cannot read from standard input", 1)
+}
+
+/// Why copying between descriptors failed, without the figures, which our sentence has itself.
+fn reason_of_copy(error: &TransportError) -> Option<String> {
+    let text = error.to_string();
+    let reason = text.strip_prefix("cannot copy: ")?;
+    let figures = reason.find("; ").filter(|at| reason[*at..].contains(" had arrived"));
+    Some(reason[..figures.unwrap_or(reason.len())].to_owned())
 }
 
 /// How an address is called in a sentence: without its options.

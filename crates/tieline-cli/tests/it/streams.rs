@@ -360,6 +360,28 @@ fn who_asks_for_messages_gets_messages() {
     }
 }
 
+/// Given a file to write and a transfer that fails before anything was given, then the file is what it was. A transfer of
+/// nothing is none that failed.
+#[test]
+fn a_file_survives_a_transfer_of_nothing() {
+    let place = Place::new();
+    let path = place.write("kept", b"precious\nwords\n");
+    let file = format!("file:{}", path.display());
+    let kept = |said: crate::support::Said, code, words: &[&str]| {
+        said.failed(code, words);
+        assert_eq!(fs::read(&path).unwrap(), b"precious\nwords\n");
+    };
+    for flags in [&[][..], &["--lines"], &["--count", "9"]] {
+        kept(run(&[&["connect", &file, &file], flags].concat()), 2, &["same file"]);
+    }
+    kept(Job::start(shell(&format!("tieline send --frame nul {file} < {}", path.display()))).end(), 2, &["same file"]);
+    kept(Job::start(shell(&format!("tieline send {file} < {}", path.display()))).end(), 2, &["same file"]);
+    kept(run(&["connect", "--timeout", "100ms", "exec:sleep 60", &file]), 7, &["the time is up"]);
+    kept(run(&["connect", "--length-prefixed", "exec:printf abc", &file]), 1, &["inside the length"]);
+    run(&["connect", "exec:true", &file]).well();
+    assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
 /// The largest message holds for the framing of an address too, unless that says its own.
 #[test]
 fn the_largest_message_holds_for_an_address() {

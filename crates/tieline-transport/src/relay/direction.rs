@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Clock, Counter, End, Flow, bytes, messages};
 use crate::endpoint::{Amount, Receiver, Sender, Sink, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Framing, Marks};
 use crate::stop::{Patience, Stop, Woken};
 
@@ -57,6 +57,11 @@ impl Left {
 pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Counter) -> Flow {
     let (end, left) = match (source, sink) {
         (Source::Bytes(source), Sink::Bytes(sink)) if !terms.by_message => bytes::pump(source, sink, terms, counter),
+        (Source::Bytes(source), Sink::Bytes(mut sink)) if terms.max_bytes.is_none() && source.is_fed_by(&sink) => {
+            sink.leave_as_it_was();
+            let text = "cannot copy: source and sink are the same file, which would grow or be torn";
+            (End::Failed(Error::new(ErrorKind::InvalidInput, text).hint("write to another file")), Left::default())
+        }
         (source, sink) => {
             let (receiver, sender) =
                 (Receiver::new(source, fitting(terms.framings.0, &sink)), Sender::new(sink, terms.framings.1));

@@ -27,6 +27,9 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
         sender.settle(patience);
     }
     receiver.finish();
+    if counter.is_zero() && !end.is_natural() {
+        sender.leave_as_it_was();
+    }
     match (sender.close_confirmed(terms.confirming(&end)), end) {
         (Err(error), End::SourceEnded | End::LimitReached) => (sink_end(error), left),
         (_, end) => (end, left),

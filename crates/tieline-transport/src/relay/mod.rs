@@ -123,6 +123,10 @@ impl Counter {
         self.0.messages.load(Ordering::Relaxed)
     }
 
+    fn is_zero(&self) -> bool {
+        self.bytes() == 0 && self.messages() == 0
+    }
+
     /// Relaxed: a count orders nothing; the final figures come with the join of the thread that counts.
     fn add(&self, messages: u64, bytes: u64) {
         self.0.first.get_or_init(Instant::now);
