@@ -101,11 +101,13 @@ fn is_over(process: &Process) -> bool {
 fn a_command_ends_at_the_deadline() {
     let place = Place::new();
     let pids = place.path("pids");
-    let job = Job::start(tieline(["recv", "--timeout", "2s", &sleepers(&pids)]));
+    let mut job = Job::start(tieline(["recv", "--timeout", "2s", &sleepers(&pids)]));
     let started = started(&pids);
-    job.end().failed(7, &["the time is up"]);
+    // Its output ends only when nobody holds it any more, so the processes are looked at first.
+    assert_eq!(code_of(job.wait()), 7);
     assert!(started[0].is_gone(), "{:?}", started[0]);
     eventually("what it had started is gone", || is_over(&started[1]));
+    job.end().failed(7, &["the time is up"]);
 }
 
 /// Ctrl-C goes to the whole group: the command is over, reaped, and told as our own end.
