@@ -159,7 +159,11 @@ fn not_permitted() {
         let said = as_nobody(&["rm", &object.0]);
         assert_eq!(said.code, 4, "{}: {}", object.0, said.err);
     }
-    as_nobody(&["signal", "TERM", &std::process::id().to_string()]).failed(4, &["permitted"]);
+    let us = std::process::id().to_string();
+    as_nobody(&["signal", "TERM", &us]).failed(4, &["permitted", &format!("to process {us}: ")]);
+    let place = Place::new();
+    let forbidden = place.text("fifo");
+    as_nobody(&["mk", "fifo", &forbidden]).failed(4, &[&forbidden, "the folder it would be in"]);
 }
 
 /// No descriptor is left: a sentence, not a panic.
