@@ -31,6 +31,9 @@ pub(super) fn pump(mut source: ByteSource, mut sink: ByteSink, terms: &Terms<'_>
         sink.settle(patience);
     }
     source.finish();
+    if counter.is_zero() && !end.is_natural() {
+        sink.leave_as_it_was();
+    }
     match (sink.close_confirmed(terms.confirming(&end)), end) {
         (Err(error), End::SourceEnded | End::LimitReached) => (sink_end(error), left),
         (_, end) => (end, left),

@@ -13,7 +13,7 @@
 //! | bytes → messages | the framing of the source cuts messages, one at a time; `raw` ones as large as the sink takes |
 //! | messages → bytes | the framing of the sink marks them; small ones share a system call |
 //! | messages → messages | one to one |
-//! | bytes → bytes, for which two different framings were asked | messages in between |
+//! | bytes → bytes, for which two different framings were asked, or [`Relay::by_message`] | messages in between |
 //!
 //! # How an end travels
 //! When a source ends, its sink is told (half-close) and the other direction goes on until it ends itself. When a sink
@@ -33,6 +33,7 @@ mod messages;
 mod plain;
 
 use std::fmt;
+use std::ops::Range;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -71,6 +72,7 @@ pub struct Relay {
     max_messages: Option<u64>,
     max_bytes: Option<u64>,
     framings: Option<[Framing; 2]>,
+    by_message: bool,
     progress: Progress,
 }
 
@@ -121,6 +123,10 @@ impl Counter {
         self.0.messages.load(Ordering::Relaxed)
     }
 
+    fn is_zero(&self) -> bool {
+        self.bytes() == 0 && self.messages() == 0
+    }
+
     /// Relaxed: a count orders nothing; the final figures come with the join of the thread that counts.
     fn add(&self, messages: u64, bytes: u64) {
         self.0.first.get_or_init(Instant::now);
@@ -154,6 +160,9 @@ pub struct Flow {
     /// How many messages hold line feeds inside and went into a stream of lines, where each is several now: only with
     /// [`Framing::text`].
     pub divided_messages: u64,
+    /// Where in `undelivered` the message stands, without framing, that the sink was to take next when this ended: if
+    /// it failed by that message (too large, or not to be framed so), this is the one.
+    pub at_hand: Option<Range<usize>>,
 }
 
 /// Why a direction ended.
@@ -253,6 +262,7 @@ impl Relay {
             max_messages: None,
             max_bytes: None,
             framings: None,
+            by_message: false,
             progress: Progress::default(),
         }
     }
@@ -300,7 +310,8 @@ impl Relay {
         self
     }
 
-    /// Each direction ends after this many bytes; of messages, with the one before which it would be exceeded.
+    /// Each direction ends after this many bytes; of messages, with the one that reaches it: how long a message is shows
+    /// only when it has been taken, and what has been taken is given whole.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -318,6 +329,14 @@ impl Relay {
     #[must_use]
     pub fn framings(mut self, first: Framing, second: Framing) -> Self {
         self.framings = Some([first, second]);
+        self
+    }
+
+    /// Cuts, checks and counts messages even between two byte streams that are framed alike. Otherwise such bytes pass as
+    /// they are, which is faster, and whether they are frames nobody looks.
+    #[must_use]
+    pub fn by_message(mut self) -> Self {
+        self.by_message = true;
         self
     }
 
@@ -417,7 +436,7 @@ impl Relay {
             max_messages: self.max_messages,
             max_bytes: self.max_bytes,
             framings,
-            by_message: reframe || self.max_messages.is_some(),
+            by_message: reframe || self.by_message || self.max_messages.is_some(),
         }
     }
 
