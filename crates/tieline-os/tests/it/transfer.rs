@@ -233,10 +233,7 @@ fn waiting_for_a_source_that_seems_empty() {
     feed.write_all(b"two").unwrap();
     assert_eq!(copier.step_timeout(Duration::ZERO).unwrap(), Step::Moved { accepted: 3, delivered: 3 });
     thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::sleep(SOON);
-            feed.write_all(b"thr").unwrap();
-        });
+        scope.spawn(|| feed.write_all(b"thr").unwrap());
         assert_eq!(copier.step().unwrap(), Step::Moved { accepted: 3, delivered: 3 });
     });
     assert!(!copier.source_seems_empty(), "nothing more is to be taken");
