@@ -21,8 +21,9 @@
 //! sink, bytes that are no frame) ends both directions at once, because going on would hide it.
 //!
 //! # Why threads
-//! Each direction is a loop of one call that moves and, only if that could not be done at once, one poll that waits for
-//! the side in the way, the request to stop, and the death of the sink. Two directions are two threads, the caller's
+//! Each direction is a loop of one call that moves and, only if that could not be done at once or a single message has
+//! just left the source empty, one poll that waits for the side in the way, the request to stop, and the death of the
+//! sink. Two directions are two threads, the caller's
 //! and one more. One thread with epoll would need two more calls per turn for registering interest in the side that
 //! blocks, would share one core between the directions, and System V queues cannot be polled at all. Blocking calls
 //! in the kernel would save the poll, but could not be asked to stop without a signal.

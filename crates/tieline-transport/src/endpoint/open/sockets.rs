@@ -19,6 +19,9 @@ use crate::stop::Patience;
 pub(in crate::endpoint) const UNIX_MESSAGE_ROOM: usize = 256 << 10;
 /// The same of UDP: no datagram is longer.
 pub(in crate::endpoint) const DATAGRAM_ROOM: usize = 64 << 10;
+/// How much a stream to a Unix socket may be ahead of its reader unless `capacity` says otherwise, as far as the system
+/// allows: as wide as a busy pipe. The usual buffer is a quarter of it, which means more changes between processes.
+const UNIX_STREAM_ROOM: usize = 1 << 20;
 
 /// Makes both buffers of a socket as large as the option `capacity` says, if it does.
 macro_rules! set_buffers {
@@ -42,6 +45,10 @@ pub(super) fn unix(
     let connect = |slice| unix::Stream::connect_timeout(&at, slice);
     let stream = patience.in_slices(&format!("connect to {name}"), connect)?;
     set_buffers!(stream, address.options());
+    if address.options().capacity.is_none() && stream.send_buffer_bytes()? < UNIX_STREAM_ROOM {
+        // The system gives as much of it as it allows.
+        stream.set_send_buffer_bytes(UNIX_STREAM_ROOM)?;
+    }
     of_unix(stream, direction, name)
 }
 
