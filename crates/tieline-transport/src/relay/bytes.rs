@@ -148,7 +148,7 @@ fn overflow(source: &mut ByteSource, sink: &ByteSink, terms: &Terms<'_>, mut lef
 
 /// A fault of the copy says which errno, not which side.
 fn why_failed(error: Error, pending: u64, source: &ByteSource, sink: &ByteSink) -> End {
-    if !error.is_peer_gone() {
+    if !error.is_peer_dead() {
         return End::Failed(error);
     }
     let from_socket = matches!(source.input, ByteInput::Socket(_));

@@ -220,10 +220,10 @@ fn is_past(deadline: Option<Instant>) -> bool {
 
 /// The end that an error of the sink means.
 pub(super) fn sink_end(error: Error) -> End {
-    if error.is_peer_gone() { End::SinkGone } else { End::Failed(error) }
+    if error.is_peer_dead() { End::SinkGone } else { End::Failed(error) }
 }
 
 /// The end that an error of the source means.
 pub(super) fn source_end(error: Error) -> End {
-    if error.is_peer_gone() { End::SourceBroken(error) } else { End::Failed(error) }
+    if error.is_peer_dead() { End::SourceBroken(error) } else { End::Failed(error) }
 }
