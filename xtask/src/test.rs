@@ -11,12 +11,14 @@ use crate::{Outcome, cargo, conformance, root, run as step};
 /// They are peers made by others: a test that finds one missing is skipped, and says so.
 const PROGRAMS: &[(&str, &str)] = &[
     ("cc", "gcc"),
+    ("fish", "fish"),
     ("ipcs", "util-linux-extra"),
     ("nc", "netcat-openbsd"),
     ("pv", "pv"),
     ("python3", "python3"),
     ("setsid", "util-linux"),
     ("socat", "socat"),
+    ("zsh", "zsh"),
 ];
 
 /// The fuzz workspace without its engine: every kept input against every check, in seconds and on any toolchain.
