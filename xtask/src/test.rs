@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, root, run as step};
+use crate::{Outcome, cargo, conformance, root, run as step};
 
 /// The programs the tests talk to, and the Debian package that holds each.
 ///
@@ -25,7 +25,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
 
 /// Installs what is missing, runs `cargo test` over the workspace with `rest` added, and without a `rest` also replays
-/// the kept corpus of the fuzz targets.
+/// the kept corpus of the fuzz targets and runs the suites of others.
 ///
 /// # Errors
 /// If a test fails. A package that cannot be installed is a warning: its tests are skipped and listed at the end.
@@ -39,6 +39,9 @@ pub fn run(rest: &[String]) -> Outcome {
     let mut answer = counts.add(test.args(rest).env("TIELINE_SKIP_LOG", &log));
     if answer.is_ok() && rest.is_empty() {
         answer = counts.add(&mut cargo(REPLAY));
+    }
+    if answer.is_ok() && rest.is_empty() {
+        answer = conformance::run(Some("ipcs"));
     }
     let skipped = fs::read_to_string(&log).unwrap_or_default();
     if !skipped.is_empty() {

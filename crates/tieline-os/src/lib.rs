@@ -70,6 +70,11 @@
 //! | [`pidfd`] | a process that cannot be mistaken for another |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
+//! | **Beside IPC** | |
+//! | [`locale`] | how wide a character is on a terminal, as C programs have it |
+//! | **Names and dates for people** | |
+//! | [`account`] | users and groups |
+//! | [`LocalTime`] | a moment as the wall clock shows it |
 //!
 //! # Conventions
 //! * **Three faces of one call.** `try_x` never waits, `x` waits, `x_timeout` waits for a [`Duration`]
@@ -98,6 +103,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod account;
 mod backoff;
 mod descriptor;
 pub mod epoll;
@@ -108,6 +114,8 @@ pub mod fork;
 pub mod futex;
 pub mod inotify;
 pub mod job;
+mod local_time;
+pub mod locale;
 pub mod lock;
 pub mod mapping;
 pub mod membarrier;
@@ -140,6 +148,7 @@ pub mod vsock;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
+pub use local_time::LocalTime;
 pub use mode::{Access, Mode, ParseModeError};
 pub use region::Region;
 pub use socket::Packet;

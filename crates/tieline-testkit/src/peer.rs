@@ -260,6 +260,13 @@ impl PeerBuilder {
         self
     }
 
+    /// Has the peer called `name` in its command line, which may be any text without NUL.
+    #[must_use]
+    pub fn called(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.command.arg0(name);
+        self
+    }
+
     /// Gives the peer `fd` as its standard input; then [`Peer::say`] cannot be used.
     #[must_use]
     pub fn stdin(mut self, fd: OwnedFd) -> Self {

@@ -20,6 +20,9 @@ pub(crate) fn run(command: Command) -> Outcome {
         Verb::Bench(flags) => bench::run(flags),
         Verb::Completions(flags) => completions::run(&flags),
         Verb::Connect(flags) => connect::run(flags),
+        Verb::Ipcmk(_) | Verb::Ipcrm(_) | Verb::Ipcs(_) | Verb::Lsipc(_) => {
+            unreachable!("main has given these to compat before the flags were read")
+        }
         Verb::Man(flags) => man::run(&flags),
         Verb::Mk(flags) => mk::run(flags),
         Verb::Recv(flags) => recv::run(flags),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod commands;
+mod compat;
 mod ends;
 mod errors;
 mod json;

@@ -181,17 +181,23 @@ impl<T: Remove> Drop for RemoveOnDrop<T> {
 
 /// A walk over all objects of one family in this IPC namespace, whoever owns them.
 ///
-/// It needs no read permission. It covers the slots in use when it began: an object made or removed meanwhile may or
+/// It needs no read permission, and those of a `readable_` function skip what lacks it. It covers the slots in use when it began: an object made or removed meanwhile may or
 /// may not be seen, each is seen at most once, and the walk never waits.
 pub struct Walk<T> {
     next_slot: i32,
     last_slot: i32,
+    skips_unreadable: bool,
     look: fn(i32) -> Result<T, Errno>,
 }
 
 impl<T> Walk<T> {
     fn new(last_slot: i32, look: fn(i32) -> Result<T, Errno>) -> Self {
-        Self { next_slot: 0, last_slot, look }
+        Self { next_slot: 0, last_slot, skips_unreadable: false, look }
+    }
+
+    /// A walk with a `look` that answers `EACCES` for what the caller may not read.
+    fn of_readable(last_slot: i32, look: fn(i32) -> Result<T, Errno>) -> Self {
+        Self { skips_unreadable: true, ..Self::new(last_slot, look) }
     }
 }
 
@@ -212,6 +218,7 @@ impl<T> Iterator for Walk<T> {
             match (self.look)(slot) {
                 // An empty slot, or one emptied at this moment.
                 Err(Errno::INVAL | Errno::IDRM) => {}
+                Err(Errno::ACCESS) if self.skips_unreadable => {}
                 answer => {
                     return Some(answer.map_err(|errno| {
                         Error::new("look at System V object", errno).on(format_args!("in slot {slot}"))

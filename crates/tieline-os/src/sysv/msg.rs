@@ -504,6 +504,18 @@ pub fn queues() -> Result<Walk<QueueStat>> {
     Ok(Walk::new(last_slot, |slot| sys::sysv_msg::stat_any(slot).map(|(id, raw)| QueueStat::of(Id::new(id), &raw))))
 }
 
+/// Those of [`queues`] that the caller may read, by their mode or by privilege.
+///
+/// # Errors
+/// As [`queues`].
+#[doc(alias = "MSG_STAT")]
+pub fn readable_queues() -> Result<Walk<QueueStat>> {
+    let (last_slot, _) = sys::sysv_msg::usage().during("list message queues")?;
+    Ok(Walk::of_readable(last_slot, |slot| {
+        sys::sysv_msg::stat_readable(slot).map(|(id, raw)| QueueStat::of(Id::new(id), &raw))
+    }))
+}
+
 /// The limits of this IPC namespace.
 ///
 /// # Errors

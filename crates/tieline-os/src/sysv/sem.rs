@@ -653,6 +653,18 @@ pub fn sets() -> Result<Walk<SetStat>> {
     Ok(Walk::new(last_slot, |slot| sys::sysv_sem::stat_any(slot).map(|(id, raw)| SetStat::of(Id::new(id), &raw))))
 }
 
+/// Those of [`sets`] that the caller may read, by their mode or by privilege.
+///
+/// # Errors
+/// As [`sets`].
+#[doc(alias = "SEM_STAT")]
+pub fn readable_sets() -> Result<Walk<SetStat>> {
+    let (last_slot, _) = sys::sysv_sem::usage().during("list semaphore sets")?;
+    Ok(Walk::of_readable(last_slot, |slot| {
+        sys::sysv_sem::stat_readable(slot).map(|(id, raw)| SetStat::of(Id::new(id), &raw))
+    }))
+}
+
 /// The limits of this IPC namespace.
 ///
 /// # Errors

@@ -133,6 +133,10 @@ pub struct Usage {
     pub resident_pages: u64,
     /// Pages that are swapped out.
     pub swapped_pages: u64,
+    /// How often a page was tried to be swapped out; Linux has stopped counting.
+    pub swap_attempts: u64,
+    /// How often that succeeded; likewise.
+    pub swap_successes: u64,
 }
 
 const TOO_MANY: &str = "the namespace's limit of segments (kernel.shmmni) or of their pages (kernel.shmall) is reached; remove unused ones";
@@ -481,6 +485,18 @@ pub fn segments() -> Result<Walk<SegmentStat>> {
     Ok(Walk::new(last_slot, |slot| sys::sysv_shm::stat_any(slot).map(|(id, raw)| SegmentStat::of(Id::new(id), &raw))))
 }
 
+/// Those of [`segments`] that the caller may read, by their mode or by privilege.
+///
+/// # Errors
+/// As [`segments`].
+#[doc(alias = "SHM_STAT")]
+pub fn readable_segments() -> Result<Walk<SegmentStat>> {
+    let (last_slot, _) = sys::sysv_shm::usage().during("list shared memory segments")?;
+    Ok(Walk::of_readable(last_slot, |slot| {
+        sys::sysv_shm::stat_readable(slot).map(|(id, raw)| SegmentStat::of(Id::new(id), &raw))
+    }))
+}
+
 /// The limits of this IPC namespace.
 ///
 /// # Errors
@@ -508,6 +524,8 @@ pub fn usage() -> Result<Usage> {
         pages: raw.pages,
         resident_pages: raw.resident_pages,
         swapped_pages: raw.swapped_pages,
+        swap_attempts: raw.swap_attempts,
+        swap_successes: raw.swap_successes,
     })
 }
 

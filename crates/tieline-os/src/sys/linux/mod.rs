@@ -1,10 +1,13 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod account;
 #[cfg(feature = "io-uring")]
 mod birthplace;
+pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;
+pub(crate) mod locale;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod memfd;

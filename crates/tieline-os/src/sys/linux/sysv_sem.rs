@@ -154,6 +154,11 @@ pub(crate) fn stat_any(index: c_int) -> Result<(c_int, semid_ds), Errno> {
     semctl_out(index, libc::SEM_STAT_ANY)
 }
 
+/// The same for a set that the caller may read; else `EACCES`.
+pub(crate) fn stat_readable(index: c_int) -> Result<(c_int, semid_ds), Errno> {
+    semctl_out(index, libc::SEM_STAT)
+}
+
 pub(crate) fn set(id: c_int, state: &semid_ds) -> Result<(), Errno> {
     let mut state = *state;
     let argument = Argument { state: &raw mut state };
@@ -179,7 +184,7 @@ pub(crate) fn usage() -> Result<(c_int, seminfo), Errno> {
 fn semctl_out(id: c_int, command: c_int) -> Result<(c_int, semid_ds), Errno> {
     let mut state = MaybeUninit::<semid_ds>::zeroed();
     let argument = Argument { state: state.as_mut_ptr() };
-    // SAFETY: the commands given here (IPC_STAT, SEM_STAT_ANY) write one semid_ds, for which there is room.
+    // SAFETY: the commands given here (IPC_STAT, SEM_STAT, SEM_STAT_ANY) write one semid_ds, for which there is room.
     let answer = check(unsafe { libc::semctl(id, 0, command, argument) })?;
     // SAFETY: all fields are integers, for which the zeros of `zeroed` are already valid.
     Ok((answer, unsafe { state.assume_init() }))
