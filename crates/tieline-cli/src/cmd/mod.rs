@@ -31,6 +31,9 @@ pub(crate) fn run(command: Command) -> Outcome {
         Verb::Limits(flags) => limits::run(&flags),
         Verb::Locks(flags) => locks::run(&flags),
         Verb::Ls(flags) => ls::run(&flags),
+        Verb::Ipcmk(_) | Verb::Ipcrm(_) | Verb::Ipcs(_) | Verb::Lsipc(_) => {
+            unreachable!("main has given these to compat before the flags were read")
+        }
         Verb::Man(flags) => man::run(&flags),
         Verb::Mk(flags) => mk::run(flags),
         Verb::Recv(flags) => recv::run(flags),
