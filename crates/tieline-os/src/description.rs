@@ -63,3 +63,41 @@ pub fn compare(one: (u32, RawFd), other: (u32, RawFd)) -> Result<Ordering> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn what_cannot_be_compared_is_an_error() {
+        let (reader, _writer) = crate::pipe::pipe().expect("a pipe");
+        let (me, fd) = (std::process::id(), reader.as_fd().as_raw_fd());
+        match compare((me, fd), (me, fd)) {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            order => assert!(order.is_ok_and(Ordering::is_eq)),
+        }
+        let mut child = std::process::Command::new("true").spawn().expect("true");
+        child.wait().expect("reaped");
+        let kind = |other| compare((me, fd), other).map_err(|error| error.kind());
+        assert_eq!(kind((child.id(), 0)), Err(ErrorKind::NotFound));
+        assert_eq!(kind((me, -1)), Err(ErrorKind::InvalidInput));
+        assert_eq!(kind((0, 0)), Err(ErrorKind::InvalidInput));
+        assert_eq!(kind((u32::MAX, 0)), Err(ErrorKind::InvalidInput));
+    }
+
+    #[test]
+    fn the_order_is_the_same_from_both_sides() {
+        let (reader, writer) = crate::pipe::pipe().expect("a pipe");
+        let me = std::process::id();
+        let [one, other] = [reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd()];
+        let order = match compare((me, one), (me, other)) {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            order => order.expect("both are open"),
+        };
+        assert!(order.is_ne());
+        assert_eq!(compare((me, other), (me, one)).expect("both are open"), order.reverse());
+    }
+}
