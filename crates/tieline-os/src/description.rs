@@ -28,19 +28,19 @@ const COMPARE: &str = "compare descriptors of processes";
 ///
 /// ```
 /// use std::os::fd::AsRawFd;
-/// use tieline_os::{Result, description, pipe};
+/// use tieline_os::description;
 ///
-/// let (reader, writer) = pipe::pipe()?;
-/// let other = reader.try_clone()?;
+/// let (reader, writer) = std::io::pipe()?;
+/// let twin = reader.try_clone()?;
 /// let me = std::process::id();
-/// let compare = |one: &dyn AsRawFd, other: &dyn AsRawFd| -> Result<bool> {
-///     Ok(description::compare((me, one.as_raw_fd()), (me, other.as_raw_fd()))?.is_eq())
-/// };
-/// match compare(&reader, &other) {
-///     Ok(same) => assert!(same && !compare(&reader, &writer)?),
+/// match description::compare((me, reader.as_raw_fd()), (me, twin.as_raw_fd())) {
+///     Ok(order) => {
+///         assert!(order.is_eq());
+///         assert!(description::compare((me, reader.as_raw_fd()), (me, writer.as_raw_fd()))?.is_ne());
+///     }
 ///     Err(error) => assert!(error.is_unsupported()),
 /// }
-/// # Ok::<(), tieline_os::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
