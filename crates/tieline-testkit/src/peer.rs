@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::{PATIENCE, until};
 
-const ROLE: &str = "TIELINE_TEST_ROLE";
+pub(crate) const ROLE: &str = "TIELINE_TEST_ROLE";
 /// Marks our lines among what the test runner prints on the same stream.
-const MARK: &str = "@tieline ";
+pub(crate) const MARK: &str = "@tieline ";
 
 /// The role of this process, if it was started by [`PeerBuilder::spawn`].
 #[must_use]
