@@ -49,6 +49,31 @@ impl Namespace {
         if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
             return Isolation::Inside;
         }
+        let allowed = Self::permitted(kinds);
+        if !allowed {
+            skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
+            return Isolation::Done;
+        }
+        let mut again = Command::new(std::env::current_exe().expect("the running test binary"));
+        again.arg(test).args(["--exact", "--nocapture", "--include-ignored"]).env(INSIDE, test);
+        let status = Self::unshare(kinds, &again)
+            // A second report of the same test would only be miscounted; a failure tells its story on standard error.
+            .stdout(Stdio::null())
+            .status()
+            .expect("start unshare");
+        assert!(status.success(), "failed inside its namespaces: {status}");
+        Isolation::Done
+    }
+
+    /// Whether this machine lets us make namespaces of these kinds.
+    #[must_use]
+    pub fn permitted(kinds: &[Self]) -> bool {
+        let tried = has_command("unshare").then(|| Self::unshare(kinds, &Command::new("true")).output());
+        tried.is_some_and(|tried| tried.is_ok_and(|out| out.status.success()))
+    }
+
+    /// The same command in new namespaces of these kinds (and a user namespace, if not root).
+    pub(crate) fn unshare(kinds: &[Self], command: &Command) -> Command {
         let mut unshare = Command::new("unshare");
         for kind in kinds {
             unshare.args(match kind {
@@ -61,26 +86,8 @@ impl Namespace {
         if !rustix::process::geteuid().is_root() {
             unshare.args(["--user", "--map-root-user"]);
         }
-        let allowed = has_command("unshare")
-            && Command::new("unshare")
-                .args(unshare.get_args())
-                .arg("true")
-                .output()
-                .is_ok_and(|out| out.status.success());
-        if !allowed {
-            skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
-            return Isolation::Done;
-        }
-        let status = unshare
-            .arg(std::env::current_exe().expect("the running test binary"))
-            .arg(test)
-            .args(["--exact", "--nocapture", "--include-ignored"])
-            .env(INSIDE, test)
-            // A second report of the same test would only be miscounted; a failure tells its story on standard error.
-            .stdout(Stdio::null())
-            .status()
-            .expect("start unshare");
-        assert!(status.success(), "failed inside its namespaces: {status}");
-        Isolation::Done
+        unshare.arg(command.get_program()).args(command.get_args());
+        unshare.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        unshare
     }
 }

@@ -289,7 +289,7 @@ struct unix_pair { int ends[2]; const char *kind; };
 static void unix_part(void *with)
 {
 	struct unix_pair *pair = with;
-	object_of_fd("theirs", pair->kind, pair->ends[1], "\tused=%u\tunit=bytes", seed % 1000);
+	object_of_fd("theirs", pair->kind, pair->ends[1], "\tqueued=%u", seed % 1000);
 	hold_fd("theirs", pair->ends[1], "rw");
 }
 
@@ -303,7 +303,7 @@ static void species_unix_pair(int type, const char *kind)
 		CHECK(write(pair.ends[0], bytes, seed % 1000));
 	child(unix_part, &pair);
 	close(pair.ends[1]);
-	object_of_fd("ours", kind, pair.ends[0], "\tused=0\tunit=bytes");
+	object_of_fd("ours", kind, pair.ends[0], "\tqueued=0");
 	hold_fd("ours", pair.ends[0], "rw");
 	say("link\tours\ttheirs\tpeer\n");
 }
@@ -427,7 +427,7 @@ static void species_unix_datagram(void)
 static void species_anonymous(void)
 {
 	int counter = CHECK(eventfd(seed % 1000, EFD_SEMAPHORE));
-	object_of_fd("counter", "eventfd", counter, "\tcount=%u", seed % 1000);
+	object_of_fd("counter", "eventfd", counter, "\tcount=%u\tsemaphore=1", seed % 1000);
 	hold_fd("counter", counter, "rw");
 	int set = CHECK(epoll_create1(0));
 	struct epoll_event event = { .events = EPOLLIN };

@@ -38,6 +38,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 pub use rust::keep_if_told;
 
+use crate::namespace::Namespace;
 use crate::skip::has_command;
 use crate::wait::{PATIENCE, eventually};
 
@@ -142,7 +143,22 @@ impl Species {
     /// If the keeper fails.
     #[must_use]
     pub fn keep(self, test: &str, seed: u32) -> Specimen {
-        Specimen::new(self, test, seed)
+        Specimen::new(self, test, seed, &[])
+    }
+
+    /// The same in new namespaces of these kinds.
+    ///
+    /// # Panics
+    /// If the keeper fails, or the machine does not let us make them; see [`Namespace::permitted`].
+    #[must_use]
+    pub fn keep_in(self, namespaces: &[Namespace], test: &str, seed: u32) -> Specimen {
+        Specimen::new(self, test, seed, namespaces)
+    }
+
+    /// Whether it makes objects that an IPC namespace of its own keeps from everybody else's.
+    #[must_use]
+    pub fn lives_in_ipc_namespace(self) -> bool {
+        self.name.starts_with("sysv-") || self.name.starts_with("posix-mq")
     }
 }
 
@@ -249,15 +265,16 @@ pub struct Wait {
 }
 
 impl Specimen {
-    fn new(species: Species, test: &str, seed: u32) -> Self {
+    fn new(species: Species, test: &str, seed: u32, namespaces: &[Namespace]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the specimen");
         let prefix = format!("zoo-{}-{seed}", directory.path().file_name().map_or_else(String::new, safe));
-        let mut command = match species.language {
+        let program = match species.language {
             Language::C => Command::new(compiled()),
             Language::Python => interpreted("python3", include_str!("keeper.py")),
             Language::Rust => rust::keeper(test),
             Language::Shell => interpreted("sh", include_str!("keeper.sh")),
         };
+        let mut command = if namespaces.is_empty() { program } else { Namespace::unshare(namespaces, &program) };
         let words = [species.name.as_ref(), directory.path().as_os_str(), prefix.as_ref()];
         if species.language == Language::Rust {
             rust::tell(&mut command, words, seed);

@@ -135,11 +135,9 @@ fn sent_descriptor(_: &Keeper) -> Kept {
     object("pipe", "pipe", &writer, &used(0));
     hold("pipe", &writer, "w");
     drop(reader);
-    object("ours", "unix", &ours, &used(0));
+    object("ours", "unix", &ours, &[("queued", "0".to_owned())]);
     hold("ours", &ours, "rw");
-    let mut received = used(1);
-    received.push(("in-flight", "1".to_owned()));
-    object("theirs", "unix", &theirs, &received);
+    object("theirs", "unix", &theirs, &[("queued", "1".to_owned()), ("in-flight", "1".to_owned())]);
     hold("theirs", &theirs, "rw");
     say("link\tours\ttheirs\tpeer");
     Box::new((writer, ours, theirs))
