@@ -49,14 +49,16 @@ impl Namespace {
         if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
             return Isolation::Inside;
         }
-        let allowed = Self::permitted(kinds);
+        let allowed = Self::can_make(kinds);
         if !allowed {
             skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
             return Isolation::Done;
         }
-        let mut again = Command::new(std::env::current_exe().expect("the running test binary"));
-        again.arg(test).args(["--exact", "--nocapture", "--include-ignored"]).env(INSIDE, test);
-        let status = Self::unshare(kinds, &again)
+        let status = Self::unshare(kinds)
+            .arg(std::env::current_exe().expect("the running test binary"))
+            .arg(test)
+            .args(["--exact", "--nocapture", "--include-ignored"])
+            .env(INSIDE, test)
             // A second report of the same test would only be miscounted; a failure tells its story on standard error.
             .stdout(Stdio::null())
             .status()
@@ -67,13 +69,12 @@ impl Namespace {
 
     /// Whether this machine lets us make namespaces of these kinds.
     #[must_use]
-    pub fn permitted(kinds: &[Self]) -> bool {
-        let tried = has_command("unshare").then(|| Self::unshare(kinds, &Command::new("true")).output());
-        tried.is_some_and(|tried| tried.is_ok_and(|out| out.status.success()))
+    pub fn can_make(kinds: &[Self]) -> bool {
+        has_command("unshare") && Self::unshare(kinds).arg("true").output().is_ok_and(|out| out.status.success())
     }
 
-    /// The same command in new namespaces of these kinds (and a user namespace, if not root).
-    pub(crate) fn unshare(kinds: &[Self], command: &Command) -> Command {
+    /// The command that runs another one, to be added to it, in new namespaces.
+    pub(crate) fn unshare(kinds: &[Self]) -> Command {
         let mut unshare = Command::new("unshare");
         for kind in kinds {
             unshare.args(match kind {
@@ -86,8 +87,14 @@ impl Namespace {
         if !rustix::process::geteuid().is_root() {
             unshare.args(["--user", "--map-root-user"]);
         }
-        unshare.arg(command.get_program()).args(command.get_args());
-        unshare.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
         unshare
+    }
+
+    /// The same command in new namespaces of these kinds.
+    pub(crate) fn around(kinds: &[Self], command: &Command) -> Command {
+        let mut around = Self::unshare(kinds);
+        around.arg(command.get_program()).args(command.get_args());
+        around.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        around
     }
 }

@@ -30,11 +30,11 @@ use tieline_os::posix::mq::MessageQueue;
 
 use super::fdinfo::{self, FdInfo, Watched};
 use super::kernel_files::{KernelFiles, from_kernel, without_deleted};
-use super::procfs::{self, FOLDER, Folder, Folders, Listing, parse};
+use super::procfs::{self, End, FOLDER, Folder, Folders, Listing, NumberIn, parse};
 use crate::Scan;
 use crate::model::{
     Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OtherSocket, Owner,
-    PosixMq, Text, Unit, UnseenWhat, UnseenWhy,
+    PosixMq, Quick, Text, Unit, UnseenWhat, UnseenWhy,
 };
 
 /// The longest link: a path, which the kernel cuts at `PATH_MAX`.
@@ -52,7 +52,7 @@ pub(crate) fn look(builder: &mut Builder, scan: &Scan, folders: &Folders) {
         kernel: KernelFiles::new(),
         content: Vec::new(),
         twins: Twins { known: HashMap::new(), left: COMPARISONS },
-        anonymous: HashMap::new(),
+        anonymous: HashMap::default(),
         sets: Vec::new(),
         unfilled: HashMap::new(),
     };
@@ -78,7 +78,7 @@ struct Walk<'s> {
     content: Vec<u8>,
     twins: Twins,
     /// What each process has open that shares its inode with others: only the number tells an epoll set's entries.
-    anonymous: HashMap<(u32, i32), ObjectRef>,
+    anonymous: HashMap<(u32, i32), ObjectRef, Quick>,
     /// The epoll sets, for when everything is known.
     sets: Vec<(ObjectRef, u32, Vec<Watched>)>,
     /// Pipes and FIFOs whose fill was asked for in vain, and why.
@@ -91,6 +91,14 @@ struct Holder<'f> {
     opened: BorrowedFd<'f>,
     fds: BorrowedFd<'f>,
     process: Duplicator,
+}
+
+impl Holder<'_> {
+    /// Whether it is this process. Closing any descriptor of a file ends the locks that its own process has on it, and of
+    /// a queue the notification that it asked for: neither is duplicated then.
+    fn is_viewer(&self) -> bool {
+        self.folder.pid == std::process::id()
+    }
 }
 
 /// One descriptor.
@@ -322,6 +330,9 @@ impl Walk<'_> {
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
+        if holder.is_viewer() {
+            return;
+        }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
         let seals = rustix::fs::fcntl_get_seals(&duplicate).ok().filter(|_| is_file(&duplicate, file.stx_ino));
         if let Detail::Memory(memory) = &mut self.builder.object_mut(object).detail {
@@ -345,6 +356,9 @@ impl Walk<'_> {
             let mut posix = vec![b'/'];
             posix.extend(if file.stx_nlink == 0 { without_deleted(name).0 } else { name });
             self.named(holder, object, file, Text::from(posix));
+        }
+        if holder.is_viewer() {
+            return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
         if !is_file(&duplicate, file.stx_ino) {
@@ -379,8 +393,8 @@ impl Walk<'_> {
         // Its own file is opened here, which is text about the descriptor and does not touch it.
         let limit = if kind == Kind::IoUring { 4096 } else { FDINFO_BYTES };
         let mut content = std::mem::take(&mut self.content);
-        let path = Holder::fdinfo_path(descriptor);
-        if procfs::read_lines(holder.opened, path.as_c_str(), &mut content, limit).is_ok() {
+        let path = NumberIn::new("fdinfo/", descriptor.name);
+        if procfs::read_lines(holder.opened, path.as_c_str(), &mut content, End::Short, limit).is_ok() {
             let object = self.anonymous_object(holder, descriptor, kind, name, FdInfo(&content));
             self.hold(holder, descriptor, object, fdinfo::access(FdInfo(&content).flags()));
         }
@@ -403,7 +417,9 @@ impl Walk<'_> {
         };
         let identity = number.map_or_else(
             || {
-                let (pid, fd) = self.twins.first_of(kind, name, info.flags(), (pid, descriptor.fd));
+                // What differs in these cannot be one description; this leaves few to compare.
+                let hash = name.iter().fold(info.trait_of(kind), |hash, &byte| hash.rotate_left(9) ^ u64::from(byte));
+                let (pid, fd) = self.twins.first_of((kind, info.flags(), hash), (pid, descriptor.fd));
                 Identity::Descriptor { pid, fd }
             },
             |number| Identity::Numbered { kind, number },
@@ -478,15 +494,6 @@ impl Walk<'_> {
     }
 }
 
-impl Holder<'_> {
-    /// `fdinfo/N`
-    fn fdinfo_path(descriptor: &Descriptor<'_>) -> std::ffi::CString {
-        let mut path = b"fdinfo/".to_vec();
-        path.extend(descriptor.name.to_bytes());
-        std::ffi::CString::new(path).expect("a prefix and a C string's bytes, without NUL")
-    }
-}
-
 /// Gets duplicates of one process's descriptors.
 struct Duplicator {
     pid: u32,
@@ -534,10 +541,8 @@ struct Twins {
 impl Twins {
     /// The first descriptor that was met of the same description, which may be `this`. What cannot be compared, and what
     /// comes when too much was compared already, is taken for one of its own.
-    fn first_of(&mut self, kind: Kind, name: &[u8], flags: u32, this: (u32, i32)) -> (u32, i32) {
-        // What differs in flags or name cannot be one; this leaves few to compare.
-        let name = name.iter().fold(0_u64, |hash, &byte| hash.rotate_left(9) ^ u64::from(byte));
-        let known = self.known.entry((kind, flags, name)).or_default();
+    fn first_of(&mut self, sort: (Kind, u32, u64), this: (u32, i32)) -> (u32, i32) {
+        let known = self.known.entry(sort).or_default();
         let (mut low, mut high) = (0, known.len());
         while low < high {
             if self.left == 0 {

@@ -84,9 +84,18 @@ impl Place {
 
     /// Notes that the objects of this namespace are in the snapshot.
     pub(super) fn listed(&self, builder: &mut Builder, kind: NamespaceKind) {
+        self.note(builder, kind, true);
+    }
+
+    /// Notes that they are not.
+    pub(super) fn not_listed(&self, builder: &mut Builder, kind: NamespaceKind) {
+        self.note(builder, kind, false);
+    }
+
+    fn note(&self, builder: &mut Builder, kind: NamespaceKind, is_listed: bool) {
         for namespace in builder.namespaces_mut() {
             if namespace.kind == kind && namespace.inode == self.inode {
-                namespace.is_listed = true;
+                namespace.is_listed = is_listed;
             }
         }
     }

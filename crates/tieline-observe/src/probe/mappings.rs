@@ -116,7 +116,8 @@ impl Walk<'_> {
     /// Reads all mappings as text.
     fn read(&mut self, opened: BorrowedFd<'_>, folder: &Folder) -> Result<(), Errno> {
         let mut content = std::mem::take(&mut self.content);
-        let read = procfs::read_lines(opened, c"maps", &mut content, MAPS_BYTES).map_err(procfs::gone);
+        let read =
+            procfs::read_lines(opened, c"maps", &mut content, procfs::End::Nothing, MAPS_BYTES).map_err(procfs::gone);
         if read == Ok(false) {
             self.builder.unseen(UnseenWhat::Mappings, UnseenWhy::TooMany, 1);
         }

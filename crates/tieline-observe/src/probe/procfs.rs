@@ -110,9 +110,24 @@ pub(crate) fn read<'b>(folder: impl AsFd, name: &CStr, buffer: &'b mut [u8]) -> 
     Ok(&buffer[..count])
 }
 
+/// When a file has been read to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// When a read gives less than fits: the kernel makes the whole of the file at once, as for `fdinfo`.
+    Short,
+    /// When a read gives nothing: the kernel makes the file piece by piece, as for `maps`.
+    Nothing,
+}
+
 /// A file of several lines from its start to its end, but no more than `limit` bytes and never half a line. Says
 /// whether it was all.
-pub(crate) fn read_lines(folder: impl AsFd, name: &CStr, content: &mut Vec<u8>, limit: usize) -> Result<bool, Errno> {
+pub(crate) fn read_lines(
+    folder: impl AsFd,
+    name: &CStr,
+    content: &mut Vec<u8>,
+    end: End,
+    limit: usize,
+) -> Result<bool, Errno> {
     const STEP: usize = 4096;
     let file = openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     content.clear();
@@ -124,10 +139,13 @@ pub(crate) fn read_lines(folder: impl AsFd, name: &CStr, content: &mut Vec<u8>, 
         }
         let filled = content.len();
         content.resize(filled + STEP.max(filled), 0);
+        let room = content.len() - filled;
         let answer = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut content[filled..]));
         content.truncate(filled + answer.unwrap_or(0));
-        if answer? == 0 {
-            return Ok(true);
+        match answer? {
+            0 => return Ok(true),
+            count if end == End::Short && count < room => return Ok(true),
+            _ => {}
         }
     }
 }
@@ -182,6 +200,25 @@ pub(crate) fn parse_base(digits: &[u8], base: u32) -> Option<u64> {
     })
 }
 
+/// A path in a buffer on the stack: `folder` and the name of a file in it, which is a number.
+pub(crate) struct NumberIn([u8; 32]);
+
+impl NumberIn {
+    pub(crate) fn new(folder: &str, name: &CStr) -> Self {
+        let mut path = [0; 32];
+        let bytes = folder.bytes().chain(name.to_bytes().iter().copied());
+        // One byte is left as it is: the NUL at the end. Both parts are ours and shorter than this.
+        for (place, byte) in path[..31].iter_mut().zip(bytes) {
+            *place = byte;
+        }
+        Self(path)
+    }
+
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).expect("its last byte is NUL")
+    }
+}
+
 /// A number as the name of a file.
 pub(crate) fn number(mut value: u32, buffer: &mut [u8; 16]) -> &CStr {
     let mut start = buffer.len() - 1;
@@ -228,9 +265,11 @@ mod tests {
         std::fs::write(folder.path().join("lines"), "line\n".repeat(10_000)).expect("written");
         let fd = std::fs::File::open(folder.path()).expect("opened");
         let mut content = Vec::new();
-        assert_eq!(read_lines(&fd, c"lines", &mut content, 1 << 20), Ok(true));
+        assert_eq!(read_lines(&fd, c"lines", &mut content, End::Nothing, 1 << 20), Ok(true));
         assert_eq!(content.len(), 50_000);
-        assert_eq!(read_lines(&fd, c"lines", &mut content, 10_001), Ok(false));
+        assert_eq!(read_lines(&fd, c"lines", &mut content, End::Short, 10_001), Ok(false));
+        assert_eq!(read_lines(&fd, c"lines", &mut content, End::Short, 1 << 20).map(|_| content.len()), Ok(50_000));
+        assert_eq!(read_lines(&fd, c"lines", &mut content, End::Short, 10_001), Ok(false));
         assert!(content.len() < 50_000 && content.ends_with(b"line\n"), "{} bytes", content.len());
     }
 

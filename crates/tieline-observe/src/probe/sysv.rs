@@ -25,7 +25,10 @@ pub(crate) fn look(builder: &mut Builder) {
                 place.listed(builder, NamespaceKind::Ipc);
                 found.add(builder, &place, &memory);
             }
-            Err(reason) => builder.unseen(UnseenWhat::IpcNamespaces, reason, 1),
+            Err(reason) => {
+                place.not_listed(builder, NamespaceKind::Ipc);
+                builder.unseen(UnseenWhat::IpcNamespaces, reason, 1);
+            }
         }
     }
 }

@@ -149,7 +149,7 @@ impl Species {
     /// The same in new namespaces of these kinds.
     ///
     /// # Panics
-    /// If the keeper fails, or the machine does not let us make them; see [`Namespace::permitted`].
+    /// If the keeper fails, or the machine does not let us make them; see [`Namespace::can_make`].
     #[must_use]
     pub fn keep_in(self, namespaces: &[Namespace], test: &str, seed: u32) -> Specimen {
         Specimen::new(self, test, seed, namespaces)
@@ -274,7 +274,7 @@ impl Specimen {
             Language::Rust => rust::keeper(test),
             Language::Shell => interpreted("sh", include_str!("keeper.sh")),
         };
-        let mut command = if namespaces.is_empty() { program } else { Namespace::unshare(namespaces, &program) };
+        let mut command = if namespaces.is_empty() { program } else { Namespace::around(namespaces, &program) };
         let words = [species.name.as_ref(), directory.path().as_os_str(), prefix.as_ref()];
         if species.language == Language::Rust {
             rust::tell(&mut command, words, seed);

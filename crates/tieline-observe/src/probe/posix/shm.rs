@@ -35,7 +35,10 @@ pub(super) fn look(builder: &mut Builder) {
     for place in places(builder, NamespaceKind::Mnt) {
         match look_at(builder, &place, &mut seen) {
             Ok(()) => place.listed(builder, NamespaceKind::Mnt),
-            Err(reason) => builder.unseen(UnseenWhat::MountNamespaces, reason, 1),
+            Err(reason) => {
+                place.not_listed(builder, NamespaceKind::Mnt);
+                builder.unseen(UnseenWhat::MountNamespaces, reason, 1);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [identity](crate::model::Identity). Listing loads no module of the kernel that is not there for programs that use
 //! such sockets: the rarer families are read from `/proc`.
 
+mod bound_file;
 mod inet;
 mod unix;
 
@@ -27,6 +28,7 @@ pub(crate) fn look(builder: &mut Builder) {
             }
             Err(reason) => {
                 is_complete = false;
+                place.not_listed(builder, NamespaceKind::Net);
                 builder.unseen(UnseenWhat::NetNamespaces, reason, 1);
             }
         }
@@ -42,6 +44,8 @@ struct Answers {
     udp: Option<InetDump>,
     others: Vec<PlainSocket>,
     vsock: Vec<VsockSocket>,
+    /// Where the paths of its programs begin.
+    root: bound_file::Root,
     /// Why there were only the files of `/proc`.
     without_monitor: Option<UnseenWhy>,
 }
@@ -50,6 +54,7 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
     let inhabitant = place.inhabitant(NamespaceKind::Net).ok_or(UnseenWhy::Vanished);
     // Before there is a socket of our own to be seen.
     let others = inhabitant.as_ref().map_or(Ok(Vec::new()), |&pid| proc_net::others(pid));
+    let root = bound_file::Root::of_process(inhabitant.unwrap_or(std::process::id()));
     // Opened in the namespace, asked from here.
     let monitor = place.run(NamespaceKind::Net, Monitor::open).and_then(|opened| opened.map_err(|error| why(&error)));
     match monitor {
@@ -63,6 +68,7 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
             udp: monitor.udp().ok().or_else(|| proc_net::udp(inhabitant.ok()?).ok()),
             others: others.unwrap_or_default(),
             vsock: if place.is_own { vsock(&mut monitor) } else { Vec::new() },
+            root,
             without_monitor: None,
         }),
         Err(reason) => {
@@ -74,6 +80,7 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
                 udp: proc_net::udp(pid).ok(),
                 others,
                 vsock: Vec::new(),
+                root,
                 without_monitor: Some(reason),
             })
         }
@@ -95,7 +102,7 @@ fn vsock(monitor: &mut Monitor) -> Vec<VsockSocket> {
 
 fn add(builder: &mut Builder, place: &Place, answers: &Answers, unix: &mut unix::Sockets, inet: &mut inet::Sockets) {
     if let Some(dump) = &answers.unix {
-        let count = unix.add(builder, place.inode, dump);
+        let count = unix.add(builder, place.inode, dump, &answers.root);
         if !dump.has_peers() {
             let reason = answers.without_monitor.unwrap_or(UnseenWhy::NotSupported);
             builder.unseen(UnseenWhat::Sockets, reason, count);

@@ -2,6 +2,7 @@
 
 use tieline_os::sock_diag::{State, UnixDump, UnixKind, UnixSocket as Told};
 
+use super::bound_file::Root;
 use super::{owner, socket_object};
 use crate::model::{Builder, Detail, Fill, Identity, Kind, LinkKind, ObjectRef, SocketState, Text, Unit, UnixSocket};
 
@@ -30,17 +31,25 @@ struct Pending {
 }
 
 impl Sockets {
-    /// Adds the sockets of one namespace and answers how many there are.
-    pub(super) fn add(&mut self, builder: &mut Builder, namespace: u64, dump: &UnixDump) -> u64 {
+    /// Adds the sockets of one namespace and answers how many there are. Paths are looked up in `root`.
+    pub(super) fn add(&mut self, builder: &mut Builder, namespace: u64, dump: &UnixDump, root: &Root) -> u64 {
         let mut count = 0;
         for told in dump.iter() {
             count += 1;
-            self.add_one(builder, namespace, &told);
+            let object = self.add_one(builder, namespace, &told);
+            if let Some(file) = root.file_of(&told) {
+                let object = builder.object_mut(object);
+                object.owner = Some(file.owner);
+                object.mode = Some(file.mode);
+                if let Detail::Unix(detail) = &mut object.detail {
+                    detail.file = Some((file.device, file.inode));
+                }
+            }
         }
         count
     }
 
-    fn add_one(&mut self, builder: &mut Builder, namespace: u64, told: &Told<'_>) {
+    fn add_one(&mut self, builder: &mut Builder, namespace: u64, told: &Told<'_>) -> ObjectRef {
         let kind = match told.kind {
             UnixKind::Stream => Kind::UnixStream,
             UnixKind::Datagram => Kind::UnixDatagram,
@@ -59,6 +68,7 @@ impl Sockets {
         object.owner = told.uid.map(owner);
         object.fill = fill(told);
         object.detail = Detail::Unix(detail(told, peer));
+        reference
     }
 
     /// Draws the lines between them. A peer that was not listed is made up only if something was left out: else it has

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, StatxFlags, makedev};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -38,11 +38,13 @@ pub struct Listed {
     pub inode: u64,
     /// When a message was sent or received last; when it was made, before that.
     pub used_at: SystemTime,
-    /// What its messages hold, for who may read the queue.
+    /// What its messages hold. `None` if we may not read the queue; and if this process has it open itself: to ask, it
+    /// would have to be opened and closed once more, and closing any descriptor of a queue ends the notification that
+    /// the process may have asked for.
     pub status: Option<Status>,
-    /// How many messages of which size fit, for who may read the queue.
+    /// How many messages of which size fit; `None` as `status`.
     pub attributes: Option<Attributes>,
-    /// How many messages are in it, for who may read the queue.
+    /// How many messages are in it; `None` as `status`.
     pub depth: Option<usize>,
 }
 
@@ -121,27 +123,50 @@ fn mount_apart() -> Result<OwnedFd, Errno> {
 }
 
 fn list_in(directory: &OwnedFd) -> Result<Vec<Listed>, Errno> {
-    let mut listed = Vec::new();
+    let mut files = Vec::new();
     for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        // A queue that is unlinked while we look is not in the list.
-        listed.extend(Listed::of(directory.as_fd(), OsStr::from_bytes(entry.file_name().to_bytes())));
+        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+        // A queue that is unlinked while we look is not in the list; nor are the folder's two own entries.
+        match rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => files.push((name, stat)),
+            _ => {}
+        }
     }
+    // Without a `/proc` any of them may be.
+    let device = rustix::fs::fstat(directory)?.st_dev;
+    let ours = if files.is_empty() { None } else { open_here(device).ok() };
+    let list = |(name, stat): (OsString, Stat)| {
+        let is_ours = ours.as_ref().is_none_or(|ours| ours.contains(&stat.st_ino));
+        Listed::of(directory.as_fd(), &name, &stat, is_ours)
+    };
+    let mut listed: Vec<Listed> = files.into_iter().filter_map(list).collect();
     listed.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(listed)
 }
 
+/// The inodes of a file system that this process has open.
+fn open_here(device: u64) -> Result<Vec<u64>, Errno> {
+    let descriptors = rustix::fs::open("/proc/self/fd", DIRECTORY, rustix::fs::Mode::empty())?;
+    let mut inodes = Vec::new();
+    for entry in Dir::read_from(&descriptors)? {
+        // What the kernel has at hand is enough, and whoever answers for another file system is not waited for.
+        let stat =
+            rustix::fs::statx(&descriptors, entry?.file_name(), AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
+        inodes.extend(
+            stat.ok().filter(|stat| makedev(stat.stx_dev_major, stat.stx_dev_minor) == device).map(|stat| stat.stx_ino),
+        );
+    }
+    Ok(inodes)
+}
+
 impl Listed {
-    fn of(directory: BorrowedFd<'_>, file: &OsStr) -> Option<Self> {
-        let stat = rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return None;
-        }
+    fn of(directory: BorrowedFd<'_>, file: &OsStr, stat: &Stat, is_ours: bool) -> Option<Self> {
         let mut name = OsString::from("/");
         name.push(file);
         // An opened file of this file system is a descriptor of the queue.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let queue = rustix::fs::openat(directory, file, flags, rustix::fs::Mode::empty()).ok();
+        let open = || rustix::fs::openat(directory, file, flags, rustix::fs::Mode::empty()).ok();
+        let queue = if is_ours { None } else { open() };
         let attributes = queue.as_ref().and_then(|queue| sys::mq::attributes(queue.as_fd()).ok());
         Some(Self {
             name,
