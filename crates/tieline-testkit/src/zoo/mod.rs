@@ -173,6 +173,8 @@ impl fmt::Display for Species {
 pub struct Specimen {
     /// What it is.
     pub species: Species,
+    /// What varied its amounts.
+    pub seed: u32,
     /// What it made.
     pub objects: Vec<Object>,
     /// Who holds what.
@@ -211,6 +213,11 @@ impl Object {
     #[must_use]
     pub fn fact(&self, key: &str) -> Option<&str> {
         self.facts.get(key).map(String::as_str)
+    }
+
+    /// All facts, by their keys.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.facts.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// A fact that is a number.
@@ -288,6 +295,7 @@ impl Specimen {
         let stdout = keeper.stdout.take().expect("it was asked for");
         let mut specimen = Self {
             species,
+            seed,
             objects: Vec::new(),
             holds: Vec::new(),
             locks: Vec::new(),

@@ -132,7 +132,10 @@ fn sent_descriptor(_: &Keeper) -> Kept {
         assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
         sendmsg(&ours, &[IoSlice::new(b"x")], &mut control, SendFlags::empty()).expect("it fits");
     }
-    object("pipe", "pipe", &writer, &used(0));
+    // The writer has somebody to write to, though nobody holds that end.
+    let mut facts = used(0);
+    facts.push(("ends", "2".to_owned()));
+    object("pipe", "pipe", &writer, &facts);
     hold("pipe", &writer, "w");
     drop(reader);
     object("ours", "unix", &ours, &[("queued", "0".to_owned())]);
