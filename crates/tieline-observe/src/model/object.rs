@@ -417,7 +417,8 @@ pub struct SysvSem {
     pub key: i32,
     /// How many semaphores it has.
     pub count: u32,
-    /// Each semaphore; empty if the set may not be read.
+    /// Each semaphore; empty if the set may not be read. Of a set beyond the scan's bounds only the values are told, or
+    /// nothing ([`TooMany`](super::UnseenWhy::TooMany) counts it).
     pub semaphores: Vec<Semaphore>,
     /// Last operation, in seconds since the epoch; 0 for never.
     pub operated_at: i64,

@@ -73,7 +73,8 @@ impl Place {
     /// A process that lives in it now.
     pub(super) fn inhabitant(&self, kind: NamespaceKind) -> Option<u32> {
         if self.is_own {
-            return Some(std::process::id());
+            // Our number in this `/proc`, which may be that of another pid namespace.
+            return std::fs::read_link("/proc/self").ok()?.to_str()?.parse().ok();
         }
         let lives_there = |&pid: &u32| {
             let path = format!("/proc/{pid}/ns/{}", os_kind(kind));

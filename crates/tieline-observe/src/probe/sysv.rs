@@ -16,9 +16,12 @@ use crate::model::{
 /// that the kernel allows would cost more than everything else. Of the rest only the values are told.
 const SEMAPHORES_ASKED_MAX: usize = 4096;
 
+/// Of how many semaphores one scan tells the values. A namespace may have a thousand million, and other people's.
+const SEMAPHORES_TOLD_MAX: usize = 1 << 20;
+
 pub(crate) fn look(builder: &mut Builder) {
     let memory = Memory::now();
-    let mut budget = SEMAPHORES_ASKED_MAX;
+    let mut budget = Budget { asked: SEMAPHORES_ASKED_MAX, told: SEMAPHORES_TOLD_MAX };
     for place in places(builder, NamespaceKind::Ipc) {
         match place.run(NamespaceKind::Ipc, || Found::here(&mut budget)) {
             Ok(found) => {
@@ -33,6 +36,12 @@ pub(crate) fn look(builder: &mut Builder) {
     }
 }
 
+/// How many semaphores may still be looked at.
+struct Budget {
+    asked: usize,
+    told: usize,
+}
+
 /// What one IPC namespace has.
 #[derive(Default)]
 struct Found {
@@ -41,7 +50,7 @@ struct Found {
     sets: Vec<(sem::SetStat, Vec<Semaphore>)>,
     /// Objects that a security module hides, and sets whose values may not be read.
     hidden: u64,
-    /// Sets of which only the values were asked.
+    /// Sets of which only the values were asked, or not even those.
     too_many: u64,
     /// Families that could not be asked at all.
     failed: u64,
@@ -49,7 +58,7 @@ struct Found {
 
 impl Found {
     /// Walks the calling thread's namespace.
-    fn here(budget: &mut usize) -> Self {
+    fn here(budget: &mut Budget) -> Self {
         let mut found = Self::default();
         match shm::segments() {
             Ok(walk) => found.segments = found.seen(walk),
@@ -89,7 +98,11 @@ impl Found {
         seen
     }
 
-    fn semaphores(&mut self, set: &sem::SetStat, budget: &mut usize) -> Vec<Semaphore> {
+    fn semaphores(&mut self, set: &sem::SetStat, budget: &mut Budget) -> Vec<Semaphore> {
+        if set.semaphores > budget.told {
+            self.too_many += 1;
+            return Vec::new();
+        }
         let handle = sem::SemaphoreSet::from_id(set.id);
         let values = match handle.values() {
             Ok(values) => values,
@@ -99,9 +112,10 @@ impl Found {
                 return Vec::new();
             }
         };
-        let is_asked = values.len() <= *budget;
+        budget.told = budget.told.saturating_sub(values.len());
+        let is_asked = values.len() <= budget.asked;
         if is_asked {
-            *budget -= values.len();
+            budget.asked -= values.len();
         } else {
             self.too_many += 1;
         }

@@ -316,9 +316,8 @@ fn without_privilege_sockets_are_seen_and_the_rest_is_counted() {
         let pair = [one, other].map(|inode| object(&snapshot, Identity::Socket { inode }));
         assert!(!has_monitor() || is_peer(&snapshot, pair[0], pair[1]));
         assert_eq!(snapshot.holders(pair[0].reference).count(), 0, "the processes of root are hidden");
-        let is_seen = snapshot.object_with(Identity::Socket { inode: number("ELSEWHERE") }).is_some();
-        let counted = |what| snapshot.unseen().iter().any(|unseen| unseen.what == what);
-        assert!(!is_seen || counted(UnseenWhat::Sockets) || counted(UnseenWhat::NetNamespaces));
+        let foreign = snapshot.object_with(Identity::Socket { inode: number("ELSEWHERE") });
+        assert!(foreign.is_none(), "nothing is known of namespaces of other users: {foreign:?}");
         let hidden = |unseen: &&tieline_observe::model::Unseen| unseen.what == UnseenWhat::Descriptors;
         assert_eq!(snapshot.unseen().iter().find(hidden).unwrap().why, UnseenWhy::NoPermission);
         return;
@@ -339,4 +338,83 @@ fn without_privilege_sockets_are_seen_and_the_rest_is_counted() {
         .succeeds();
     elsewhere.say("end");
     elsewhere.succeeds();
+}
+
+/// Given a container of an ordinary user, who may not enter it from outside, then its sockets are read from `/proc`, and
+/// it is said that their peers are not known.
+#[test]
+fn without_privilege_ones_own_containers_are_read_from_proc() {
+    const NOBODY: u32 = 65534;
+    match role() {
+        None if rustix::process::geteuid().is_root() => {
+            if !can_run_as(NOBODY) {
+                skip!("the test binary cannot be run by everybody");
+            }
+            return Peer::of(test_name!()).role("user").user(NOBODY).spawn().succeeds();
+        }
+        Some(me) if me.name() == "inside" => {
+            let directory = me.env("DIRECTORY");
+            let listener = UnixListener::bind(format!("{directory}/server")).unwrap();
+            set_up_loopback();
+            let tcp = TcpListener::bind("127.0.0.1:5000").ok().map_or(0, |listener| {
+                let inode = inode(&listener);
+                std::mem::forget(listener);
+                inode
+            });
+            me.say(&format!("{} {tcp}", inode(&listener)));
+            me.wait_for("end");
+            return;
+        }
+        _ => {}
+    }
+    if !Namespace::can_make(&[Namespace::Net]) {
+        skip!("this machine lets no ordinary user make namespaces");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let inside = Peer::of(test_name!()).role("inside").env("DIRECTORY", directory.path());
+    let mut inside = inside.namespaces(&[Namespace::Net]).spawn();
+    let said = inside.hear();
+    let inodes: Vec<u64> = said.split(' ').map(|number| number.parse().unwrap()).collect();
+    let snapshot = look();
+    let net = namespace_of(inside.id(), "net");
+    let told = object(&snapshot, Identity::Socket { inode: inodes[0] });
+    assert_eq!((told.kind, told.namespace), (Kind::UnixStream, Some(net)));
+    assert_eq!((unix_detail(told).state, unix_detail(told).backlog), (SocketState::Listening, None));
+    assert!(told.name.as_ref().unwrap().as_bytes().ends_with(b"/server"));
+    if inodes[1] != 0 {
+        let tcp = object(&snapshot, Identity::Socket { inode: inodes[1] });
+        assert_eq!(inet_detail(tcp).local, "127.0.0.1:5000".parse().unwrap());
+    }
+    let unknown = |unseen: &&tieline_observe::model::Unseen| unseen.what == UnseenWhat::Sockets;
+    assert_eq!(snapshot.unseen().iter().find(unknown).unwrap().why, UnseenWhy::NoPermission);
+    assert!(namespace(&snapshot, NamespaceKind::Net, net).is_listed);
+    let holders: Vec<u32> = snapshot.holders(told.reference).map(|hold| snapshot.process(hold.process).pid).collect();
+    assert_eq!(holders, [inside.id()]);
+    inside.say("end");
+    inside.succeeds();
+}
+
+#[test]
+fn the_ends_of_vsock_are_joined() {
+    use tieline_os::vsock::{Address, Listener, Stream};
+    let listener = match Listener::bind(Address::new(Address::ANY, Address::ANY)) {
+        Ok(listener) => listener,
+        Err(error) => skip!("{error}"),
+    };
+    let port = listener.local_address().unwrap().port;
+    let told = look();
+    let told = told.object_with(Identity::Socket { inode: inode(&listener) }).expect("it is held by us");
+    let is_listed = tieline_os::sock_diag::Monitor::open().and_then(|mut monitor| monitor.vsock()).is_ok();
+    if !is_listed {
+        skip!("this kernel does not list vsock sockets");
+    }
+    assert_eq!(told.kind, Kind::Vsock);
+    assert!(told.name.as_ref().unwrap().to_string().ends_with(&format!(":{port}")));
+    let client = match Stream::connect_timeout(Address::new(Address::LOCAL, port), tieline_testkit::PATIENCE) {
+        Ok(client) => client,
+        Err(error) => skip!("{error}"),
+    };
+    let server = listener.accept_timeout(tieline_testkit::PATIENCE).unwrap();
+    let snapshot = look();
+    assert!(is_peer(&snapshot, socket(&snapshot, &client), socket(&snapshot, &server)));
 }

@@ -35,12 +35,14 @@ pub(super) struct BoundFile {
 impl Root {
     /// The root of a process, which may have another one than we do.
     pub(super) fn of_process(pid: u32) -> Self {
-        Self::at(&format!("/proc/{pid}/root"))
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(CWD, format!("/proc/{pid}/root"), flags, Mode::empty()).ok();
+        Self { folder, is_refused: Cell::new(false) }
     }
 
-    fn at(path: &str) -> Self {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self { folder: rustix::fs::openat(CWD, path, flags, Mode::empty()).ok(), is_refused: Cell::new(false) }
+    /// One in which nothing is found.
+    pub(super) fn unknown() -> Self {
+        Self { folder: None, is_refused: Cell::new(false) }
     }
 
     /// The file of a socket that others may connect or send to; `None` if it has no path, or if the path leads to another

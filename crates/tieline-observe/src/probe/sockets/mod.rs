@@ -54,7 +54,7 @@ fn ask(place: &Place) -> Result<Answers, UnseenWhy> {
     let inhabitant = place.inhabitant(NamespaceKind::Net).ok_or(UnseenWhy::Vanished);
     // Before there is a socket of our own to be seen.
     let others = inhabitant.as_ref().map_or(Ok(Vec::new()), |&pid| proc_net::others(pid));
-    let root = bound_file::Root::of_process(inhabitant.unwrap_or(std::process::id()));
+    let root = inhabitant.map_or_else(|_| bound_file::Root::unknown(), bound_file::Root::of_process);
     // Opened in the namespace, asked from here.
     let monitor = place.run(NamespaceKind::Net, Monitor::open).and_then(|opened| opened.map_err(|error| why(&error)));
     match monitor {
