@@ -27,16 +27,7 @@ const MAPS_BYTES: usize = 64 << 20;
 
 /// Adds every shared mapping of every process, and what it is a mapping of.
 pub(crate) fn look(builder: &mut Builder, folders: &Folders) {
-    let mut walk = Walk {
-        builder,
-        kernel: KernelFiles::new(),
-        by_question: true,
-        content: Vec::new(),
-        name: Vec::new(),
-        files: HashMap::default(),
-        readers: HashMap::default(),
-        mapped: Vec::new(),
-    };
+    let mut walk = Walk::new(builder);
     for folder in folders.iter() {
         match walk.process(folders, folder) {
             // Its memory has gone with it.
@@ -75,7 +66,20 @@ enum File {
     Plain(Identity),
 }
 
-impl Walk<'_> {
+impl<'s> Walk<'s> {
+    fn new(builder: &'s mut Builder) -> Self {
+        Self {
+            builder,
+            kernel: KernelFiles::new(),
+            by_question: true,
+            content: Vec::new(),
+            name: Vec::new(),
+            files: HashMap::default(),
+            readers: HashMap::default(),
+            mapped: Vec::new(),
+        }
+    }
+
     fn process(&mut self, folders: &Folders, folder: &Folder) -> Result<(), Errno> {
         let opened = folders.open(folder)?;
         if self.by_question && !self.ask(opened.as_fd(), folder)? {
@@ -345,4 +349,76 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
         }
     }
     plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tieline_os::mapping::{MapOptions, Mapping};
+
+    #[test]
+    fn a_line_of_maps_is_read() {
+        let line = b"7f0a1000-7f0a3000 rw-s 00001000 fd:01 1057                       /memfd:a b (deleted)";
+        let (area, name) = line_of_maps(line).expect("a line");
+        assert_eq!((area.start, area.end, area.offset), (0x7f0a_1000, 0x7f0a_3000, 0x1000));
+        assert!(area.is_readable && area.is_writable && !area.is_executable && area.is_shared);
+        assert_eq!((area.device, area.inode, name), ((0xfd, 1), 1057, b"/memfd:a b (deleted)".as_slice()));
+        let (area, name) = line_of_maps(b"00400000-00401000 ---p 00000000 00:00 0").expect("a line");
+        assert!(!area.is_shared && !area.is_readable && name.is_empty());
+        assert!(line_of_maps(b"00401000-00400000 ---p 00000000 00:00 0").is_none());
+        assert_eq!(unescaped(br"/a\012b\c"), b"/a\nb\\c");
+    }
+
+    #[test]
+    fn a_segments_name_is_known_by_its_key() {
+        assert!(is_sysv(b"/SYSV0000beef (deleted)") && is_sysv(b"/SYSVffffffff"));
+        assert!(!is_sysv(b"/SYSV") && !is_sysv(b"/SYSV0000bee") && !is_sysv(b"/SYSVnothexad"));
+    }
+
+    /// What a kernel without the question would tell, and one with it, is the same.
+    #[test]
+    fn the_text_of_maps_tells_what_the_question_tells() {
+        let memfd = tieline_os::memfd::Memfd::fixed("twice\nseen", 8192).expect("a memfd");
+        let _shared = memfd.map(&MapOptions::new()).expect("mapped");
+        let _anonymous = Mapping::anonymous(4096).expect("mapped");
+        let told = [true, false].map(|by_question| {
+            let mut builder = Builder::new(super::super::viewer().expect("a /proc"));
+            let folders = super::super::processes::look(&mut builder, &crate::Scan::new()).expect("a /proc");
+            let mut walk = Walk { by_question, ..Walk::new(&mut builder) };
+            let own = folders.iter().find(|folder| folder.pid == std::process::id()).expect("this process");
+            walk.process(&folders, own).expect("our own");
+            let about = |how: &How| matches!(how, How::Mapping { .. }).then(|| how.clone());
+            let holds = builder.holds().iter().filter_map(|hold| Some((hold.object, about(&hold.how)?)));
+            let named = |object| {
+                let object = builder.object_at(object);
+                (object.identity, object.kind, object.name.clone(), object.detail.clone())
+            };
+            holds.map(|(object, how)| (named(object), how)).collect::<Vec<_>>()
+        });
+        let memfd = told[0].iter().find(|((_, kind, ..), _)| *kind == Kind::Memfd).expect("it was found");
+        assert_eq!(memfd.0.2, Some(Text::from("twice\nseen")));
+        for one in &told[0] {
+            // Other tests map and unmap meanwhile.
+            if one.0.1 == Kind::Memfd && one.0.2 == memfd.0.2 {
+                assert!(told[1].contains(one), "{one:?} is missing in {:?}", told[1]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_breaks_the_parser(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = line_of_maps(&line);
+            let _ = unescaped(&line);
+            let _ = is_sysv(&line);
+        }
+
+        #[test]
+        fn no_line_like_a_real_one_breaks_the_parser(line in "[0-9a-f]{0,20}-[0-9a-f]{0,20} [rwxsp-]{0,5} [0-9a-f]{0,20} [0-9a-f]{0,12}:[0-9a-f]{0,12} [0-9]{0,22} {0,9}.{0,40}") {
+            if let Some((area, _)) = line_of_maps(line.as_bytes()) {
+                prop_assert!(area.end > area.start);
+            }
+        }
+    }
 }

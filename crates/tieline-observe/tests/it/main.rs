@@ -1,6 +1,9 @@
 //! Real objects made by the test, seen by a scan.
 
+mod descriptors;
+mod mappings;
 mod posix;
+mod processes;
 mod sockets;
 mod sysv;
 mod zoo;
