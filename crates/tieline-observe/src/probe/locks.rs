@@ -53,7 +53,10 @@ pub(crate) fn look(builder: &mut Builder) {
     for carrier in &carriers {
         let Some(&object) = objects.get(&carrier.file) else { continue };
         if builder.object_at(object).name.is_none() {
-            builder.object_mut(object).name = name_of(builder, carrier);
+            let name = name_of(builder, carrier);
+            let namespace = builder.processes()[carrier.process.index()].namespaces.mnt;
+            let object = builder.object_mut(object);
+            (object.name, object.namespace) = (name, namespace);
         }
     }
 }

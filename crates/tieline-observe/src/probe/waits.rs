@@ -241,7 +241,9 @@ impl Places {
         let object = builder.object(Identity::File { device, inode: stat.stx_ino }, Kind::Fifo);
         let name = Text::from(&path);
         if builder.object_at(object).name.is_none() && from == "root" {
-            builder.object_mut(object).name = Some(name.clone());
+            let namespace = builder.processes()[thread.process.index()].namespaces.mnt;
+            let object = builder.object_mut(object);
+            (object.name, object.namespace) = (Some(name.clone()), namespace);
         }
         Some((Some(object), WaitReason::Open(name)))
     }

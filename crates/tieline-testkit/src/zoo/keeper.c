@@ -281,7 +281,7 @@ static void species_fifo_opener(void)
 	CHECK(stat(path, &status));
 	say("object\tfifo\tfifo\tdevice=%llu\tinode=%llu\tname=%s\n", (unsigned long long)status.st_dev,
 	    (unsigned long long)status.st_ino, path);
-	say("wait\tfifo\t%d\topen\n", (int)waiter(fifo_opener_part, path));
+	say("wait\tfifo\t%d\topen\t%s\n", (int)waiter(fifo_opener_part, path), path);
 }
 
 struct unix_pair { int ends[2]; const char *kind; };

@@ -267,7 +267,7 @@ pub struct Wait {
     pub pid: u32,
     /// `accept`, `connect`, `futex`, `lock`, `message`, `open`, `read`, `room`, `semaphores`, `write`.
     pub what: String,
-    /// The message type, the bytes that want room, or `INDEX:CHANGE` of a semaphore; empty otherwise.
+    /// The path that is to be opened, the message type, the bytes that want room, or `INDEX:CHANGE` of a semaphore; empty otherwise.
     pub detail: String,
 }
 

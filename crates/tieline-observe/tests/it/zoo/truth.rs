@@ -1,11 +1,11 @@
 //! Compares a snapshot with what the makers of its objects say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use tieline_observe::Snapshot;
 use tieline_observe::model::{
-    Detail, FindingKind, How, Identity, Kind, LinkKind, LockKind, Object, ObjectRef, Role, Unit, WaitReason,
+    Detail, FindingKind, Hold, How, Identity, Kind, LinkKind, LockKind, Object, ObjectRef, Role, Unit, WaitReason,
 };
 use tieline_testkit::zoo::{Object as Told, Specimen};
 
@@ -169,7 +169,7 @@ impl<'s> Comparison<'s> {
         all.sort();
         let shown = self.snapshot.holders(found.reference);
         let mut shown: Vec<String> =
-            shown.map(|hold| how(self.snapshot.process(hold.process).pid, &hold.how)).collect();
+            shown.map(|hold| tell_how(self.snapshot.process(hold.process).pid, &hold.how)).collect();
         shown.sort();
         for missing in without(&all, &shown) {
             self.differ(specimen, label, &format!("has no holder {missing}"));
@@ -273,21 +273,32 @@ impl<'s> Comparison<'s> {
         }
     }
 
-    /// The processes of the zoo hold nothing that was not told, but for what they speak to the test through.
+    /// The processes of the zoo hold nothing that was not told, but for what they speak to the test through and what
+    /// they have from it.
     fn nothing_else(&mut self, specimens: &[Specimen]) {
-        let told: Vec<ObjectRef> = self.places.values().copied().collect();
+        let mut known: BTreeSet<ObjectRef> = self.places.values().copied().collect();
+        known.extend(self.used_by(self.snapshot.viewer().pid).map(|hold| hold.object));
         for specimen in specimens {
-            for process in specimen.processes().into_iter().filter_map(|pid| self.snapshot.process_with_pid(pid)) {
-                for hold in self.snapshot.held_by(process.reference).filter(|hold| hold.how.is_use()) {
-                    let is_stdio = matches!(hold.how, How::Descriptor { fd: 0..=2, .. });
-                    if !is_stdio && !told.contains(&hold.object) {
-                        let what = self.snapshot.object(hold.object);
-                        let what = format!("{} {:?}, which nobody told", how(process.pid, &hold.how), what.identity);
-                        self.differ(specimen, "besides", &what);
-                    }
+            let is_stdio = |hold: &&Hold| matches!(hold.how, How::Descriptor { fd: 0..=2, .. });
+            known.extend(self.used_by(specimen.keeper()).filter(is_stdio).map(|hold| hold.object));
+        }
+        for specimen in specimens {
+            for pid in specimen.processes() {
+                let others = self.used_by(pid).filter(|hold| !known.contains(&hold.object));
+                let others = others.map(|hold| (&hold.how, self.snapshot.object(hold.object).identity));
+                for (how, identity) in others.collect::<Vec<_>>() {
+                    let what = format!("{} {identity:?}, which nobody told", tell_how(pid, how));
+                    self.differ(specimen, "besides", &what);
                 }
             }
         }
+    }
+
+    fn used_by(&self, pid: u32) -> impl Iterator<Item = &'s Hold> + use<'s> {
+        let snapshot = self.snapshot;
+        let process = snapshot.process_with_pid(pid);
+        let held = process.into_iter().flat_map(|process| snapshot.held_by(process.reference));
+        held.filter(|hold| hold.how.is_use())
     }
 }
 
@@ -351,7 +362,7 @@ fn fact(found: &Object, key: &str) -> Option<String> {
     }
 }
 
-fn how(pid: u32, how: &How) -> String {
+fn tell_how(pid: u32, how: &How) -> String {
     match how {
         How::Descriptor { fd, access } => format!("{pid} fd {fd} {}", access.letters()),
         How::Mapping { access, .. } => format!("{pid} map {}", access.letters()),
