@@ -146,7 +146,8 @@ impl Species {
         Specimen::new(self, test, seed, &[])
     }
 
-    /// The same in new namespaces of these kinds.
+    /// The same in new namespaces of these kinds. With [mounts](Namespace::Mount) of its own it has a `/dev/shm` of its
+    /// own too, which goes with it.
     ///
     /// # Panics
     /// If the keeper fails, or the machine does not let us make them; see [`Namespace::can_make`].
@@ -281,7 +282,7 @@ impl Specimen {
             Language::Rust => rust::keeper(test),
             Language::Shell => interpreted("sh", include_str!("keeper.sh")),
         };
-        let mut command = if namespaces.is_empty() { program } else { Namespace::around(namespaces, &program) };
+        let mut command = settled(namespaces, program);
         let words = [species.name.as_ref(), directory.path().as_os_str(), prefix.as_ref()];
         if species.language == Language::Rust {
             rust::tell(&mut command, words, seed);
@@ -466,6 +467,21 @@ fn lives(pid: u32) -> bool {
 
 fn safe(name: &std::ffi::OsStr) -> String {
     name.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// The keeper's command in these namespaces.
+fn settled(namespaces: &[Namespace], keeper: Command) -> Command {
+    if namespaces.is_empty() {
+        return keeper;
+    }
+    if !namespaces.contains(&Namespace::Mount) {
+        return Namespace::around(namespaces, &keeper);
+    }
+    let mut mounting = Command::new("sh");
+    mounting.args(["-c", r#"mount -t tmpfs zoo /dev/shm && exec "$@""#, "sh"]);
+    mounting.arg(keeper.get_program()).args(keeper.get_args());
+    mounting.envs(keeper.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    Namespace::around(namespaces, &mounting)
 }
 
 fn interpreted(interpreter: &str, program: &str) -> Command {
