@@ -256,7 +256,7 @@ impl Walk<'_> {
                 let object = self.builder.object(identity, Kind::Fifo);
                 if self.builder.object_at(object).name.is_none() {
                     let (name, _) = name_of(link, &file, holder.opened);
-                    self.named(holder, object, &file, Text::from(name));
+                    self.named(holder, object, &file, name.map(Text::from));
                 }
                 let access = self.end_of_pipe(holder, descriptor, object, file.stx_ino);
                 self.hold(holder, descriptor, object, access);
@@ -308,10 +308,10 @@ impl Walk<'_> {
     }
 
     /// Completes an object that has a name, an owner and a mode.
-    fn named(&mut self, holder: &Holder<'_>, object: ObjectRef, file: &Statx, name: Text) {
+    fn named(&mut self, holder: &Holder<'_>, object: ObjectRef, file: &Statx, name: Option<Text>) {
         let namespaces = self.builder.processes()[holder.folder.process.index()].namespaces;
         let one = self.builder.object_mut(object);
-        one.name.get_or_insert(name);
+        one.name = one.name.take().or(name);
         one.owner.get_or_insert(Owner { uid: file.stx_uid, gid: file.stx_gid });
         one.mode.get_or_insert(u32::from(file.stx_mode) & 0o7777);
         if one.namespace.is_none() {
@@ -328,9 +328,9 @@ impl Walk<'_> {
             return;
         }
         let (whole, is_unlinked) = name_of(link, file, holder.opened);
-        let mut posix = vec![b'/'];
-        posix.extend(&name[..name.len().saturating_sub(link.len() - whole.len())]);
-        self.named(holder, object, file, Text::from(posix));
+        // The name ends where the whole path does.
+        let name = whole.map(|whole| &name[..name.len().saturating_sub(link.len() - whole.len())]);
+        self.named(holder, object, file, name.map(posix_name));
         let one = self.builder.object_mut(object);
         if one.kind == Kind::PosixShm && one.detail == Detail::None {
             one.detail = Detail::Memory(memory(file, is_unlinked));
@@ -346,7 +346,7 @@ impl Walk<'_> {
         name: &[u8],
     ) {
         if self.builder.object_at(object).detail == Detail::None {
-            self.named(holder, object, file, Text::from(name));
+            self.named(holder, object, file, Some(Text::from(name)));
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
@@ -373,9 +373,8 @@ impl Walk<'_> {
             return;
         }
         if one.name.is_none() {
-            let mut posix = vec![b'/'];
-            posix.extend(if file.stx_nlink == 0 { without_deleted(name).0 } else { name });
-            self.named(holder, object, file, Text::from(posix));
+            let name = if file.stx_nlink == 0 { without_deleted(name).0 } else { name };
+            self.named(holder, object, file, Some(posix_name(name)));
         }
         if holder.is_viewer() {
             return;
@@ -618,26 +617,35 @@ fn memory(file: &Statx, is_unlinked: bool) -> Memory {
 }
 
 /// A file's own name, and whether it was removed. The kernel writes ` (deleted)` after a removed name; but a file may be
-/// called so, and a removed name may be one of several.
-pub(super) fn name_of<'l>(link: &'l [u8], file: &Statx, process: BorrowedFd<'_>) -> (&'l [u8], bool) {
+/// called so, and a removed name may be one of several. A file that was made without a name (`O_TMPFILE`) is called after
+/// its inode number, marked as removed, and stays so when it gets a name: none is known then.
+pub(super) fn name_of<'l>(link: &'l [u8], file: &Statx, process: BorrowedFd<'_>) -> (Option<&'l [u8]>, bool) {
     let (name, is_marked) = without_deleted(link);
     if !is_marked {
-        return (link, false);
+        return (Some(link), false);
     }
     if file.stx_nlink > 0 {
         // As the process sees the file system, whatever its root.
         let mut path = b"root".to_vec();
         path.extend(link);
-        let really = statx(process, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, StatxFlags::INO);
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+        let really = statx(process, path, flags, StatxFlags::INO);
         let same = |there: &Statx| {
             (there.stx_dev_major, there.stx_dev_minor, there.stx_ino)
                 == (file.stx_dev_major, file.stx_dev_minor, file.stx_ino)
         };
         if really.is_ok_and(|there| same(&there)) {
-            return (link, false);
+            return (Some(link), false);
         }
     }
-    (name, true)
+    let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let is_nameless = last.strip_prefix(b"#").and_then(parse) == Some(file.stx_ino);
+    ((!is_nameless).then_some(name), file.stx_nlink == 0)
+}
+
+/// `/name`, as programs give it.
+fn posix_name(name: &[u8]) -> Text {
+    Text::from([b"/", name].concat())
 }
 
 /// `/proc/PID/fd/N`, for calls that take no folder. They follow the link without opening it.

@@ -247,16 +247,10 @@ impl<'s> Walk<'s> {
         let file = self.stat(opened, area, name);
         let (path, is_unlinked) = match &file {
             Some(file) => name_of(name, file, opened),
-            None => without_deleted(name),
+            None => (Some(without_deleted(name).0), without_deleted(name).1),
         };
         let one = self.builder.object_mut(object);
-        if one.name.is_none() {
-            let posix = path.strip_prefix(b"/dev/shm").filter(|_| one.kind != Kind::File);
-            one.name = Some(match (one.kind, posix.and_then(|path| path.strip_prefix(b"/sem."))) {
-                (Kind::PosixSem, Some(name)) => Text::from([b"/", name].concat()),
-                _ => Text::from(posix.unwrap_or(path)),
-            });
-        }
+        one.name = one.name.take().or_else(|| path.map(|path| own_name(one.kind, path)));
         one.namespace = one.namespace.or(namespace);
         complete(one, file.as_ref(), is_unlinked);
     }
@@ -294,6 +288,17 @@ fn complete(object: &mut crate::model::Object, file: Option<&Statx>, is_unlinked
 fn map_file(opened: BorrowedFd<'_>, area: &Area) -> Option<Statx> {
     let path = format!("map_files/{:x}-{:x}", area.start, area.end);
     statx(opened, path, AtFlags::STATX_DONT_SYNC, WANTED).ok()
+}
+
+/// A file's path, or the name by which programs open a POSIX object.
+fn own_name(kind: Kind, path: &[u8]) -> Text {
+    match kind {
+        Kind::PosixShm => Text::from(path.strip_prefix(b"/dev/shm").unwrap_or(path)),
+        Kind::PosixSem => {
+            path.strip_prefix(b"/dev/shm/sem.").map_or(Text::from(path), |name| [b"/", name].concat().into())
+        }
+        _ => Text::from(path),
+    }
 }
 
 /// `/SYSVkkkkkkkk`, the key in hexadecimal.

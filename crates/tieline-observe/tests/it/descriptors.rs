@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tieline_observe::model::{Access, Detail, Fill, How, Identity, Kind, LinkKind, Object, Unit};
 use tieline_observe::{Scan, Snapshot};
-use tieline_os::epoll::{Epoll, Interest};
+use tieline_os::epoll::Epoll;
 use tieline_os::eventfd::EventFd;
 use tieline_os::memfd::{Memfd, Seals};
 use tieline_os::pidfd::PidFd;
+use tieline_os::poll::Interest;
 use tieline_os::{fifo, pipe};
 use tieline_testkit::{Peer, role, skip, test_name};
 
@@ -64,16 +65,16 @@ fn a_pipe_between_processes_has_two_ends_and_a_fill() {
     let fill = Fill { used: 3000, capacity: Some(65536), unit: Unit::Bytes };
     assert_eq!(told.fill, Some(fill));
 
-    let read_end = reader.as_raw_fd();
+    let (read_end, write_end) = (reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd());
     let me = std::process::id();
-    let mut both = [(me, read_end, Access::READ), (me, writer.as_raw_fd(), Access::WRITE)];
+    let mut both = [(me, read_end, Access::READ), (me, write_end, Access::WRITE)];
     both.sort_unstable();
     assert_eq!(descriptors(&snapshot, told), both);
     let mut peer = Peer::of(test_name!()).role("reader").stdin(reader.into()).spawn();
     peer.wait_for("ready");
     let snapshot = look();
     let told = object(&snapshot, Identity::Pipe { inode });
-    let mut ends = [(me, writer.as_raw_fd(), Access::WRITE), (peer.id(), 0, Access::READ)];
+    let mut ends = [(me, write_end, Access::WRITE), (peer.id(), 0, Access::READ)];
     ends.sort_unstable();
     assert_eq!(descriptors(&snapshot, told), ends);
 
@@ -175,6 +176,12 @@ fn an_epoll_set_is_one_object_in_all_processes_and_tells_what_it_watches() {
 
 #[test]
 fn the_other_descriptors_tell_what_they_are_for() {
+    if let Some(me) = role() {
+        me.say("here");
+        // Standard input is the memory: the parent ends this process.
+        tieline_testkit::pause(tieline_testkit::PATIENCE);
+        return;
+    }
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let process = PidFd::of_child(&child).unwrap();
     let memory = Memfd::fixed("frame (deleted)", 8192).unwrap();
@@ -182,7 +189,12 @@ fn the_other_descriptors_tell_what_they_are_for() {
     let watch = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap();
     rustix::fs::inotify::add_watch(&watch, "/", rustix::fs::inotify::WatchFlags::DELETE_SELF).unwrap();
     let netlink = rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW, None).unwrap();
+    // The memory's seals are asked of others only.
+    let memory_of_peer = memory.as_fd().try_clone_to_owned().unwrap();
+    let mut peer = Peer::of(test_name!()).role("heir").stdin(memory_of_peer).spawn();
+    peer.wait_for("here");
     let snapshot = look();
+    peer.kill();
 
     let told = mine(&snapshot, process.as_fd());
     assert_eq!((told.kind, &told.detail), (Kind::PidFd, &Detail::PidFd { pid: Some(child.id()) }));

@@ -8,7 +8,7 @@ use tieline_os::Mode;
 use tieline_os::mapping::{MapOptions, Mapping};
 use tieline_os::memfd::Memfd;
 use tieline_os::posix::shm::SharedMemory;
-use tieline_os::sysv::key::Key;
+use tieline_os::sysv::Key;
 use tieline_os::sysv::shm::Segment;
 use tieline_testkit::{Isolation, Namespace, Peer, role, test_name};
 
@@ -37,7 +37,7 @@ fn memory_is_one_object_for_all_who_map_it() {
         let memory =
             Memfd::from_fd(std::io::stdin().as_fd().try_clone_to_owned().unwrap(), tieline_os::memfd::Seals::empty());
         let memory = memory.unwrap();
-        let _mapping = memory.map(&MapOptions::new().read_only()).unwrap();
+        let _mapping = memory.map(&MapOptions::new().access(tieline_os::Access::ReadOnly)).unwrap();
         me.say("mapped");
         tieline_testkit::pause(tieline_testkit::PATIENCE);
         return;
@@ -86,10 +86,10 @@ fn a_file_counts_when_somebody_writes_to_it_by_mapping() {
         file
     };
     let (written, read, private) = (make("written (deleted)"), make("read"), make("private"));
-    let _reader = MapOptions::new().read_only().map_file(&written).unwrap();
-    let _writer = MapOptions::new().map_file(&written).unwrap();
-    let _read = MapOptions::new().read_only().map_file(&read).unwrap();
-    let _private = MapOptions::new().private().map_file(&private).unwrap();
+    let _reader = Mapping::of(&written, &MapOptions::new().access(tieline_os::Access::ReadOnly)).unwrap();
+    let _writer = Mapping::of(&written, &MapOptions::new()).unwrap();
+    let _read = Mapping::of(&read, &MapOptions::new().access(tieline_os::Access::ReadOnly)).unwrap();
+    let _private = Mapping::of(&private, &MapOptions::new().private()).unwrap();
     let snapshot = look();
     let told = object(&snapshot, file(&written));
     assert_eq!(told.kind, Kind::File);
@@ -105,16 +105,23 @@ fn a_file_counts_when_somebody_writes_to_it_by_mapping() {
 #[test]
 fn posix_memory_is_seen_by_its_mappings_after_its_name_has_gone() {
     let name = format!("/tieline-test-{}", std::process::id());
-    let memory = SharedMemory::create(&name, 4096, Mode::OWNER).unwrap();
-    let _mapping = memory.map(&MapOptions::new()).unwrap();
-    let identity = file(&memory);
-    SharedMemory::unlink(&name).unwrap();
-    drop(memory);
+    let path = format!("/dev/shm{name}");
+    // As the C library makes it; our own way to make it has no name until it is whole.
+    let memory = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+    memory.set_len(4096).unwrap();
+    let other = SharedMemory::create(format!("{name}-whole"), 4096, Mode::OWNER).unwrap();
+    let _mappings = (Mapping::of(&memory, &MapOptions::new()).unwrap(), other.map(&MapOptions::new()).unwrap());
+    let identities = (file(&memory), file(&other));
+    std::fs::remove_file(&path).unwrap();
+    SharedMemory::unlink(format!("{name}-whole")).unwrap();
+    drop((memory, other));
     let snapshot = look();
-    let told = object(&snapshot, identity);
+    let told = object(&snapshot, identities.0);
     assert_eq!((told.kind, told.name.as_ref().map(ToString::to_string)), (Kind::PosixShm, Some(name)));
     assert!(matches!(&told.detail, Detail::Memory(detail) if detail.is_unlinked), "{told:?}");
     assert_eq!(mappings(&snapshot, told), [(std::process::id(), Access::BOTH, 4096)]);
+    let told = object(&snapshot, identities.1);
+    assert_eq!((told.kind, &told.name), (Kind::PosixShm, &None));
 }
 
 #[test]
@@ -123,7 +130,7 @@ fn a_system_v_segment_is_held_by_who_has_attached_it() {
         return;
     }
     let segment = Segment::create(Key::PRIVATE, 8192, Mode::OWNER).unwrap();
-    let id = segment.id();
+    let id = segment.id().number();
     let attachment = segment.attach().unwrap();
     let snapshot = look();
     let me = std::process::id();
