@@ -19,7 +19,7 @@ const NEAR: f64 = 0.8;
 const GRAIN: Duration = Duration::from_secs(1);
 /// The inode numbers that the kernel gives to its first namespaces, whatever the machine (`PROC_*_INIT_INO`).
 const FIRST_IPC_NAMESPACE: u64 = 0xefff_ffff;
-const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+pub(crate) const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 pub(crate) fn find(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();

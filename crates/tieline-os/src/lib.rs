@@ -72,6 +72,8 @@
 //! | [`description`] | whether two descriptors are one open file |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
+//! | **Beside IPC** | |
+//! | [`locale`] | how wide a character is on a terminal, as C programs have it |
 //! | **Looking around** | |
 //! | [`sock_diag`] | every socket of a network namespace, with its peer and its queues |
 //! | [`namespace`] | what lies behind a container's names |
@@ -115,6 +117,7 @@ pub mod fork;
 pub mod futex;
 pub mod inotify;
 pub mod job;
+pub mod locale;
 pub mod lock;
 pub mod mapping;
 pub mod membarrier;

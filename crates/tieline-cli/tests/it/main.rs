@@ -6,6 +6,7 @@ mod errors;
 mod json;
 mod messages;
 mod objects;
+mod seeing;
 mod signals;
 mod streams;
 mod support;

@@ -8,7 +8,24 @@ use tieline_testkit::{has_command, skip};
 
 use crate::support::{Job, Place, run, shell, unique};
 
-const VERBS: [&str; 10] = ["bench", "completions", "connect", "man", "mk", "recv", "rm", "sem", "send", "signal"];
+const VERBS: [&str; 16] = [
+    "bench",
+    "clean",
+    "completions",
+    "connect",
+    "leaks",
+    "limits",
+    "locks",
+    "ls",
+    "man",
+    "mk",
+    "recv",
+    "rm",
+    "sem",
+    "send",
+    "signal",
+    "who",
+];
 
 fn accepts(program: &str, arguments: &[&str], script: &str) {
     let mut shell = Command::new(program);
@@ -37,8 +54,14 @@ fn bash_completes() {
     if !has_command("bash") {
         skip!("bash is not installed");
     }
-    let given =
-        [("con", "connect\n"), ("send fi", "fifo: file:\n"), ("recv vso", "vsock:\n"), ("signal TER", "TERM\n")];
+    let given = [
+        ("con", "connect\n"),
+        ("send fi", "fifo: file:\n"),
+        ("recv vso", "vsock:\n"),
+        ("signal TER", "TERM\n"),
+        ("ls sysv-s", "sysv-shm sysv-sem\n"),
+        ("leaks semap", "semaphores\n"),
+    ];
     for (typed, completed) in given {
         let last = typed.rsplit(' ').next().unwrap();
         let count = typed.split(' ').count();

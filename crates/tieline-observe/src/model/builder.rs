@@ -27,7 +27,7 @@ pub struct Builder {
     namespaces: Vec<Namespace>,
     limits: Vec<Limit>,
     unseen: BTreeMap<(UnseenWhat, UnseenWhy), u64>,
-    files: Vec<(ProcessRef, i32)>,
+    files: Vec<OpenFile>,
 }
 
 impl Builder {
@@ -182,13 +182,13 @@ impl Builder {
         }
     }
 
-    /// Remembers a descriptor of an ordinary file, which is no object unless the file turns out to be locked.
-    pub(crate) fn file(&mut self, process: ProcessRef, fd: i32) {
-        self.files.push((process, fd));
+    /// Remembers a descriptor of a file or directory, which may turn out to be locked.
+    pub(crate) fn file(&mut self, open: OpenFile) {
+        self.files.push(open);
     }
 
-    /// Takes the descriptors of ordinary files that were remembered.
-    pub(crate) fn take_files(&mut self) -> Vec<(ProcessRef, i32)> {
+    /// Takes the descriptors that were remembered.
+    pub(crate) fn take_files(&mut self) -> Vec<OpenFile> {
         std::mem::take(&mut self.files)
     }
 
@@ -266,6 +266,14 @@ impl Builder {
         snapshot.findings = find(&snapshot);
         snapshot
     }
+}
+
+/// A descriptor of a file or directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenFile {
+    pub(crate) process: ProcessRef,
+    pub(crate) fd: i32,
+    pub(crate) file: Identity,
 }
 
 /// For each old place the new one, given for each new place the old one.

@@ -15,7 +15,7 @@ mod unseen;
 use std::time::{Duration, SystemTime};
 
 pub use builder::Builder;
-pub(crate) use builder::Quick;
+pub(crate) use builder::{OpenFile, Quick};
 pub use finding::{Evidence, Finding, FindingKind};
 pub use limit::{Limit, Scope};
 pub use object::{

@@ -33,8 +33,8 @@ use super::kernel_files::{KernelFiles, from_kernel, without_deleted};
 use super::procfs::{self, End, FOLDER, Folder, Folders, Listing, NumberIn, parse};
 use crate::Scan;
 use crate::model::{
-    Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OtherSocket, Owner,
-    PosixMq, Quick, Text, Unit, UnseenWhat, UnseenWhy,
+    Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OpenFile, OtherSocket,
+    Owner, PosixMq, Quick, Text, Unit, UnseenWhat, UnseenWhy,
 };
 
 /// The longest link: a path, which the kernel cuts at `PATH_MAX`.
@@ -272,11 +272,15 @@ impl Walk<'_> {
                     let access = access_of_link(holder.fds, descriptor.name);
                     self.hold(holder, descriptor, object, access);
                 }
-                // Whatever it is, it may be locked.
-                self.builder.file(holder.folder.process, descriptor.fd);
+                self.lockable(holder, descriptor, identity);
             }
+            FileType::Directory => self.lockable(holder, descriptor, identity),
             _ => {}
         }
+    }
+
+    fn lockable(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, file: Identity) {
+        self.builder.file(OpenFile { process: holder.folder.process, fd: descriptor.fd, file });
     }
 
     /// Which means of communication a regular file is, and its name as one: none, for most.

@@ -12,9 +12,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
-
-use crate::model::{Builder, How, Identity, Kind, Lock, LockKind, ObjectRef, ProcessRef, Text, UnseenWhat, UnseenWhy};
+use crate::model::{
+    Builder, How, Identity, Kind, Lock, LockKind, ObjectRef, OpenFile, ProcessRef, Text, UnseenWhat, UnseenWhy,
+};
 
 /// The most locks that are taken in. A process may hold millions of record locks, and the list is one line for each.
 const LOCKS_MAX: usize = 100_000;
@@ -56,6 +56,12 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
     }
     let locked: HashSet<Identity> = locks.iter().map(|lock| lock.file).collect();
     let carriers = carriers(builder, &files, &locked);
+    let mut carried: HashMap<Listed, Vec<ProcessRef>> = HashMap::new();
+    for carrier in &carriers {
+        for lock in &carrier.locks {
+            carried.entry(lock.without_number()).or_default().push(carrier.process);
+        }
+    }
     let mut objects: HashMap<Identity, ObjectRef> = HashMap::new();
     for lock in &locks {
         let object = *objects.entry(lock.file).or_insert_with(|| builder.object(lock.file, Kind::File));
@@ -63,7 +69,7 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
             nobodys.push(Nobodys { object, lock: lock.lock.clone() });
             continue;
         }
-        let holders = holders(builder, lock, &carriers);
+        let holders = holders(builder, lock, &carried);
         if holders.is_empty() {
             builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NoPermission, 1);
         }
@@ -85,21 +91,15 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
 
 /// Whom a lock belongs to. A lock that is held: every process whose descriptor carries it, for a forked child shares
 /// the lock of an open file description; failing that, the process that took it. One that is waited for: who waits.
-fn holders(builder: &Builder, lock: &Listed, carriers: &[Carrier]) -> Vec<ProcessRef> {
+fn holders(builder: &Builder, lock: &Listed, carried: &HashMap<Listed, Vec<ProcessRef>>) -> Vec<ProcessRef> {
     let taker = lock.pid.and_then(|pid| builder.process_with_pid(pid));
     if lock.lock.is_waiting {
         return taker.into_iter().collect();
     }
-    let mut holders: Vec<ProcessRef> = carriers
-        .iter()
-        .filter(|carrier| carrier.file == lock.file && carrier.carries(lock))
-        .map(|carrier| carrier.process)
-        .collect();
+    let Some(carriers) = carried.get(&lock.without_number()) else { return taker.into_iter().collect() };
+    let mut holders = carriers.clone();
     holders.sort_unstable();
     holders.dedup();
-    if holders.is_empty() {
-        holders.extend(taker);
-    }
     holders
 }
 
@@ -111,32 +111,15 @@ struct Carrier {
     locks: Vec<Listed>,
 }
 
-impl Carrier {
-    /// Numbers count anew in each `fdinfo`, so all else is compared.
-    fn carries(&self, lock: &Listed) -> bool {
-        self.locks.iter().any(|own| own.pid == lock.pid && own.lock.is_same_region(&lock.lock))
-    }
-}
-
-fn carriers(builder: &Builder, files: &[(ProcessRef, i32)], locked: &HashSet<Identity>) -> Vec<Carrier> {
+fn carriers(builder: &Builder, files: &[OpenFile], locked: &HashSet<Identity>) -> Vec<Carrier> {
     let mut carriers = Vec::new();
-    for &(process, fd) in files {
+    for &OpenFile { process, fd, file } in files.iter().filter(|open| locked.contains(&open.file)) {
         let pid = builder.processes()[process.index()].pid;
-        let Some(file) = file_behind(&format!("/proc/{pid}/fd/{fd}")) else { continue };
-        if !locked.contains(&file) {
-            continue;
-        }
         let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { continue };
         let locks = info.lines().filter_map(|line| Listed::parse(line.strip_prefix("lock:")?)).collect();
         carriers.push(Carrier { process, fd, file, locks });
     }
     carriers
-}
-
-/// The file behind a link of `/proc`, without opening it and without asking a network file system's server.
-fn file_behind(link: &str) -> Option<Identity> {
-    let stat = rustix::fs::statx(CWD, link, AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT, StatxFlags::INO).ok()?;
-    Some(Identity::File { device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino })
 }
 
 fn name_of(builder: &Builder, carrier: &Carrier) -> Option<Text> {
@@ -145,14 +128,8 @@ fn name_of(builder: &Builder, carrier: &Carrier) -> Option<Text> {
     Some(Text::from(link.as_bytes()))
 }
 
-impl Lock {
-    fn is_same_region(&self, other: &Self) -> bool {
-        (self.kind, self.is_exclusive, self.start, self.end) == (other.kind, other.is_exclusive, other.start, other.end)
-    }
-}
-
-/// One line of `/proc/locks`.
-#[derive(Debug, PartialEq)]
+/// One line of `/proc/locks`, or of a descriptor's `fdinfo`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Listed {
     lock: Lock,
     /// `None` for a lock that belongs to no process.
@@ -161,6 +138,11 @@ struct Listed {
 }
 
 impl Listed {
+    /// The lock as the list of the machine and that of a descriptor both have it: each counts its lines for itself.
+    fn without_number(&self) -> Self {
+        Self { lock: Lock { number: 0, ..self.lock.clone() }, ..self.clone() }
+    }
+
     /// Reads `7: -> POSIX  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`; `None` for anything else.
     fn parse(line: &str) -> Option<Self> {
         let (number, rest) = line.split_once(':')?;

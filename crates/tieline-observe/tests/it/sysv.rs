@@ -163,7 +163,7 @@ fn a_number_of_another_pid_namespace_blames_nobody() {
     let told = object(&snapshot, Identity::SystemV { kind: Kind::SysvShm, namespace, id: made.id().number() });
     assert_eq!(segment(told).creator, me);
     assert!(snapshot.process_with_pid(me).is_some(), "the first processes are there, and are others");
-    assert_eq!(remembered(&snapshot, told.reference, Role::Creator), []);
+    assert_eq!(remembered(&snapshot, told.reference, Role::Creator), [0; 0]);
 }
 
 /// Given no privilege, then objects that may not be read are listed with what everybody may know, and the rest counted.

@@ -6,6 +6,7 @@ mod birthplace;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;
+pub(crate) mod locale;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod memfd;

@@ -207,7 +207,7 @@ fn queues_are_listed_without_a_mount() {
     if let Some(me) = role() {
         return hold_a_queue(&me);
     }
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     let mounts = || std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
@@ -262,7 +262,7 @@ fn check_a_held_queue(peer: tieline_testkit::PeerBuilder, list: impl Fn() -> Vec
 #[test]
 fn listing_leaves_the_notification_of_the_one_who_lists() {
     use tieline_os::signal::{self, Signal};
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     signal::block(Signal::USR2).unwrap();
