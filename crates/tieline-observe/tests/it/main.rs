@@ -1,6 +1,7 @@
 //! Real objects made by the test, seen by a scan.
 
 mod descriptors;
+mod harmless;
 mod mappings;
 mod posix;
 mod processes;
