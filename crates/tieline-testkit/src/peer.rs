@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::namespace::Namespace;
 use crate::wait::{PATIENCE, until};
 
-const ROLE: &str = "TIELINE_TEST_ROLE";
+pub(crate) const ROLE: &str = "TIELINE_TEST_ROLE";
 /// Marks our lines among what the test runner prints on the same stream.
-const MARK: &str = "@tieline ";
+pub(crate) const MARK: &str = "@tieline ";
 
 /// The role of this process, if it was started by [`PeerBuilder::spawn`].
 #[must_use]
@@ -269,14 +269,7 @@ impl PeerBuilder {
     #[must_use]
     pub fn namespaces(mut self, kinds: &[Namespace]) -> Self {
         assert!(!kinds.contains(&Namespace::Pid), "the peer would not have the id that we know");
-        let mut command = Namespace::unshare(kinds);
-        command.arg(self.command.get_program()).args(self.command.get_args());
-        for (key, value) in self.command.get_envs() {
-            if let Some(value) = value {
-                command.env(key, value);
-            }
-        }
-        self.command = command;
+        self.command = Namespace::around(kinds, &self.command);
         self
     }
 
