@@ -158,6 +158,9 @@ fn fetch_by_apt(state: &Path) -> Result<(), String> {
             ("Dir::Cache", apt.join("cache")),
             // The usual one may not write into our folder.
             ("APT::Sandbox::User", PathBuf::from("root")),
+            // Without a network it shall not take long to find that out.
+            ("Acquire::http::Timeout", PathBuf::from("20")),
+            ("Acquire::Retries", PathBuf::from("0")),
         ] {
             command.arg("-o").arg(format!("{option}={}", value.display()));
         }

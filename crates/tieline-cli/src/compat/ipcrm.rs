@@ -1,9 +1,11 @@
 //! `ipcrm`: removes System V objects by id or key, and from 2.43 on POSIX objects by name.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, stderr, stdout};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
+use tieline_os::locale::Locale;
 use tieline_os::sysv::msg::{self, MessageQueue};
 use tieline_os::sysv::sem::{self, SemaphoreSet};
 use tieline_os::sysv::shm::{self, Segment};
@@ -13,6 +15,7 @@ use super::getopt::{Options, Takes};
 use super::number::{NoNumber, i32_or_err, quoted, unsigned_wrapping};
 use super::posix::{self, Object};
 use super::program::{Block, Compat, Entries, Exit, Help, Program, errno};
+use crate::table::printable;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Flag {
@@ -85,12 +88,12 @@ impl Family {
         removed.map_err(errno)
     }
 
-    /// The ids of all objects that may be read, others being passed over.
-    fn readable(self) -> tieline_os::Result<Vec<Id>> {
+    /// The ids of all objects that may be read, others being passed over. Each is looked at only when it is its turn.
+    fn readable(self) -> tieline_os::Result<Box<dyn Iterator<Item = Id>>> {
         Ok(match self {
-            Self::Shm => shm::readable_segments()?.flatten().map(|segment| segment.id).collect(),
-            Self::Sem => sem::readable_sets()?.flatten().map(|set| set.id).collect(),
-            Self::Msg => msg::readable_queues()?.flatten().map(|queue| queue.id).collect(),
+            Self::Shm => Box::new(shm::readable_segments()?.flatten().map(|segment| segment.id)),
+            Self::Sem => Box::new(sem::readable_sets()?.flatten().map(|set| set.id)),
+            Self::Msg => Box::new(msg::readable_queues()?.flatten().map(|queue| queue.id)),
         })
     }
 }
@@ -392,12 +395,23 @@ fn remove_name(program: &mut Program, object: Object, name: &OsStr, verbose: boo
         Err(Errno::NAMETOOLONG) => (b"name `", b"' too long"),
         Err(errno) => return Err(program.err(errno, "name failed")),
     };
-    program.warnx([before, name.as_bytes(), behind].concat());
+    program.warnx([before, &shown(name, &stderr()), behind].concat());
     Ok(false)
 }
 
 fn announce(program: &mut Program, object: Object, name: &OsStr) {
-    program.out.put([b"removing POSIX ", object.name().as_bytes(), b" `", name.as_bytes(), b"'\n"].concat());
+    let name = shown(name, &stdout());
+    program.out.put([b"removing POSIX ", object.name().as_bytes(), b" `", &name, b"'\n"].concat());
+}
+
+/// The name as it may go there. Whoever makes an object chooses its name, and should not write with it to the terminal of
+/// who removes it: what a terminal would obey is escaped, which the original does not do.
+fn shown(name: &OsStr, to: &impl IsTerminal) -> Vec<u8> {
+    if to.is_terminal() {
+        printable(name.as_bytes(), &Locale::from_environment()).into_owned()
+    } else {
+        name.as_bytes().to_vec()
+    }
 }
 
 /// Removes all objects of a category. Answers whether that worked, having said why not.

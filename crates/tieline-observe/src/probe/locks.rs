@@ -5,6 +5,9 @@
 //! names the process that called, which may have ended while its children keep the lock. Who really holds a lock is
 //! told by the `lock:` lines in the `fdinfo` of each descriptor that carries it. So the descriptors of ordinary files
 //! that were met on the way are compared with the locked files, and only those of locked files are read closely.
+//!
+//! Who waits for the lock of an open file description is in none of these places: only the sleeping thread itself tells
+//! ([`waits`](super::waits)).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,7 +19,20 @@ use crate::model::{
 /// The most locks that are taken in. A process may hold millions of record locks, and the list is one line for each.
 const LOCKS_MAX: usize = 100_000;
 
-pub(crate) fn look(builder: &mut Builder) {
+/// A lock that is waited for, and the list does not say by whom.
+pub(crate) struct Nobodys {
+    pub(crate) object: ObjectRef,
+    pub(crate) lock: Lock,
+}
+
+/// Counts the waiting locks whose processes nothing told.
+pub(crate) fn count(builder: &mut Builder, nobodys: &[Nobodys]) {
+    builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NotSupported, nobodys.len() as u64);
+}
+
+/// Gives back the waiting locks whose processes are yet to be found.
+pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
+    let mut nobodys = Vec::new();
     let files = builder.take_files();
     let list = match fs::read_to_string("/proc/locks") {
         Ok(list) => list,
@@ -26,12 +42,13 @@ pub(crate) fn look(builder: &mut Builder) {
                 std::io::ErrorKind::NotFound => UnseenWhy::NotSupported,
                 _ => UnseenWhy::Failed,
             };
-            return builder.unseen(UnseenWhat::LockHolders, why, 1);
+            builder.unseen(UnseenWhat::LockHolders, why, 1);
+            return nobodys;
         }
     };
     let mut locks: Vec<Listed> = list.lines().filter_map(Listed::parse).collect();
     if locks.is_empty() {
-        return;
+        return nobodys;
     }
     if locks.len() > LOCKS_MAX {
         builder.unseen(UnseenWhat::LockHolders, UnseenWhy::TooMany, (locks.len() - LOCKS_MAX) as u64);
@@ -48,6 +65,10 @@ pub(crate) fn look(builder: &mut Builder) {
     let mut objects: HashMap<Identity, ObjectRef> = HashMap::new();
     for lock in &locks {
         let object = *objects.entry(lock.file).or_insert_with(|| builder.object(lock.file, Kind::File));
+        if lock.lock.is_waiting && lock.pid.is_none() {
+            nobodys.push(Nobodys { object, lock: lock.lock.clone() });
+            continue;
+        }
         let holders = holders(builder, lock, &carried);
         if holders.is_empty() {
             builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NoPermission, 1);
@@ -59,9 +80,13 @@ pub(crate) fn look(builder: &mut Builder) {
     for carrier in &carriers {
         let Some(&object) = objects.get(&carrier.file) else { continue };
         if builder.object_at(object).name.is_none() {
-            builder.object_mut(object).name = name_of(builder, carrier);
+            let name = name_of(builder, carrier);
+            let namespace = builder.processes()[carrier.process.index()].namespaces.mnt;
+            let object = builder.object_mut(object);
+            (object.name, object.namespace) = (name, namespace);
         }
     }
+    nobodys
 }
 
 /// Whom a lock belongs to. A lock that is held: every process whose descriptor carries it, for a forked child shares

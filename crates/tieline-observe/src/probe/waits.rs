@@ -11,16 +11,21 @@ use std::fs;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use tieline_os::process_memory::ProcessMemory;
 
+use super::locks::Nobodys;
 use crate::model::{
     Builder, How, Identity, Kind, ObjectRef, ProcessRef, ProcessState, Text, UnseenWhat, UnseenWhy, Wait, WaitReason,
 };
 
 /// The most operations of one `semop` that are read; the kernel's own default limit is 500.
 const OPERATIONS_MAX: usize = 512;
+/// The commands of `fcntl` that wait for a lock.
+const F_SETLKW: i32 = 7;
+const F_OFD_SETLKW: i32 = 38;
 /// The longest path that is read out of another process.
 const PATH_MAX: usize = 4096;
 
-pub(crate) fn look(builder: &mut Builder) {
+/// Looks, and finds the processes of `nobodys` locks among those that wait; what is left of them has none that was found.
+pub(crate) fn look(builder: &mut Builder, nobodys: &mut Vec<Nobodys>) {
     let first = asleep(builder);
     if first.is_empty() {
         return;
@@ -34,6 +39,9 @@ pub(crate) fn look(builder: &mut Builder) {
             continue;
         }
         if let Some((object, reason)) = places.reason(builder, &thread) {
+            if let (Some(object), WaitReason::Lock) = (object, &reason) {
+                places.claim(builder, &thread, object, nobodys);
+            }
             builder.wait(Wait { process: thread.process, thread: thread.tid, object, reason });
         }
     }
@@ -193,8 +201,8 @@ impl Places {
             Meaning::Open { path } => self.open(builder, thread, path),
             Meaning::Flock => Some((self.locked(builder, thread), WaitReason::Lock)),
             Meaning::Control => {
-                // F_SETLKW and F_OFD_SETLKW; no other command sleeps.
-                matches!(call.int(1), 7 | 38).then(|| (self.locked(builder, thread), WaitReason::Lock))
+                // No other command sleeps.
+                matches!(call.int(1), F_SETLKW | F_OFD_SETLKW).then(|| (self.locked(builder, thread), WaitReason::Lock))
             }
             Meaning::Semaphores => {
                 let object = system_v(builder, thread.process, Kind::SysvSem, call.int(0));
@@ -241,7 +249,9 @@ impl Places {
         let object = builder.object(Identity::File { device, inode: stat.stx_ino }, Kind::Fifo);
         let name = Text::from(&path);
         if builder.object_at(object).name.is_none() && from == "root" {
-            builder.object_mut(object).name = Some(name.clone());
+            let namespace = builder.processes()[thread.process.index()].namespaces.mnt;
+            let object = builder.object_mut(object);
+            (object.name, object.namespace) = (Some(name.clone()), namespace);
         }
         Some((Some(object), WaitReason::Open(name)))
     }
@@ -254,6 +264,20 @@ impl Places {
         let stat = rustix::fs::statx(CWD, link, flags, StatxFlags::INO).ok()?;
         let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         builder.find(Identity::File { device, inode: stat.stx_ino })
+    }
+
+    /// Gives a waiting lock of the file to the thread that asked for it, by what it asked for.
+    fn claim(&mut self, builder: &mut Builder, thread: &Thread, object: ObjectRef, nobodys: &mut Vec<Nobodys>) {
+        let pid = pid_of(builder, thread.process);
+        let asked = Asked::read(&mut self.memories, pid, thread.call.arguments[2]);
+        let fits = |one: &Nobodys| one.object == object && asked.as_ref().is_none_or(|asked| asked.is_for(one));
+        if !nobodys.is_empty()
+            && matches!(meaning(thread.call.number), Some(Meaning::Control))
+            && thread.call.int(1) == F_OFD_SETLKW
+            && let Some(place) = nobodys.iter().position(fits)
+        {
+            builder.hold(thread.process, object, How::Lock(nobodys.swap_remove(place).lock));
+        }
     }
 
     /// The shared object in which the word lies that a thread sleeps on; nothing for a word of its own memory.
@@ -325,6 +349,41 @@ impl Memories {
     }
 }
 
+/// What a thread asked `fcntl` for: the fields of the kernel's `struct flock` for 64-bit programs.
+struct Asked {
+    is_exclusive: bool,
+    /// `None` if it counts from the file's position or end, which is not known here.
+    range: Option<(i64, i64)>,
+}
+
+impl Asked {
+    fn read(memories: &mut Memories, pid: u32, address: u64) -> Option<Self> {
+        let mut bytes = [0; 24];
+        memories.read(pid, address, &mut bytes).then(|| Self::parse(&bytes))
+    }
+
+    fn parse(bytes: &[u8; 24]) -> Self {
+        const F_WRLCK: i16 = 1;
+        const SEEK_SET: i16 = 0;
+        let short = |at: usize| i16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let long = |at: usize| i64::from_ne_bytes(std::array::from_fn(|index| bytes[at + index]));
+        let range = (short(2) == SEEK_SET).then(|| (long(8), long(16)));
+        Self { is_exclusive: short(0) == F_WRLCK, range }
+    }
+
+    /// Whether the waiting lock is the one that was asked for. A length of 0 reaches to the end of the file, a negative
+    /// one backwards from the byte before the start.
+    fn is_for(&self, nobodys: &Nobodys) -> bool {
+        let Nobodys { lock, .. } = nobodys;
+        let is_range = self.range.is_none_or(|(start, length)| {
+            let first = i128::from(start) + i128::from(length.min(0));
+            let last = (length != 0).then(|| i128::from(start) + i128::from(length.max(0)) - 1);
+            (first, last) == (i128::from(lock.start), lock.end.map(i128::from))
+        });
+        self.is_exclusive == lock.is_exclusive && is_range
+    }
+}
+
 /// One shared mapping of a process.
 struct Mapped {
     start: u64,
@@ -361,7 +420,36 @@ impl Mapped {
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Mapped};
+    use super::{Asked, Call, Mapped};
+    use crate::model::{Builder, Identity, Kind, Lock, LockKind, Namespaces, Viewer};
+    use crate::probe::locks::Nobodys;
+
+    #[test]
+    fn a_lock_that_was_asked_for_is_known_by_its_bytes() {
+        let asked = |kind: i16, whence: i16, start: i64, length: i64| {
+            let mut bytes = [0; 24];
+            bytes[..2].copy_from_slice(&kind.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&whence.to_ne_bytes());
+            bytes[8..16].copy_from_slice(&start.to_ne_bytes());
+            bytes[16..].copy_from_slice(&length.to_ne_bytes());
+            Asked::parse(&bytes)
+        };
+        let mut builder = Builder::new(Viewer { pid: 1, uid: 0, namespaces: Namespaces::default() });
+        let object = builder.object(Identity::File { device: 1, inode: 2 }, Kind::File);
+        let nobodys = |is_exclusive, start, end| {
+            let lock = Lock { kind: LockKind::Ofd, is_exclusive, start, end, number: 1, is_waiting: true };
+            Nobodys { object, lock }
+        };
+        assert!(asked(1, 0, 10, 5).is_for(&nobodys(true, 10, Some(14))));
+        assert!(asked(1, 0, 15, -5).is_for(&nobodys(true, 10, Some(14))));
+        assert!(asked(0, 0, 10, 0).is_for(&nobodys(false, 10, None)));
+        // From the position: any range may be meant.
+        assert!(asked(0, 1, 3, 5).is_for(&nobodys(false, 10, Some(14))));
+        assert!(!asked(0, 0, 10, 5).is_for(&nobodys(true, 10, Some(14))));
+        assert!(!asked(1, 0, 10, 6).is_for(&nobodys(true, 10, Some(14))));
+        assert!(!asked(1, 0, i64::MIN, i64::MIN).is_for(&nobodys(true, 10, Some(14))));
+        assert!(!asked(1, 0, i64::MAX, i64::MAX).is_for(&nobodys(true, 10, None)));
+    }
 
     #[test]
     fn a_sleeping_thread_tells_its_call() {

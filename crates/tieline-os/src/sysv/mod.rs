@@ -39,7 +39,7 @@ use rustix::io::Errno;
 
 pub use key::{Key, ParseKeyError};
 
-use crate::{Error, ErrorKind, Mode, Result};
+use crate::{Error, ErrorKind, Mode, Result, sys};
 
 /// The kernel's number for one object, valid in the whole IPC namespace until the object is removed.
 ///
@@ -91,7 +91,7 @@ pub struct Permissions {
 impl Permissions {
     fn of(raw: &libc::ipc_perm) -> Self {
         Self {
-            key: Key::new(raw.__key),
+            key: Key::new(sys::sysv_flavour::key_of(raw)),
             uid: raw.uid,
             gid: raw.gid,
             creator_uid: raw.cuid,
@@ -231,7 +231,7 @@ impl<T> Iterator for Walk<T> {
 }
 
 /// The kernel counts whole seconds since 1970; 0 is never.
-fn moment(seconds: libc::time_t) -> Option<SystemTime> {
+fn moment(seconds: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds != 0)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
@@ -279,14 +279,23 @@ fn refused(operation: &'static str, errno: Errno, id: Id) -> Error {
     }
 }
 
-/// A refusal of `IPC_SET`, where `EINVAL` may also be about a user id that does not exist here.
-fn set_refused(operation: &'static str, errno: Errno, id: Id, exists: bool) -> Error {
-    if errno == Errno::INVAL && exists {
-        return Error::new(operation, errno)
+/// Changes a part of an object's state: the kernel sets the parts only together, so the others are read first.
+fn set_part<State>(
+    operation: &'static str,
+    id: Id,
+    stat: fn(i32) -> Result<State, Errno>,
+    set: fn(i32, &State) -> Result<(), Errno>,
+    change: impl FnOnce(&mut State),
+) -> Result<()> {
+    let mut state = stat(id.number()).map_err(|errno| refused(operation, errno, id))?;
+    change(&mut state);
+    set(id.number(), &state).map_err(|errno| match errno {
+        // Here it may also be about a user id.
+        Errno::INVAL if stat(id.number()).is_ok() => Error::new(operation, errno)
             .on(format_args!("id {id}"))
-            .hint("this user namespace has no such user or group");
-    }
-    refused(operation, errno, id)
+            .hint("this user namespace has no such user or group"),
+        _ => refused(operation, errno, id),
+    })
 }
 
 #[cfg(test)]

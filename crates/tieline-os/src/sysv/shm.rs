@@ -13,11 +13,12 @@
 
 use std::time::SystemTime;
 
+use libc::shmid_ds;
 use rustix::io::Errno;
 
 use super::{
     Id, Key, Permissions, Remove, Walk, change_mode, change_owner, check_names_something, count, get_refused,
-    mode_bits, moment, process, refused, sealed, set_refused,
+    mode_bits, moment, process, refused, sealed, set_part,
 };
 use crate::error::During;
 use crate::{Error, Mode, Region, Result, sys};
@@ -329,7 +330,8 @@ impl Segment {
     #[doc(alias = "shmctl")]
     #[doc(alias = "IPC_STAT")]
     pub fn stat(&self) -> Result<SegmentStat> {
-        let raw = self.raw_stat("look at shared memory segment")?;
+        let raw = sys::sysv_shm::stat(self.id.number())
+            .map_err(|errno| refused("look at shared memory segment", errno, self.id))?;
         Ok(SegmentStat::of(self.id, &raw))
     }
 
@@ -354,17 +356,8 @@ impl Segment {
         self.set("change the mode of shared memory segment", |raw| change_mode(&mut raw.shm_perm, mode))
     }
 
-    fn set(&self, operation: &'static str, change: impl FnOnce(&mut libc::shmid_ds)) -> Result<()> {
-        let mut raw = self.raw_stat(operation)?;
-        change(&mut raw);
-        sys::sysv_shm::set(self.id.number(), &raw).map_err(|errno| {
-            let exists = sys::sysv_shm::stat(self.id.number()).is_ok();
-            set_refused(operation, errno, self.id, exists)
-        })
-    }
-
-    fn raw_stat(&self, operation: &'static str) -> Result<libc::shmid_ds> {
-        sys::sysv_shm::stat(self.id.number()).map_err(|errno| refused(operation, errno, self.id))
+    fn set(&self, operation: &'static str, change: impl FnOnce(&mut shmid_ds)) -> Result<()> {
+        set_part(operation, self.id, sys::sysv_shm::stat, sys::sysv_shm::set, change)
     }
 
     /// Keeps it out of swap. Pages not touched yet are not brought in by this; they stay once they are touched.
@@ -416,7 +409,7 @@ impl Remove for Segment {
 }
 
 impl SegmentStat {
-    fn of(id: Id, raw: &libc::shmid_ds) -> Self {
+    fn of(id: Id, raw: &shmid_ds) -> Self {
         let flags = mode_bits(&raw.shm_perm);
         Self {
             id,

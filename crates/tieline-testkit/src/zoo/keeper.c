@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,6 +31,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -37,6 +39,19 @@
 
 static const char *directory, *prefix;
 static unsigned seed;
+
+/* What outlives this process, to be removed at its end. */
+static int segment = -1, queue = -1, set = -1;
+
+static void remove_all(void)
+{
+	if (segment != -1)
+		shmctl(segment, IPC_RMID, NULL);
+	if (queue != -1)
+		msgctl(queue, IPC_RMID, NULL);
+	if (set != -1)
+		semctl(set, 0, IPC_RMID);
+}
 
 static void fail(const char *what)
 {
@@ -163,6 +178,64 @@ static void species_pipe(int full)
 	hold_fd("pipe", ends[1], "w");
 }
 
+static void read_part(void *with)
+{
+	char byte;
+	read(*(int *)with, &byte, 1);
+}
+
+static void write_part(void *with)
+{
+	char bytes[4096] = { 0 };
+	write(*(int *)with, bytes, sizeof bytes);
+}
+
+/* A child that sleeps in a call on a pipe; the parent has both ends, one of them twice. */
+static void species_pipe_waited(int writing)
+{
+	int ends[2];
+	char bytes[4096];
+	size_t used = 0;
+	memset(bytes, 'x', sizeof bytes);
+	CHECK(pipe(ends));
+	if (writing) {
+		CHECK(fcntl(ends[1], F_SETFL, O_NONBLOCK));
+		for (ssize_t wrote; (wrote = write(ends[1], bytes, sizeof bytes)) > 0;)
+			used += wrote;
+		CHECK(fcntl(ends[1], F_SETFL, 0));
+	}
+	int again = CHECK(fcntl(ends[0], F_DUPFD, 20 + seed % 50));
+	int capacity = CHECK(fcntl(ends[1], F_GETPIPE_SZ));
+	object_of_fd("pipe", "pipe", ends[1], "\tused=%zu\tcapacity=%d\tunit=bytes", used, capacity);
+	pid_t pid = writing ? waiter(write_part, &ends[1]) : waiter(read_part, &ends[0]);
+	hold_fd("pipe", ends[0], "r");
+	hold_fd("pipe", again, "r");
+	hold_fd("pipe", ends[1], "w");
+	say("hold\tpipe\t%d\tfd\t%d\tr\n", (int)pid, ends[0]);
+	say("hold\tpipe\t%d\tfd\t%d\tr\n", (int)pid, again);
+	say("hold\tpipe\t%d\tfd\t%d\tw\n", (int)pid, ends[1]);
+	say("wait\tpipe\t%d\t%s\n", (int)pid, writing ? "write" : "read");
+}
+
+/* Two processes with one table of descriptors. */
+static void species_shared_table(void)
+{
+	int ends[2];
+	CHECK(pipe(ends));
+	CHECK(write(ends[1], "four", 4));
+	object_of_fd("pipe", "pipe", ends[1], "\tused=4\tunit=bytes");
+	pid_t pid = CHECK(syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0));
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	hold_fd("pipe", ends[0], "r");
+	hold_fd("pipe", ends[1], "w");
+	say("hold\tpipe\t%d\tfd\t%d\tr\n", (int)pid, ends[0]);
+	say("hold\tpipe\t%d\tfd\t%d\tw\n", (int)pid, ends[1]);
+}
+
 static void fifo_part(void *with)
 {
 	hold_fd("fifo", CHECK(open(with, O_WRONLY)), "w");
@@ -179,6 +252,21 @@ static void species_fifo(void)
 	hold_fd("fifo", reader, "r");
 }
 
+/* A FIFO held for both directions, and by a descriptor that can do nothing (O_PATH). */
+static void species_fifo_both(void)
+{
+	char path[256];
+	snprintf(path, sizeof path, "%s/fifo", directory);
+	CHECK(mkfifo(path, 0606));
+	int both = CHECK(open(path, O_RDWR));
+	int neither = CHECK(open(path, O_PATH));
+	CHECK(write(both, directory, seed % 4 + 1));
+	object_of_fd("fifo", "fifo", both, "\tname=%s\tused=%u\tcapacity=%d\tunit=bytes", path, seed % 4 + 1,
+		     CHECK(fcntl(both, F_GETPIPE_SZ)));
+	hold_fd("fifo", both, "rw");
+	hold_fd("fifo", neither, "-");
+}
+
 static void fifo_opener_part(void *with)
 {
 	open(with, O_WRONLY);
@@ -193,7 +281,7 @@ static void species_fifo_opener(void)
 	CHECK(stat(path, &status));
 	say("object\tfifo\tfifo\tdevice=%llu\tinode=%llu\tname=%s\n", (unsigned long long)status.st_dev,
 	    (unsigned long long)status.st_ino, path);
-	say("wait\tfifo\t%d\topen\n", (int)waiter(fifo_opener_part, path));
+	say("wait\tfifo\t%d\topen\t%s\n", (int)waiter(fifo_opener_part, path), path);
 }
 
 struct unix_pair { int ends[2]; const char *kind; };
@@ -201,7 +289,7 @@ struct unix_pair { int ends[2]; const char *kind; };
 static void unix_part(void *with)
 {
 	struct unix_pair *pair = with;
-	object_of_fd("theirs", pair->kind, pair->ends[1], "\tused=%u\tunit=bytes", seed % 1000);
+	object_of_fd("theirs", pair->kind, pair->ends[1], "\tqueued=%u", seed % 1000);
 	hold_fd("theirs", pair->ends[1], "rw");
 }
 
@@ -215,7 +303,7 @@ static void species_unix_pair(int type, const char *kind)
 		CHECK(write(pair.ends[0], bytes, seed % 1000));
 	child(unix_part, &pair);
 	close(pair.ends[1]);
-	object_of_fd("ours", kind, pair.ends[0], "\tused=0\tunit=bytes");
+	object_of_fd("ours", kind, pair.ends[0], "\tqueued=0");
 	hold_fd("ours", pair.ends[0], "rw");
 	say("link\tours\ttheirs\tpeer\n");
 }
@@ -256,6 +344,55 @@ static void species_unix_listener(int abstract)
 	say("link\tclient\tlistener\tpending\n");
 }
 
+static void accept_part(void *with)
+{
+	accept(*(int *)with, NULL, NULL);
+}
+
+/* A listener in two processes, one of which waits for a connection. */
+static void species_unix_accepting(void)
+{
+	struct sockaddr_un name;
+	socklen_t length = address(&name, 0);
+	int listener = CHECK(socket(AF_UNIX, SOCK_SEQPACKET, 0));
+	CHECK(bind(listener, (struct sockaddr *)&name, length));
+	CHECK(listen(listener, 1 + seed % 9));
+	object_of_fd("listener", "unix-seqpacket", listener, "\tname=%s\tused=0\tcapacity=%u\tunit=connections",
+		     name.sun_path, 1 + seed % 9);
+	pid_t pid = waiter(accept_part, &listener);
+	hold_fd("listener", listener, "rw");
+	say("hold\tlistener\t%d\tfd\t%d\trw\n", (int)pid, listener);
+	say("wait\tlistener\t%d\taccept\n", (int)pid);
+}
+
+struct knock { int client; struct sockaddr_un name; };
+
+static void knocking_part(void *with)
+{
+	struct knock *knock = with;
+	connect(knock->client, (struct sockaddr *)&knock->name, sizeof knock->name);
+}
+
+/* A listener whose queue is full (it holds one more than it was asked for), and a client that waits for room in it. */
+static void species_unix_crowd(void)
+{
+	struct sockaddr_un name;
+	socklen_t length = address(&name, 0);
+	int listener = mine(CHECK(socket(AF_UNIX, SOCK_STREAM, 0)));
+	CHECK(bind(listener, (struct sockaddr *)&name, length));
+	CHECK(listen(listener, 0));
+	child(connect_part, &name);
+	object_of_fd("listener", "unix", listener, "\tname=%s\tused=1\tcapacity=0\tunit=connections", name.sun_path);
+	hold_fd("listener", listener, "rw");
+	say("link\tclient\tlistener\tpending\n");
+	struct knock knock = { .client = CHECK(socket(AF_UNIX, SOCK_STREAM, 0)), .name = name };
+	object_of_fd("outside", "unix", knock.client, "");
+	pid_t pid = waiter(knocking_part, &knock);
+	close(knock.client);
+	say("hold\toutside\t%d\tfd\t%d\trw\n", (int)pid, knock.client);
+	say("wait\toutside\t%d\tconnect\n", (int)pid);
+}
+
 static void species_unix_accepted(void)
 {
 	struct sockaddr_un name;
@@ -290,7 +427,7 @@ static void species_unix_datagram(void)
 static void species_anonymous(void)
 {
 	int counter = CHECK(eventfd(seed % 1000, EFD_SEMAPHORE));
-	object_of_fd("counter", "eventfd", counter, "\tcount=%u", seed % 1000);
+	object_of_fd("counter", "eventfd", counter, "\tcount=%u\tsemaphore=1", seed % 1000);
 	hold_fd("counter", counter, "rw");
 	int set = CHECK(epoll_create1(0));
 	struct epoll_event event = { .events = EPOLLIN };
@@ -313,6 +450,15 @@ static void species_anonymous(void)
 	CHECK(inotify_add_watch(watcher, directory, IN_CREATE));
 	object_of_fd("watcher", "inotify", watcher, "\twatches=1");
 	hold_fd("watcher", watcher, "r");
+}
+
+static void species_io_uring(void)
+{
+	/* The kernel's struct io_uring_params: 120 bytes, of which it wants zeros and fills in the rest. */
+	unsigned parameters[30] = { 0 };
+	int ring = CHECK((int)syscall(SYS_io_uring_setup, 8, parameters));
+	say("object\tring\tio_uring\tentries=%u\tcompletions=%u\n", parameters[0], parameters[1]);
+	hold_fd("ring", ring, "rw");
 }
 
 static void mapped_part(void *with)
@@ -392,10 +538,39 @@ static void species_posix_mq(void)
 	mqd_t queue = CHECK(mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &size));
 	for (unsigned i = 0; i < messages; i++)
 		CHECK(mq_send(queue, "four", 4, i));
-	say("object\tqueue\tmq\tname=%s\tused=%u\tcapacity=5\tunit=messages\tbytes=%u\tmode=384\n", name, messages, messages * 4);
+	object_of_fd("queue", "mq", queue, "\tname=%s\tused=%u\tcapacity=5\tunit=messages\tbytes=%u\tmode=384", name,
+		     messages, messages * 4);
 	hold_fd("queue", queue, "rw");
 	int fd = queue;
 	child(mq_part, &fd);
+}
+
+static void receive_part(void *with)
+{
+	char bytes[64];
+	mq_receive(*(int *)with, bytes, sizeof bytes, NULL);
+}
+
+/* A queue that a process waits for; or one of which a process wants to be told, which no process may wait for. */
+static void species_posix_mq_awaited(int notified)
+{
+	char name[64];
+	snprintf(name, sizeof name, "/%s-mq", prefix);
+	struct mq_attr size = { .mq_maxmsg = 3, .mq_msgsize = 64 };
+	mqd_t queue = CHECK(mq_open(name, O_RDONLY | O_CREAT | O_EXCL, 0620, &size));
+	int fd = queue;
+	object_of_fd("queue", "mq", queue, "\tname=%s\tused=0\tcapacity=3\tunit=messages\tbytes=0\tmode=%u", name,
+		     0620 & ~umask(0));
+	hold_fd("queue", queue, "r");
+	if (notified) {
+		struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+		CHECK(mq_notify(queue, &event));
+		say("notified\tqueue\t%d\n", (int)getpid());
+	} else {
+		pid_t pid = waiter(receive_part, &fd);
+		say("hold\tqueue\t%d\tfd\t%d\tr\n", (int)pid, fd);
+		say("wait\tqueue\t%d\tread\n", (int)pid);
+	}
 }
 
 static void attach_part(void *with)
@@ -408,17 +583,40 @@ static void attach_part(void *with)
 static void species_sysv_shm(int removed)
 {
 	size_t size = 4096 * (1 + seed % 7);
-	int id = CHECK(shmget(IPC_PRIVATE, size, 0600));
+	int id = segment = CHECK(shmget(IPC_PRIVATE, size, 0600));
 	if (shmat(id, NULL, 0) == (void *)-1)
 		fail("shmat");
 	hold_map("segment", "rw");
 	/* The child inherits our attachment beside its own. */
 	pid_t pid = child(attach_part, &id);
 	say("hold\tsegment\t%d\tmap\trw\n", (int)pid);
-	if (removed)
+	if (removed) {
 		CHECK(shmctl(id, IPC_RMID, NULL));
+		segment = -1;
+	}
 	say("object\tsegment\tsysv-shm\tid=%d\tsize=%zu\tmode=384\tattached=3\tremoved=%d\n", id, size, removed);
 	say("remembered\tsegment\t%d\tcreator\n", (int)getpid());
+	say("remembered\tsegment\t%d\tlast-attached\n", (int)pid);
+}
+
+/* A segment that its maker has left: the kernel remembers a process that is there no more, which nobody may be blamed
+ * for. */
+static void species_sysv_shm_left(void)
+{
+	int told[2];
+	CHECK(pipe(told));
+	pid_t pid = CHECK(fork());
+	if (pid == 0) {
+		int id = shmget(IPC_PRIVATE, 4096, 0640);
+		_exit(write(told[1], &id, sizeof id) != sizeof id);
+	}
+	CHECK(waitpid(pid, NULL, 0));
+	if (read(told[0], &segment, sizeof segment) != sizeof segment)
+		fail("read");
+	close(told[0]);
+	close(told[1]);
+	CHECK(segment);
+	say("object\tsegment\tsysv-shm\tid=%d\tsize=4096\tmode=416\tattached=0\tremoved=0\n", segment);
 }
 
 static void msg_part(void *with)
@@ -427,11 +625,35 @@ static void msg_part(void *with)
 	msgrcv(*(int *)with, &message, sizeof message.text, 7, 0);
 }
 
+static void room_part(void *with)
+{
+	struct { long type; char text[64]; } message = { 9, "too much" };
+	msgsnd(*(int *)with, &message, sizeof message.text, 0);
+}
+
+/* A queue without room, and a sender that waits for it. */
+static void species_sysv_msg_full(void)
+{
+	struct { long type; char text[64]; } message = { 3, "payload" };
+	struct msqid_ds status;
+	int id = queue = CHECK(msgget(IPC_PRIVATE, 0600));
+	unsigned messages = 1 + seed % 5;
+	CHECK(msgctl(id, IPC_STAT, &status));
+	status.msg_qbytes = messages * sizeof message.text;
+	CHECK(msgctl(id, IPC_SET, &status));
+	for (unsigned i = 0; i < messages; i++)
+		CHECK(msgsnd(id, &message, sizeof message.text, 0));
+	say("object\tqueue\tsysv-mq\tid=%d\tused=%zu\tcapacity=%zu\tunit=bytes\tmessages=%u\tmode=384\n", id,
+	    messages * sizeof message.text, messages * sizeof message.text, messages);
+	say("remembered\tqueue\t%d\tlast-sender\n", (int)getpid());
+	say("wait\tqueue\t%d\troom\t64\n", (int)waiter(room_part, &id));
+}
+
 static void species_sysv_msg(int waited)
 {
 	struct { long type; char text[8]; } message = { 3, "payload" };
 	unsigned messages = 1 + seed % 5;
-	int id = CHECK(msgget(IPC_PRIVATE, 0600));
+	int id = queue = CHECK(msgget(IPC_PRIVATE, 0600));
 	struct msqid_ds status;
 	for (unsigned i = 0; i < messages; i++)
 		CHECK(msgsnd(id, &message, sizeof message.text, 0));
@@ -452,7 +674,7 @@ static void semop_part(void *with)
 static void species_sysv_sem(int waited)
 {
 	unsigned short values[3] = { 1 + seed % 100, 0, 5 };
-	int id = CHECK(semget(IPC_PRIVATE, 3, 0600));
+	int id = set = CHECK(semget(IPC_PRIVATE, 3, 0600));
 	CHECK(semctl(id, 0, SETALL, values));
 	struct sembuf give = { 2, 1, 0 };
 	CHECK(semop(id, &give, 1));
@@ -462,37 +684,116 @@ static void species_sysv_sem(int waited)
 		say("wait\tset\t%d\tsemaphores\t1:-1\n", (int)waiter(semop_part, &id));
 }
 
-static void locked_part(void *with)
+enum lock { FLOCK, POSIX, OFD, LEASE };
+
+static void take(int fd, enum lock kind, int wait)
 {
-	int fd = CHECK(open(with, O_RDWR));
-	flock(fd, LOCK_EX);
+	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 5 };
+	int result = kind == FLOCK ? flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB))
+		   : kind == POSIX ? fcntl(fd, wait ? F_SETLKW : F_SETLK, &range)
+		   : kind == OFD ? fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range)
+		   : fcntl(fd, F_SETLEASE, F_RDLCK);
+	if (result == -1 && !wait)
+		fail("lock");
 }
 
-static void species_locks(int kind)
+static const char *const lock_names[] = { "flock", "posix", "ofd", "lease" };
+
+static void tell_lock(enum lock kind, pid_t pid, const char *state)
+{
+	const char *range = kind == FLOCK || kind == LEASE ? "" : "\t10\t14";
+	say("lock\tfile\t%d\t%s\t%s%s\n", (int)pid, lock_names[kind], state, range);
+}
+
+struct contest { char path[256]; enum lock kind; };
+
+static void contest_part(void *with)
+{
+	struct contest *contest = with;
+	take(CHECK(open(contest->path, O_RDWR)), contest->kind, 1);
+}
+
+/* A file that one process has locked, and for which others wait in line. */
+static void species_lock(int kind)
+{
+	struct contest contest = { .kind = kind };
+	snprintf(contest.path, sizeof contest.path, "%s/locked", directory);
+	int fd = mine(CHECK(open(contest.path, O_RDWR | O_CREAT, 0600)));
+	if (kind == LEASE) {
+		/* Only who has the file open for reading alone may have a lease for reading. */
+		close(fd);
+		fd = CHECK(open(contest.path, O_RDONLY));
+	}
+	object_of_fd("file", "file", fd, "\tname=%s", contest.path);
+	take(fd, kind, 0);
+	tell_lock(kind, getpid(), "held");
+	for (unsigned waiting = kind == LEASE ? 0 : seed % 3; waiting > 0; waiting--) {
+		pid_t pid = waiter(contest_part, &contest);
+		tell_lock(kind, pid, "waiting");
+		say("wait\tfile\t%d\tlock\n", (int)pid);
+	}
+}
+
+static void inherited_part(void *with)
+{
+	tell_lock(*(int *)with, getpid(), "held");
+}
+
+/* A lock that belongs to an open file, which two processes have; or only the child, while the one that took it lives. */
+static void species_lock_inherited(int kind)
 {
 	char path[256];
 	snprintf(path, sizeof path, "%s/locked", directory);
-	int fd = mine(CHECK(open(path, O_RDWR | O_CREAT, 0600)));
-	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 5 };
+	int fd = CHECK(open(path, O_RDWR | O_CREAT, 0600));
 	object_of_fd("file", "file", fd, "\tname=%s", path);
-	if (kind == 0) {
-		CHECK(flock(fd, LOCK_EX));
-		say("lock\tfile\t%d\tflock\theld\n", (int)getpid());
-		say("lock\tfile\t%d\tflock\twaiting\n", (int)waiter(locked_part, path));
-	} else if (kind == 1) {
-		CHECK(fcntl(fd, F_SETLK, &range));
-		say("lock\tfile\t%d\tposix\theld\t10\t14\n", (int)getpid());
-	} else {
-		CHECK(fcntl(fd, F_OFD_SETLK, &range));
-		say("lock\tfile\t%d\tofd\theld\t10\t14\n", (int)getpid());
-	}
+	take(fd, kind, 0);
+	child(inherited_part, &kind);
+	if (seed % 2)
+		close(fd);
+	else
+		tell_lock(kind, getpid(), "held");
+}
+
+/* A shared memory object can be locked as any file. */
+static void species_shm_locked(void)
+{
+	char name[64];
+	snprintf(name, sizeof name, "/%s-shm", prefix);
+	int memory = mine(CHECK(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600)));
+	CHECK(ftruncate(memory, 8192));
+	object_of_fd("file", "shm", memory, "\tname=%s\tsize=8192\tmode=384", name);
+	hold_fd("file", memory, "rw");
+	take(memory, FLOCK, 0);
+	tell_lock(FLOCK, getpid(), "held");
+}
+
+static void unlinked_part(void *with)
+{
+	hold_fd("memory", *(int *)with, "rw");
+	hold_map("memory", "r");
+}
+
+/* The name has gone, the memory has not. */
+static void species_shm_unlinked(void)
+{
+	char name[64];
+	snprintf(name, sizeof name, "/%s-shm", prefix);
+	int memory = CHECK(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
+	CHECK(ftruncate(memory, 8192));
+	CHECK(shm_unlink(name));
+	if (mmap(NULL, 4096, PROT_READ, MAP_SHARED, memory, 0) == MAP_FAILED)
+		fail("mmap");
+	object_of_fd("memory", "shm", memory, "\tname=%s\tsize=8192\tmode=384\tunlinked=1", name);
+	hold_fd("memory", memory, "rw");
+	hold_map("memory", "r");
+	child(unlinked_part, &memory);
 }
 
 static void species_anonymous_shm(void)
 {
 	if (mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
 		fail("mmap");
-	say("object\tmemory\tanon-shm\n");
+	say("object\tmemory\tanon-shm\tsize=8192\n");
 	hold_map("memory", "rw");
 	child(mapped_part, NULL);
 }
@@ -520,9 +821,16 @@ int main(int count, char **words)
 		{ "sysv-msg-waited", species_sysv_msg, 1 },
 		{ "sysv-sem", species_sysv_sem, 0 },
 		{ "sysv-sem-waited", species_sysv_sem, 1 },
-		{ "flock", species_locks, 0 },
-		{ "posix-lock", species_locks, 1 },
-		{ "ofd-lock", species_locks, 2 },
+		{ "flock", species_lock, FLOCK },
+		{ "posix-lock", species_lock, POSIX },
+		{ "ofd-lock", species_lock, OFD },
+		{ "lease", species_lock, LEASE },
+		{ "flock-inherited", species_lock_inherited, FLOCK },
+		{ "ofd-lock-inherited", species_lock_inherited, OFD },
+		{ "pipe-reader-waits", species_pipe_waited, 0 },
+		{ "pipe-writer-waits", species_pipe_waited, 1 },
+		{ "posix-mq-waited", species_posix_mq_awaited, 0 },
+		{ "posix-mq-notified", species_posix_mq_awaited, 1 },
 	};
 	struct { const char *name; void (*make)(void); } simple[] = {
 		{ "fifo", species_fifo },
@@ -534,6 +842,15 @@ int main(int count, char **words)
 		{ "posix-shm", species_posix_shm },
 		{ "posix-mq", species_posix_mq },
 		{ "anonymous-shm", species_anonymous_shm },
+		{ "fifo-both", species_fifo_both },
+		{ "io-uring", species_io_uring },
+		{ "posix-shm-locked", species_shm_locked },
+		{ "posix-shm-unlinked", species_shm_unlinked },
+		{ "shared-table", species_shared_table },
+		{ "sysv-msg-full", species_sysv_msg_full },
+		{ "sysv-shm-left", species_sysv_shm_left },
+		{ "unix-accepting", species_unix_accepting },
+		{ "unix-crowd", species_unix_crowd },
 	};
 	struct { const char *name; int type; const char *kind; } pairs[] = {
 		{ "unix-stream", SOCK_STREAM, "unix" },
@@ -558,5 +875,6 @@ int main(int count, char **words)
 	char byte;
 	while (read(0, &byte, 1) > 0)
 		;
+	remove_all();
 	return 0;
 }

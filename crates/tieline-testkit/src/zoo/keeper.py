@@ -37,6 +37,18 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def hold_all(label, like, access):
+    """The library keeps duplicates of its own (a mapping does) and does not tell their numbers."""
+    identity = os.fstat(like)
+    for fd in range(256):
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) == (identity.st_dev, identity.st_ino):
+            hold(label, fd, access)
+
+
 def child(part):
     told = os.pipe()
     pid = os.fork()
@@ -67,6 +79,7 @@ def pipe_of_multiprocessing():
     child(part)
     reader.close()
     hold("pipe", writer.fileno(), "w")
+    globals()["kept"] = writer
 
 
 def duplex_pipe_of_multiprocessing():
@@ -82,6 +95,7 @@ def duplex_pipe_of_multiprocessing():
     theirs.close()
     hold("ours", ours.fileno(), "rw")
     say("link", "ours", "theirs", "peer")
+    globals()["kept"] = ours
 
 
 def shared_memory_of_multiprocessing():
@@ -96,13 +110,12 @@ def shared_memory_of_multiprocessing():
     def part():
         again = shared_memory.SharedMemory(name=name)
         globals()["kept"] = again
-        for fd in (memory._fd, again._fd):
-            hold("memory", fd, "rw")
+        hold_all("memory", again._fd, "rw")
         hold_map("memory", "rw")
 
     say("object", "memory", "shm", *identity(memory._fd), f"name=/{name}", f"size={size}")
     child(part)
-    hold("memory", memory._fd, "rw")
+    hold_all("memory", memory._fd, "rw")
     hold_map("memory", "rw")
     globals()["kept"] = memory
 

@@ -12,23 +12,35 @@
 //! | `object LABEL KIND KEY=VALUE…` | an object; the keys are facts about it, see [`Object::fact`] |
 //! | `hold LABEL PID fd N ACCESS` | a process has it open |
 //! | `hold LABEL PID map ACCESS` | a process has it in its address space |
-//! | `lock LABEL PID posix\|ofd\|flock held\|waiting [FIRST LAST]` | a process has locked it, or waits to |
+//! | `lock LABEL PID posix\|ofd\|flock\|lease held\|waiting [FIRST LAST]` | a process has locked it, or waits to |
 //! | `link LABEL LABEL peer\|pending\|watches\|sends-to` | two objects belong together |
 //! | `wait LABEL PID WHAT [DETAIL]` | a process sleeps on it, or is about to |
+//! | `notified LABEL PID` | a process is to be told of the queue's next message |
 //! | `remembered LABEL PID ROLE` | the kernel remembers the process for it |
 //! | `ready` | all is made and told |
 //!
 //! What is not told is not so: an object has no other holders than those of its lines.
 
-use std::collections::BTreeMap;
+mod rust;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+pub use rust::keep_if_told;
+
+use crate::namespace::Namespace;
 use crate::skip::has_command;
+use crate::wait::{PATIENCE, eventually};
 
 /// One way to make a species.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +58,8 @@ pub enum Language {
     C,
     /// Run by `python3`.
     Python,
+    /// The test program itself, in another role.
+    Rust,
     /// Run by `sh`.
     Shell,
 }
@@ -54,25 +68,42 @@ const C: &[&str] = &[
     "anonymous",
     "anonymous-shm",
     "fifo",
+    "fifo-both",
     "fifo-opener",
     "flock",
+    "flock",
+    "flock-inherited",
+    "io-uring",
+    "lease",
     "memfd",
     "ofd-lock",
+    "ofd-lock-inherited",
     "pipe",
     "pipe-full",
+    "pipe-reader-waits",
+    "pipe-writer-waits",
     "posix-lock",
     "posix-mq",
+    "posix-mq-notified",
+    "posix-mq-waited",
     "posix-sem",
     "posix-sem-waited",
     "posix-shm",
+    "posix-shm-locked",
+    "posix-shm-unlinked",
+    "shared-table",
     "sysv-msg",
+    "sysv-msg-full",
     "sysv-msg-waited",
     "sysv-sem",
     "sysv-sem-waited",
     "sysv-shm",
+    "sysv-shm-left",
     "sysv-shm-removed",
     "unix-abstract",
     "unix-accepted",
+    "unix-accepting",
+    "unix-crowd",
     "unix-datagram",
     "unix-dgram",
     "unix-listener",
@@ -99,16 +130,36 @@ impl Species {
                 crate::skipped(test, &format!("no {program}: the keepers in {language:?} were left out"));
             }
         }
+        all.extend(rust::SPECIES.iter().map(|&(name, _)| Self { language: Language::Rust, name }));
         all
     }
 
-    /// Starts its keeper and waits until all is made. `seed` varies the amounts.
+    /// Starts its keeper and waits until all is made, and those who are to sleep do. `seed` varies the amounts; `test` is
+    /// the name of the calling test, which begins with [`keep_if_told`], for the keepers in Rust.
+    ///
+    /// The keeper ends with the thread that started it.
     ///
     /// # Panics
     /// If the keeper fails.
     #[must_use]
-    pub fn keep(self, seed: u32) -> Specimen {
-        Specimen::new(self, seed)
+    pub fn keep(self, test: &str, seed: u32) -> Specimen {
+        Specimen::new(self, test, seed, &[])
+    }
+
+    /// The same in new namespaces of these kinds. With [mounts](Namespace::Mount) of its own it has a `/dev/shm` of its
+    /// own too, which goes with it.
+    ///
+    /// # Panics
+    /// If the keeper fails, or the machine does not let us make them; see [`Namespace::can_make`].
+    #[must_use]
+    pub fn keep_in(self, namespaces: &[Namespace], test: &str, seed: u32) -> Specimen {
+        Specimen::new(self, test, seed, namespaces)
+    }
+
+    /// Whether it makes objects that an IPC namespace of its own keeps from everybody else's.
+    #[must_use]
+    pub fn lives_in_ipc_namespace(self) -> bool {
+        self.name.starts_with("sysv-") || self.name.starts_with("posix-mq")
     }
 }
 
@@ -123,6 +174,8 @@ impl fmt::Display for Species {
 pub struct Specimen {
     /// What it is.
     pub species: Species,
+    /// What varied its amounts.
+    pub seed: u32,
     /// What it made.
     pub objects: Vec<Object>,
     /// Who holds what.
@@ -133,6 +186,8 @@ pub struct Specimen {
     pub links: Vec<(String, String, String)>,
     /// Who sleeps on what.
     pub waits: Vec<Wait>,
+    /// Who is to be told of a message: label, process.
+    pub notified: Vec<(String, u32)>,
     /// Whom the kernel remembers: label, process, role.
     pub remembered: Vec<(String, u32, String)>,
     keeper: Child,
@@ -161,6 +216,11 @@ impl Object {
         self.facts.get(key).map(String::as_str)
     }
 
+    /// All facts, by their keys.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.facts.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// A fact that is a number.
     ///
     /// # Panics
@@ -180,7 +240,7 @@ pub struct Hold {
     pub pid: u32,
     /// Its descriptor; `None` for a mapping.
     pub fd: Option<i32>,
-    /// `r`, `w` or `rw`.
+    /// `r`, `w`, `rw`, or `-` for neither.
     pub access: String,
 }
 
@@ -191,7 +251,7 @@ pub struct Lock {
     pub label: String,
     /// The process.
     pub pid: u32,
-    /// `posix`, `ofd` or `flock`.
+    /// `posix`, `ofd`, `flock` or `lease`.
     pub kind: String,
     /// Whether it is held.
     pub is_held: bool,
@@ -206,35 +266,43 @@ pub struct Wait {
     pub label: String,
     /// The process.
     pub pid: u32,
-    /// `open`, `futex`, `message`, `semaphores`, `read`, `write`.
+    /// `accept`, `connect`, `futex`, `lock`, `message`, `open`, `read`, `room`, `semaphores`, `write`.
     pub what: String,
-    /// The message type, or `INDEX:CHANGE` of a semaphore; empty otherwise.
+    /// The path that is to be opened, the message type, the bytes that want room, or `INDEX:CHANGE` of a semaphore; empty otherwise.
     pub detail: String,
 }
 
 impl Specimen {
-    fn new(species: Species, seed: u32) -> Self {
+    fn new(species: Species, test: &str, seed: u32, namespaces: &[Namespace]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the specimen");
         let prefix = format!("zoo-{}-{seed}", directory.path().file_name().map_or_else(String::new, safe));
-        let mut command = match species.language {
+        let program = match species.language {
             Language::C => Command::new(compiled()),
             Language::Python => interpreted("python3", include_str!("keeper.py")),
+            Language::Rust => rust::keeper(test),
             Language::Shell => interpreted("sh", include_str!("keeper.sh")),
         };
-        let mut keeper = command
-            .args([species.name.as_ref(), directory.path().as_os_str(), prefix.as_ref(), seed.to_string().as_ref()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("the keeper of {species} cannot be started: {error}"));
+        let mut command = settled(namespaces, program);
+        let words = [species.name.as_ref(), directory.path().as_os_str(), prefix.as_ref()];
+        if species.language == Language::Rust {
+            rust::tell(&mut command, words, seed);
+        } else {
+            command.args(words).arg(seed.to_string());
+        }
+        // Its group is what is killed if it does not end, and in any case after its end.
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let mut keeper =
+            command.spawn().unwrap_or_else(|error| panic!("the keeper of {species} cannot be started: {error}"));
         let stdout = keeper.stdout.take().expect("it was asked for");
         let mut specimen = Self {
             species,
+            seed,
             objects: Vec::new(),
             holds: Vec::new(),
             locks: Vec::new(),
             links: Vec::new(),
             waits: Vec::new(),
+            notified: Vec::new(),
             remembered: Vec::new(),
             stdin: keeper.stdin.take(),
             keeper,
@@ -242,6 +310,7 @@ impl Specimen {
             prefix,
         };
         specimen.hear(stdout);
+        specimen.settle();
         specimen
     }
 
@@ -261,16 +330,51 @@ impl Specimen {
         labelled.unwrap_or_else(|| panic!("{}: no object is called {label}", self.species))
     }
 
+    /// Every process that it spoke of, each once.
+    #[must_use]
+    pub fn processes(&self) -> BTreeSet<u32> {
+        let holding = self.holds.iter().map(|hold| hold.pid);
+        let locking = self.locks.iter().map(|lock| lock.pid);
+        holding.chain(locking).chain(self.waits.iter().map(|wait| wait.pid)).chain([self.keeper()]).collect()
+    }
+
+    /// Listens until all is made, in a thread of its own, because a child of the keeper may keep the pipe open for ever.
     fn hear(&mut self, stdout: ChildStdout) {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.unwrap_or_else(|error| panic!("{}: {error}", self.species));
-            let words: Vec<&str> = line.split('\t').collect();
-            if words == ["ready"] {
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            // To the end, though nobody listens any more: who speaks to nobody gets an error.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        let mut said = String::new();
+        loop {
+            let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+                panic!("the keeper of {} ended or fell silent before all was made; it said:\n{said}", self.species);
+            };
+            // The runner of a Rust keeper's test speaks on the same stream.
+            let line = match self.species.language {
+                Language::Rust => line.strip_prefix(crate::peer::MARK),
+                _ => Some(line.as_str()),
+            };
+            let Some(line) = line else { continue };
+            if line == "ready" {
                 return;
             }
-            self.learn(&words).unwrap_or_else(|| panic!("{} said {line:?}", self.species));
+            said.push_str(line);
+            said.push('\n');
+            let words: Vec<&str> = line.split('\t').collect();
+            self.learn(&words).unwrap_or_else(|| panic!("the keeper of {} said {line:?}", self.species));
         }
-        panic!("the keeper of {} ended before all was made: {:?}", self.species, self.keeper.wait());
+    }
+
+    /// Until those who are to sleep do: to sleep is the last that they do, and nothing before it does.
+    fn settle(&self) {
+        let waiting = self.locks.iter().filter(|lock| !lock.is_held).map(|lock| lock.pid);
+        for pid in waiting.chain(self.waits.iter().map(|wait| wait.pid)) {
+            eventually("the keeper's child sleeps", || crate::sleeps(pid));
+        }
     }
 
     fn learn(&mut self, words: &[&str]) -> Option<()> {
@@ -302,6 +406,7 @@ impl Specimen {
                 let (label, what) = (label.to_owned(), what.to_owned());
                 self.waits.push(Wait { label, pid: pid.parse().ok()?, what, detail });
             }
+            ["notified", label, pid] => self.notified.push((label.to_owned(), pid.parse().ok()?)),
             ["remembered", label, pid, role] => {
                 self.remembered.push((label.to_owned(), pid.parse().ok()?, role.to_owned()));
             }
@@ -314,7 +419,18 @@ impl Specimen {
 impl Drop for Specimen {
     fn drop(&mut self) {
         drop(self.stdin.take());
+        let ended = end_of(self.keeper());
+        // Before it is reaped, so that its group cannot be another's.
+        let group = self.keeper().try_into().ok().and_then(Pid::from_raw).expect("a process id");
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.keeper.wait();
+        // Who died by the signal lets go of what it held a moment later.
+        let deadline = Instant::now() + PATIENCE;
+        let mut left = self.processes();
+        left.remove(&self.keeper());
+        while Instant::now() < deadline && left.iter().any(|&pid| lives(pid)) {
+            crate::pause(Duration::from_millis(1));
+        }
         // Names that outlive their makers, all of them this specimen's by their prefix.
         for directory in ["/dev/shm", "/dev/mqueue"] {
             for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -323,11 +439,49 @@ impl Drop for Specimen {
                 }
             }
         }
+        if !std::thread::panicking() {
+            assert!(ended, "the keeper of {} did not end by itself and was killed", self.species);
+        }
     }
+}
+
+/// Waits until a child has ended, without reaping it; `false` if it does not.
+fn end_of(child: u32) -> bool {
+    let pid = child.try_into().ok().and_then(Pid::from_raw).expect("a process id");
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if !matches!(waitid(WaitId::Pid(pid), options), Ok(None)) {
+            return true;
+        }
+        crate::pause(Duration::from_millis(1));
+    }
+    false
+}
+
+/// Whether a process is there and has not ended.
+fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
 }
 
 fn safe(name: &std::ffi::OsStr) -> String {
     name.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// The keeper's command in these namespaces.
+fn settled(namespaces: &[Namespace], keeper: Command) -> Command {
+    if namespaces.is_empty() {
+        return keeper;
+    }
+    if !namespaces.contains(&Namespace::Mount) {
+        return Namespace::around(namespaces, &keeper);
+    }
+    let mut mounting = Command::new("sh");
+    mounting.args(["-c", r#"mount -t tmpfs zoo /dev/shm && exec "$@""#, "sh"]);
+    mounting.arg(keeper.get_program()).args(keeper.get_args());
+    mounting.envs(keeper.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    Namespace::around(namespaces, &mounting)
 }
 
 fn interpreted(interpreter: &str, program: &str) -> Command {
@@ -372,21 +526,30 @@ mod tests {
     #[test]
     fn every_species_can_be_kept() {
         let test = crate::test_name!();
+        if super::keep_if_told() {
+            return;
+        }
         if Namespace::enter(&[Namespace::Ipc], &test) == Isolation::Done {
             return;
         }
         for (seed, species) in (1000..).zip(Species::all(&test)) {
-            let specimen = species.keep(seed);
+            let specimen = species.keep(&test, seed);
             assert!(!specimen.objects.is_empty(), "{species}");
             for hold in &specimen.holds {
-                specimen.object(&hold.label);
+                let _ = specimen.object(&hold.label);
             }
-            let prefix = specimen.prefix.clone();
+            let (prefix, processes) = (specimen.prefix.clone(), specimen.processes());
             drop(specimen);
             let left = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
             let left: Vec<_> =
                 left.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().contains(&prefix)).collect();
             assert!(left.is_empty(), "{species} left {left:?}");
+            for file in ["/proc/sysvipc/shm", "/proc/sysvipc/msg", "/proc/sysvipc/sem"] {
+                let list = std::fs::read_to_string(file).unwrap_or_default();
+                assert_eq!(list.lines().skip(1).count(), 0, "{species} left {list}");
+            }
+            let left: Vec<_> = processes.iter().filter(|&&pid| super::lives(pid)).collect();
+            assert!(left.is_empty(), "{species} left the processes {left:?}");
         }
     }
 }

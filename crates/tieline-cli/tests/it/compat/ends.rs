@@ -17,7 +17,7 @@ use crate::support::{Job, Place, TIELINE, run, tieline};
 #[test]
 fn a_link_and_a_verb_are_the_same_tool() {
     let place = Place::new();
-    for tool in ["ipcmk", "ipcrm", "ipcs"] {
+    for tool in ["ipcmk", "ipcrm", "ipcs", "lsipc"] {
         let link = place.path(tool);
         symlink(TIELINE, &link).unwrap();
         for words in [&["--help"][..], &["-V"], &["--no-such"]] {
@@ -70,7 +70,7 @@ fn the_version_to_be_is_said_in_front_or_by_the_environment() {
 fn the_help_of_tieline_lists_them() {
     let help = run(&["--help"]).well();
     let listed = |tool: &&str| help.text().lines().any(|line| line.trim_start().starts_with(&format!("{tool} ")));
-    assert!(["ipcmk", "ipcrm", "ipcs"].iter().all(listed), "{}", help.text());
+    assert!(["ipcmk", "ipcrm", "ipcs", "lsipc"].iter().all(listed), "{}", help.text());
     assert!(run(&["help", "ipcs"]).well().text().contains("ln -s"));
 }
 

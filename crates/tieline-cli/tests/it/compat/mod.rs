@@ -1,7 +1,7 @@
 //! The tools that stand in for util-linux's: the same command lines for both, and not one byte of difference.
 //!
 //! The command lines and objects are random. The seed is printed and can be set (`TIELINE_SEED`), and there is more of
-//! everything with `TIELINE_COMPAT_ROUNDS` (10 unless set). `TIELINE_UTIL_LINUX_NEW` names a folder with the tools of
+//! everything with `TIELINE_COMPAT_ROUNDS` (20 unless set). `TIELINE_UTIL_LINUX_NEW` names a folder with the tools of
 //! util-linux 2.43, which are then compared too.
 
 mod ends;
@@ -14,14 +14,14 @@ mod twins;
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::support::{TIELINE, code_of};
 
 /// Tools of util-linux to compare with.
 pub(crate) struct Reference {
-    folder: Option<PathBuf>,
+    folder: PathBuf,
     /// What `ipcs --version` says.
     version: String,
     /// What to tell ours.
@@ -31,14 +31,15 @@ pub(crate) struct Reference {
 impl Reference {
     /// Those that are here, or why there are none.
     pub(crate) fn all() -> Vec<Result<Self, String>> {
-        let mut all = vec![Self::look(None, "2.38")];
+        // Not by PATH, where links to ours may stand.
+        let mut all = vec![Self::look("/usr/bin".into(), "2.38")];
         if let Some(folder) = std::env::var_os("TIELINE_UTIL_LINUX_NEW") {
-            all.push(Self::look(Some(folder.into()), "2.43"));
+            all.push(Self::look(folder.into(), "2.43"));
         }
         all
     }
 
-    fn look(folder: Option<PathBuf>, compat: &'static str) -> Result<Self, String> {
+    fn look(folder: PathBuf, compat: &'static str) -> Result<Self, String> {
         let mut reference = Self { folder, version: String::new(), compat };
         let output = Command::new(reference.program("ipcs")).arg("--version").output();
         let output = output.map_err(|error| format!("there is no ipcs to compare with: {error}"))?;
@@ -51,7 +52,7 @@ impl Reference {
     }
 
     fn program(&self, tool: &str) -> PathBuf {
-        self.folder.as_deref().unwrap_or(Path::new("")).join(tool)
+        self.folder.join(tool)
     }
 
     /// A command line for theirs and the same for ours, under the same name.
@@ -128,7 +129,7 @@ impl std::fmt::Display for Outcome {
 
 /// How often a random test does its round.
 fn rounds() -> u64 {
-    std::env::var("TIELINE_COMPAT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
+    std::env::var("TIELINE_COMPAT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
 }
 
 /// Random numbers that a seed repeats (`SplitMix64`).

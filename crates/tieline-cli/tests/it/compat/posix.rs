@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
-use tieline_testkit::{Isolation, Namespace, skip, test_name};
+use tieline_testkit::{Isolation, Namespace, Pty, has_command, skip, test_name};
 
 use super::removing::MOUNTS;
-use crate::support::{Said, run};
+use crate::support::{Said, code_of, run, tieline};
 
 fn mounted() -> bool {
     Command::new("sh").args(["-c", MOUNTS]).status().is_ok_and(|status| status.success())
@@ -61,6 +62,28 @@ fn posix_objects_are_made_and_removed_by_name() {
     refused(&ipcmk(&["-s", "-n", "/a/b"]), "ipcmk: create POSIX semaphore failed: Invalid argument\n");
     refused(&ipcmk(&["-Q", "-p", "10000"]), "ipcmk: failed to parse mode: '10000': Numerical result out of range\n");
     refused(&ipcrm(&[]), "ipcrm: bad usage\nTry 'ipcrm --help' for more information.\n");
+}
+
+/// Whoever makes an object chooses its name; the terminal of who removes it does not obey it. Elsewhere the bytes are
+/// those of the original.
+#[test]
+fn a_name_does_not_write_to_the_terminal() {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
+        return;
+    }
+    if !(mounted() && has_command("setsid") && Path::new("/dev/ptmx").exists()) {
+        skip!("this machine does not let us mount file systems of our own, or has no pseudo-terminals");
+    }
+    let name = "\u{1b}[2Jhello";
+    fs::write(format!("/dev/shm/{name}"), "").unwrap();
+    let mut terminal = Pty::spawn(tieline(["ipcrm", "--compat=2.43", "-v", "-apshm", "--posix-shmem", name]));
+    assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
+    assert!(terminal.output().contains("`\\x1b[2Jhello'"), "{:?}", terminal.output());
+    assert!(!terminal.output().contains('\u{1b}'), "{:?}", terminal.output());
+    let mut terminal = Pty::spawn(tieline(["ipcrm", "--compat=2.43", "--posix-shmem", name]));
+    assert_eq!(code_of(terminal.exit_status()), 1);
+    assert!(!terminal.output().contains('\u{1b}'), "{:?}", terminal.output());
+    refused(&ipcrm(&["--posix-shmem", name]), &format!("ipcrm: name `{name}' not found\n"));
 }
 
 #[test]

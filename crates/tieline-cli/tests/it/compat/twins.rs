@@ -1,7 +1,7 @@
 //! Shell scripts in which `ipcs`, `ipcmk` and `ipcrm` are theirs, or ours.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::Reference;
@@ -26,11 +26,7 @@ impl<'a> Twins<'a> {
         for side in ["theirs", "ours"] {
             std::fs::create_dir(place.path(side)).expect("a new folder");
             for tool in ["ipcmk", "ipcrm", "ipcs"] {
-                let target = match (side, &reference.folder) {
-                    ("ours", _) => Path::new(TIELINE).to_owned(),
-                    (_, Some(folder)) => folder.join(tool),
-                    (_, None) => Path::new("/usr/bin").join(tool),
-                };
+                let target = if side == "ours" { PathBuf::from(TIELINE) } else { reference.program(tool) };
                 symlink(target, place.path(side).join(tool)).expect("a new link");
             }
         }

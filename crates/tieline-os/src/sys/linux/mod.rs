@@ -26,6 +26,9 @@ mod sem_interop;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod start;
+#[cfg_attr(target_env = "musl", path = "sysv_flavour_musl.rs")]
+#[cfg_attr(not(target_env = "musl"), path = "sysv_flavour_gnu.rs")]
+pub(crate) mod sysv_flavour;
 pub(crate) mod sysv_key;
 pub(crate) mod sysv_msg;
 pub(crate) mod sysv_sem;

@@ -1,7 +1,7 @@
 //! Objects of all sorts, made by processes with odd names, and command lines that ask for them.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -52,8 +52,12 @@ impl World {
         let mut creators = Vec::new();
         let mut ids = Vec::new();
         for _ in 0..dice.below(4) {
-            let name = if dice.one_in(2) { *dice.pick(PLAIN_NAMES) } else { *dice.pick(ODD_NAMES) };
-            let mut name = OsStr::from_bytes(name).to_owned();
+            let name = match dice.below(5) {
+                0 | 1 => dice.pick(PLAIN_NAMES).to_vec(),
+                2 => dice.pick(ODD_NAMES).to_vec(),
+                _ => random_name(dice),
+            };
+            let mut name = OsString::from_vec(name);
             if dice.one_in(6) {
                 // More than is ever read of it.
                 name.push("x".repeat(9000));
@@ -136,10 +140,11 @@ impl World {
         }
         let mut dangerous = false;
         if dice.one_in(4) {
-            let (id, is_dangerous) = *dice.pick(&self.ids_and_some());
+            let ids: Vec<i32> = self.ids.iter().map(|(id, _)| *id).chain([0, 1, 987_654]).collect();
+            let id = *dice.pick(&ids);
             add(&["-i", &id.to_string()]);
             // Names of POSIX objects are as odd.
-            dangerous = is_dangerous || self.new;
+            dangerous = self.new || self.ids.contains(&(id, true));
         } else if dice.one_in(60) {
             add(&["--id", *dice.pick(&["", "abc", "12x", " 7", "99999999999", "99999999999999999999", "-1", "-5"])]);
             dangerous = true;
@@ -155,10 +160,6 @@ impl World {
             .push(("TZ", *dice.pick(&["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "XYZ3:30"])));
         environment.push(("COLUMNS", *dice.pick(&["", "30", "77", " 90", "x", "-5", "100000"])));
         Case { arguments, environment, dangerous }
-    }
-
-    fn ids_and_some(&self) -> Vec<(i32, bool)> {
-        self.ids.iter().copied().chain([(0, false), (1, false), (987_654, false)]).collect()
     }
 
     /// A value for `--output`.
@@ -217,6 +218,20 @@ impl World {
         }
         list
     }
+}
+
+/// Characters from anywhere in Unicode, and bytes that are none.
+fn random_name(dice: &mut Dice) -> Vec<u8> {
+    let mut name = Vec::new();
+    for _ in 0..dice.below(40) {
+        let end = *dice.pick(&[0x80, 0x800, 0x3000, 0x1_0000, 0x2_0000, 0x11_0000]);
+        match char::from_u32(dice.below(end) as u32) {
+            Some(letter) if !dice.one_in(30) => name.extend(letter.to_string().into_bytes()),
+            _ => name.push(dice.below(256) as u8),
+        }
+    }
+    name.retain(|byte| *byte != 0);
+    name
 }
 
 fn clear() {
