@@ -256,7 +256,7 @@ impl Walk<'_> {
             FileType::Fifo => {
                 let object = self.builder.object(identity, Kind::Fifo);
                 if self.builder.object_at(object).name.is_none() {
-                    let (name, _) = name_of(link, &file, holder.opened);
+                    let (name, _) = name_of(link, &file, holder.opened, !self.kernel.may_never_answer(device));
                     self.named(holder, object, &file, name.map(Text::from));
                 }
                 let access = self.end_of_pipe(holder, descriptor, object, file.stx_ino);
@@ -326,7 +326,8 @@ impl Walk<'_> {
         if self.builder.object_at(object).name.is_some() {
             return;
         }
-        let (whole, is_unlinked) = name_of(link, file, holder.opened);
+        let device = makedev(file.stx_dev_major, file.stx_dev_minor);
+        let (whole, is_unlinked) = name_of(link, file, holder.opened, !self.kernel.may_never_answer(device));
         // The name ends where the whole path does.
         let name = whole.map(|whole| &name[..name.len().saturating_sub(link.len() - whole.len())]);
         self.named(holder, object, file, name.map(posix_name));
@@ -617,13 +618,19 @@ fn memory(file: &Statx, is_unlinked: bool) -> Memory {
 
 /// A file's own name, and whether it was removed. The kernel writes ` (deleted)` after a removed name; but a file may be
 /// called so, and a removed name may be one of several. A file that was made without a name (`O_TMPFILE`) is called after
-/// its inode number, marked as removed, and stays so when it gets a name: none is known then.
-pub(super) fn name_of<'l>(link: &'l [u8], file: &Statx, process: BorrowedFd<'_>) -> (Option<&'l [u8]>, bool) {
+/// its inode number, marked as removed, and stays so when it gets a name: none is known then. `may_look` is whether the
+/// name may be looked up, which is needed for few.
+pub(super) fn name_of<'l>(
+    link: &'l [u8],
+    file: &Statx,
+    process: BorrowedFd<'_>,
+    may_look: bool,
+) -> (Option<&'l [u8]>, bool) {
     let (name, is_marked) = without_deleted(link);
     if !is_marked {
         return (Some(link), false);
     }
-    if file.stx_nlink > 0 {
+    if file.stx_nlink > 0 && may_look {
         // As the process sees the file system, whatever its root.
         let mut path = b"root".to_vec();
         path.extend(link);
