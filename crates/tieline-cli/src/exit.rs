@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use tieline_os::ErrorKind;
-use tieline_os::sysv::ParseKeyError;
 use tieline_transport::ErrorKind as TransportErrorKind;
 use tieline_transport::addr::AddressError;
 
@@ -144,11 +143,11 @@ impl Failure {
 
     /// Says the sentence on standard error, unless it has been said.
     pub(crate) fn tell(&self, as_json: bool) {
-        if self.told {
+        // A closed pipe ends us quietly, as it ends every other filter.
+        if self.told || self.code == Code::BrokenPipe {
         } else if as_json {
             output::json_to_stderr(&Document { schema: "tieline.error/1", error: self.fault() });
-        } else if self.code != Code::BrokenPipe {
-            // A closed pipe ends us quietly, as it ends every other filter.
+        } else {
             output::say(&self.sentence);
         }
     }
@@ -174,12 +173,6 @@ impl From<tieline_transport::Error> for Failure {
 
 impl From<AddressError> for Failure {
     fn from(error: AddressError) -> Self {
-        Self::usage(error)
-    }
-}
-
-impl From<ParseKeyError> for Failure {
-    fn from(error: ParseKeyError) -> Self {
         Self::usage(error)
     }
 }

@@ -7,13 +7,20 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 mod cmd;
+mod compat;
 mod exit;
 mod flags;
+mod grid;
+mod look;
 mod name;
 mod output;
+mod table;
 mod transfer;
 
 fn main() -> ExitCode {
+    if let Some(code) = compat::run_if_asked() {
+        return code;
+    }
     let command = match parse() {
         Ok(command) => command,
         Err(error) => return refuse(&error),

@@ -37,6 +37,7 @@ pub struct Scan {
     pub(crate) mappings: bool,
     pub(crate) waits: bool,
     pub(crate) limits_of_processes: bool,
+    pub(crate) socket_files: bool,
 }
 
 impl Default for Scan {
@@ -49,7 +50,7 @@ impl Scan {
     /// The default.
     #[must_use]
     pub fn new() -> Self {
-        Self { fill: true, mappings: true, waits: false, limits_of_processes: false }
+        Self { fill: true, mappings: true, waits: false, limits_of_processes: false, socket_files: false }
     }
 
     /// Whether to ask how full each pipe and FIFO is (on by default). It duplicates one descriptor of each for a moment
@@ -81,6 +82,14 @@ impl Scan {
         self
     }
 
+    /// Whether to look through the directories where servers keep the files of their sockets, for those that no socket is
+    /// bound to any more (off by default): `/run`, `/tmp` and `$XDG_RUNTIME_DIR`.
+    #[must_use]
+    pub fn socket_files(mut self, files: bool) -> Self {
+        self.socket_files = files;
+        self
+    }
+
     /// Looks, once. It blocks for about 5 µs for each descriptor of the machine, and takes no lock of anybody.
     ///
     /// What vanishes meanwhile or may not be seen is left out and [counted](Snapshot::unseen).
@@ -101,13 +110,19 @@ impl Scan {
         if self.mappings {
             probe::mappings::look(&mut builder, &folders);
         }
-        probe::locks::look(&mut builder);
-        if self.waits {
-            probe::waits::look(&mut builder);
+        let mut nobodys = probe::locks::look(&mut builder);
+        if self.socket_files {
+            probe::socket_files::look(&mut builder);
         }
+        if self.waits {
+            probe::waits::look(&mut builder, &mut nobodys);
+        }
+        probe::locks::count(&mut builder, &nobodys);
         probe::limits::look(&mut builder, self);
         let (wall, cpu) = clock.stop();
-        Ok(builder.finish(Taken { at, wall, cpu, engine }, crate::findings::find))
+        let booted = at.checked_sub(since_boot()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let taken = Taken { at, wall, cpu, engine, scan: self.clone(), booted };
+        Ok(builder.finish(taken, crate::findings::find))
     }
 }
 
@@ -128,7 +143,15 @@ impl Clock {
 }
 
 fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    read(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn since_boot() -> Duration {
+    read(rustix::time::ClockId::Boottime)
+}
+
+fn read(clock: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -24,12 +24,15 @@
 //! }
 //! ```
 
+mod data;
 mod namespace;
 mod peer;
 mod pty;
 mod skip;
 mod wait;
+pub mod zoo;
 
+pub use data::{assert_same, data, unique_number};
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;

@@ -89,4 +89,12 @@ impl Namespace {
         }
         unshare
     }
+
+    /// The same command in new namespaces of these kinds.
+    pub(crate) fn around(kinds: &[Self], command: &Command) -> Command {
+        let mut around = Self::unshare(kinds);
+        around.arg(command.get_program()).args(command.get_args());
+        around.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        around
+    }
 }

@@ -1,11 +1,14 @@
 //! What a user of the command meets: the real binary, against the kernel and against programs made by others.
 
 mod bench;
+mod commands;
+mod compat;
 mod ends;
 mod errors;
 mod json;
 mod messages;
 mod objects;
+mod seeing;
 mod signals;
 mod streams;
 mod support;

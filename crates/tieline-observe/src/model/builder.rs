@@ -27,6 +27,7 @@ pub struct Builder {
     namespaces: Vec<Namespace>,
     limits: Vec<Limit>,
     unseen: BTreeMap<(UnseenWhat, UnseenWhy), u64>,
+    files: Vec<OpenFile>,
 }
 
 impl Builder {
@@ -45,6 +46,7 @@ impl Builder {
             namespaces: Vec::new(),
             limits: Vec::new(),
             unseen: BTreeMap::new(),
+            files: Vec::new(),
         }
     }
 
@@ -180,6 +182,16 @@ impl Builder {
         }
     }
 
+    /// Remembers a descriptor of a file or directory, which may turn out to be locked.
+    pub(crate) fn file(&mut self, open: OpenFile) {
+        self.files.push(open);
+    }
+
+    /// Takes the descriptors that were remembered.
+    pub(crate) fn take_files(&mut self) -> Vec<OpenFile> {
+        std::mem::take(&mut self.files)
+    }
+
     /// Sorts everything and makes the snapshot; `find` sees it whole and says what is worth a look.
     #[must_use]
     pub fn finish(self, taken: Taken, find: impl FnOnce(&Snapshot) -> Vec<Finding>) -> Snapshot {
@@ -254,6 +266,14 @@ impl Builder {
         snapshot.findings = find(&snapshot);
         snapshot
     }
+}
+
+/// A descriptor of a file or directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenFile {
+    pub(crate) process: ProcessRef,
+    pub(crate) fd: i32,
+    pub(crate) file: Identity,
 }
 
 /// For each old place the new one, given for each new place the old one.

@@ -45,8 +45,6 @@ pub enum FindingKind {
     NearLimit,
     /// Two or more sockets bound to one path, of which only one can be reached.
     PathTaken,
-    /// A message waits that nobody who waits wants (a queue read by type).
-    UnwantedMessages,
 }
 
 /// One thing seen (or not) that speaks for or against a finding.
@@ -81,6 +79,27 @@ pub enum Evidence {
         /// Its pid.
         pid: u32,
     },
+    /// No process of its owner is there any more that could come back to it.
+    OwnerGone {
+        /// The owner.
+        uid: u32,
+    },
+    /// So many processes of its owner live that were there when it was last used, and may come back to it by its id or
+    /// name without having it open meanwhile.
+    OwnerAlive {
+        /// The owner.
+        uid: u32,
+        /// How many.
+        processes: u32,
+    },
+    /// Its owner's user is not known.
+    OwnerUnknown,
+    /// Nobody looked who waits for it.
+    WaitersUnknown,
+    /// So many attachments, of which the processes are those that hold it.
+    Attached(u64),
+    /// The sockets of so many network namespaces could not be listed, any of which may be bound to it.
+    NamespacesUnseen(u64),
     /// No process has it attached or mapped.
     NoMapping,
     /// No process has it open.
@@ -89,6 +108,9 @@ pub enum Evidence {
     NoWaiter,
     /// How long it has not been used or changed.
     Age(Duration),
+    /// The viewer's pid namespace is not the machine's first, but the object's IPC namespace is: processes that have no id
+    /// here may use it.
+    ProcessesOutside,
     /// So many processes could not be looked into, any of which may use it.
     ProcessesUnseen(u32),
     /// It holds so many messages or bytes that would be lost.

@@ -15,7 +15,7 @@ mod unseen;
 use std::time::{Duration, SystemTime};
 
 pub use builder::Builder;
-pub(crate) use builder::Quick;
+pub(crate) use builder::{OpenFile, Quick};
 pub use finding::{Evidence, Finding, FindingKind};
 pub use limit::{Limit, Scope};
 pub use object::{
@@ -90,6 +90,10 @@ pub struct Taken {
     pub cpu: Duration,
     /// By which engine.
     pub engine: crate::Engine,
+    /// What was looked at.
+    pub scan: crate::Scan,
+    /// When the machine started, which [`Process::start_ticks`] counts from.
+    pub booted: SystemTime,
 }
 
 /// Who looked.
@@ -202,6 +206,21 @@ impl Snapshot {
     pub fn process_with_pid(&self, pid: u32) -> Option<&Process> {
         let index = self.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
         Some(&self.processes[index])
+    }
+
+    /// When a process began, to a hundredth of a second.
+    #[must_use]
+    pub fn started_at(&self, process: ProcessRef) -> SystemTime {
+        let ticks = self.process(process).start_ticks;
+        let rate = rustix::param::clock_ticks_per_second().max(1);
+        let since_boot = Duration::from_secs(ticks / rate) + Duration::from_millis(ticks % rate * 1000 / rate);
+        self.taken.booted.checked_add(since_boot).unwrap_or(self.taken.booted)
+    }
+
+    /// How much of one sort could not be seen, for whatever reason.
+    #[must_use]
+    pub fn unseen_count(&self, what: UnseenWhat) -> u64 {
+        self.unseen.iter().filter(|unseen| unseen.what == what).map(|unseen| unseen.count).sum()
     }
 
     /// The object with that identity.

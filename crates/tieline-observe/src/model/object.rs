@@ -152,6 +152,9 @@ kinds! {
     AnonymousShm = "anon-shm",
     /// A file that is mapped shared and writable, or locked.
     File = "file",
+    /// The file of a Unix socket. The snapshot has those that no socket is bound to any more, and only if the scan was
+    /// told to look for them.
+    SocketFile = "socket-file",
     /// An event counter.
     EventFd = "eventfd",
     /// A set of watched descriptors.

@@ -95,7 +95,7 @@ pub enum Role {
 }
 
 /// A lock of a file, held or waited for.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Lock {
     /// Whose lock it is.
     pub kind: LockKind,
@@ -112,7 +112,7 @@ pub struct Lock {
 }
 
 /// Whose a lock is, and hence when it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LockKind {

@@ -12,8 +12,14 @@ fn builder() -> Builder {
 }
 
 fn finish(builder: Builder) -> Snapshot {
-    let taken =
-        Taken { at: SystemTime::UNIX_EPOCH, wall: Duration::ZERO, cpu: Duration::ZERO, engine: crate::Engine::Proc };
+    let taken = Taken {
+        at: SystemTime::UNIX_EPOCH,
+        wall: Duration::ZERO,
+        cpu: Duration::ZERO,
+        engine: crate::Engine::Proc,
+        scan: crate::Scan::new(),
+        booted: SystemTime::UNIX_EPOCH,
+    };
     builder.finish(taken, |_| Vec::<Finding>::new())
 }
 

@@ -38,7 +38,8 @@ pub enum UnseenWhat {
     SystemV,
     /// The holders of that many file locks.
     LockHolders,
-    /// Unix sockets, or their peers: the kernel has no socket monitoring interface for them.
+    /// The peers and queues of that many Unix sockets, for lack of a socket monitoring interface; and one for each family
+    /// of sockets that changed so fast that some may be missing.
     Sockets,
 }
 

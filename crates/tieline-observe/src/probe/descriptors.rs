@@ -33,8 +33,8 @@ use super::kernel_files::{KernelFiles, from_kernel, without_deleted};
 use super::procfs::{self, End, FOLDER, Folder, Folders, Listing, NumberIn, parse};
 use crate::Scan;
 use crate::model::{
-    Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OtherSocket, Owner,
-    PosixMq, Quick, Text, Unit, UnseenWhat, UnseenWhy,
+    Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OpenFile, OtherSocket,
+    Owner, PosixMq, Quick, Text, Unit, UnseenWhat, UnseenWhy,
 };
 
 /// The longest link: a path, which the kernel cuts at `PATH_MAX`.
@@ -217,6 +217,7 @@ impl Walk<'_> {
     fn socket(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, inode: u64) -> ObjectRef {
         let identity = Identity::Socket { inode };
         if let Some(object) = self.builder.find(identity) {
+            self.sent_descriptors(holder, descriptor, object);
             return object;
         }
         let mut word = [0; 64];
@@ -236,6 +237,25 @@ impl Walk<'_> {
         let namespace = self.builder.processes()[holder.folder.process.index()].namespaces.net;
         self.builder.object_mut(object).namespace = namespace;
         object
+    }
+
+    /// How many descriptors wait in a Unix socket's queue, which only this text tells. An empty queue has none; of a
+    /// datagram of no bytes the queue says nothing.
+    fn sent_descriptors(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, object: ObjectRef) {
+        let one = self.builder.object_at(object);
+        let is_datagram = one.kind == Kind::UnixDatagram;
+        let Detail::Unix(socket) = &one.detail else { return };
+        if socket.in_flight > 0 || (socket.receive_queue == 0 && !is_datagram) {
+            return;
+        }
+        let mut content = std::mem::take(&mut self.content);
+        let path = NumberIn::new("fdinfo/", descriptor.name);
+        if procfs::read_lines(holder.opened, path.as_c_str(), &mut content, End::Short, FDINFO_BYTES).is_ok()
+            && let Detail::Unix(socket) = &mut self.builder.object_mut(object).detail
+        {
+            socket.in_flight = FdInfo(&content).sent_descriptors();
+        }
+        self.content = content;
     }
 
     /// A file with a path, of which only some kinds are means of communication.
@@ -273,9 +293,15 @@ impl Walk<'_> {
                     let access = access_of_link(holder.fds, descriptor.name);
                     self.hold(holder, descriptor, object, access);
                 }
+                self.lockable(holder, descriptor, identity);
             }
+            FileType::Directory => self.lockable(holder, descriptor, identity),
             _ => {}
         }
+    }
+
+    fn lockable(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, file: Identity) {
+        self.builder.file(OpenFile { process: holder.folder.process, fd: descriptor.fd, file });
     }
 
     /// Which means of communication a regular file is, and its name as one: none, for most.

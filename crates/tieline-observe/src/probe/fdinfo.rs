@@ -51,6 +51,11 @@ impl<'b> FdInfo<'b> {
         parse(self.field(b"ino")?)
     }
 
+    /// Descriptors that wait in the queue of a Unix socket; from Linux 5.6.
+    pub(super) fn sent_descriptors(self) -> u32 {
+        self.field(b"scm_fds").and_then(parse).unwrap_or(0)
+    }
+
     /// An event counter and the number that names it, which it has from Linux 5.2.
     pub(super) fn eventfd(self) -> (EventFd, Option<u64>) {
         let count = self.field(b"eventfd-count").and_then(|digits| parse_base(digits, 16)).unwrap_or(0);

@@ -18,6 +18,7 @@ pub(crate) mod posix;
 pub(crate) mod processes;
 mod procfs;
 mod remembered;
+pub(crate) mod socket_files;
 pub(crate) mod sockets;
 pub(crate) mod sysv;
 pub(crate) mod waits;

@@ -1,11 +1,13 @@
 //! Real objects made by the test, seen by a scan.
 
 mod descriptors;
+mod harmless;
 mod mappings;
 mod posix;
 mod processes;
 mod sockets;
 mod sysv;
+mod zoo;
 
 use tieline_observe::model::{How, Identity, Link, LinkKind, Namespace, NamespaceKind, Object, ObjectRef, Role};
 use tieline_observe::{Scan, Snapshot};

@@ -43,7 +43,7 @@ fn a_queue_tells_its_messages_and_who_is_notified() {
         assert_eq!(queue.depth().unwrap(), 1, "looking took nothing");
         return;
     }
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     if !sees_queues() {
@@ -81,7 +81,7 @@ fn a_queue_tells_its_messages_and_who_is_notified() {
 /// is the one that looks.
 #[test]
 fn looking_at_a_queue_leaves_its_notification() {
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     let queue = MessageQueue::create("/jobs", SIZE, Access::ReadWrite, Mode::OWNER).unwrap();
@@ -102,7 +102,7 @@ fn a_queue_of_another_namespace_is_named_by_it() {
         me.wait_for("end");
         return;
     }
-    if Namespace::enter(&[Namespace::Ipc], &test_name!()) == Isolation::Done {
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
         return;
     }
     if !sees_queues() || !Namespace::can_make(&[Namespace::Ipc]) {

@@ -51,7 +51,7 @@ fn a_segment_tells_who_made_it_and_that_it_is_to_go() {
     assert_eq!((told.mode, told.owner.unwrap().uid), (Some(0o600), rustix::process::geteuid().as_raw()));
     assert_eq!((segment(told).creator, remembered(&snapshot, told.reference, Role::Creator)), (me, vec![me]));
     assert_eq!((segment(told).last, segment(told).attached_at), (0, 0));
-    assert_eq!(remembered(&snapshot, told.reference, Role::LastAttached), []);
+    assert!(remembered(&snapshot, told.reference, Role::LastAttached).is_empty());
     assert!(told.changed.unwrap().elapsed().unwrap() < Duration::from_secs(600));
     let told = found(&snapshot, Kind::SysvShm, going.id());
     assert!(segment(told).is_removed && segment(told).attached == 1 && segment(told).attached_at > 0);
@@ -64,7 +64,7 @@ fn a_queue_tells_its_fill_and_its_last_users() {
         return;
     }
     let made = MessageQueue::create(Key::PRIVATE, Mode::OWNER).unwrap();
-    made.send(1.try_into().unwrap(), b"12345").unwrap();
+    made.send(1, b"12345").unwrap();
     let snapshot = look();
     let told = found(&snapshot, Kind::SysvMq, made.id());
     let fill = told.fill.unwrap();
@@ -72,7 +72,7 @@ fn a_queue_tells_its_fill_and_its_last_users() {
     assert_eq!(fill.capacity, Some(queue(told).capacity_bytes));
     assert_eq!((queue(told).messages, queue(told).received_at), (1, 0));
     assert_eq!(remembered(&snapshot, told.reference, Role::LastSender), [std::process::id()]);
-    assert_eq!(remembered(&snapshot, told.reference, Role::LastReceiver), []);
+    assert!(remembered(&snapshot, told.reference, Role::LastReceiver).is_empty());
 }
 
 #[test]
@@ -145,6 +145,25 @@ fn objects_of_another_namespace_are_named_by_it() {
     assert!(namespace(&snapshot, NamespaceKind::Ipc, ipc).is_listed);
     peer.say("end");
     peer.succeeds();
+}
+
+/// Given a `/proc` of the pid namespace around, where our numbers are other processes', then nobody is blamed for them.
+#[test]
+fn a_number_of_another_pid_namespace_blames_nobody() {
+    use std::os::unix::fs::MetadataExt;
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Pid], &test_name!()) == Isolation::Done {
+        return;
+    }
+    let me = std::process::id();
+    let is_foreign = std::fs::read_link("/proc/self").unwrap().to_str() != Some(&me.to_string());
+    assert!(is_foreign, "nobody has mounted a new /proc");
+    let made = Segment::create(Key::PRIVATE, 100, Mode::OWNER).unwrap();
+    let namespace = std::fs::metadata("/proc/self/ns/ipc").unwrap().ino();
+    let snapshot = look();
+    let told = object(&snapshot, Identity::SystemV { kind: Kind::SysvShm, namespace, id: made.id().number() });
+    assert_eq!(segment(told).creator, me);
+    assert!(snapshot.process_with_pid(me).is_some(), "the first processes are there, and are others");
+    assert!(remembered(&snapshot, told.reference, Role::Creator).is_empty());
 }
 
 /// Given no privilege, then objects that may not be read are listed with what everybody may know, and the rest counted.

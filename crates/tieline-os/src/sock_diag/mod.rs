@@ -31,9 +31,11 @@ mod tests;
 mod unix;
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 pub use inet::{InetDump, InetSocket, TcpFigures};
@@ -55,6 +57,9 @@ const REQUEST_DUMP: u16 = 0x1 | 0x300;
 
 /// The kernel fills at most this much of an answer at once.
 const ANSWER_BYTES: usize = 32 * 1024;
+
+/// The kernel answers at once, whatever it answers. A wait beyond this is a fault, and better told than endless.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a dump that the kernel calls inconsistent is asked for again, before it is taken as it is.
 const ATTEMPTS_MAX: usize = 4;
@@ -100,6 +105,7 @@ impl Monitor {
         })?;
         // From now on the socket takes messages from the kernel and from nobody else.
         rustix::net::connect(&fd, &SocketAddrNetlink::new(0, 0)).during(OPEN)?;
+        rustix::net::sockopt::set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE)).during(OPEN)?;
         Ok(Self { fd, sequence: 0 })
     }
 
@@ -190,7 +196,7 @@ impl Monitor {
                 let room = rustix::buffer::spare_capacity(&mut reply.bytes);
                 rustix::net::recv(&self.fd, room, RecvFlags::TRUNC)
             })
-            .during(DUMP)?;
+            .map_err(|errno| Error::new(DUMP, if errno == Errno::AGAIN { Errno::TIMEDOUT } else { errno }))?;
             if len > reply.bytes.len() - start {
                 return Err(
                     Error::new(DUMP, Errno::MSGSIZE).hint("the kernel's answer is longer than it says it can be")

@@ -93,3 +93,91 @@ fn a_family_without_a_module_is_not_supported() {
     assert_eq!(refused(-libc::ENOMEM).kind(), ErrorKind::OutOfMemory);
     assert_eq!(refused(i32::MIN).errno(), Some(libc::EIO));
 }
+
+/// A monitor whose kernel is the other end of a pair of sockets.
+fn monitor_of(script: impl FnOnce(&std::os::unix::net::UnixDatagram) + Send + 'static) -> Monitor {
+    let (ours, kernel) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    std::thread::spawn(move || script(&kernel));
+    Monitor { fd: ours.into(), sequence: 0 }
+}
+
+/// The number of the next question.
+fn asked(kernel: &std::os::unix::net::UnixDatagram) -> u32 {
+    let mut question = [0; 256];
+    let len = kernel.recv(&mut question).unwrap();
+    netlink::u32_at(&question[..len], 8).unwrap()
+}
+
+fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(netlink::HEADER + body.len()).unwrap().to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(netlink::ALIGNMENT), 0);
+    bytes
+}
+
+fn unix_body(inode: u32) -> Vec<u8> {
+    [vec![1, 1, 7, 0], words(&[inode, 0, 0])].concat()
+}
+
+#[test]
+fn a_dump_that_was_interrupted_is_asked_for_again() {
+    let mut monitor = monitor_of(|kernel| {
+        let first = asked(kernel);
+        kernel.send(&message(BY_FAMILY, netlink::DUMP_INTERRUPTED, first, &unix_body(1))).unwrap();
+        kernel.send(&message(netlink::DONE, netlink::DUMP_INTERRUPTED, first, &words(&[0]))).unwrap();
+        let second = asked(kernel);
+        assert_ne!(first, second);
+        kernel.send(&message(netlink::DONE, 0, first, &words(&[0]))).unwrap();
+        kernel.send(&message(BY_FAMILY, 0, second, &unix_body(2))).unwrap();
+        kernel.send(&message(BY_FAMILY, 0, second, &unix_body(3))).unwrap();
+        kernel.send(&message(netlink::DONE, 0, second, &words(&[0]))).unwrap();
+    });
+    let dump = monitor.unix().unwrap();
+    assert!(dump.is_consistent());
+    assert_eq!(dump.iter().map(|socket| socket.inode).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
+fn a_dump_that_is_interrupted_each_time_is_taken_and_said_to_be() {
+    let mut monitor = monitor_of(|kernel| {
+        for _ in 0..ATTEMPTS_MAX {
+            let sequence = asked(kernel);
+            let answer = message(BY_FAMILY, netlink::DUMP_INTERRUPTED, sequence, &unix_body(1));
+            let end = message(netlink::DONE, 0, sequence, &words(&[0]));
+            kernel.send(&[answer, end].concat()).unwrap();
+        }
+    });
+    let dump = monitor.unix().unwrap();
+    assert!(!dump.is_consistent());
+    assert_eq!(dump.iter().count(), 1);
+}
+
+#[test]
+fn a_refusal_is_an_error_wherever_it_comes() {
+    let mut monitor = monitor_of(|kernel| {
+        let sequence = asked(kernel);
+        kernel
+            .send(&message(netlink::ERROR, 0, sequence, &words(&[libc::ENOENT.wrapping_neg().cast_unsigned()])))
+            .unwrap();
+        let sequence = asked(kernel);
+        kernel.send(&message(BY_FAMILY, 0, sequence, &unix_body(1))).unwrap();
+        kernel
+            .send(&message(netlink::DONE, 0, sequence, &words(&[libc::ENOMEM.wrapping_neg().cast_unsigned()])))
+            .unwrap();
+    });
+    assert!(monitor.unix().unwrap_err().is_unsupported());
+    assert_eq!(monitor.unix().unwrap_err().kind(), ErrorKind::OutOfMemory);
+}
+
+#[test]
+fn an_answer_longer_than_the_room_for_it_is_an_error() {
+    let mut monitor = monitor_of(|kernel| {
+        let sequence = asked(kernel);
+        kernel.send(&message(BY_FAMILY, 0, sequence, &vec![1; 2 * ANSWER_BYTES])).unwrap();
+    });
+    assert_eq!(monitor.unix().unwrap_err().kind(), ErrorKind::TooLarge);
+}

@@ -101,15 +101,7 @@ fn parse_mount(line: &[u8]) -> Option<(&[u8], Mount)> {
 fn open(pid: u32, device: u64) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, format!("/proc/{pid}/root"), flags, Mode::empty())?;
-    let below = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let path = DIRECTORY.trim_start_matches('/');
-    // The names on the way are mount points, which the kernel has at hand: nobody else needs to be asked.
-    let looked_up = rustix::fs::openat2(&root, path, flags, Mode::empty(), below | ResolveFlags::CACHED).or_else(
-        |errno| match errno {
-            Errno::AGAIN | Errno::INVAL => rustix::fs::openat2(&root, path, flags, Mode::empty(), below),
-            _ => Err(errno),
-        },
-    );
+    let looked_up = look_up(&root, DIRECTORY.trim_start_matches('/'), flags);
     let place = match looked_up {
         Ok(place) => place,
         // A link, as where `/dev/shm` is an old name of `/run/shm`.
@@ -121,6 +113,25 @@ fn open(pid: u32, device: u64) -> Result<Option<OwnedFd>, Errno> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(&place, c".", flags, Mode::empty()).map(Some)
+}
+
+/// Walks down without leaving `root` or following a link. The names on the way are mount points or lie in the kernel's
+/// own memory: it has them at hand, and no file system that answers late or never needs to be asked.
+fn look_up(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    /// A name that is being changed is not at hand for a moment.
+    const ATTEMPTS: usize = 8;
+    let below = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let mut answer = Err(Errno::AGAIN);
+    for _ in 0..ATTEMPTS {
+        answer = rustix::fs::openat2(root, path, flags, Mode::empty(), below | ResolveFlags::CACHED);
+        match answer {
+            Err(Errno::AGAIN) => {}
+            // Linux before 5.12 cannot be asked so.
+            Err(Errno::INVAL) => return rustix::fs::openat2(root, path, flags, Mode::empty(), below),
+            _ => break,
+        }
+    }
+    answer
 }
 
 fn list(builder: &mut Builder, namespace: u64, directory: &OwnedFd) -> Result<(), UnseenWhy> {

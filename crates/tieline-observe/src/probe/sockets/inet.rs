@@ -151,7 +151,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 fn fill(told: &Told) -> Option<Fill> {
     if told.state == State::Listen {
-        let capacity = Some(told.send_queue.into()).filter(|&most| most > 0);
+        // `/proc` does not tell the backlog, nor memory.
+        let capacity = told.memory.map(|_| told.send_queue.into());
         return Some(Fill { used: told.receive_queue.into(), capacity, unit: Unit::Connections });
     }
     // What fills is memory, overhead included; bytes alone would never reach the bound.

@@ -108,6 +108,9 @@ fn add(builder: &mut Builder, place: &Place, answers: &Answers, unix: &mut unix:
             builder.unseen(UnseenWhat::Sockets, reason, count);
         }
     }
+    let dumps = [&answers.tcp, &answers.udp].into_iter().flatten().map(InetDump::is_consistent);
+    let moved = dumps.chain(answers.unix.iter().map(UnixDump::is_consistent)).filter(|is_consistent| !is_consistent);
+    builder.unseen(UnseenWhat::Sockets, UnseenWhy::Vanished, moved.count() as u64);
     if let Some(dump) = &answers.tcp {
         inet.add(builder, place.inode, Kind::Tcp, dump);
     }

@@ -61,8 +61,9 @@ pub struct Status {
 }
 
 impl MessageQueue {
-    /// All queues of this IPC namespace, by name, read from `/dev/mqueue`. Takes no message and changes nothing but the
-    /// access time of the file.
+    /// All queues of this IPC namespace, by name, read from `/dev/mqueue`. It takes no message. What the
+    /// kernel does change when a queue's status is read are two times of its file, of access and of change; that of
+    /// modification, [`Listed::used_at`], is the queue's own.
     ///
     /// # Errors
     /// `Unsupported` if the queues are not mounted there.
