@@ -11,10 +11,11 @@
 //! reference to the same open file, and closed again after two or three calls that change nothing. What remains: if its
 //! owner closes the last end in just these microseconds, the other side learns of it when our reference is closed, a few
 //! microseconds later. Only pipes, FIFOs, message queues and memfds are duplicated, for which closing has no other
-//! effect; never a socket, a terminal, a device or a file of a disk. Between the look at the link and the duplication
-//! the number may come to mean something else, so what came is checked before it is asked anything.
+//! effect; never a socket, a terminal, a device or a file of a disk. Nor anything that the viewer has open itself, whose
+//! record locks and notification would end with any descriptor of it that it closes. Between the look at the link and the
+//! duplication the number may come to mean something else, so what came is checked before it is asked anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -57,9 +58,13 @@ pub(crate) fn look(builder: &mut Builder, scan: &Scan, folders: &Folders) {
         anonymous: HashMap::default(),
         sets: Vec::new(),
         unfilled: HashMap::new(),
+        own: HashSet::default(),
     };
     let mut listing = Listing::new();
-    for folder in folders.iter() {
+    // The viewer's own first: what it has open itself is never duplicated.
+    let is_own = |folder: &&Folder| folder.pid == std::process::id();
+    let (own, others) = (folders.iter().filter(is_own), folders.iter().filter(|folder| !is_own(folder)));
+    for folder in own.chain(others) {
         match walk.process(folders, folder, &mut listing) {
             // Its descriptors have gone with it.
             Ok(()) | Err(Errno::SRCH) => {}
@@ -85,6 +90,9 @@ struct Walk<'s> {
     sets: Vec<(ObjectRef, u32, Vec<Watched>)>,
     /// Pipes and FIFOs whose fill was asked for in vain, and why.
     unfilled: HashMap<ObjectRef, UnseenWhy>,
+    /// What the viewer has open itself. Closing any descriptor of a file ends the locks that its own process has on it,
+    /// and of a queue the notification that it asked for; a duplicate of another's descriptor would do so too.
+    own: HashSet<ObjectRef, Quick>,
 }
 
 /// One process whose descriptors are looked at.
@@ -96,8 +104,7 @@ struct Holder<'f> {
 }
 
 impl Holder<'_> {
-    /// Whether it is this process. Closing any descriptor of a file ends the locks that its own process has on it, and of
-    /// a queue the notification that it asked for: neither is duplicated then.
+    /// Whether it is this process.
     fn is_viewer(&self) -> bool {
         self.folder.pid == std::process::id()
     }
@@ -173,6 +180,9 @@ impl Walk<'_> {
     }
 
     fn hold(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, object: ObjectRef, access: Access) {
+        if holder.is_viewer() {
+            self.own.insert(object);
+        }
         self.builder.hold(holder.folder.process, object, How::Descriptor { fd: descriptor.fd, access });
     }
 
@@ -190,13 +200,21 @@ impl Walk<'_> {
         object: ObjectRef,
         inode: u64,
     ) -> Access {
-        let wanted = self.fill && self.builder.object_at(object).fill.is_none();
+        let wanted = self.fill
+            && self.builder.object_at(object).fill.is_none()
+            && (holder.is_viewer() || !self.own.contains(&object));
         if !wanted {
             return access_of_link(holder.fds, descriptor.name);
         }
-        let (access, fill) = match holder.process.duplicate(descriptor.fd) {
-            Ok(end) => fill_of(&end, inode),
-            Err(why) => (None, Err(why)),
+        let (access, fill) = if holder.is_viewer() {
+            let fill = description::own_pipe_fill(descriptor.fd);
+            let fill = fill.map(|(used, size)| Fill { used, capacity: Some(size), unit: Unit::Bytes });
+            (None, fill.map_err(|error| why(&error)))
+        } else {
+            match holder.process.duplicate(descriptor.fd) {
+                Ok(end) => fill_of(&end, inode),
+                Err(why) => (None, Err(why)),
+            }
         };
         match fill {
             Ok(fill) => {
@@ -376,7 +394,7 @@ impl Walk<'_> {
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
-        if holder.is_viewer() {
+        if holder.is_viewer() || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
@@ -402,7 +420,7 @@ impl Walk<'_> {
             let name = if file.stx_nlink == 0 { without_deleted(name).0 } else { name };
             self.named(holder, object, file, Some(posix_name(name)));
         }
-        if holder.is_viewer() {
+        if holder.is_viewer() || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
