@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::child::Running;
 use crate::machine::{Machine, root};
+use crate::placement::{Placement, Processors};
 use crate::player::until_connected;
 use crate::statistics::{Spread, percentile, table};
 
@@ -29,6 +30,9 @@ pub(crate) struct Flags {
     /// Bytes of a message
     #[arg(long, default_value_t = 64)]
     size: usize,
+    /// On which processors the processes are
+    #[arg(long, value_enum, default_value = "one")]
+    placement: Placement,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -72,6 +76,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(flags: &Flags, tieline: &FilePath) -> Outcome {
     let machine = Machine::look();
+    let processors = Processors::new(flags.placement)?;
     let folder = tempfile::tempdir().map_err(|error| format!("make a folder: {error}"))?;
     let mut rows = Vec::new();
     for (from, to) in PATHS {
@@ -79,7 +84,7 @@ pub(crate) fn run(flags: &Flags, tieline: &FilePath) -> Outcome {
         for _ in 0..flags.rounds {
             for row in &mut here {
                 let (near, far) = (meeting(from, "near", folder.path())?, meeting(to, "far", folder.path())?);
-                let mut trips = round(flags, tieline, row.relay, &near, &far)?;
+                let mut trips = round(flags, &processors, (tieline, row.relay), &near, &far)?;
                 trips.sort_unstable();
                 row.median.push(percentile(&trips, 0.5) as f64 / 1e3);
                 row.slow.push(percentile(&trips, 0.99) as f64 / 1e3);
@@ -158,7 +163,14 @@ impl Relay {
 }
 
 /// One round: an echo at the far end, a caller at the near one, the relay between.
-fn round(flags: &Flags, tieline: &FilePath, relay: Relay, near: &Meeting, far: &Meeting) -> Outcome<Vec<u64>> {
+fn round(
+    flags: &Flags,
+    processors: &Processors,
+    (tieline, relay): (&FilePath, Relay),
+    near: &Meeting,
+    far: &Meeting,
+) -> Outcome<Vec<u64>> {
+    processors.for_ends()?;
     let listener = far.listen()?;
     let echo = std::thread::spawn(move || {
         let Ok(mut stream) = listener() else { return };
@@ -171,7 +183,9 @@ fn round(flags: &Flags, tieline: &FilePath, relay: Relay, near: &Meeting, far: &
     });
     let command = relay.command(near, far, tieline);
     let meet = if command.is_some() { near } else { far };
+    processors.for_program()?;
     let relay = command.map(|mut command| Running::start(&mut command)).transpose()?;
+    processors.for_ends()?;
     let mut stream = meet.call()?;
     let (message, mut answer) = (vec![7; flags.size], vec![0; flags.size]);
     let mut trips = Vec::with_capacity(flags.trips);

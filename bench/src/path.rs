@@ -57,6 +57,17 @@ impl Path {
         matches!(self.from, Place::File | Place::PosixShm)
     }
 
+    /// Where the sink would read from if there were no program: of the two places the one that costs more, since a
+    /// program must deal with both. `None` into a file, which only a program can write.
+    pub(crate) fn bare(self) -> Option<Place> {
+        let has = |place| self.from == place || self.to == place;
+        match self.from {
+            _ if self.to == Place::File => None,
+            Place::File | Place::PosixShm => Some(self.from),
+            _ => [Place::Tcp, Place::Unix].into_iter().find(|place| has(*place)).or(Some(Place::Pipe)),
+        }
+    }
+
     /// Whether the program joins two sockets, or something to a socket it must serve.
     pub(crate) fn is_relay(self) -> bool {
         matches!(self.from, Place::Unix | Place::Tcp | Place::Fifo) && matches!(self.to, Place::Unix | Place::Tcp)

@@ -23,6 +23,9 @@ use crate::Outcome;
 /// The pattern that is sent again and again.
 pub(crate) const PATTERN_BYTES: usize = 1 << 20;
 
+/// How much a source that copies writes at once.
+const COPIED_BYTES: usize = 256 << 10;
+
 /// How long a source tries to reach a program that is still starting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,9 @@ pub(crate) struct Source {
     /// How many
     #[arg(long)]
     bytes: u64,
+    /// Copy them from memory as most programs do, instead of handing out pages
+    #[arg(long)]
+    copy: bool,
     #[command(flatten)]
     at: At,
 }
@@ -85,15 +91,20 @@ impl Source {
     pub(crate) fn run(self) -> Outcome {
         let to = self.at.open(true)?.map_or_else(|| duplicate(io::stdout().as_fd()), Ok)?;
         let memory = said("make a memory file", memfd_create("pattern", MemfdFlags::CLOEXEC))?;
-        File::from(duplicate(memory.as_fd())?)
-            .write_all(&pattern())
-            .map_err(|error| format!("fill memory: {error}"))?;
+        let pattern = pattern();
+        File::from(duplicate(memory.as_fd())?).write_all(&pattern).map_err(|error| format!("fill memory: {error}"))?;
         let began = now();
         let mut left = self.bytes;
         while left > 0 {
             let mut offset = (self.bytes - left) % PATTERN_BYTES as u64;
             let len = left.min(PATTERN_BYTES as u64 - offset) as usize;
-            match sendfile(&to, &memory, Some(&mut offset), len) {
+            let answer = if self.copy {
+                let start = offset as usize;
+                rustix::io::write(&to, &pattern[start..start + len.min(COPIED_BYTES)])
+            } else {
+                sendfile(&to, &memory, Some(&mut offset), len)
+            };
+            match answer {
                 Ok(0) => return Err("the memory file ended".to_owned()),
                 Ok(sent) => left -= sent as u64,
                 Err(Errno::INTR) => {}

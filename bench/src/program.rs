@@ -18,6 +18,8 @@ pub(crate) enum Program {
     SocatWide,
     Nc,
     Pv,
+    /// No program: the sink reads what the source writes, which is as fast as any program could be
+    Bare,
 }
 
 /// How a program gets at one of its ends.
@@ -57,6 +59,7 @@ impl Program {
             Self::SocatWide => socat_arguments(from, to, &["-b", "1048576"])?,
             Self::Nc => nc_arguments(from, to)?,
             Self::Pv => pv_arguments(from, to)?,
+            Self::Bare => return None,
         };
         let program = match self {
             Self::Tieline => tieline.into(),
@@ -64,6 +67,7 @@ impl Program {
             Self::Socat | Self::SocatWide => "socat".into(),
             Self::Nc => "nc".into(),
             Self::Pv => "pv".into(),
+            Self::Bare => return None,
         };
         Some(Line { program, arguments, input, output })
     }
@@ -72,6 +76,7 @@ impl Program {
     pub(crate) fn is_here(self, tieline: &FilePath) -> bool {
         let name = match self {
             Self::Tieline => return tieline.exists(),
+            Self::Bare => return true,
             Self::SocatWide => "socat".to_owned(),
             other => other.to_string(),
         };
@@ -94,6 +99,7 @@ impl fmt::Display for Program {
             Self::SocatWide => "socat -b 1M",
             Self::Nc => "nc",
             Self::Pv => "pv",
+            Self::Bare => "nothing",
         })
     }
 }
@@ -192,6 +198,10 @@ impl Path {
         let at = |place| Location { place, path: "/x".into(), tcp: nowhere };
         let (from, to) = (at(self.from), at(self.to));
         let all = Program::value_variants().iter().copied();
-        all.filter(|program| program.line(&from, &to, FilePath::new("tieline")).is_some()).collect()
+        let fits = |program: &Program| match program {
+            Program::Bare => self.bare().is_some(),
+            program => program.line(&from, &to, FilePath::new("tieline")).is_some(),
+        };
+        all.filter(fits).collect()
     }
 }

@@ -36,7 +36,7 @@ pub fn decoder(data: &[u8]) {
             assert_eq!(messages, expected);
             assert_eq!(end, failure);
         }
-        other => panic!("{other:?} has no oracle"),
+        Marks::Whole => whole(stream, framing.max_len(), &messages, end),
     }
 }
 
@@ -52,7 +52,7 @@ pub fn encoder(data: &[u8]) {
         let len = usize::from(choices.word());
         let message = choices.take(len);
         let refusal = match framing.marks() {
-            Marks::None => false,
+            Marks::None | Marks::Whole => false,
             _ if message.len() > framing.max_len() => true,
             Marks::Delimiter(delimiter) => !lax && message.contains(&delimiter),
             _ => false,
@@ -74,6 +74,10 @@ pub fn encoder(data: &[u8]) {
         assert_eq!(encoder.count(), sent.len() as u64);
     }
     let (came, end) = decode(framing, &stream, chopping);
+    if framing.marks() == Marks::Whole {
+        // Nothing stands between the messages, and only who reads them together finds them too long.
+        return whole(&sent.concat(), framing.max_len(), &came, end);
+    }
     assert_eq!(end, None);
     if framing.marks() == Marks::None {
         assert_eq!(came.concat(), sent.concat());
@@ -92,10 +96,9 @@ fn decode(framing: Framing, stream: &[u8], mut chopping: Chopping) -> (Vec<Vec<u
     let mut decoder = Decoder::new(framing);
     let mut messages: Vec<Vec<u8>> = Vec::new();
     let marks = match framing.marks() {
-        Marks::None => 0,
+        Marks::None | Marks::Whole => 0,
         Marks::Delimiter(_) => 1,
         Marks::Length(width, _) => width.len_bytes(),
-        other => panic!("{other:?} has no oracle"),
     };
     let bound = framing.max_len().saturating_add(marks).saturating_add(READ_AHEAD);
     let mut rest = stream;
@@ -171,6 +174,24 @@ fn split(stream: &[u8], delimiter: u8, limit: usize) -> (Vec<Vec<u8>>, bool) {
     }
 }
 
+/// A stream that is one message: it comes out as it is, or as soon as it is too long, not at all.
+fn whole(stream: &[u8], limit: usize, messages: &[Vec<u8>], end: Option<FrameErrorKind>) {
+    if stream.len() > limit {
+        assert!(messages.is_empty());
+        match end {
+            // It did not wait for the end to see it.
+            Some(FrameErrorKind::TooLong { len, limit: said }) => {
+                assert!(said == limit && (limit as u64 + 1..=stream.len() as u64).contains(&len));
+            }
+            other => panic!("{other:?}"),
+        }
+    } else {
+        assert_eq!(end, None);
+        // An empty stream is no message.
+        assert_eq!(messages, if stream.is_empty() { &[][..] } else { std::slice::from_ref(&stream) });
+    }
+}
+
 /// The messages of a stream of lengths, seen whole; and how it ends.
 fn measure(stream: &[u8], width: Width, order: ByteOrder, limit: usize) -> (Vec<Vec<u8>>, Option<FrameErrorKind>) {
     let mut messages = Vec::new();
@@ -206,7 +227,7 @@ fn measure(stream: &[u8], width: Width, order: ByteOrder, limit: usize) -> (Vec<
 /// Four bytes: the marks, the delimiter, the limit.
 fn framing(choices: &mut Choices<'_>) -> Framing {
     let (marks, delimiter, limit) = (choices.byte(), choices.byte(), choices.word());
-    let framing = match marks % 12 {
+    let framing = match marks % 13 {
         0 => Framing::raw(),
         1 => Framing::line(),
         2 => Framing::delimited(delimiter),
@@ -218,7 +239,8 @@ fn framing(choices: &mut Choices<'_>) -> Framing {
         8 => Framing::length(Width::U32, ByteOrder::Little),
         9 => Framing::length(Width::U64, ByteOrder::Big),
         10 => Framing::length(Width::U64, ByteOrder::Little),
-        _ => Framing::text(),
+        11 => Framing::text(),
+        _ => Framing::whole(),
     };
     // The highest limit stands for none.
     if limit == u16::MAX { framing } else { framing.with_max_len(limit.into()) }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 pub mod bench;
 pub mod ci;
+pub mod conformance;
 pub mod fuzz;
 pub mod test;
 pub mod tidy;

@@ -33,6 +33,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Run a suite of tests that others wrote, fetched for it; without a name, list them
+    Conformance {
+        /// The suite
+        suite: Option<String>,
+    },
     /// Search for inputs that break a decoder (needs cargo-fuzz and a C++ compiler); without a name, list the targets
     Fuzz {
         /// The target
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         Task::Tidy { bless } => xtask::tidy::run(bless),
         Task::Ci => xtask::ci::run(),
         Task::Bench { rest } => xtask::bench::run(&rest),
+        Task::Conformance { suite } => xtask::conformance::run(suite.as_deref()),
         Task::Fuzz { target, seconds } => xtask::fuzz::run(target.as_deref(), seconds),
     };
     match done {

@@ -4,26 +4,28 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, root, run as step};
+use crate::{Outcome, cargo, conformance, root, run as step};
 
 /// The programs the tests talk to, and the Debian package that holds each.
 ///
 /// They are peers made by others: a test that finds one missing is skipped, and says so.
 const PROGRAMS: &[(&str, &str)] = &[
     ("cc", "gcc"),
+    ("fish", "fish"),
     ("ipcs", "util-linux-extra"),
     ("nc", "netcat-openbsd"),
     ("pv", "pv"),
     ("python3", "python3"),
     ("setsid", "util-linux"),
     ("socat", "socat"),
+    ("zsh", "zsh"),
 ];
 
 /// The fuzz workspace without its engine: every kept input against every check, in seconds and on any toolchain.
 const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
 
 /// Installs what is missing, runs `cargo test` over the workspace with `rest` added, and without a `rest` also replays
-/// the kept corpus of the fuzz targets.
+/// the kept corpus of the fuzz targets and runs the suites of others.
 ///
 /// # Errors
 /// If a test fails. A package that cannot be installed is a warning: its tests are skipped and listed at the end.
@@ -37,6 +39,9 @@ pub fn run(rest: &[String]) -> Outcome {
     let mut answer = counts.add(test.args(rest).env("TIELINE_SKIP_LOG", &log));
     if answer.is_ok() && rest.is_empty() {
         answer = counts.add(&mut cargo(REPLAY));
+    }
+    if answer.is_ok() && rest.is_empty() {
+        answer = conformance::run(Some("ipcs"));
     }
     let skipped = fs::read_to_string(&log).unwrap_or_default();
     if !skipped.is_empty() {

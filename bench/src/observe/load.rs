@@ -111,7 +111,7 @@ impl Holder {
         let mut held: Vec<OwnedFd> = Vec::with_capacity(wanted);
         while held.len() < wanted * PIPES / 100 {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-            if held.len() % 10 == 0 {
+            if held.len().is_multiple_of(10) {
                 write(&writer, &[0; 100])?;
             }
             held.extend([reader, writer]);

@@ -31,8 +31,8 @@ struct Figures {
 }
 
 const RIVALS: [Program; 5] = [Program::Cat, Program::Socat, Program::SocatWide, Program::Nc, Program::Pv];
-const ALL: [Program; 6] =
-    [Program::Tieline, Program::Cat, Program::Socat, Program::SocatWide, Program::Nc, Program::Pv];
+const ALL: [Program; 7] =
+    [Program::Tieline, Program::Cat, Program::Socat, Program::SocatWide, Program::Nc, Program::Pv, Program::Bare];
 
 impl Row {
     pub(super) fn new(path: Path, into: &'static str) -> Self {
@@ -69,8 +69,14 @@ impl Row {
         match ratios.reduce(f64::min) {
             None => "not measured".to_owned(),
             Some(least) if least >= goal => format!("{goal:.0}x: met"),
-            Some(least) => format!("{goal:.0}x: missed, {least:.2}x"),
+            Some(least) => format!("{goal:.0}x: missed, {least:.2}x{}", self.bound(least)),
         }
+    }
+
+    /// How many times as fast as a rival, whom the subject surpasses `least` times, the ends are with nothing between.
+    fn bound(&self, least: f64) -> String {
+        let bare = self.figures(Program::Bare).and_then(|figures| figures.as_ref().ok()?.ratio);
+        bare.map(|bare| format!(" of {:.2}x", least / bare.median)).unwrap_or_default()
     }
 
     fn ratios(&self) -> Vec<String> {
@@ -89,6 +95,7 @@ impl Row {
         cells.extend(ALL.iter().map(|program| match self.figures(*program) {
             None => String::new(),
             Some(Err(_)) => "failed".to_owned(),
+            Some(Ok(figures)) if *program == Program::Bare => format!("{:.2}", figures.rate.median),
             Some(Ok(figures)) => format!("{:.2} / {:.3}", figures.rate.median, figures.cpu.median),
         }));
         cells

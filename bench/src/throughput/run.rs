@@ -103,39 +103,32 @@ impl Bench {
     }
 
     fn play(&self, path: Path, program: Program, bytes: u64, fate: Fate) -> Outcome<Sample> {
+        if program == Program::Bare {
+            return self.play_bare(path, bytes, fate);
+        }
         let (from, to) = (self.location(path.from, "in")?, self.location(path.to, "out")?);
         let line = program.line(&from, &to, &self.tieline).ok_or("it does not fit this path")?;
         let mut ends = Ends::default();
         self.prepare_input(&mut ends, &from, line.input, bytes)?;
         prepare_output(&mut ends, &to, line.output)?;
-        let me = std::env::current_exe().map_err(|error| format!("find myself: {error}"))?;
 
         self.processors.for_ends()?;
         let sink = match ends.sink.take() {
             None => None,
-            Some((input, at, accept)) => {
-                let name = fate_name(fate);
-                let mut command = Command::new(&me);
-                command.args(["sink", "--fate", name]).args(at.arguments());
-                command.args(accept.into_iter().flat_map(|sort| ["--accept", sort]));
-                Some(Running::start(command.stdin(standard(input)).stdout(Stdio::piped()).stderr(Stdio::piped()))?)
-            }
+            Some((input, at, accept)) => Some(start_sink(input, &at, accept, fate)?),
         };
         // Opening a FIFO waits for the other side, which has just been started.
         if to.place == Place::Fifo && line.output == Attach::Standard {
             ends.program_output = Some(opened(OpenOptions::new().write(true), &to.path)?);
         }
         let source_first = from.place == Place::Fifo && line.input == Attach::Standard;
-        let start_source = |ends: &mut Ends| -> Outcome<Option<Running>> {
+        let start_source_of = |ends: &mut Ends| -> Outcome<Option<Running>> {
             let Some((output, at)) = ends.source.take() else { return Ok(None) };
-            let mut command = Command::new(&me);
-            command.args(["source", "--bytes", &bytes.to_string()]).args(at.arguments());
-            command.stdin(Stdio::null()).stdout(standard(output)).stderr(Stdio::piped());
-            Running::start(&mut command).map(Some)
+            start_source(output, &at, bytes, false).map(Some)
         };
         let mut source = None;
         if source_first {
-            source = start_source(&mut ends)?;
+            source = start_source_of(&mut ends)?;
             ends.program_input = Some(opened(OpenOptions::new().read(true), &from.path)?);
         }
 
@@ -147,7 +140,7 @@ impl Bench {
         let mut moved = Running::start(&mut command)?;
         self.processors.for_ends()?;
         if !source_first {
-            source = start_source(&mut ends)?;
+            source = start_source_of(&mut ends)?;
         }
 
         if let Some(mut source) = source {
@@ -175,6 +168,32 @@ impl Bench {
         }
         let seconds = ended.saturating_sub(began) as f64 / 1e9;
         Ok(Sample { bytes, seconds, cpu_seconds: cost.cpu_seconds })
+    }
+
+    /// The same without a program: the bound of what any of them can reach.
+    fn play_bare(&self, path: Path, bytes: u64, fate: Fate) -> Outcome<Sample> {
+        let place = path.bare().ok_or("there is no way without a program")?;
+        self.processors.for_ends()?;
+        let (began, ended): (u64, u64);
+        if path.is_prepared() {
+            let from = self.location(place, "in")?;
+            fill(&from.path, bytes)?;
+            let input = opened(OpenOptions::new().read(true), &from.path)?;
+            began = now();
+            ended = finish(start_sink(Some(input), &At::default(), None, fate)?, bytes)?;
+        } else {
+            let (into, out) =
+                if place == Place::Pipe { pipe().map(|(out, into)| (into, out)) } else { connection(place) }?;
+            // Pages that are moved into a TCP connection within the host cost more than bytes that are copied.
+            let copy = path.to == Place::Tcp && path.from != Place::Tcp;
+            let sink = start_sink(Some(out), &At::default(), None, fate)?;
+            let mut source = start_source(Some(into), &At::default(), bytes, copy)?;
+            source.wait(PATIENCE)?;
+            let said = source.complaints();
+            began = said.parse().map_err(|_| format!("the source said {said:?}"))?;
+            ended = finish(sink, bytes)?;
+        }
+        Ok(Sample { bytes, seconds: ended.saturating_sub(began) as f64 / 1e9, cpu_seconds: 0.0 })
     }
 
     /// A fresh name or port, which nobody uses yet.
@@ -246,6 +265,25 @@ fn prepare_output(ends: &mut Ends, to: &Location, attach: Attach) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Starts a process that swallows what comes from `input` or is found where `at` says.
+fn start_sink(input: Option<OwnedFd>, at: &At, accept: Option<&'static str>, fate: Fate) -> Outcome<Running> {
+    let mut command = Command::new(myself()?);
+    command.args(["sink", "--fate", fate_name(fate)]).args(at.arguments());
+    command.args(accept.into_iter().flat_map(|sort| ["--accept", sort]));
+    Running::start(command.stdin(standard(input)).stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+/// Starts a process that writes `bytes` bytes into `output` or where `at` says.
+fn start_source(output: Option<OwnedFd>, at: &At, bytes: u64, copy: bool) -> Outcome<Running> {
+    let mut command = Command::new(myself()?);
+    command.args(["source", "--bytes", &bytes.to_string()]).args(copy.then_some("--copy")).args(at.arguments());
+    Running::start(command.stdin(Stdio::null()).stdout(standard(output)).stderr(Stdio::piped()))
+}
+
+fn myself() -> Outcome<PathBuf> {
+    std::env::current_exe().map_err(|error| format!("find myself: {error}"))
 }
 
 /// Reads the sink's report: everything came, and when. The program has ended, so the sink is about to.

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use tieline_os::ErrorKind;
-use tieline_os::sysv::ParseKeyError;
 use tieline_transport::ErrorKind as TransportErrorKind;
 use tieline_transport::addr::AddressError;
 
@@ -174,12 +173,6 @@ impl From<tieline_transport::Error> for Failure {
 
 impl From<AddressError> for Failure {
     fn from(error: AddressError) -> Self {
-        Self::usage(error)
-    }
-}
-
-impl From<ParseKeyError> for Failure {
-    fn from(error: ParseKeyError) -> Self {
         Self::usage(error)
     }
 }

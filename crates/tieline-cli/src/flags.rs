@@ -1,5 +1,6 @@
 //! Every flag, once. Parser, `--help`, manual pages and completions are all made from this file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,10 +96,14 @@ pub(crate) enum Verb {
     Clean(Clean),
     Completions(Completions),
     Connect(Connect),
+    Ipcmk(Ipcmk),
+    Ipcrm(Ipcrm),
+    Ipcs(Ipcs),
     Leaks(Leaks),
     Limits(Limits),
     Locks(Locks),
     Ls(Ls),
+    Lsipc(Lsipc),
     Man(Man),
     Mk(Mk),
     Recv(Recv),
@@ -536,7 +541,7 @@ Examples:
 pub(crate) struct Who {
     /// A process, descriptor, object, path or port
     #[arg(value_name = "WHAT")]
-    pub(crate) what: std::ffi::OsString,
+    pub(crate) what: OsString,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -633,7 +638,7 @@ Examples:
 pub(crate) struct Locks {
     /// A process by id or name, or a file
     #[arg(value_name = "PID|PATH")]
-    pub(crate) what: Option<std::ffi::OsString>,
+    pub(crate) what: Option<OsString>,
     /// No headings and no totals
     #[arg(long)]
     pub(crate) noheadings: bool,
@@ -743,6 +748,78 @@ pub(crate) enum Place {
     Two,
 }
 
+/// Make System V objects, as util-linux's ipcmk does
+///
+/// Options, output and exit codes are those of ipcmk(1); `tieline ipcmk --help` lists them. --compat=2.43 in front of
+/// them adds POSIX objects.
+#[derive(Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(after_help = "\
+Examples:
+  tieline ipcmk --shmem 64K --mode 600
+  tieline ipcmk --compat=2.43 --posix-mqueue --name /jobs")]
+pub(crate) struct Ipcmk {
+    #[command(flatten)]
+    words: Words,
+}
+
+/// Remove System V objects, as util-linux's ipcrm does
+///
+/// Options, output and exit codes are those of ipcrm(1); `tieline ipcrm --help` lists them. --compat=2.43 in front of
+/// them adds POSIX objects.
+#[derive(Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(after_help = "\
+Examples:
+  tieline ipcrm --shmem-id 32770
+  tieline ipcrm --queue-key 0x77
+  tieline ipcrm --compat=2.43 --posix-semaphore /permits")]
+pub(crate) struct Ipcrm {
+    #[command(flatten)]
+    words: Words,
+}
+
+/// Show System V objects, as util-linux's ipcs does
+///
+/// Options, output and exit codes are those of ipcs(1); `tieline ipcs --help` lists them.
+#[derive(Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(after_help = "\
+Examples:
+  tieline ipcs
+  tieline ipcs --shmems --pid
+  tieline ipcs --limits --human
+  ln -s $(command -v tieline) /usr/local/bin/ipcs   # and the old name is ours")]
+pub(crate) struct Ipcs {
+    #[command(flatten)]
+    words: Words,
+}
+
+/// List System V objects and limits as a table, as util-linux's lsipc does
+///
+/// Options, output and exit codes are those of lsipc(1); `tieline lsipc --help` lists them. --compat=2.43 in front of
+/// them adds POSIX objects.
+#[derive(Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(after_help = "\
+Examples:
+  tieline lsipc
+  tieline lsipc --shmems --output +ATTACH,CUSER
+  tieline lsipc --semaphores --id 3
+  tieline lsipc --compat=2.43 --posix-shmems --json")]
+pub(crate) struct Lsipc {
+    #[command(flatten)]
+    words: Words,
+}
+
+/// A command line that is not read here but by [`compat`](crate::compat); this is for help, manual pages, completions.
+#[derive(Args)]
+struct Words {
+    /// Options as the tool of util-linux has them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    _words: Vec<OsString>,
+}
+
 /// Print the completions of a shell
 #[derive(Args)]
 #[command(after_help = "Example:\n  tieline completions bash > /etc/bash_completion.d/tieline")]
@@ -808,7 +885,13 @@ impl Verb {
             Self::Send(flags) => flags.transfer.json,
             Self::Recv(flags) => flags.transfer.json,
             Self::Connect(flags) => flags.transfer.json,
-            Self::Bench(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Bench(_)
+            | Self::Completions(_)
+            | Self::Ipcmk(_)
+            | Self::Ipcrm(_)
+            | Self::Ipcs(_)
+            | Self::Lsipc(_)
+            | Self::Man(_) => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use tieline_observe::view::{Grid, Tone};
+use tieline_observe::view::{self, Grid, Tone};
 use tieline_os::locale::Locale;
 
 use crate::exit::Outcome;
@@ -10,6 +10,11 @@ use crate::table::{Alphabet, Column, Table};
 
 /// Lines of prose are not longer, however wide the terminal.
 const WIDEST_PROSE: usize = 100;
+
+/// What stands between the columns.
+const SEPARATOR: &str = "  ";
+/// A text is not cut to less than this.
+const NARROWEST: usize = 8;
 
 /// A text for standard output that grows until it is printed at once.
 pub(crate) struct Page {
@@ -45,18 +50,19 @@ impl Page {
     }
 
     /// Adds a table; nothing if it has no rows.
-    pub(crate) fn table(&mut self, grid: Grid, headings: bool) {
+    pub(crate) fn table(&mut self, mut grid: Grid, headings: bool) {
+        self.fit(&mut grid);
         let mut table = Table::new("rows");
         table.headings = headings;
-        table.separator = "  ";
+        table.separator = SEPARATOR;
         table.columns = (grid.columns.iter())
-            .map(|column| Column { right: column.is_figure, truncate: column.gives_way, ..Column::new(column.name) })
+            .map(|column| Column { right: column.is_figure, ..Column::new(column.name) })
             .collect();
         let tones: Vec<Tone> = grid.rows.iter().map(|row| row.tone).collect();
         table.rows = (grid.rows.into_iter())
             .map(|row| row.cells.into_iter().map(|cell| Some(cell.into_bytes())).collect())
             .collect();
-        let text = table.format(self.width, &self.alphabet);
+        let text = table.format(None, &self.alphabet);
         // Cells are never wrapped here: each row is a line.
         let heading = headings.then_some(BOLD);
         let mut colours = heading.into_iter().chain(tones.into_iter().map(colour));
@@ -64,6 +70,42 @@ impl Page {
             let colour = colours.next().filter(|_| self.is_coloured).unwrap_or_default();
             self.coloured(colour, line.trim_ascii_end());
         }
+    }
+
+    /// Shortens the texts that may be until a row fits the terminal.
+    fn fit(&self, grid: &mut Grid) {
+        let Some(terminal) = self.width else { return };
+        let cells = |text: &str| text.chars().map(|letter| self.alphabet.cells(letter).unwrap_or(4)).sum::<usize>();
+        let widths: Vec<usize> = (grid.columns.iter().enumerate())
+            .map(|(index, column)| {
+                let widest = grid.rows.iter().map(|row| cells(&row.cells[index])).max().unwrap_or_default();
+                widest.max(column.name.len())
+            })
+            .collect();
+        for (index, cap) in caps(&grid.columns, &widths, terminal).into_iter().enumerate() {
+            for row in grid.rows.iter_mut().filter(|row| cells(&row.cells[index]) > cap) {
+                row.cells[index] = self.cut(&row.cells[index], cap);
+            }
+        }
+    }
+
+    /// As much of a text as fits into `cap` cells, with a mark where something is missing: at the end, but of a path in the
+    /// middle, because its end tells more.
+    fn cut(&self, text: &str, cap: usize) -> String {
+        let mark = if self.alphabet.cells('…').is_some() { "…" } else { "..." };
+        let room = cap.saturating_sub(mark.chars().count());
+        let tail = if text.starts_with('/') { 2 * room / 3 } else { 0 };
+        let fitting = |letters: &mut dyn Iterator<Item = char>, room: usize| -> String {
+            let mut used = 0;
+            let fits = |letter: &char| {
+                used += self.alphabet.cells(*letter).unwrap_or(4);
+                used <= room
+            };
+            letters.take_while(fits).collect()
+        };
+        let head = fitting(&mut text.chars(), room - tail);
+        let tail = fitting(&mut text.chars().rev(), tail);
+        head + mark + &tail.chars().rev().collect::<String>()
     }
 
     /// Adds sentences as a paragraph, broken between words on a terminal.
@@ -128,6 +170,28 @@ impl Page {
     }
 }
 
+/// How wide each column may be, of those that wish to be so `widths`. The longest texts give way, all columns alike, but
+/// the last keeps twice as much as the others: it says what the rest is about. (The rules of libsmartcols would cut the
+/// column that varies most, which may be the name of the thing.)
+fn caps(columns: &[view::Column], widths: &[usize], terminal: usize) -> Vec<usize> {
+    let last = columns.iter().rposition(|column| column.gives_way);
+    let with = |cap: usize| -> Vec<usize> {
+        let one = |(index, column): (usize, &view::Column)| {
+            let share = if Some(index) == last { cap } else { cap / 2 };
+            let least = NARROWEST.max(column.name.len());
+            if column.gives_way { widths[index].min(share.max(least)) } else { widths[index] }
+        };
+        columns.iter().enumerate().map(one).collect()
+    };
+    let room = terminal.saturating_sub(SEPARATOR.len() * columns.len().saturating_sub(1));
+    let fits = |caps: &Vec<usize>| caps.iter().sum::<usize>() <= room;
+    let widest = widths.iter().max().map_or(0, |widest| 2 * widest);
+    if fits(&with(widest)) {
+        return with(widest);
+    }
+    (0..=2 * terminal).rev().map(with).find(fits).unwrap_or_else(|| with(0))
+}
+
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
 
@@ -157,5 +221,21 @@ impl Alphabet for Escaped {
 
     fn is_escaped(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_texts_give_way_and_figures_never() {
+        let columns = [view::Column::words("KIND"), view::Column::text("WHAT"), view::Column::text("WHO")];
+        assert_eq!(caps(&columns, &[5, 20, 30], 80), [5, 20, 30], "it fits");
+        assert_eq!(caps(&columns, &[5, 60, 60], 80), [5, 23, 47]);
+        assert_eq!(caps(&columns, &[5, 10, 90], 80), [5, 10, 61], "what is short stays whole");
+        assert_eq!(caps(&columns, &[5, 90, 10], 80), [5, 61, 10]);
+        assert_eq!(caps(&columns, &[70, 90, 90], 80), [70, NARROWEST, NARROWEST], "there is a least");
+        assert_eq!(caps(&[], &[], 80), [0; 0]);
     }
 }

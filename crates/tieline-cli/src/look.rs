@@ -1,10 +1,12 @@
 //! What the verbs that look at the machine have in common: the scan, the names of users, what could not be seen.
 
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
 
-use tieline_observe::model::Kind;
+use tieline_observe::model::{Kind, Scope, Text};
 use tieline_observe::view::{Group, Query, Users, View};
 use tieline_observe::{Error, Scan, Snapshot};
+use tieline_os::account;
 
 use crate::exit::{self, Code, Failure, Outcome};
 use crate::grid::Page;
@@ -26,21 +28,17 @@ pub(crate) fn take(scan: &Scan) -> Outcome<Snapshot> {
     Ok(scan.take()?)
 }
 
-/// The names of users in the user database of files; none if it cannot be read, where numbers do as well.
-pub(crate) fn users() -> Users {
-    const MOST: u64 = 4 << 20;
-    let mut text = Vec::new();
-    let opened = std::fs::File::open("/etc/passwd");
-    if opened.and_then(|file| file.take(MOST).read_to_end(&mut text)).is_err() {
-        return Users::default();
-    }
-    let line = |line: &[u8]| {
-        let mut fields = line.split(|&byte| byte == b':');
-        let name = fields.next()?;
-        let uid = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
-        Some((uid, output::plain(&String::from_utf8_lossy(name)).into_owned()))
-    };
-    text.split(|&byte| byte == b'\n').filter_map(line).collect()
+/// The names of the users that the snapshot speaks of. A number does where no database knows or tells a name.
+pub(crate) fn users(snapshot: &Snapshot) -> Users {
+    let of_processes = snapshot.processes().iter().filter_map(|process| process.uid);
+    let of_objects = snapshot.objects().iter().filter_map(|object| object.owner).map(|owner| owner.uid);
+    let of_limits = snapshot.limits().iter().filter_map(|limit| match limit.scope {
+        Scope::User(uid) => Some(uid),
+        _ => None,
+    });
+    let uids: BTreeSet<u32> = of_processes.chain(of_objects).chain(of_limits).collect();
+    let name = |uid: u32| Some((uid, Text::from(account::user_name(uid).ok()??.as_bytes()).to_string()));
+    uids.into_iter().filter_map(name).collect()
 }
 
 /// The kinds that words of the command line mean; the parser has let pass none that means nothing.
@@ -50,7 +48,6 @@ pub(crate) fn kinds(words: &[String]) -> Vec<Kind> {
 
 /// What a question means, and which file its path leads to.
 pub(crate) fn query(text: &std::ffi::OsStr) -> Outcome<Query> {
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
     let query = Query::parse(text.as_bytes()).map_err(Failure::usage)?;
     let Some(path) = query.path() else { return Ok(query) };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use tieline_os::sysv::{Id, Key};
+use tieline_os::sysv::{Id, Key, ParseKeyError};
 use tieline_transport::addr::{Address, Options, Scheme, SysvName, Target, UnixName};
 
 use crate::exit::{Failure, Outcome};
@@ -45,7 +45,7 @@ impl Handle {
                 || Failure::usage(format_args!("{number:?} is no identifier: write id: and digits, as `ipcs` does"));
             return id.map(|id| Self::Id(Id::new(id))).ok_or_else(refused);
         }
-        match text.parse()? {
+        match key(text).map_err(Failure::usage)? {
             Key::PRIVATE => Err(Failure::usage("key 0 is private and names nothing: write id:N, as `mk` printed it")),
             key => Ok(Self::Key(key)),
         }
@@ -59,7 +59,34 @@ impl Handle {
     }
 }
 
+/// A System V key as people write it. A number below zero is a flag that went astray, not a key.
+pub(crate) fn key(text: &str) -> Result<Key, String> {
+    let key: Key = text.parse().map_err(|error: ParseKeyError| error.to_string())?;
+    if text.starts_with('-') {
+        let number = key.number();
+        return Err(format!("{text:?} is no key: a key has no sign; the one that C calls {number} is {number:#x}"));
+    }
+    Ok(key)
+}
+
 impl Named {
+    /// The schemes of all of them.
+    pub(crate) const SCHEMES: [&str; 10] = [
+        "fifo",
+        "unix",
+        "unix-dgram",
+        "unix-seqpacket",
+        "mq",
+        "sysv-mq",
+        "posix-shm",
+        "sysv-shm",
+        Self::SEMAPHORES[0],
+        Self::SEMAPHORES[1],
+    ];
+
+    /// The schemes of semaphores, which nothing can be sent to.
+    pub(crate) const SEMAPHORES: [&str; 2] = ["sem", "sysv-sem"];
+
     /// Reads an address of something that has a name.
     pub(crate) fn parse(text: &str) -> Outcome<Self> {
         if let Some(name) = text.strip_prefix("sem:") {
@@ -185,6 +212,7 @@ mod tests {
         ];
         for text in texts {
             assert_eq!(Named::parse(text).unwrap().to_string(), text);
+            assert!(Named::SCHEMES.contains(&text.split(':').next().unwrap()), "{text}");
         }
         assert_eq!(Named::parse("mq:/jobs?priority=3").unwrap().to_string(), "mq:/jobs");
     }
@@ -194,7 +222,7 @@ mod tests {
         for text in ["unix:@abstract", "file:/etc/passwd", "tcp:h:1", "pipe:", "sysv-sem:", "sysv-sem:0", "jobs", ""] {
             assert!(Named::parse(text).is_err(), "{text:?} was taken");
         }
-        for text in ["sysv-sem:id:", "sysv-sem:id:-1", "sysv-sem:id:+1", "sysv-sem:x"] {
+        for text in ["sysv-sem:id:", "sysv-sem:id:-1", "sysv-sem:id:+1", "sysv-sem:x", "sysv-sem:-5"] {
             assert!(Named::parse(text).is_err(), "{text:?} was taken");
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 
 /// Prints one JSON document and a newline.
 pub(crate) fn json(value: &impl Serialize) -> Outcome {
@@ -45,8 +45,19 @@ fn ascii_controls(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Refuses a standard output that was closed at the start: the runtime has put the null device in its place, and the
+/// answer would be lost as if it had been given.
+pub(crate) fn check() -> Outcome {
+    if tieline_os::process::was_closed_at_start(1) {
+        let why = "it is closed; for one that takes everything write /dev/null";
+        return Err(Failure::usage(format_args!("cannot write to standard output (descriptor 1): {why}")));
+    }
+    Ok(())
+}
+
 /// Prints text that ends with its own newline.
 pub(crate) fn text(text: &str) -> Outcome {
+    check()?;
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
@@ -80,6 +91,22 @@ pub(crate) fn plain_lines(text: &str) -> String {
         .collect()
 }
 
+/// Bytes as one line of plain letters, from which `printf %b` makes them again.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let mut line = String::with_capacity(bytes.len() + 16);
+    for byte in bytes {
+        match byte {
+            b'\\' => line += "\\\\",
+            b'\n' => line += "\\n",
+            b'\t' => line += "\\t",
+            // Between quotes, those of a shell or of a sentence, they stand as they are.
+            b' '..=b'~' if !b"'`".contains(byte) => line.push(char::from(*byte)),
+            byte => line += &format!("\\0{byte:03o}"),
+        }
+    }
+    line
+}
+
 /// Control characters, and those that turn the direction of writing around.
 fn is_dangerous(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -93,6 +120,11 @@ pub(crate) fn is_lively() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_become_one_line_for_printf() {
+        assert_eq!(printable(b"a\nb\t'`\\\0\xff7~"), r"a\nb\t\0047\0140\\\0000\03777~");
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {

@@ -131,3 +131,46 @@ impl AsFd for AddressSpace {
         self.maps.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::Mapping;
+
+    #[test]
+    fn what_lies_in_no_procfs_is_refused() {
+        let memfd = crate::memfd::Memfd::fixed("maps", 4096).expect("a memfd");
+        let error = AddressSpace::from_fd(memfd.into()).expect_err("it is no file of a procfs");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn another_file_of_a_procfs_does_not_know_the_question() {
+        let stat = std::fs::File::open("/proc/self/stat").expect("our own");
+        let space = AddressSpace::from_fd(stat.into()).expect("a file of a procfs");
+        assert!(space.next_shared(0, &mut Vec::new()).is_err_and(|error| error.is_unsupported()));
+    }
+
+    #[test]
+    fn shared_mappings_come_in_order_and_private_ones_do_not() {
+        let shared = Mapping::anonymous(8192).expect("mapped");
+        let maps = std::fs::File::open("/proc/self/maps").expect("our own");
+        let space = AddressSpace::from_fd(maps.into()).expect("a file of a procfs");
+        let (mut address, mut name, mut areas) = (0, Vec::new(), Vec::new());
+        loop {
+            match space.next_shared(address, &mut name) {
+                Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+                answer => match answer.expect("we live") {
+                    Some(area) => areas.push((area, name.clone())),
+                    None => break,
+                },
+            }
+            address = areas.last().map_or(0, |(area, _)| area.end);
+        }
+        assert!(areas.is_sorted_by_key(|(area, _)| area.start) && areas.iter().all(|(area, _)| area.is_shared));
+        let is_ours = |(area, name): &(Area, Vec<u8>)| area.is_writable && name.starts_with(b"/dev/zero");
+        assert!(areas.iter().any(is_ours), "{areas:?}");
+        drop(shared);
+        assert_eq!(space.next_shared(u64::MAX - 1, &mut name).expect("we live"), None);
+    }
+}

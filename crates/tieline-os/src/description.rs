@@ -28,19 +28,19 @@ const COMPARE: &str = "compare descriptors of processes";
 ///
 /// ```
 /// use std::os::fd::AsRawFd;
-/// use tieline_os::{Result, description, pipe};
+/// use tieline_os::description;
 ///
-/// let (reader, writer) = pipe::pipe()?;
-/// let other = reader.try_clone()?;
+/// let (reader, writer) = std::io::pipe()?;
+/// let twin = reader.try_clone()?;
 /// let me = std::process::id();
-/// let compare = |one: &dyn AsRawFd, other: &dyn AsRawFd| -> Result<bool> {
-///     Ok(description::compare((me, one.as_raw_fd()), (me, other.as_raw_fd()))?.is_eq())
-/// };
-/// match compare(&reader, &other) {
-///     Ok(same) => assert!(same && !compare(&reader, &writer)?),
+/// match description::compare((me, reader.as_raw_fd()), (me, twin.as_raw_fd())) {
+///     Ok(order) => {
+///         assert!(order.is_eq());
+///         assert!(description::compare((me, reader.as_raw_fd()), (me, writer.as_raw_fd()))?.is_ne());
+///     }
 ///     Err(error) => assert!(error.is_unsupported()),
 /// }
-/// # Ok::<(), tieline_os::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
@@ -62,4 +62,67 @@ pub fn compare(one: (u32, RawFd), other: (u32, RawFd)) -> Result<Ordering> {
             _ => error,
         }
     })
+}
+
+/// How many bytes lie in a pipe or FIFO that this process has open under a number, and how many fit.
+///
+/// For who looks at all descriptors of its own process, of which it owns none: a duplicate would have to be closed, and
+/// closing any descriptor of a file ends the record locks that the process has on it. It does not block.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+///
+/// let (_reader, writer) = std::io::pipe()?;
+/// std::io::Write::write_all(&mut &writer, b"seven b")?;
+/// assert_eq!(tieline_os::description::own_pipe_fill(writer.as_raw_fd())?.0, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` for a number that is not open, or no pipe.
+#[doc(alias = "FIONREAD")]
+#[doc(alias = "F_GETPIPE_SZ")]
+pub fn own_pipe_fill(fd: RawFd) -> Result<(u64, u64)> {
+    sys::pidfd::fill_of_pipe(fd).map_err(|errno| {
+        let error = Error::new("ask a pipe for its fill", errno).on(fd);
+        if errno == Errno::BADF { error.hint("the number is no pipe of this process") } else { error }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn what_cannot_be_compared_is_an_error() {
+        let (reader, _writer) = crate::pipe::pipe().expect("a pipe");
+        let (me, fd) = (std::process::id(), reader.as_fd().as_raw_fd());
+        match compare((me, fd), (me, fd)) {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            order => assert!(order.is_ok_and(Ordering::is_eq)),
+        }
+        let mut child = std::process::Command::new("true").spawn().expect("true");
+        child.wait().expect("reaped");
+        let kind = |other| compare((me, fd), other).map_err(|error| error.kind());
+        assert_eq!(kind((child.id(), 0)), Err(ErrorKind::NotFound));
+        assert_eq!(kind((me, -1)), Err(ErrorKind::InvalidInput));
+        assert_eq!(kind((0, 0)), Err(ErrorKind::InvalidInput));
+        assert_eq!(kind((u32::MAX, 0)), Err(ErrorKind::InvalidInput));
+    }
+
+    #[test]
+    fn the_order_is_the_same_from_both_sides() {
+        let (reader, writer) = crate::pipe::pipe().expect("a pipe");
+        let me = std::process::id();
+        let [one, other] = [reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd()];
+        let order = match compare((me, one), (me, other)) {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            order => order.expect("both are open"),
+        };
+        assert!(order.is_ne());
+        assert_eq!(compare((me, other), (me, one)).expect("both are open"), order.reverse());
+    }
 }

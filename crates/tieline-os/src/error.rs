@@ -39,7 +39,7 @@ struct Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such object (`ENOENT`, `ESRCH`).
+    /// There is no such object (`ENOENT`, `ESRCH`), or no such child (`ECHILD`).
     NotFound,
     /// An object of that name or key exists already (`EEXIST`, `EADDRINUSE`).
     AlreadyExists,
@@ -53,7 +53,8 @@ pub enum ErrorKind {
     Interrupted,
     /// It was cancelled, by a request to do so or by an event that ends it (`ECANCELED`).
     Cancelled,
-    /// The process at the other end is gone (`EPIPE`, `ECONNRESET`, `ECONNREFUSED`, `ESHUTDOWN`).
+    /// Nobody is at the other end, or nobody any more (`EPIPE`, `ECONNRESET`, `ECONNREFUSED`, `ECONNABORTED`,
+    /// `ENOTCONN`, `ESHUTDOWN`).
     PeerGone,
     /// Nobody has the FIFO open for reading (`ENXIO`).
     NoReader,
@@ -67,11 +68,12 @@ pub enum ErrorKind {
     Deadlock,
     /// A limit of the process, the user or the machine is reached (`EMFILE`, `ENFILE`, `ENOSPC`, `EDQUOT`, …).
     LimitReached,
-    /// The message or value is larger than the object takes or than the buffer holds (`EMSGSIZE`, `E2BIG`, `ERANGE`, `EOVERFLOW`).
+    /// The message or value is larger than the object takes or than the buffer holds (`EMSGSIZE`, `E2BIG`, `ERANGE`,
+    /// `EOVERFLOW`, `EFBIG`).
     TooLarge,
     /// An argument has no meaning for this object (`EINVAL`, `EBADF`, `ENAMETOOLONG`, …).
     InvalidInput,
-    /// The object is in use in a way that forbids this (`EBUSY`).
+    /// The object is in use in a way that forbids this (`EBUSY`, `ETXTBSY`).
     Busy,
     /// This kernel, machine or build does not have the facility (`ENOSYS`, `EOPNOTSUPP`, …).
     Unsupported,
@@ -170,7 +172,7 @@ impl Error {
         self.kind == ErrorKind::WouldBlock
     }
 
-    /// The process at the other end is gone.
+    /// Nobody is at the other end, or the owner of a lock died: `PeerGone`, `NoReader` or `OwnerDied`.
     #[must_use]
     pub fn is_peer_dead(&self) -> bool {
         matches!(self.kind, ErrorKind::PeerGone | ErrorKind::NoReader | ErrorKind::OwnerDied)
@@ -265,7 +267,7 @@ impl fmt::Display for Reason {
 
 const fn kind_of(errno: Errno) -> ErrorKind {
     match errno {
-        Errno::NOENT | Errno::SRCH => ErrorKind::NotFound,
+        Errno::NOENT | Errno::SRCH | Errno::CHILD => ErrorKind::NotFound,
         Errno::EXIST | Errno::ADDRINUSE => ErrorKind::AlreadyExists,
         Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
         Errno::AGAIN | Errno::NOMSG => ErrorKind::WouldBlock,

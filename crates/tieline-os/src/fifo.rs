@@ -403,9 +403,7 @@ fn wait_for_writer(fd: &OwnedFd, wait: Wait) -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
         if let Some(watch) = &watch {
-            // Only the waking counts, not which opens they were. What does not fit wakes us again: one who opens all
-            // the time must not keep us from the clock.
-            let _ = read(watch, &mut [0; 1024]);
+            forget_opens(watch);
         }
     }
 }
@@ -427,6 +425,12 @@ fn has_writer(fd: &OwnedFd, scratch: &OwnedFd) -> Result<bool, Errno> {
         Ok(_) | Err(Errno::AGAIN) => Ok(true),
         Err(errno) => Err(errno),
     }
+}
+
+/// Takes what woke us: only the waking counts, not which opens they were. What one read does not take wakes us again,
+/// because one who opens all the time must not keep us from the clock.
+fn forget_opens(watch: &OwnedFd) {
+    let _ = read(watch, &mut [0; 1024]);
 }
 
 fn watch_opens(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
@@ -451,5 +455,20 @@ fn in_words(kind: FileType) -> &'static str {
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         _ => "something else",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given one who opens the FIFO faster than we read of it, when we take what woke us, then one read is made of it
+    /// and the clock is looked at, however much there is.
+    #[test]
+    fn a_flood_of_opens_does_not_stretch_the_deadline() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&writer, &[0; 4096]).unwrap();
+        forget_opens(&reader);
+        assert_eq!(rustix::io::ioctl_fionread(&reader).unwrap(), 4096 - 1024);
     }
 }

@@ -99,7 +99,7 @@ impl Child {
     /// Waits for the child's end. A signal handler that runs meanwhile does not end the wait.
     ///
     /// # Errors
-    /// `Other` (`ECHILD`) if somebody else has waited for it, or this process ignores `SIGCHLD`.
+    /// `NotFound` (`ECHILD`) if somebody else has waited for it, or this process ignores `SIGCHLD`.
     #[doc(alias = "waitpid")]
     pub fn wait(self) -> Result<ExitStatus> {
         loop {

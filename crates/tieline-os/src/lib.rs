@@ -77,6 +77,9 @@
 //! | **Looking around** | |
 //! | [`sock_diag`] | every socket of a network namespace, with its peer and its queues |
 //! | [`namespace`] | what lies behind a container's names |
+//! | **Names and dates for people** | |
+//! | [`account`] | users and groups |
+//! | [`LocalTime`] | a moment as the wall clock shows it |
 //!
 //! # Conventions
 //! * **Three faces of one call.** `try_x` never waits, `x` waits, `x_timeout` waits for a [`Duration`]
@@ -105,6 +108,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod account;
 pub mod address_space;
 mod backoff;
 pub mod description;
@@ -117,6 +121,7 @@ pub mod fork;
 pub mod futex;
 pub mod inotify;
 pub mod job;
+mod local_time;
 pub mod locale;
 pub mod lock;
 pub mod mapping;
@@ -152,6 +157,7 @@ pub mod vsock;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
+pub use local_time::LocalTime;
 pub use mode::{Access, Mode, ParseModeError};
 pub use region::Region;
 pub use socket::Packet;

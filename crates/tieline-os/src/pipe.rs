@@ -82,7 +82,7 @@ pub fn packet_pipe() -> Result<(PipeReader, PipeWriter)> {
 
 fn make(flags: PipeFlags) -> Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = pipe_with(flags).during("make a pipe")?;
-    Ok((PipeReader { end: End::new(reader) }, PipeWriter { end: End::new(writer) }))
+    Ok((PipeReader::of_known(reader), PipeWriter::of_known(writer)))
 }
 
 /// The end of a pipe or FIFO from which bytes are read.
@@ -102,11 +102,6 @@ impl PipeReader {
     /// `InvalidInput` if it is something else or open only for writing; the descriptor is closed then.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         End::checked(fd, "use a descriptor as the reading end of a pipe", true).map(|end| Self { end })
-    }
-
-    /// Takes a descriptor that is already known to be the reading end of a pipe or FIFO.
-    pub(crate) fn of_known(fd: OwnedFd) -> Self {
-        Self { end: End::new(fd) }
     }
 
     /// Reads what is there, at most `buffer.len()` bytes, without waiting; 0 is the end: every writer is gone.
@@ -154,32 +149,13 @@ impl PipeReader {
         is_hung_up(self.as_fd())
     }
 
-    /// How many bytes the pipe holds at most.
-    ///
-    /// # Errors
-    /// None that a healthy pipe gives.
-    #[doc(alias("F_GETPIPE_SZ"))]
-    pub fn capacity(&self) -> Result<usize> {
-        fcntl_getpipe_size(self).during("ask for a pipe's capacity")
-    }
-
-    /// Changes the capacity, rounded up to a power of two of pages, and returns what it is now.
-    ///
-    /// # Errors
-    /// `Busy` if the pipe holds more than that; `PermissionDenied` above `/proc/sys/fs/pipe-max-size` or the user's
-    /// share; `TooLarge` above 2 GiB.
-    #[doc(alias("F_SETPIPE_SZ"))]
-    pub fn set_capacity(&self, bytes: usize) -> Result<usize> {
-        set_capacity(self.as_fd(), bytes)
-    }
-
     /// A second handle of the same end.
     ///
     /// # Errors
     /// `LimitReached` if no descriptor is left.
     #[doc(alias("dup"))]
     pub fn try_clone(&self) -> Result<Self> {
-        duplicate(self.as_fd()).map(|fd| Self { end: End::new(fd) })
+        duplicate(self.as_fd()).map(Self::of_known)
     }
 }
 
@@ -200,11 +176,6 @@ impl PipeWriter {
     /// `InvalidInput` if it is something else or open only for reading; the descriptor is closed then.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         End::checked(fd, "use a descriptor as the writing end of a pipe", false).map(|end| Self { end })
-    }
-
-    /// Takes a descriptor that is already known to be the writing end of a pipe or FIFO.
-    pub(crate) fn of_known(fd: OwnedFd) -> Self {
-        Self { end: End::new(fd) }
     }
 
     /// Writes what fits now, and returns how many bytes were taken.
@@ -274,31 +245,13 @@ impl PipeWriter {
         is_hung_up(self.as_fd())
     }
 
-    /// How many bytes the pipe holds at most.
-    ///
-    /// # Errors
-    /// None that a healthy pipe gives.
-    #[doc(alias("F_GETPIPE_SZ"))]
-    pub fn capacity(&self) -> Result<usize> {
-        fcntl_getpipe_size(self).during("ask for a pipe's capacity")
-    }
-
-    /// Changes the capacity, rounded up to a power of two of pages, and returns what it is now.
-    ///
-    /// # Errors
-    /// As [`PipeReader::set_capacity`].
-    #[doc(alias("F_SETPIPE_SZ"))]
-    pub fn set_capacity(&self, bytes: usize) -> Result<usize> {
-        set_capacity(self.as_fd(), bytes)
-    }
-
     /// A second handle of the same end. Readers see the end of file only when all are closed.
     ///
     /// # Errors
     /// `LimitReached` if no descriptor is left.
     #[doc(alias("dup"))]
     pub fn try_clone(&self) -> Result<Self> {
-        duplicate(self.as_fd()).map(|fd| Self { end: End::new(fd) })
+        duplicate(self.as_fd()).map(Self::of_known)
     }
 }
 
@@ -387,6 +340,32 @@ impl Write for PipeWriter {
 
 macro_rules! an_end_of_a_pipe {
     ($End:ident, $std:ty) => {
+        impl $End {
+            /// Takes a descriptor that is already known to be this end of a pipe or FIFO.
+            pub(crate) fn of_known(fd: OwnedFd) -> Self {
+                Self { end: End::new(fd) }
+            }
+
+            /// How many bytes the pipe holds at most.
+            ///
+            /// # Errors
+            /// None that a healthy pipe gives.
+            #[doc(alias("F_GETPIPE_SZ"))]
+            pub fn capacity(&self) -> Result<usize> {
+                fcntl_getpipe_size(self).during("ask for a pipe's capacity")
+            }
+
+            /// Changes the capacity, rounded up to a power of two of pages, and returns what it is now.
+            ///
+            /// # Errors
+            /// `Busy` if the pipe holds more than that; `PermissionDenied` above `/proc/sys/fs/pipe-max-size` or the
+            /// user's share; `TooLarge` above 2 GiB.
+            #[doc(alias("F_SETPIPE_SZ"))]
+            pub fn set_capacity(&self, bytes: usize) -> Result<usize> {
+                set_capacity(self.as_fd(), bytes)
+            }
+        }
+
         impl AsFd for $End {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.end.fd()
@@ -413,7 +392,7 @@ macro_rules! an_end_of_a_pipe {
 
         impl From<$std> for $End {
             fn from(end: $std) -> Self {
-                Self { end: End::new(end.into()) }
+                Self::of_known(end.into())
             }
         }
     };

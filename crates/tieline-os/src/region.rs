@@ -14,8 +14,8 @@ use crate::sys;
 
 /// A range of memory shared with other processes: bytes are copied, words are atomic.
 ///
-/// Offsets count in bytes from the start of the region. Nothing here blocks, allocates or calls the kernel, so all of
-/// it may be used in a signal handler. When a peer dies in the middle of a write, its bytes are left half-written;
+/// Offsets count in bytes from the start of the region. Nothing here blocks or calls the kernel, and only a refusal
+/// allocates, for its sentence; so what is sure to succeed may be used in a signal handler. When a peer dies in the middle of a write, its bytes are left half-written;
 /// telling so is the work of a protocol above (a sequence number, a lock).
 ///
 /// Touching memory whose file another process has cut shorter raises `SIGBUS`. Memory this crate makes anonymous

@@ -219,3 +219,24 @@ fn when_both_ready<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Given two descriptors that always show ready and a call that never succeeds, as among quicker rivals, when the
+    /// time is up, then the answer is that it is, and not another call.
+    #[test]
+    fn descriptors_that_lie_do_not_stretch_the_deadline() {
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+        let (begun, limit) = (Instant::now(), Duration::from_millis(20));
+        let answer = when_both_ready(null.as_fd(), null.as_fd(), Wait::timeout(limit), || {
+            assert!(begun.elapsed() < 100 * limit, "it goes on for ever");
+            Err::<(), _>(Errno::AGAIN)
+        });
+        assert_eq!(answer, Err(Errno::TIMEDOUT));
+        assert!(begun.elapsed() >= limit);
+    }
+}

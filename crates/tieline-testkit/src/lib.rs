@@ -24,6 +24,7 @@
 //! }
 //! ```
 
+mod data;
 mod namespace;
 mod peer;
 mod pty;
@@ -31,6 +32,7 @@ mod skip;
 mod wait;
 pub mod zoo;
 
+pub use data::{assert_same, data, unique_number};
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;

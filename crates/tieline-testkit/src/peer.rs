@@ -46,6 +46,9 @@ impl Role {
     }
 
     /// Tells the parent a word; [`Peer::wait_for`] or [`Peer::hear`] receives it.
+    ///
+    /// # Panics
+    /// If the parent is gone.
     pub fn say(&self, word: &str) {
         // Straight to the stream: the runner captures only the print macros. The newline first ends a line of its.
         let mut out = std::io::stdout().lock();
@@ -146,11 +149,11 @@ impl Peer {
         assert_eq!(self.hear(), word, "the peer said another word");
     }
 
-    /// Waits until the peer sleeps in the kernel in its test thread, which is how one sees that it blocks.
+    /// Waits until every thread of the peer but the test runner's own sleeps in the kernel, which is how one sees that
+    /// it blocks. In which call it sleeps is not looked at.
     ///
     /// # Panics
-    /// If no thread of it sleeps in a call of this name (a substring of `/proc/PID/task/TID/wchan` or of the syscall
-    /// name is not checked; only the state is) in time.
+    /// If they do not all sleep within [`PATIENCE`].
     pub fn sleeps(&self) {
         let tasks = format!("/proc/{}/task", self.id());
         let pid = self.id().to_string();
@@ -165,13 +168,27 @@ impl Peer {
         });
     }
 
-    /// Sends the peer a signal by name, such as `Signal::USR1`.
+    /// Sends the peer a signal, such as `Signal::USR1`.
     ///
     /// # Panics
     /// If the peer is gone.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.id().try_into().expect("a process id")).expect("a process id");
         kill_process(pid, signal).expect("the peer lives");
+    }
+
+    /// Stops and continues the peer a few times while it sleeps in the kernel, which interrupts some system calls; it
+    /// must go on to sleep.
+    ///
+    /// # Panics
+    /// If it is gone, or does not sleep, before or after.
+    pub fn stop_and_continue(&self) {
+        self.sleeps();
+        for _ in 0..3 {
+            self.signal(Signal::STOP);
+            self.signal(Signal::CONT);
+        }
+        self.sleeps();
     }
 
     /// Kills the peer as `kill -9` does, and reaps it.
@@ -253,6 +270,13 @@ impl PeerBuilder {
     pub fn namespaces(mut self, kinds: &[Namespace]) -> Self {
         assert!(!kinds.contains(&Namespace::Pid), "the peer would not have the id that we know");
         self.command = Namespace::around(kinds, &self.command);
+        self
+    }
+
+    /// Has the peer called `name` in its command line, which may be any text without NUL.
+    #[must_use]
+    pub fn called(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.command.arg0(name);
         self
     }
 

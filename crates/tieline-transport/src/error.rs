@@ -109,7 +109,7 @@ impl Error {
 
     /// There is nobody at the other end.
     #[must_use]
-    pub fn is_peer_gone(&self) -> bool {
+    pub fn is_peer_dead(&self) -> bool {
         self.kind == ErrorKind::PeerGone
     }
 }

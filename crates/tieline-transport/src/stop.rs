@@ -36,7 +36,7 @@ impl Stop {
     /// A request that has not been made yet.
     ///
     /// # Errors
-    /// If no descriptor is left.
+    /// `System(LimitReached)` if no descriptor is left.
     pub fn new() -> Result<Self> {
         Ok(Self(Arc::new(Inner { requested: AtomicBool::new(false), bell: EventFd::new(0)? })))
     }

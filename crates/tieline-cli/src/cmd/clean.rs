@@ -27,13 +27,18 @@ pub(crate) fn run(flags: &Clean) -> Outcome {
     if flags.json {
         return run_json(flags, &snapshot, &steps);
     }
-    let view = View::new(&snapshot, look::users());
+    let view = View::new(&snapshot, look::users(&snapshot));
     let mut page = Page::new();
     page.table(view.clean_grid(&steps), true);
     page.gap();
     if steps.is_empty() {
+        let unused =
+            if rules.unused { "" } else { "; `tieline leaks` lists what is merely unused, and --unused takes it in" };
         let older = words::duration(rules.minimum_age);
-        page.remark(&format!("Nothing to remove: nothing was left behind that is older than {older}."));
+        page.remark(&match rules.minimum_age.is_zero() {
+            true => format!("Nothing to remove{unused}."),
+            false => format!("Nothing to remove that is unchanged for {older}{unused}."),
+        });
     } else if flags.dry_run {
         let count = words::count(steps.len() as u64, "object", "objects");
         page.remark(&format!("{count} would be removed; nothing was."));
@@ -71,7 +76,7 @@ fn report(steps: &[Step], became: &[Became]) -> Outcome {
 }
 
 fn run_json(flags: &Clean, snapshot: &Snapshot, steps: &[Step]) -> Outcome {
-    let view = View::new(snapshot, look::users());
+    let view = View::new(snapshot, look::users(snapshot));
     let became = if flags.dry_run { None } else { Some(clean::perform(steps)?) };
     let error = |became: &Became| match became {
         Became::Failed(error) => error.to_string(),
@@ -90,7 +95,7 @@ fn is_agreed(count: usize) -> Outcome<bool> {
     let mut err = io::stderr().lock();
     let what = words::count(count as u64, "object", "objects");
     // Who cannot be asked cannot agree.
-    if write!(err, "Remove {}? [y/N] ", what).and_then(|()| err.flush()).is_err() {
+    if write!(err, "Remove {what}? [y/N] ").and_then(|()| err.flush()).is_err() {
         return Ok(false);
     }
     let mut answer = String::new();

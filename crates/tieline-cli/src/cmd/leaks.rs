@@ -10,7 +10,7 @@ use crate::{look, output};
 
 pub(crate) fn run(flags: &Leaks) -> Outcome {
     let snapshot = look::take(&Scan::new().waits(true).socket_files(true))?;
-    let view = View::new(&snapshot, look::users());
+    let view = View::new(&snapshot, look::users(&snapshot));
     let leaks = view.leaks(&look::kinds(&flags.kinds), flags.all);
     if flags.json {
         return output::json(&view.leaks_json(&leaks));

@@ -10,7 +10,7 @@ use crate::{look, output};
 
 pub(crate) fn run(flags: &Limits) -> Outcome {
     let snapshot = look::take(&Scan::new().limits_of_processes(flags.processes))?;
-    let view = View::new(&snapshot, look::users());
+    let view = View::new(&snapshot, look::users(&snapshot));
     let rows = view.limits(flags.near.map(|percent| f64::from(percent) / 100.0));
     if flags.json {
         return output::json(&view.limits_json(&rows));

@@ -19,7 +19,7 @@ pub(crate) fn run(flags: &Ls) -> Outcome {
     let order = Order { is_reversed: flags.reverse, ..order };
 
     let snapshot = look::take(&Scan::new())?;
-    let view = View::new(&snapshot, look::users());
+    let view = View::new(&snapshot, look::users(&snapshot));
     if let Some(gone) = selection.processes.iter().find(|choice| view.processes(choice).is_empty()) {
         let what = match gone {
             ProcessChoice::Pid(pid) => format!("there is no process {pid}"),

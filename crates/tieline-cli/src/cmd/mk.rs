@@ -41,7 +41,14 @@ struct Made {
 pub(crate) fn run(flags: Mk) -> Outcome {
     // `--mode` is meant exactly, as in mkfifo(1); and this process makes nothing else.
     process::set_umask(Mode::new(0).unwrap_or_default());
-    let made = make(flags.object)?;
+    // Nobody would learn what was made.
+    output::check()?;
+    let has_folder = matches!(flags.object, MkObject::Fifo { .. } | MkObject::Unix { .. });
+    let made = make(flags.object).map_err(|failure| {
+        let failure = failure.advised(Code::AlreadyExists, "if it is left over, `tieline rm` removes it");
+        let forbidden = "the caller may not write in the folder it would be in";
+        if has_folder { failure.advised(Code::PermissionDenied, forbidden) } else { failure }
+    })?;
     let told =
         if flags.json { output::json(&made) } else { output::text(&format!("{}\n", output::plain(&made.address))) };
     told.map_err(|failure| {

@@ -27,6 +27,9 @@ pub(crate) fn run(command: Command) -> Outcome {
         Verb::Clean(flags) => clean::run(&flags),
         Verb::Completions(flags) => completions::run(&flags),
         Verb::Connect(flags) => connect::run(flags),
+        Verb::Ipcmk(_) | Verb::Ipcrm(_) | Verb::Ipcs(_) | Verb::Lsipc(_) => {
+            unreachable!("main has given these to compat before the flags were read")
+        }
         Verb::Leaks(flags) => leaks::run(&flags),
         Verb::Limits(flags) => limits::run(&flags),
         Verb::Locks(flags) => locks::run(&flags),

@@ -7,7 +7,7 @@ use tieline_os::pidfd::PidFd;
 use tieline_os::process::{self, Pid};
 use tieline_os::signal::{self, Action, Cause, Presence, Signal, SignalInfo, SignalSet};
 
-use crate::exit::{Code, Failure, Fault, Outcome};
+use crate::exit::{self, Code, Failure, Fault, Outcome};
 use crate::flags;
 use crate::output;
 
@@ -157,6 +157,11 @@ impl Target {
     }
 
     fn send(self, signal: Option<Signal>, value: Option<i32>) -> Outcome<Self> {
+        // A descriptor does not know which number its process had.
+        let name = |pid: &Pid, error: tieline_os::Error| {
+            let sentence = error.to_string().replacen("to a process", &format!("to process {pid}"), 1);
+            Failure::new(exit::code_of(error.kind()), sentence)
+        };
         match (&self, signal, value) {
             (Self::Process(pid, _), None, _) => match signal::probe(*pid)? {
                 Presence::Reachable => {}
@@ -168,8 +173,12 @@ impl Target {
                     return Err(Failure::new(Code::NotFound, format_args!("there is no process {pid}")));
                 }
             },
-            (Self::Process(_, process), Some(signal), None) => process.send_signal(signal)?,
-            (Self::Process(_, process), Some(signal), Some(value)) => process.send_signal_with(signal, value)?,
+            (Self::Process(pid, process), Some(signal), None) => {
+                process.send_signal(signal).map_err(|error| name(pid, error))?;
+            }
+            (Self::Process(pid, process), Some(signal), Some(value)) => {
+                process.send_signal_with(signal, value).map_err(|error| name(pid, error))?;
+            }
             (Self::Group(group), Some(signal), _) => signal::send_to_group(*group, signal)?,
             (Self::Group(_), None, _) => {
                 return Err(Failure::usage("signal 0 asks for single processes, not for groups"));

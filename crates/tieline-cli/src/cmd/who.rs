@@ -14,7 +14,7 @@ use crate::{look, output};
 pub(crate) fn run(flags: &Who) -> Outcome {
     let query = look::query(&flags.what)?;
     let snapshot = look::take(&Scan::new().waits(true))?;
-    let view = View::new(&snapshot, look::users());
+    let view = View::new(&snapshot, look::users(&snapshot));
     let answers = view.who(&query);
     if answers.is_empty() {
         return Err(Failure::new(Code::NotFound, view.not_found(&query)));

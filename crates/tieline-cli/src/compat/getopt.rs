@@ -174,3 +174,95 @@ enum Meant<T> {
     Several(Vec<&'static str>),
     Nothing,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Flag {
+        Key,
+        Color,
+        List,
+    }
+
+    const OPTIONS: Options<Flag> = Options {
+        short: &[
+            (b'k', Takes::Value, Flag::Key),
+            (b'c', Takes::OptionalValue, Flag::Color),
+            (b'l', Takes::Nothing, Flag::List),
+        ],
+        long: &[
+            ("key", Takes::Value, Flag::Key),
+            ("color", Takes::OptionalValue, Flag::Color),
+            ("colour", Takes::OptionalValue, Flag::Color),
+            ("list", Takes::Nothing, Flag::List),
+            ("listing", Takes::Nothing, Flag::List),
+            ("limit", Takes::Value, Flag::List),
+        ],
+    };
+
+    /// What was found, in one line; then the operands.
+    fn read(words: &[&str], in_order: bool) -> String {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let mut line = Getopt::new(OsStr::new("./prog"), &words, OPTIONS);
+        line.in_order = in_order;
+        let mut said = Vec::new();
+        while let Some(found) = line.next() {
+            said.push(match found {
+                Found::Option(flag, None) => format!("{flag:?}"),
+                Found::Option(flag, Some(value)) => format!("{flag:?}={}", value.display()),
+                Found::Bad(message) => String::from_utf8_lossy(&message).into_owned(),
+            });
+        }
+        let operands = line.operands();
+        said.extend((!operands.is_empty()).then(|| format!("{operands:?}")));
+        said.join(" ")
+    }
+
+    #[test]
+    fn options_are_found_wherever_they_stand() {
+        let given: &[(&[&str], &str)] = &[
+            (&[], ""),
+            (&["-l", "-k", "v", "-kv"], "List Key=v Key=v"),
+            (&["-lkv"], "List Key=v"),
+            (&["-k", "-l"], "Key=-l"),
+            (&["-c", "x"], "Color [\"x\"]"),
+            (&["-cx", "-c"], "Color=x Color"),
+            (&["--key", "v", "--key=v", "--key="], "Key=v Key=v Key="),
+            (&["--color", "x", "--color=x"], "Color Color=x [\"x\"]"),
+            (&["a", "-l", "-", "b"], "List [\"a\", \"-\", \"b\"]"),
+            (&["a", "-l", "--", "-l", "b"], "List [\"a\", \"-l\", \"b\"]"),
+        ];
+        for (words, found) in given {
+            assert_eq!(&read(words, false), found, "{words:?}");
+        }
+        assert_eq!(read(&["-l", "a", "-l"], true), "List [\"a\", \"-l\"]");
+    }
+
+    #[test]
+    fn long_options_may_be_shortened_while_it_is_clear_what_is_meant() {
+        assert_eq!(read(&["--ke=v", "--col", "--colou=x"], false), "Key=v Color Color=x");
+        // Two names of the same thing are no ambiguity, and an exact name is none either.
+        assert_eq!(read(&["--list", "--lis"], false), "List List");
+        assert_eq!(read(&["--li=3"], false), "./prog: option '--li=3' is ambiguous; possibilities: '--list' '--limit'");
+        assert_eq!(
+            read(&["--"], false) + &read(&["--=x"], false),
+            "./prog: option '--=x' is ambiguous; possibilities: '--key' '--color' '--colour' '--list' '--listing' '--limit'"
+        );
+    }
+
+    #[test]
+    fn messages_are_those_of_the_c_library() {
+        let given: &[(&[&str], &str)] = &[
+            (&["--no-such=3"], "./prog: unrecognized option '--no-such=3'"),
+            (&["--list=3"], "./prog: option '--list' doesn't allow an argument"),
+            (&["--ke"], "./prog: option '--key' requires an argument"),
+            (&["-k"], "./prog: option requires an argument -- 'k'"),
+            (&["-xl"], "./prog: invalid option -- 'x' List"),
+        ];
+        for (words, found) in given {
+            assert_eq!(&read(words, false), found, "{words:?}");
+        }
+    }
+}

@@ -6,9 +6,15 @@
 
 mod getopt;
 mod ipcmk;
+mod ipcrm;
+mod ipcs;
+mod lsipc;
+mod names;
 mod number;
 mod out;
+mod posix;
 mod program;
+mod time;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +26,13 @@ use program::{Compat, Exit, Program};
 /// What a tool does with its command line.
 type Run = fn(&mut Program) -> Result<Exit, Exit>;
 
-const TOOLS: &[(&str, Run)] = &[("ipcmk", ipcmk::run)];
+#[rustfmt::skip]
+const TOOLS: &[(&str, Run)] = &[
+    ("ipcmk", ipcmk::run),
+    ("ipcrm", ipcrm::run),
+    ("ipcs", ipcs::run),
+    ("lsipc", lsipc::run),
+];
 
 /// Which util-linux to be, for those who cannot change the command line.
 const COMPAT_VARIABLE: &str = "TIELINE_COMPAT";

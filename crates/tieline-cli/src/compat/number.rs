@@ -93,12 +93,11 @@ pub(crate) fn u64_or_err(
     max: u64,
     complaint: &str,
 ) -> Result<u64, Exit> {
-    let number = match signed(text, base) {
-        Ok(negative) if negative < 0 => Err(NoNumber::OutOfRange),
-        _ if digits(text.as_bytes(), base).negative && digits(text.as_bytes(), base).magnitude != Some(0) => {
-            Err(NoNumber::OutOfRange)
-        }
-        _ => unsigned_wrapping(text, base),
+    let digits = digits(text.as_bytes(), base);
+    let number = if digits.negative && digits.magnitude != Some(0) {
+        Err(NoNumber::OutOfRange)
+    } else {
+        unsigned_wrapping(text, base)
     };
     let number = number.and_then(|number| if number <= max { Ok(number) } else { Err(NoNumber::OutOfRange) });
     number.map_err(|why| refuse(program, text, complaint, why))
@@ -230,4 +229,105 @@ pub(crate) fn human(bytes: u64) -> String {
         tenths = 0;
     }
     if tenths == 0 { format!("{whole}{letter}") } else { format!("{whole}.{tenths}{letter}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_strtol_does() {
+        let given = [
+            ("12", 0, Ok(12)),
+            (" \t\n\x0b\x0c\r+12", 10, Ok(12)),
+            ("0x1F", 0, Ok(31)),
+            ("0X1f", 0, Ok(31)),
+            ("017", 0, Ok(15)),
+            ("017", 10, Ok(17)),
+            ("17", 8, Ok(15)),
+            ("-1", 10, Ok(u64::MAX)),
+            ("18446744073709551615", 10, Ok(u64::MAX)),
+            ("18446744073709551616", 10, Err(NoNumber::OutOfRange)),
+            ("99999999999999999999999x", 10, Err(NoNumber::OutOfRange)),
+            ("", 10, Err(NoNumber::Malformed)),
+            ("-", 10, Err(NoNumber::Malformed)),
+            ("0x", 0, Err(NoNumber::Malformed)),
+            ("08", 0, Err(NoNumber::Malformed)),
+            ("1 ", 10, Err(NoNumber::Malformed)),
+            ("- 1", 10, Err(NoNumber::Malformed)),
+        ];
+        for (text, base, number) in given {
+            assert_eq!(unsigned_wrapping(OsStr::new(text), base), number, "{text:?}");
+        }
+        assert_eq!(signed(OsStr::new("-9223372036854775808"), 10), Ok(i64::MIN));
+        assert_eq!(signed(OsStr::new("-9223372036854775809"), 10), Err(NoNumber::OutOfRange));
+        assert_eq!(signed(OsStr::new("9223372036854775808"), 10), Err(NoNumber::OutOfRange));
+    }
+
+    #[test]
+    fn sizes_have_suffixes_and_fractions() {
+        let given = [
+            ("7", Ok(7)),
+            ("0x10K", Ok(16 << 10)),
+            ("1k", Ok(1024)),
+            ("1KiB", Ok(1024)),
+            ("1kb", Ok(1000)),
+            ("3GB", Ok(3_000_000_000)),
+            ("1.5K", Ok(1536)),
+            ("0.5MiB", Ok(1 << 19)),
+            // Each digit is rounded down by itself.
+            ("0.054K", Ok(55)),
+            ("1.05K", Ok(1024 + 51)),
+            ("1.00.5K", Ok(1024 + 5)),
+            ("0Y", Ok(0)),
+            ("15E", Ok(15 << 60)),
+            ("16E", Err(Errno::RANGE)),
+            ("18446744073709551616", Err(Errno::RANGE)),
+            ("1.99999999999999999999999K", Err(Errno::RANGE)),
+            ("1.5", Err(Errno::INVAL)),
+            ("1.0", Err(Errno::INVAL)),
+            ("1.", Err(Errno::INVAL)),
+            ("1B", Err(Errno::INVAL)),
+            ("1KX", Err(Errno::INVAL)),
+            ("1KiBB", Err(Errno::INVAL)),
+            ("-0", Err(Errno::INVAL)),
+            ("K", Err(Errno::INVAL)),
+            ("", Err(Errno::INVAL)),
+        ];
+        for (text, bytes) in given {
+            assert_eq!(size(text.as_bytes()), bytes, "{text:?}");
+        }
+    }
+
+    /// Nothing that can be typed makes it overflow.
+    #[test]
+    fn no_size_is_too_odd_to_be_answered() {
+        for whole in ["0", "1", "18446744073709551615"] {
+            for fraction in
+                ["", ".0", ".1", ".9999999999999999999", ".18446744073709551615", ".00000000000000000000000001"]
+            {
+                for suffix in ["", "K", "KB", "E", "Z", "Y", "YB", ".K", ".5Y"] {
+                    let _ = size(format!("{whole}{fraction}{suffix}").as_bytes());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn people_get_one_digit_behind_the_point() {
+        let given = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1K"),
+            (1536, "1.5K"),
+            (1100, "1.1K"),
+            (1040, "1K"),
+            ((1 << 20) - 1, "1024K"),
+            (10 << 30, "10G"),
+            (u64::MAX, "16E"),
+        ];
+        for (bytes, text) in given {
+            assert_eq!(human(bytes), text, "{bytes}");
+        }
+    }
 }

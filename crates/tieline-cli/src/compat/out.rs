@@ -1,10 +1,12 @@
 //! Standard output as C's stdio writes it, so that what a reader sees is the same down to the order in which output
 //! and messages arrive, and down to what happens when it cannot be written.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use tieline_os::process;
+use tieline_os::signal::{self, Signal};
 
 /// How much stdio keeps before it writes, to anything but a terminal.
 const BUFFER_BYTES: usize = 4096;
@@ -19,9 +21,8 @@ pub(crate) struct Out {
 
 /// What came of standard output.
 pub(crate) enum Closed {
+    /// Also if nobody reads any more, or standard output was closed: who arranged that does not want to hear of it.
     Well,
-    /// Nobody reads any more.
-    NoReader,
     /// Output is lost; the reason, where it is still known.
     Lost(Option<Errno>),
 }
@@ -51,23 +52,34 @@ impl Out {
             return Closed::Lost(None);
         }
         match write(&std::mem::take(&mut self.buffer)) {
-            Ok(()) => Closed::Well,
-            // Whoever starts a program with standard output closed does not want to hear of it.
-            Err(Errno::BADF) => Closed::Well,
-            Err(Errno::PIPE) => Closed::NoReader,
+            Ok(()) | Err(Errno::BADF | Errno::PIPE) => Closed::Well,
             Err(errno) => Closed::Lost(Some(errno)),
         }
     }
 }
 
-/// Writes all of it, past Rust's own buffer.
+/// Writes all of it to standard output, past Rust's own buffer.
 fn write(bytes: &[u8]) -> Result<(), Errno> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    if process::was_closed_at_start(1) {
+    if !bytes.is_empty() && process::was_closed_at_start(1) {
         return Err(Errno::BADF);
     }
-    let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    write_all(rustix::stdio::stdout(), bytes)
+}
+
+/// Writes all of it. A pipe that nobody reads is the end of the process, unless whoever started it had `SIGPIPE` ignored:
+/// C programs do not ignore it by themselves.
+pub(super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                if errno == Errno::PIPE && !process::was_sigpipe_ignored_at_start() {
+                    let _ = signal::set_default(Signal::PIPE).and_then(|_| signal::raise(Signal::PIPE));
+                }
+                return Err(errno);
+            }
+        }
+    }
+    Ok(())
 }

@@ -3,15 +3,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 use tieline_os::process;
-use tieline_os::signal::{self, Disposition, Signal};
 
 use super::getopt::{Found, Getopt, Options};
-use super::out::{Closed, Out};
+use super::out::{self, Closed, Out};
 
 /// Which util-linux to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,14 +150,18 @@ impl Program {
     /// One line on standard error.
     fn say(&mut self, line: &[u8]) {
         let line = [line, b"\n"].concat();
-        self.message_lost |= process::was_closed_at_start(2) || io::stderr().lock().write_all(&line).is_err();
+        let written = if process::was_closed_at_start(2) {
+            Err(Errno::BADF)
+        } else {
+            out::write_all(rustix::stdio::stderr(), &line)
+        };
+        self.message_lost |= written.is_err();
     }
 
     /// Writes what is left of standard output, complains if that fails, and answers what the process ends with.
     pub(crate) fn finish(mut self, exit: Exit) -> Exit {
         match self.out.close() {
             Closed::Well => {}
-            Closed::NoReader => end_by_broken_pipe(),
             Closed::Lost(reason) => {
                 match reason {
                     Some(errno) => self.warn(errno, "write error"),
@@ -168,13 +171,6 @@ impl Program {
             }
         }
         if self.message_lost { Exit::FAILURE } else { exit }
-    }
-}
-
-/// Dies of `SIGPIPE` as a C program would, whose runtime does not ignore that signal.
-fn end_by_broken_pipe() {
-    if signal::disposition(Signal::PIPE).is_ok_and(|now| now == Disposition::Ignored) {
-        let _ = signal::set_default(Signal::PIPE).and_then(|_| signal::raise(Signal::PIPE));
     }
 }
 
@@ -207,11 +203,9 @@ pub(crate) enum Block {
     Table { heading: &'static str, entries: Entries },
     /// Entries without a heading of their own.
     Entries(Entries),
-    /// Lines as they are.
-    Text(&'static str),
 }
 
-/// Options and what they do, in two columns; an entry without a description is a line of its own.
+/// Options and what they do, in two columns. An entry without a description is a line of its own.
 pub(crate) struct Entries {
     pub(crate) width: usize,
     pub(crate) rows: &'static [(&'static str, &'static str)],
@@ -232,7 +226,6 @@ impl Help {
                     entries.write(&mut text);
                 }
                 Block::Entries(entries) => entries.write(&mut text),
-                Block::Text(lines) => text.push_str(lines),
             }
         }
         let _ = writeln!(text, "\nFor more details see {}.", self.page);

@@ -66,14 +66,11 @@ struct Fit<'a> {
 
 impl Fit<'_> {
     fn settle(&mut self) {
-        let mut extremes = self.widths.iter().filter(|width| width.extreme).count();
-        if self.total > self.terminal && extremes > 0 {
-            extremes -= self.drop_extremes();
+        if self.total > self.terminal {
+            self.drop_extremes();
         }
         if self.total < self.terminal {
-            if extremes > 0 {
-                self.give_back_to_extremes();
-            }
+            self.give_back_to_extremes();
             self.widen_last();
         }
         for gives_way in [cuts_wished_parts, cuts_any, shrinks_wished_parts] {
@@ -81,18 +78,12 @@ impl Fit<'_> {
         }
     }
 
-    /// Answers how many of the columns with extremes are no narrower without them.
-    fn drop_extremes(&mut self) -> usize {
-        let mut without_effect = 0;
+    fn drop_extremes(&mut self) {
         for (measured, width) in self.columns.iter().zip(&mut *self.widths).filter(|(_, width)| width.extreme) {
             let before = width.now;
             width.without_extremes(measured);
-            match before.checked_sub(width.now) {
-                Some(gained @ 1..) => self.total -= gained,
-                _ => without_effect += 1,
-            }
+            self.total -= before.saturating_sub(width.now);
         }
-        without_effect
     }
 
     fn give_back_to_extremes(&mut self) {
@@ -109,6 +100,7 @@ impl Fit<'_> {
         }
     }
 
+    /// Shows only where the last column has just shrunk below its heading: nothing is filled up behind its cells.
     fn widen_last(&mut self) {
         if let (Some(measured), Some(width)) = (self.columns.last(), self.widths.last_mut())
             && !measured.column.right

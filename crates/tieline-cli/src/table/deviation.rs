@@ -113,6 +113,8 @@ struct Fit<'a> {
 const STAGES: u32 = 7;
 
 impl Fit<'_> {
+    /// Where there is room, the original also gives columns with extremes their full width, which they have as long as
+    /// nothing had to give way, and widens a last column on the left, which shows nowhere.
     fn settle(&mut self) {
         let by_worst = |one: &Width, other: &Width| one.worst().total_cmp(&other.worst());
         let any_extremes = self.columns.iter().any(|measured| measured.column.no_extremes);
@@ -132,9 +134,7 @@ impl Fit<'_> {
             }
         }
         if self.total < self.terminal {
-            self.give_back_to_extremes();
             self.widen_to_wishes();
-            self.widen_last();
         }
     }
 
@@ -166,17 +166,6 @@ impl Fit<'_> {
         self.total = (self.total + width.now).saturating_sub(before);
     }
 
-    fn give_back_to_extremes(&mut self) {
-        for width in self.widths.iter_mut().rev() {
-            let wants = self.columns[width.column].column.no_extremes && width.now < width.max;
-            if wants {
-                let more = (self.terminal - self.total).min(width.max - width.now);
-                width.now += more;
-                self.total += more;
-            }
-        }
-    }
-
     fn widen_to_wishes(&mut self) {
         loop {
             let before = self.total;
@@ -192,15 +181,6 @@ impl Fit<'_> {
             if self.total == before {
                 return;
             }
-        }
-    }
-
-    fn widen_last(&mut self) {
-        let last = self.columns.len().saturating_sub(1);
-        if let Some(width) = self.widths.iter_mut().find(|width| width.column == last)
-            && !self.columns[last].column.right
-        {
-            width.now += self.terminal.saturating_sub(self.total);
         }
     }
 }

@@ -17,6 +17,7 @@ mod text;
 pub(crate) use text::Alphabet;
 
 use std::borrow::Cow;
+use std::io::IsTerminal;
 
 /// A table to be formatted.
 #[derive(Debug)]
@@ -88,6 +89,7 @@ pub(crate) enum Hint {
     /// At least this many cells.
     Cells(usize),
     /// This part of the terminal, between 0 and 1; such a column gives way before others.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command wishes that yet"))]
     Part(f64),
 }
 
@@ -97,10 +99,13 @@ pub(crate) enum JsonType {
     #[default]
     Text,
     /// The text as it is, which must be a number.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command has one yet"))]
     Number,
     /// False if empty or beginning with `0`, `n` or `N`, else true.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command has one yet"))]
     Boolean,
     /// As a boolean, but `null` if empty or `-`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command has one yet"))]
     OptionalBoolean,
 }
 
@@ -221,6 +226,31 @@ impl Table {
         }
         out.push(b'\n');
     }
+}
+
+/// The width of the terminal that standard output is, in cells; `None` if it is none.
+///
+/// A terminal that does not know its width is as wide as the variable `COLUMNS` says, or has 80 cells.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let known = rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col);
+    let columns =
+        || std::env::var("COLUMNS").ok()?.trim_ascii_start().parse::<i32>().ok().filter(|columns| *columns > 0);
+    Some(match known {
+        0 => columns().and_then(|columns| usize::try_from(columns).ok()).unwrap_or(80),
+        known => known.into(),
+    })
+}
+
+/// The text with everything that cannot be printed as `\xNN`, as a column shows it.
+pub(crate) fn printable<'a>(text: &'a [u8], alphabet: &dyn Alphabet) -> Cow<'a, [u8]> {
+    let is_fine = |bytes: &[u8]| {
+        std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(|letter| alphabet.cells(letter).is_some()))
+    };
+    if is_fine(text) { Cow::Borrowed(text) } else { Cow::Owned(text::plain(text, alphabet).text.into_bytes()) }
 }
 
 /// The bytes of a cell; none where there is nothing.

@@ -40,14 +40,24 @@ pub(crate) struct Job {
     pub(crate) flags: Transfer,
 }
 
+/// The schemes that can be sent to and received from. A new pipe has no end that anybody else could hold.
+pub(crate) fn openable() -> impl Iterator<Item = Scheme> {
+    Scheme::all().filter(|scheme| scheme.is_available() && *scheme != Scheme::Pipe)
+}
+
 /// Reads an address; `-` is standard input and output, as for other commands.
 pub(crate) fn address(text: &str) -> Outcome<Address> {
     let address: Address = if text == "-" { "stdio:" } else { text }.parse()?;
     let scheme = address.scheme();
+    if scheme == Scheme::Pipe {
+        let why = "a new pipe has no end that anybody else holds";
+        let how = "fd:N is one that was inherited, fifo:/path one with a name";
+        return Err(Failure::usage(format_args!("cannot use {text}: {why}; {how}")));
+    }
     if scheme.is_available() {
         return Ok(address);
     }
-    let available: Vec<&str> = Scheme::all().filter(|scheme| scheme.is_available()).map(Scheme::name).collect();
+    let available: Vec<&str> = openable().map(Scheme::name).collect();
     let has = available.join(", ");
     let sentence = format_args!("cannot open {text}: this build has no transport for {scheme}:; it has {has}");
     Err(Failure::new(Code::Unsupported, sentence))
@@ -73,7 +83,10 @@ impl Job {
         let interrupts = Interrupts::install()?;
         let begun = Instant::now();
         let (from, to) = self.open(&interrupts, begun)?;
-        let relay = self.relay(&interrupts, begun, self.framings(&from, &to));
+        let mut relay = self.relay(&interrupts, begun, self.framings(&from, &to));
+        if self.is_framed(&from, &to) {
+            relay = relay.by_message();
+        }
         let progress = relay.progress();
         let show = Show::start(&self, &progress, from.capabilities().length);
         let moving = Instant::now();
@@ -192,6 +205,13 @@ impl Job {
             Shape::Receive if marked && is_plain(from) => [asked, text],
             _ => [asked; 2],
         }
+    }
+
+    /// Whether somebody asked for messages: then they are cut, counted and checked, also between two byte streams that
+    /// are framed alike.
+    fn is_framed(&self, from: &Endpoint, to: &Endpoint) -> bool {
+        let asked = [self.asked_framing(), from.framing(), to.framing()];
+        asked.into_iter().flatten().any(|framing| framing.marks() != Marks::None)
     }
 
     /// The framing that a flag asks for.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::BinaryBytes;
 use serde::Serialize;
 use tieline_os::signal::Signal;
+use tieline_transport::Error as TransportError;
 use tieline_transport::addr::{Address, Scheme, Target};
 use tieline_transport::relay::{End, Flow, Outcome as Relayed};
 
@@ -48,6 +49,7 @@ struct Direction {
     undelivered_messages: u64,
     undelivered_part_bytes: u64,
     divided_messages: u64,
+    handed_back: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +91,7 @@ impl Report<'_> {
             output::json_to_stderr(&self.document(error));
             return answer.map_err(|failure| Failure::told(failure.code()));
         }
+        let answer = answer.map_err(|failure| self.with_what_came_back(failure));
         self.tell_divided();
         // A failure tells the same in its sentence.
         if self.job.flags.verbose && answer.is_ok() {
@@ -111,16 +114,31 @@ impl Report<'_> {
         }
     }
 
+    /// A message that the other side refused is in no queue any more: it is handed to whoever reads the sentence.
+    fn with_what_came_back(&self, failure: Failure) -> Failure {
+        self.flows().fold(failure, |failure, (flow, from, _)| match handed_back(flow, from) {
+            Some(message) => {
+                let from = name(from);
+                failure.and(format_args!("the message is no longer in {from}, `printf %b '{message}'` gives it again"))
+            }
+            None => failure,
+        })
+    }
+
+    /// Each direction, with where it comes from and where it goes.
+    fn flows(&self) -> impl Iterator<Item = (&Flow, &Address, &Address)> {
+        let Relayed { forward, backward, .. } = &self.outcome;
+        let back = backward.as_ref().map(|flow| (flow, &self.job.to, &self.job.from));
+        [(forward, &self.job.from, &self.job.to)].into_iter().chain(back)
+    }
+
     /// Whether it went as it should.
     fn judge(&self) -> Outcome {
-        let Relayed { forward, backward, .. } = &self.outcome;
-        let (job, signal) = (self.job, self.signal);
-        let flows = [(forward, &job.from, &job.to)].into_iter();
-        let flows = flows.chain(backward.as_ref().map(|flow| (flow, &job.to, &job.from)));
         // The direction that failed says more than the one that was ended by it.
-        let mut failures: Vec<Failure> = flows.filter_map(|(flow, from, to)| self.fault(flow, from, to)).collect();
+        let mut failures: Vec<Failure> =
+            self.flows().filter_map(|(flow, from, to)| self.fault(flow, from, to)).collect();
         // Whether the request to stop or the end that the same signal gave a command was seen first is chance.
-        if let Some(signal) = signal {
+        if let Some(signal) = self.signal {
             let sentence = format_args!("ended by {signal}: {}", self.moved_and_left());
             return Err(Failure::new(interrupts::code(signal), sentence));
         }
@@ -152,7 +170,8 @@ impl Report<'_> {
                 Some(Failure::new(Code::PeerGone, format_args!("nobody reads from {} any more: {}", name(to), tale())))
             }
             End::SourceBroken(error) => {
-                Some(Failure::new(Code::PeerGone, format_args!("{} broke off: {error}: {}", name(from), tale())))
+                let reason = reason_of_copy(error).unwrap_or_else(|| error.to_string());
+                Some(Failure::new(Code::PeerGone, format_args!("{} broke off: {reason}: {}", name(from), tale())))
             }
             End::Idle if self.job.flags.idle.is_some() && moved_any && flow.undelivered.is_empty() => None,
             End::Idle | End::TimedOut if self.job.never_waits() && moved_any && flow.undelivered.is_empty() => None,
@@ -162,7 +181,7 @@ impl Report<'_> {
             }
             End::Failed(error) => {
                 let code = exit::code_of_transport(error.kind());
-                Some(Failure::new(code, format_args!("{error}: {}", tale())))
+                Some(Failure::new(code, format_args!("{}: {}", in_our_words(error, from, to), tale())))
             }
             other => Some(Failure::new(Code::Failed, format_args!("{other}: {}", tale()))),
         }
@@ -191,7 +210,14 @@ impl Report<'_> {
         for (address, status) in &self.outcome.exits {
             let by_us = cut_short && (status.signal().is_some() || status.code().is_some_and(|code| code > 128));
             if !status.success() && !by_us {
-                return Err(Failure::new(Code::Failed, format_args!("{} {}", name(address), Ended(*status))));
+                let failure = Failure::new(Code::Failed, format_args!("{} {}", name(address), Ended(*status)));
+                let is_unheard =
+                    status.signal().or(status.code().map(|code| code - 128)) == Some(Signal::PIPE.number());
+                if is_unheard && self.job.shape == Shape::BothWays {
+                    let why = "the other side did not read what it wrote";
+                    return Err(failure.and(format_args!("{why}, and --one-way lets that go to standard output")));
+                }
+                return Err(failure);
             }
         }
         Ok(())
@@ -244,15 +270,15 @@ impl Report<'_> {
             from: self.job.from.to_string(),
             to: self.job.to.to_string(),
             seconds: self.took.as_secs_f64(),
-            forward: direction(&self.outcome.forward),
-            backward: self.outcome.backward.as_ref().map(direction),
+            forward: direction(&self.outcome.forward, &self.job.from),
+            backward: self.outcome.backward.as_ref().map(|flow| direction(flow, &self.job.to)),
             exits: self.outcome.exits.iter().map(exit).collect(),
             error,
         }
     }
 }
 
-fn direction(flow: &Flow) -> Direction {
+fn direction(flow: &Flow, from: &Address) -> Direction {
     let end = match &flow.end {
         End::SourceEnded => "source-ended",
         End::LimitReached => "limit-reached",
@@ -272,7 +298,33 @@ fn direction(flow: &Flow) -> Direction {
         undelivered_messages: flow.undelivered_messages,
         undelivered_part_bytes: flow.undelivered_part,
         divided_messages: flow.divided_messages,
+        handed_back: handed_back(flow, from),
     }
+}
+
+/// The message that was taken and refused, as `printf %b` reads it, unless it can be read where it came from again.
+fn handed_back(flow: &Flow, from: &Address) -> Option<String> {
+    let is_lost_otherwise = !matches!(from.scheme(), Scheme::Stdio | Scheme::File);
+    let range = flow.at_hand.clone().filter(|_| is_lost_otherwise && matches!(flow.end, End::Failed(_)))?;
+    flow.undelivered.get(range).map(output::printable)
+}
+
+/// The error, with the names that the two sides have in our other sentences.
+fn in_our_words(error: &TransportError, from: &Address, to: &Address) -> String {
+    if let Some(reason) = reason_of_copy(error) {
+        return format!("cannot copy from {} to {}: {reason}", name(from), sink(to));
+    }
+    let text = error.to_string();
+    let text = text.replacen("cannot write to stdio:", "cannot write to standard output", 1);
+    text.replacen("cannot read from stdio:", "cannot read from standard input", 1)
+}
+
+/// Why copying between descriptors failed, without the figures, which our sentence has itself.
+fn reason_of_copy(error: &TransportError) -> Option<String> {
+    let text = error.to_string();
+    let reason = text.strip_prefix("cannot copy: ")?;
+    let figures = reason.find("; ").filter(|at| reason[*at..].contains(" had arrived"));
+    Some(reason[..figures.unwrap_or(reason.len())].to_owned())
 }
 
 /// How an address is called in a sentence: without its options.

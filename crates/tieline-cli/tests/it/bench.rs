@@ -1,8 +1,11 @@
 //! `bench os`: it runs, its tables fit, its chart stands alone.
 
 use std::fs;
+use std::process::Command;
 
-use crate::support::{Place, run};
+use tieline_testkit::{has_command, skip};
+
+use crate::support::{Job, Place, TIELINE, run};
 
 #[test]
 fn a_quick_run_has_tables_and_a_chart() {
@@ -49,6 +52,30 @@ fn what_is_refused_is_refused_before_measuring() {
     run(&["bench", "os", "--chart", "chart.png"]).failed(2, &[".svg or .html"]);
     run(&["bench", "os", "--only", "nope"]).failed(2, &["has nope in its name", "unix-stream"]);
     run(&["bench", "player"]).failed(1, &["measurement itself"]);
+}
+
+/// Given a limit that lets no mechanism of the run work, then the report says so, and so does the exit code; if another
+/// could be measured, it is a success, and the report says what is missing.
+#[test]
+fn a_run_that_could_measure_nothing_fails() {
+    if !has_command("prlimit") {
+        skip!("prlimit of util-linux is not installed");
+    }
+    let under_limit = |flags: &[&str]| {
+        let mut command = Command::new("prlimit");
+        command.args(["--msgqueue=0", TIELINE, "bench", "os", "--quick", "--window", "1ms", "--placement", "one"]);
+        command.args(["--sizes", "64", "--bulk", "64", "--only", "posix-mq"]).args(flags);
+        Job::start(command).end()
+    };
+    let said = under_limit(&[]).failed(1, &["no mechanism could be measured: posix-mq", "RLIMIT_MSGQUEUE"]);
+    assert!(said.text().contains("What could not be measured"), "{}", said.text());
+    let said = under_limit(&["--json"]);
+    let error: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    assert_eq!((said.code, &error["error"]["kind"]), (1, &"failed".into()));
+    let report: serde_json::Value = serde_json::from_slice(&said.out).expect("JSON");
+    assert!(!report["rows"][0]["missing"].as_array().unwrap().is_empty());
+    let said = under_limit(&["--only", "eventfd"]).well();
+    assert!(said.text().contains("What could not be measured"), "{}", said.text());
 }
 
 #[test]

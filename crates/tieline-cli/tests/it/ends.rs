@@ -295,6 +295,12 @@ fn a_closed_standard_stream_is_an_error() {
     Job::start(shell(&line)).end().failed(2, &["standard output", "closed"]);
     assert!(!place.path("started").exists(), "nothing was started for nothing");
     Job::start(shell("tieline send exec:cat <&-")).end().failed(2, &["standard input", "closed"]);
+    // An answer that nobody gets is no success, and nothing is made of which nobody would learn.
+    for verb in ["signal --list", "man", "completions zsh", "bench os --list", &format!("mk fifo {mark}")] {
+        Job::start(shell(&format!("tieline {verb} >&-"))).end().failed(2, &["standard output", "closed"]);
+    }
+    assert!(!place.path("started").exists(), "it was made");
+    Job::start(shell(&format!("tieline mk fifo {mark} && tieline rm fifo:{mark} >&-"))).end().well();
     // A null device that somebody gave is not a closed descriptor, whichever way it was opened.
     for null in [">/dev/null", "1<>/dev/null"] {
         Job::start(shell(&format!("tieline recv exec:'seq 3' {null}"))).end().well();

@@ -48,6 +48,10 @@ fn one_sentence_and_its_code() {
         (&["signal", "TERM", "999999999"], 3, &["999999999", "ended"]),
         (&["signal", "NOPE", "1"], 2, &["\"NOPE\""]),
         (&["recv", "fd:99"], 2, &["99"]),
+        (&["send", "pipe:"], 2, &["pipe:", "anybody else", "fd:N"]),
+        (&["connect", "pipe:", "-"], 2, &["pipe:", "fd:N"]),
+        (&["rm", "sysv-sem:-5"], 2, &["\"-5\" is no key", "0xfffffffb"]),
+        (&["sem", "get", "sysv-sem:-5"], 2, &["no sign"]),
         (&["recv", &place.at("file", "")], 2, &["directory"]),
     ];
     for (words, code, sentence) in given {
@@ -87,6 +91,10 @@ fn flags_that_make_no_sense() {
         &["mk", "sem", "/x", "--value", "-1"],
         &["mk", "shm", "/x", "--size", "-4K"],
         &["mk", "sysv-sem", "--values", "-1"],
+        &["mk", "sysv-sem", "-5"],
+        &["mk", "sysv-sem", "--", "-5"],
+        &["mk", "sysv-mq", "-5"],
+        &["mk", "sysv-shm", "-5", "--size", "1"],
         &["sem", "wait", "/x", "--count", "-1"],
         &["signal", "TERM", "-5"],
         &["bench", "os", "--sizes", "-1"],
@@ -107,7 +115,7 @@ fn what_exists_is_not_made_again() {
     run(&["mk", "fifo", &fifo]).failed(5, &[&fifo]);
     run(&["mk", "unix", &fifo]).failed(5, &[&fifo]);
     let queue = Object::mq(&[]);
-    run(&["mk", "mq", queue.0.strip_prefix("mq:").unwrap()]).failed(5, &["exist"]);
+    run(&["mk", "mq", queue.0.strip_prefix("mq:").unwrap()]).failed(5, &["exist", "`tieline rm`"]);
     let mut listener = Job::start(tieline(["recv", "-v", &place.at("unix", "s")]));
     listener.waits_at();
     run(&["recv", &place.at("unix", "s")]).failed(5, &["live process"]);
@@ -151,7 +159,11 @@ fn not_permitted() {
         let said = as_nobody(&["rm", &object.0]);
         assert_eq!(said.code, 4, "{}: {}", object.0, said.err);
     }
-    as_nobody(&["signal", "TERM", &std::process::id().to_string()]).failed(4, &["permitted"]);
+    let us = std::process::id().to_string();
+    as_nobody(&["signal", "TERM", &us]).failed(4, &["permitted", &format!("to process {us}: ")]);
+    let place = Place::new();
+    let forbidden = place.text("fifo");
+    as_nobody(&["mk", "fifo", &forbidden]).failed(4, &[&forbidden, "the folder it would be in"]);
 }
 
 /// No descriptor is left: a sentence, not a panic.
@@ -182,6 +194,11 @@ fn a_full_device() {
         assert_eq!(said.code, 9, "{verb}: {}", said.err);
         assert!(said.err.contains("no space left on device (ENOSPC)"), "{verb}: {}", said.err);
     }
+    // Both sides are named, and each figure stands there once.
+    let said = Job::start(shell("tieline recv exec:date > /dev/full")).end();
+    said.failed(9, &["cannot copy from exec:date to standard output: no space left on device (ENOSPC): nothing went"]);
+    let said = Job::start(shell("tieline recv --lines exec:date > /dev/full")).end();
+    said.failed(9, &["cannot write to standard output: no space"]);
 }
 
 /// Where JSON was asked for, the parser's refusals are JSON too.

@@ -85,7 +85,7 @@ fn documents() -> Vec<Value> {
     out(&["ls", "--json", "pipes", "sysv"]);
     out(&["who", "--json", &std::process::id().to_string()]);
     out(&["leaks", "--json", "--all"]);
-    out(&["clean", "--json", "--dry-run", "--older-than", "9999d"]);
+    out(&["clean", "--json", "--dry-run", "--older-than", "9999h"]);
     out(&["limits", "--json"]);
     out(&["locks", "--json"]);
     out(&["send", "--json", "nonsense:"]);

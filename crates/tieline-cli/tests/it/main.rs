@@ -1,6 +1,8 @@
 //! What a user of the command meets: the real binary, against the kernel and against programs made by others.
 
 mod bench;
+mod commands;
+mod compat;
 mod ends;
 mod errors;
 mod json;

@@ -4,7 +4,9 @@ use std::process::Command;
 
 use tieline_testkit::{has_command, skip};
 
-use crate::support::{Job, Object, Place, ask, assert_same, data, key, run, run_with, stranger, tieline, unique};
+use crate::support::{
+    Job, Object, Place, ask, assert_same, data, key, run, run_with, shell, stranger, tieline, unique,
+};
 
 #[test]
 fn a_posix_queue_with_c() {
@@ -154,6 +156,47 @@ fn a_line_feed_inside_a_message() {
     // Who wants to be refused what could not be told apart says so in full.
     run_with(&["send", "--frame", "nul", &queue.0], b"two\nlines\0").well();
     run(&["recv", "--timeout", "0", "--frame", "line", &queue.0]).failed(1, &["message 1", "length framing"]);
+}
+
+/// Given a message that the other side's framing cannot express, or that is too large for it, then it is in the error,
+/// byte for byte, and those behind it stay in their queue.
+#[test]
+fn a_refused_message_is_handed_back() {
+    let queue = Object::mq(&["--message-size", "300"]);
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let small = Object::mq(&["--message-size", "64"]);
+    let refusing: [(&[&str], i32); 3] = [
+        (&["recv", "--frame", "line", &queue.0], 1),
+        (&["recv", "--frame", "u8", &queue.0], 9),
+        (&["connect", "--timeout", "1s", &queue.0, &small.0], 9),
+    ];
+    for (words, code) in refusing {
+        run_with(&["send", "--whole", &queue.0], &every_byte).well();
+        run_with(&["send", &queue.0], b"next\n").well();
+        let said = run(words).failed(code, &["is no longer in mq:/", "`printf %b '"]);
+        assert!(said.out.is_empty());
+        let command = said.err.split('`').rfind(|part| part.starts_with("printf")).unwrap();
+        assert_same(&Job::start(shell(command)).end().well().out, &every_byte);
+        assert_eq!(run(&["recv", "--timeout", "0", &queue.0]).well().text(), "next\n");
+    }
+    run_with(&["send", "--whole", &queue.0], b"it's\ntwo").well();
+    let said = run(&["recv", "--json", "--frame", "line", &queue.0]);
+    let report: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    assert_eq!(report["forward"]["handed_back"], r"it\0047s\ntwo");
+    assert!(!said.err.contains("printf"), "told twice: {}", said.err);
+    // What came from standard input is the caller's own.
+    run_with(&["send", "--whole", &small.0], &every_byte).failed(9, &["256 bytes"]);
+    assert!(!run_with(&["send", "--whole", &small.0], &every_byte).err.contains("printf"));
+}
+
+/// A limit of bytes inside a message: the message is delivered, because it is in no queue any more.
+#[test]
+fn a_limit_of_bytes_loses_no_message() {
+    let queue = Object::mq(&[]);
+    run_with(&["send", &queue.0], b"hello\nyou\nthere\n").well();
+    assert_eq!(run(&["recv", "--bytes", "3", &queue.0]).well().text(), "hello\n");
+    assert_eq!(run(&["recv", "--bytes", "4", &queue.0]).well().text(), "you\nthere\n");
+    assert_eq!(run(&["recv", "--bytes", "0", &queue.0]).well().text(), "");
 }
 
 /// From a queue to a command, and from a socket to a queue, without standard input or output.

@@ -389,7 +389,7 @@ fn limits_are_listed_and_the_near_ones_explained() {
     let said = run(&["limits"]);
     assert!(said.text().contains("msgmni") && said.text().contains("file-max"), "{}", said.text());
     let said = run(&["limits", "--near=0"]);
-    assert!(said.text().contains("to raise it: "), "{}", said.text());
+    assert!(said.text().contains("Raised by: "), "{}", said.text());
     assert_eq!(run(&["limits", "--near=x"]).code, 2);
     let all = json(&["limits", "--json"]);
     let ratios: Vec<f64> =

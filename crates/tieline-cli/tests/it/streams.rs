@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use tieline_testkit::{has_command, skip, until};
 
-use crate::support::{Job, Object, Place, ask, assert_same, code_of, data, key, run, shell, stranger, tieline, unique};
+use crate::support::{
+    Job, Object, Place, ask, assert_same, code_of, data, key, run, run_with, shell, stranger, tieline, unique,
+};
 
 const LEN: usize = 64 << 20;
 
@@ -260,9 +262,9 @@ fn a_part_of_a_file() {
     let file = place.write("file", b"0123456789");
     let at = |options: &str| format!("file:{}?{options}", file.display());
     assert_eq!(run(&["recv", &at("offset=2&length=3")]).well().text(), "234");
-    crate::support::run_with(&["send", &at("offset=4&length=2")], b"xy").well();
+    run_with(&["send", &at("offset=4&length=2")], b"xy").well();
     assert_eq!(fs::read(&file).unwrap(), b"0123xy6789");
-    crate::support::run_with(&["send", &at("offset=4&length=2")], b"abc").failed(9, &["full"]);
+    run_with(&["send", &at("offset=4&length=2")], b"abc").failed(9, &["full"]);
     assert_eq!(fs::read(&file).unwrap(), b"0123ab6789");
 }
 
@@ -298,7 +300,7 @@ fn shared_memory() {
 fn framings_are_translated() {
     let place = Place::new();
     let out = place.text("out");
-    crate::support::run_with(&["send", &format!("file:{out}?create=new&frame=u32")], b"one\ntwo\n").well();
+    run_with(&["send", &format!("file:{out}?create=new&frame=u32")], b"one\ntwo\n").well();
     assert_eq!(fs::read(&out).unwrap(), b"\0\0\0\x03one\0\0\0\x03two");
     assert_eq!(run(&["recv", &format!("file:{out}?frame=u32")]).well().text(), "one\ntwo\n");
     let words = format!("file:{out}?frame=u32");
@@ -308,7 +310,7 @@ fn framings_are_translated() {
     assert_eq!(run(&["recv", "--bytes", "3", &format!("file:{out}")]).well().out, b"\0\0\0");
     // A key, so that parallel runs do not meet.
     let queue = Object::make(&["sysv-mq", &key()]);
-    crate::support::run_with(&["send", "--length-prefixed", &queue.0], b"\0\0\0\x02a\n\0\0\0\x01b").well();
+    run_with(&["send", "--length-prefixed", &queue.0], b"\0\0\0\x02a\n\0\0\0\x01b").well();
     assert_eq!(run(&["recv", "--timeout", "0", "--length-prefixed", &queue.0]).well().out, b"\0\0\0\x02a\n\0\0\0\x01b");
 }
 
@@ -318,16 +320,66 @@ fn a_framing_flag_frames_a_byte_stream() {
     let place = Place::new();
     let out = place.text("out");
     let framed = b"\0\0\0\x011\0\0\0\x012\0\0\0\x013";
-    crate::support::run_with(&["send", "--length-prefixed", &format!("file:{out}?create=yes")], b"1\n2\n3\n").well();
+    run_with(&["send", "--length-prefixed", &format!("file:{out}?create=yes")], b"1\n2\n3\n").well();
     assert_eq!(fs::read(&out).unwrap(), framed);
     assert_eq!(run(&["recv", "--length-prefixed", &format!("file:{out}")]).well().text(), "1\n2\n3\n");
     assert_eq!(run(&["recv", "--length-prefixed", "--count", "2", &format!("file:{out}")]).well().text(), "1\n2\n");
     assert_eq!(run(&["recv", "--raw", &format!("file:{out}")]).well().out, framed);
     assert_eq!(run(&["recv", "--length-prefixed", &format!("file:{out}?frame=u32")]).well().out, framed);
-    crate::support::run_with(&["send", "--frame", "nul", &format!("file:{out}")], b"a\nb\n").well();
+    run_with(&["send", "--frame", "nul", &format!("file:{out}")], b"a\nb\n").well();
     assert_eq!(fs::read(&out).unwrap(), b"a\0b\0");
-    crate::support::run_with(&["send", "--raw", &format!("file:{out}")], b"a\nb").well();
+    run_with(&["send", "--raw", &format!("file:{out}")], b"a\nb").well();
     assert_eq!(fs::read(&out).unwrap(), b"a\nb");
+}
+
+/// Given a framing flag, or a `frame`, between two byte streams, then messages pass: checked, counted and bounded, also
+/// where both sides are framed alike. Without one, and with --raw, the bytes pass as they are.
+#[test]
+fn who_asks_for_messages_gets_messages() {
+    let torn = b"\0\0\0\x01a\0\0\0\x05b";
+    let whole = b"\0\0\0\x01a\0\0\0\x02bc";
+    for flag in ["--length-prefixed", "--frame=u32"] {
+        let said = run_with(&["connect", flag, "-", "exec:cat"], whole).well();
+        assert_eq!(said.out, whole);
+        let said = run_with(&["connect", flag, "--one-way", "-", "exec:cat"], torn);
+        assert_eq!((said.code, &said.out[..]), (1, &torn[..5]), "{}", said.err);
+        assert!(said.err.contains("inside message 2"), "{}", said.err);
+    }
+    let said = run_with(&["connect", "--json", "--frame", "u32", "-", "exec:cat"], whole);
+    let report: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+    assert_eq!((&report["forward"]["messages"], &report["backward"]["messages"]), (&2.into(), &2.into()));
+    assert_eq!(run_with(&["connect", "--lines", "-", "exec:cat"], b"a\nb").well().text(), "a\nb\n");
+    run_with(&["connect", "--lines", "--max-message", "2", "-", "exec:cat"], b"abc\n").failed(9, &["allowed is 2"]);
+    run_with(&["send", "--lines", "--max-message", "2", "exec:cat"], b"abc\n").failed(9, &["allowed is 2"]);
+    let said = run(&["recv", "--whole", "--max-message", "3", "exec:echo hello"]).failed(9, &["allowed is 3"]);
+    assert!(said.out.is_empty(), "one message, all of it or none");
+    assert_eq!(run(&["recv", "--whole", "--max-message", "6", "exec:echo hello"]).well().text(), "hello\n");
+    for flags in [&["--raw"][..], &[]] {
+        let said = run_with(&[&["connect", "-", "exec:cat"], flags].concat(), torn).well();
+        assert_eq!(said.out, torn);
+    }
+}
+
+/// Given a file to write and a transfer that fails before anything was given, then the file is what it was. A transfer of
+/// nothing is none that failed.
+#[test]
+fn a_file_survives_a_transfer_of_nothing() {
+    let place = Place::new();
+    let path = place.write("kept", b"precious\nwords\n");
+    let file = format!("file:{}", path.display());
+    let kept = |said: crate::support::Said, code, words: &[&str]| {
+        said.failed(code, words);
+        assert_eq!(fs::read(&path).unwrap(), b"precious\nwords\n");
+    };
+    for flags in [&[][..], &["--lines"], &["--count", "9"]] {
+        kept(run(&[&["connect", &file, &file], flags].concat()), 2, &["same file"]);
+    }
+    kept(Job::start(shell(&format!("tieline send --frame nul {file} < {}", path.display()))).end(), 2, &["same file"]);
+    kept(Job::start(shell(&format!("tieline send {file} < {}", path.display()))).end(), 2, &["same file"]);
+    kept(run(&["connect", "--timeout", "100ms", "exec:sleep 60", &file]), 7, &["the time is up"]);
+    kept(run(&["connect", "--length-prefixed", "exec:printf abc", &file]), 1, &["inside the length"]);
+    run(&["connect", "exec:true", &file]).well();
+    assert_eq!(fs::read(&path).unwrap(), b"");
 }
 
 /// The largest message holds for the framing of an address too, unless that says its own.

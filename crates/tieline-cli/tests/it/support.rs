@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
-use tieline_testkit::until;
+pub(crate) use tieline_testkit::{assert_same, data};
+use tieline_testkit::{unique_number, until};
 
 /// The command under test.
 pub(crate) const TIELINE: &str = env!("CARGO_BIN_EXE_tieline");
@@ -225,35 +225,12 @@ impl Drop for Object {
 
 /// A name no other test of this run or of another has.
 pub(crate) fn unique(prefix: &str) -> String {
-    format!("{prefix}-{}", number())
+    format!("{prefix}-{}", unique_number())
 }
 
 /// A key no other test has.
 pub(crate) fn key() -> String {
-    format!("{:#x}", 0x5449_0000_u32.wrapping_add(number()))
-}
-
-fn number() -> u32 {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    (std::process::id() % 100_000) * 1000 + COUNT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// Bytes of which no part looks like another: eight-byte words, each of its own.
-pub(crate) fn data(len: usize) -> Vec<u8> {
-    let words = (0..len.div_ceil(8) as u64).map(|word| word.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
-    let mut data: Vec<u8> = words.flatten().collect();
-    data.truncate(len);
-    data
-}
-
-/// Compares without printing megabytes.
-#[track_caller]
-pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
-    if got == expected {
-        return;
-    }
-    let at = got.iter().zip(expected).position(|(a, b)| a != b);
-    panic!("{} bytes came of {}; the first difference is at {at:?}", got.len(), expected.len());
+    format!("{:#x}", 0x5449_0000_u32.wrapping_add(unique_number()))
 }
 
 /// A program in C that speaks to the queues and memories that no common tool speaks to; `None` without a compiler.

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tieline_testkit::{has_command, skip};
+use tieline_testkit::{Pty, has_command, skip};
 
 use crate::support::{Job, Place, run, shell, unique};
 
@@ -27,6 +28,13 @@ const VERBS: [&str; 16] = [
     "who",
 ];
 
+/// Those that read their command line themselves; their help is another tool's.
+const COMPAT_VERBS: [&str; 4] = ["ipcmk", "ipcrm", "ipcs", "lsipc"];
+
+fn all_verbs() -> impl Iterator<Item = &'static str> {
+    VERBS.into_iter().chain(COMPAT_VERBS)
+}
+
 fn accepts(program: &str, arguments: &[&str], script: &str) {
     let mut shell = Command::new(program);
     let mut shell = shell.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -39,13 +47,82 @@ fn accepts(program: &str, arguments: &[&str], script: &str) {
 fn completions_are_valid_scripts() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = run(&["completions", shell]).well();
-        VERBS.iter().for_each(|verb| assert!(said.text().contains(verb), "{shell} lacks {verb}"));
+        all_verbs().for_each(|verb| assert!(said.text().contains(verb), "{shell} lacks {verb}"));
         if has_command(shell) && ["bash", "zsh", "fish"].contains(&shell) {
             accepts(shell, &["-n"], said.text());
         }
     }
     run(&["completions", "tcsh"]);
     assert_eq!(run(&["completions", "tcsh"]).code, 2);
+}
+
+/// fish really completes by it: verbs, schemes, paths behind them, names of signals, framings.
+#[test]
+fn fish_completes() {
+    if !has_command("fish") {
+        skip!("fish is not installed");
+    }
+    let place = Place::new();
+    place.write("words", b"");
+    let path = format!("fifo:{}", place.text(""));
+    let given = [
+        ("con", "connect"),
+        ("send fi", "fifo: file:"),
+        ("connect - vs", "vsock:"),
+        (&format!("recv {path}"), &format!("{path}words")),
+        ("rm s", "sem: sysv-mq: sysv-sem: sysv-shm:"),
+        ("sem wait s", "sem: sysv-sem:"),
+        ("signal TER", "TERM"),
+        ("recv --frame u3", "u32 u32le"),
+        ("completions z", "zsh"),
+        ("bench os --only vm", "vmsplice"),
+    ];
+    for (typed, completed) in given {
+        let mut fish = Command::new("fish");
+        let script = format!("tieline completions fish | source; complete -C 'tieline {typed}'");
+        fish.args(["--no-config", "-c", &script]).env("PATH", crate::support::path_with_tieline());
+        fish.env("HOME", place.path(""));
+        let said = Job::start(fish).end();
+        let words: Vec<&str> = said.text().lines().map(|line| line.split('\t').next().unwrap()).collect();
+        assert_eq!((said.code, words.join(" ").as_str()), (0, completed), "{typed}: {}", said.err);
+    }
+}
+
+/// zsh really completes by it, in a terminal; nothing but an address goes on without a space.
+#[test]
+fn zsh_completes() {
+    if !has_command("zsh") || !has_command("setsid") || !Path::new("/dev/ptmx").exists() {
+        skip!("zsh is not installed, or there are no pseudo-terminals");
+    }
+    let place = Place::new();
+    place.write("words", b"");
+    let script = place.write("tieline.zsh", run(&["completions", "zsh"]).well().text().as_bytes());
+    let mut zsh = Command::new("zsh");
+    zsh.args(["-f", "-i"]).env("TERM", "dumb").env("HOME", place.path(""));
+    let mut terminal = Pty::spawn_sized(zsh, 40, 200);
+    let setup = format!(
+        "autoload -U compinit; compinit -u -D; source {}; tieline() {{ print -r -- \"<${{(j:|:)@}}>\" }}; print rea''dy\n",
+        script.display()
+    );
+    terminal.send(&setup);
+    terminal.expect("\nready");
+    let path = place.text("");
+    let given = [
+        ("con\t-", "<connect|->"),
+        ("send vso\t3:4", "<send|vsock:3:4>"),
+        ("connect - vso\t3:4", "<connect|-|vsock:3:4>"),
+        (&format!("recv fif\t{path}wor\t"), &format!("<recv|fifo:{path}words>")),
+        ("rm sysv-se\t7", "<rm|sysv-sem:7>"),
+        ("sem get se\t/a", "<sem|get|sem:/a>"),
+        ("signal TER\t1", "<signal|TERM|1>"),
+        ("recv --frame whol\t-", "<recv|--frame|whole|->"),
+    ];
+    for (typed, ran) in given {
+        terminal.send(&format!("tieline {typed}\n"));
+        terminal.expect(ran);
+    }
+    terminal.send("exit\n");
+    terminal.exit_status();
 }
 
 /// bash really completes by it: verbs, schemes, names of signals.
@@ -61,13 +138,17 @@ fn bash_completes() {
         ("signal TER", "TERM\n"),
         ("ls sysv-s", "sysv-shm sysv-sem\n"),
         ("leaks semap", "semaphores\n"),
+        ("rm sysv-se", "sysv-sem:\n"),
+        ("sem wait se", "sem:\n"),
+        ("recv --frame whol", "whole\n"),
     ];
     for (typed, completed) in given {
         let last = typed.rsplit(' ').next().unwrap();
         let count = typed.split(' ').count();
+        let before = typed.rsplit(' ').nth(1).unwrap_or("tieline");
         let script = format!(
             "eval \"$(tieline completions bash)\"; COMP_WORDS=(tieline {typed}); COMP_CWORD={count}; \
-             _tieline_then tieline {last} tieline; echo \"${{COMPREPLY[@]}}\""
+             _tieline_then tieline {last} {before}; echo \"${{COMPREPLY[@]}}\""
         );
         let mut bash = Command::new("bash");
         bash.args(["-c", &script]).env("PATH", crate::support::path_with_tieline());
@@ -82,7 +163,7 @@ fn manual_pages_render() {
     let page = |name: &str| {
         fs::read_to_string(place.path("man1").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     };
-    for name in VERBS.map(|verb| format!("tieline-{verb}.1")).into_iter().chain(["tieline.1".to_owned()]) {
+    for name in all_verbs().map(|verb| format!("tieline-{verb}.1")).chain(["tieline.1".to_owned()]) {
         assert!(page(&name).contains(".TH "), "{name} has no head");
         assert!(page(&name).contains(".SH NAME"));
         if has_command("man") && has_command("groff") {

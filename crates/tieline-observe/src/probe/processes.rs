@@ -41,6 +41,8 @@ pub(crate) fn look(builder: &mut Builder, _scan: &Scan) -> Result<Folders> {
     let there_after = machine_wide(&folders);
     let there = there_before.min(there_after).saturating_sub(2 + found.folders);
     let hidden = there.saturating_sub(found.pids.len() as u64);
+    // A procfs of processes only (`subset=pid`) has the links of its other folders, but lists none of them.
+    let hidden = if found.folders == 0 { hidden.min(1) } else { hidden };
     builder.unseen(UnseenWhat::Processes, UnseenWhy::NoPermission, sure(builder, hidden));
     Ok(folders)
 }

@@ -5,6 +5,9 @@ use crate::model::{Limit, NamespaceKind, Scope, Unit};
 use super::grid::{Column, Grid, Tone};
 use super::{View, process_name, words};
 
+/// What the kernel begins with where it means no limit (`shmall`, `shmmax`): `ULONG_MAX` less 2^24.
+const NO_LIMIT: u64 = u64::MAX - (1 << 24);
+
 /// A limit and how near it is.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitRow<'a> {
@@ -36,7 +39,7 @@ impl View<'_> {
             Column::figures("USED"),
             Column::figures("MAXIMUM"),
             Column::figures("USE"),
-            Column::text("OF"),
+            Column::words("OF"),
             Column::text("MEANING"),
         ]);
         for row in rows {
@@ -45,9 +48,12 @@ impl View<'_> {
             let cells = [
                 limit.name.to_owned(),
                 figure(limit.used),
-                limit.maximum.map_or_else(|| "unlimited".to_owned(), |maximum| figure(Some(maximum))),
+                limit
+                    .maximum
+                    .filter(|&maximum| maximum < NO_LIMIT)
+                    .map_or_else(|| "unlimited".to_owned(), |maximum| figure(Some(maximum))),
                 row.ratio.map(per_cent).unwrap_or_default(),
-                self.scope(limit.scope),
+                self.scope(limit.scope).trim_start_matches("the ").trim_start_matches("this ").to_owned(),
                 limit.meaning.to_owned(),
             ];
             let tone = match row.ratio {
@@ -64,11 +70,19 @@ impl View<'_> {
     #[must_use]
     pub fn limit_advice(&self, row: &LimitRow<'_>) -> String {
         let LimitRow { limit, ratio } = *row;
-        let used = ratio.map(|ratio| format!(" ({} used)", per_cent(ratio))).unwrap_or_default();
-        let symptom = if limit.symptom.is_empty() { String::new() } else { format!("at the limit: {}", limit.symptom) };
-        let raise = if limit.raise.is_empty() { String::new() } else { format!("to raise it: {}", limit.raise) };
-        let said: Vec<String> = [symptom, raise].into_iter().filter(|part| !part.is_empty()).collect();
-        format!("{} of {}{used}: {}.", limit.name, self.scope(limit.scope), said.join("; "))
+        let mut text = format!("{} of {}", limit.name, self.scope(limit.scope));
+        if let Some(ratio) = ratio {
+            text += &format!(", {} used", per_cent(ratio));
+        }
+        if !limit.symptom.is_empty() {
+            text += &format!(". At the limit: {}", limit.symptom);
+        }
+        if !limit.raise.is_empty() {
+            // A name of sysctl alone is told with the command that sets it.
+            let is_sysctl = limit.raise.contains('.') && !limit.raise.contains([' ', '/']);
+            text += &format!(". Raised by: {}{}", if is_sysctl { "sysctl " } else { "" }, limit.raise);
+        }
+        text + "."
     }
 
     /// For whom a limit holds, in words.

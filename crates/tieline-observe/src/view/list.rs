@@ -161,7 +161,7 @@ impl View<'_> {
             grid.push(tone(entry), cells);
         }
         if fields == Field::WIDE || fields == Field::NARROW {
-            ["OWNER", "MODE"].iter().for_each(|name| grid.drop_if_empty(name));
+            ["FILL", "OWNER", "MODE"].iter().for_each(|name| grid.drop_if_empty(name));
         }
         List { grid, objects: selected.objects.len(), folded: selected.folded }
     }

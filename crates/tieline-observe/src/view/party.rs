@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::findings::FIRST_PID_NAMESPACE;
-use crate::model::{Access, Hold, How, Kind, LinkKind, Lock, Object, ObjectRef, Process, Role, SocketState};
+use crate::model::{
+    Access, Hold, How, Kind, LinkKind, Lock, Object, ObjectRef, Process, ProcessRef, Role, SocketState,
+};
 use crate::model::{Detail, Unseen, UnseenWhat, UnseenWhy};
 
 use super::{View, process_name};
@@ -179,7 +181,9 @@ impl<'a> View<'a> {
         {
             return format!("{} > itself", process_name(writer.process));
         }
-        let side = |parties: &[&Party<'_>]| if parties.is_empty() { self.nobody().to_owned() } else { named(parties) };
+        let side = |parties: &[&Party<'_>]| {
+            if parties.is_empty() { self.nobody().to_owned() } else { named(parties.iter().copied()) }
+        };
         format!("{} > {}", side(&writers), side(&readers))
     }
 
@@ -193,7 +197,7 @@ impl<'a> View<'a> {
                 let separator = if text.is_empty() { "" } else { "; " };
                 let only_locks = access == Access::NONE && group.iter().all(|party| !party.locks.is_empty());
                 let word = if only_locks { "lock" } else { access.letters() };
-                let _ = write!(text, "{separator}{} {word}", named(&group));
+                let _ = write!(text, "{separator}{} {word}", named(group.iter().copied()));
             }
         }
         if text.is_empty() { self.nobody().to_owned() } else { text }
@@ -217,7 +221,11 @@ impl<'a> View<'a> {
                     parties.iter().filter(|party| party.roles.contains(&Role::LastOperator)).collect();
                 let ended =
                     set.semaphores.iter().map(|semaphore| semaphore.last).find(|pid| *pid != 0).unwrap_or_default();
-                if alive.is_empty() { format!("last {ended} (ended)") } else { format!("last {}", named(&alive)) }
+                if alive.is_empty() {
+                    format!("last {ended} (ended)")
+                } else {
+                    format!("last {}", named(alive.iter().copied()))
+                }
             }
             _ => "unused so far".to_owned(),
         }
@@ -228,20 +236,31 @@ impl<'a> View<'a> {
     fn unused(&self, parties: &[Party<'_>], is_sure: bool) -> String {
         let nobody = if is_sure { "nobody" } else { self.nobody() };
         let makers: Vec<&Party<'_>> = parties.iter().filter(|party| party.roles.contains(&Role::Creator)).collect();
-        if makers.is_empty() { nobody.to_owned() } else { format!("{nobody} (made by {})", named(&makers)) }
+        if makers.is_empty() {
+            nobody.to_owned()
+        } else {
+            format!("{nobody} (made by {})", named(makers.iter().copied()))
+        }
     }
 
     fn named_or_nobody(&self, parties: &[Party<'_>]) -> String {
         let users: Vec<&Party<'_>> = parties.iter().filter(|party| party.is_user()).collect();
-        if users.is_empty() { self.nobody().to_owned() } else { named(&users) }
+        if users.is_empty() { self.nobody().to_owned() } else { named(users.iter().copied()) }
     }
 }
 
 /// `postgres 812 813 814, psql 90`: each name once, and no more than a few processes.
-pub(super) fn named(parties: &[&Party<'_>]) -> String {
+pub(super) fn named<'p, 'a: 'p>(parties: impl IntoIterator<Item = &'p Party<'a>>) -> String {
+    let mut parties = parties.into_iter();
+    let first: Vec<&Party<'_>> = parties.by_ref().take(MOST_NAMED).collect();
+    first_and(&first, parties.count())
+}
+
+/// These, and how many more there are.
+fn first_and(first: &[&Party<'_>], more: usize) -> String {
     let mut text = String::new();
     let mut last = None;
-    for party in parties.iter().take(MOST_NAMED) {
+    for party in first {
         let separator = if text.is_empty() { "" } else { ", " };
         let name = &party.process.name;
         let _ = match last.replace(name) {
@@ -249,8 +268,50 @@ pub(super) fn named(parties: &[&Party<'_>]) -> String {
             _ => write!(text, "{separator}{name} {}", party.process.pid),
         };
     }
-    if parties.len() > MOST_NAMED {
-        let _ = write!(text, " +{}", parties.len() - MOST_NAMED);
+    if more > 0 {
+        let _ = write!(text, " +{more}");
     }
     text
+}
+
+/// The parties of one object, sorted once by what they can do: for who asks from the place of each of them in turn, which
+/// must not take longer the more there are.
+#[derive(Debug)]
+pub(super) struct Company<'a> {
+    parties: Vec<Party<'a>>,
+    pub(super) users: Vec<usize>,
+    pub(super) readers: Vec<usize>,
+    pub(super) writers: Vec<usize>,
+}
+
+impl<'a> Company<'a> {
+    pub(super) fn new(parties: Vec<Party<'a>>) -> Self {
+        let with = |is_it: fn(&Party<'a>) -> bool| -> Vec<usize> {
+            parties.iter().enumerate().filter(|(_, party)| is_it(party)).map(|(index, _)| index).collect()
+        };
+        let users = with(Party::is_user);
+        let (readers, writers) = (with(|party| party.access().read), with(|party| party.access().write));
+        Self { parties, users, readers, writers }
+    }
+
+    /// Those of a list, but for one process.
+    pub(super) fn but(&self, list: &[usize], process: Option<ProcessRef>) -> String {
+        let of = |index: &usize| self.parties[*index].process.reference;
+        let own = process.filter(|process| list.binary_search_by_key(process, of).is_ok());
+        let others = list.iter().filter(|index| Some(of(index)) != own);
+        let first: Vec<&Party<'_>> = others.take(MOST_NAMED).map(|index| &self.parties[*index]).collect();
+        let more = list.len() - usize::from(own.is_some()) - first.len();
+        first_and(&first, more)
+    }
+
+    /// What one process can do; nothing if it is not among them.
+    pub(super) fn access(&self, process: ProcessRef) -> Access {
+        let place = self.parties.binary_search_by_key(&process, |party| party.process.reference);
+        place.map_or(Access::NONE, |place| self.parties[place].access())
+    }
+
+    /// Whether that process is the only one.
+    pub(super) fn is_only(&self, process: ProcessRef) -> bool {
+        matches!(&*self.parties, [only] if only.process.reference == process)
+    }
 }

@@ -67,7 +67,9 @@ impl View<'_> {
             });
         }
         self.locks_in_words(object, &parties, &mut sentences);
-        sentences.extend(self.waits_on(object.reference).map(|wait| self.wait_in_words(wait)));
+        // Who waits for a file lock has been told of with the lock.
+        let waits = self.waits_on(object.reference).filter(|wait| wait.reason != WaitReason::Lock);
+        sentences.extend(waits.map(|wait| self.wait_in_words(wait)));
         if let Some(namespace) = self.foreign_namespace(object) {
             sentences.push(format!("It is of another namespace, {}.", self.namespace(namespace)));
         }
@@ -131,15 +133,21 @@ impl View<'_> {
             }
             SocketState::Unconnected => format!("{names} {} {title}, which is not connected.", has(parties)),
         });
-        if let Detail::Unix(socket) = &object.detail {
-            if let Some((pending, most)) = socket.backlog {
-                let full = if pending > most { ": it is full, and the next client waits" } else { "" };
-                sentences.push(format!("{pending} of {most} places of its backlog are taken{full}."));
-            }
-            if socket.in_flight > 0 {
-                let count = words::count(u64::from(socket.in_flight), "descriptor is", "descriptors are");
-                sentences.push(format!("{count} in flight to it."));
-            }
+        let backlog = match &object.detail {
+            Detail::Unix(socket) => socket.backlog.map(|(pending, most)| (u64::from(pending), u64::from(most))),
+            Detail::Inet(socket) if state == SocketState::Listening => Some((socket.receive_queue, socket.send_queue)),
+            _ => None,
+        };
+        // UDP listens without a backlog. The kernel takes one more than the most.
+        if let Some((pending, most)) = backlog.filter(|(_, most)| *most > 0) {
+            let full = if pending > most { ": it is full, and the next client waits" } else { "" };
+            sentences.push(format!("{pending} of {most} places of its backlog are taken{full}."));
+        }
+        if let Detail::Unix(socket) = &object.detail
+            && socket.in_flight > 0
+        {
+            let count = words::count(u64::from(socket.in_flight), "descriptor is", "descriptors are");
+            sentences.push(format!("{count} in flight to it."));
         }
         self.queued(object, parties, &mut sentences);
         sentences

@@ -111,7 +111,7 @@ fn a_connection_is_one_row() {
     }
     let snapshot = finish(builder);
 
-    assert_eq!(ls(&snapshot, Field::NARROW), ["unix|/run/pg||postgres 10 <> psql 20"]);
+    assert_eq!(ls(&snapshot, Field::NARROW), ["unix|/run/pg|postgres 10 <> psql 20"]);
     let list = view(&snapshot).list(&Selection::default(), Field::NARROW, Order::default());
     assert_eq!(list.objects, 2, "both are counted");
     for question in ["socket:[3]", "socket:[4]", "20:3"] {
@@ -263,9 +263,9 @@ fn limits_stand_with_the_nearest_first() {
     let advice = view.limit_advice(&view.limits(None)[0]);
     assert_eq!(
         advice,
-        "RLIMIT_NOFILE of server 10 (90% used): at the limit: open fails with EMFILE; to raise it: ulimit -n."
+        "RLIMIT_NOFILE of server 10, 90% used. At the limit: open fails with EMFILE. Raised by: ulimit -n."
     );
-    assert_eq!(view.limit_grid(&view.limits(None)).rows[2].cells[4], "this IPC namespace");
+    assert_eq!(view.limit_grid(&view.limits(None)).rows[2].cells[4], "IPC namespace");
 }
 
 #[test]
@@ -548,4 +548,32 @@ fn who_is_remembered_may_have_ended() {
     assert_eq!(of(Kind::SysvMq), ["last server 10 > 999 (ended)"]);
     assert_eq!(of(Kind::SysvSem), ["last server 10"]);
     assert!(told(&snapshot, "msg:2").starts_with("server 10 was the last to send to queue msg:2, process 999 (ended)"));
+}
+
+/// A pipe that thousands share, and a process with thousands of descriptors: work that grows with the
+/// square of them would not end here.
+#[test]
+fn crowds_are_no_trouble() {
+    let mut builder = builder();
+    let shared: Vec<_> = (1..6).map(|inode| pipe(&mut builder, inode, 0)).collect();
+    for pid in 10..20_010 {
+        let process = process(&mut builder, pid, pid / 2, "crowd");
+        for (object, fd) in shared.iter().zip(0..) {
+            reads(&mut builder, process, *object, fd);
+            writes(&mut builder, process, *object, fd + 10);
+        }
+    }
+    let rich = builder.process_with_pid(10).unwrap();
+    for inode in 100..50_100 {
+        let object = pipe(&mut builder, inode, 0);
+        reads(&mut builder, rich, object, i32::try_from(inode).unwrap());
+    }
+    let snapshot = finish(builder);
+    let view = view(&snapshot);
+    let list = view.list(&Selection::default(), Field::WIDE, Order { field: Field::Who, is_reversed: false });
+    let tree = view.tree(&Selection::default(), Branches::Lines);
+    let answers = ask(&snapshot, "10").len() + ask(&snapshot, "pipe:1").len();
+    assert_eq!((list.grid.rows.len(), answers), (50_005, 2));
+    assert_eq!(tree.grid.rows.len(), 20_000 + 5 * 20_000 + 50_000);
+    assert!(tree.grid.rows.iter().any(|row| row.cells[4] == "crowd 11 12 13 14 +19995"));
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{Access, How, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef};
+use crate::model::{How, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef};
 
 use super::grid::{Column, Grid, Tone};
 use super::label::is_full;
+use super::party::Company;
 use super::{List, Selection, View, process_name};
 
 /// How the branches of a tree are drawn.
@@ -34,7 +35,7 @@ impl Branches {
 /// Deeper generations than this are drawn at this depth: a chain of forks must not make lines of any length.
 const DEEPEST: usize = 24;
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The selected objects under the processes that hold them. Processes without any stand there only if they are
     /// ancestors of such; objects without a holder are not in a tree.
     #[must_use]
@@ -55,6 +56,7 @@ impl View<'_> {
                 && self.snapshot.held_by(process).any(|hold| hold.how.is_use() && wanted.contains(&hold.object))
         });
         let mut shown: HashSet<ObjectRef> = HashSet::new();
+        let mut companies = Companies::new(self);
         for step in family.walk(branches) {
             let process = self.snapshot.process(step.process);
             grid.push(
@@ -64,17 +66,19 @@ impl View<'_> {
             if !family.has_objects(step.process) {
                 continue;
             }
-            for object in self.used_by(step.process).into_iter().filter(|object| wanted.contains(object)) {
+            for (object, ways) in self.used_by(step.process) {
+                if !wanted.contains(&object) {
+                    continue;
+                }
                 shown.insert(object);
                 let object = self.snapshot.object(object);
                 let tone = if is_full(object) { Tone::Bad } else { Tone::Plain };
-                let through = step.below.clone() + "  " + &self.does(process, object);
                 let cells = [
-                    through,
+                    step.below.clone() + "  " + &self.does(object, &ways),
                     object.kind.name().to_owned(),
                     self.what(object),
                     self.fullness(object),
-                    self.others(process, object),
+                    self.others(process, object, &mut companies),
                 ];
                 grid.push(tone, cells);
             }
@@ -82,89 +86,99 @@ impl View<'_> {
         List { grid, objects: shown.len(), folded: selected.folded }
     }
 
-    /// What a process uses, each once, in the order of the snapshot.
-    pub(super) fn used_by(&self, process: ProcessRef) -> Vec<ObjectRef> {
-        let held = self.snapshot.held_by(process).filter(|hold| hold.how.is_use());
-        let mut objects: Vec<ObjectRef> = held.map(|hold| hold.object).collect();
-        objects.sort_unstable();
-        objects.dedup();
-        objects
+    /// What a process uses, each object once with all the ways in which, in the order of the snapshot.
+    pub(super) fn used_by(&self, process: ProcessRef) -> Vec<(ObjectRef, Vec<&'a How>)> {
+        let mut used: Vec<(ObjectRef, Vec<&'a How>)> = Vec::new();
+        // The ties of one process are sorted by object.
+        for hold in self.snapshot.held_by(process).filter(|hold| hold.how.is_use()) {
+            match used.last_mut() {
+                Some((object, ways)) if *object == hold.object => ways.push(&hold.how),
+                _ => used.push((hold.object, vec![&hold.how])),
+            }
+        }
+        used
     }
 
     /// By what a process has the object: `5 w`, `0 r`, `map rw`.
-    pub(super) fn does(&self, process: &Process, object: &Object) -> String {
-        let mut words: Vec<String> = Vec::new();
+    pub(super) fn does(&self, object: &Object, ways: &[&How]) -> String {
+        const MOST: usize = 3;
         let is_named_by_descriptor = matches!(object.identity, Identity::Descriptor { .. } | Identity::Numbered { .. });
-        for hold in self.snapshot.holders(object.reference).filter(|hold| hold.process == process.reference) {
-            match &hold.how {
-                How::Descriptor { fd, .. } if is_named_by_descriptor => words.push(fd.to_string()),
-                How::Descriptor { fd, access } => words.push(format!("{fd} {}", access.letters())),
-                How::Mapping { access, .. } => words.push(format!("map {}", access.letters())),
-                How::Lock(lock) if lock.is_waiting => words.push("waits for lock".to_owned()),
-                How::Lock(_) => words.push("lock".to_owned()),
-                How::Notified => words.push("notified".to_owned()),
-                How::Remembered(_) => {}
-            }
-        }
-        let more = words.len().saturating_sub(3);
-        words.truncate(3);
+        let word = |how: &&How| match how {
+            How::Descriptor { fd, .. } if is_named_by_descriptor => fd.to_string(),
+            How::Descriptor { fd, access } => format!("{fd} {}", access.letters()),
+            How::Mapping { access, .. } => format!("map {}", access.letters()),
+            How::Lock(lock) if lock.is_waiting => "waits for lock".to_owned(),
+            How::Lock(_) => "lock".to_owned(),
+            How::Notified => "notified".to_owned(),
+            How::Remembered(_) => "remembered".to_owned(),
+        };
+        let words: Vec<String> = ways.iter().take(MOST).map(word).collect();
+        let more = ways.len().saturating_sub(MOST);
         if more > 0 { format!("{} +{more}", words.join(", ")) } else { words.join(", ") }
     }
 
     /// Who else has to do with it, from where this process stands.
-    pub(super) fn others(&self, process: &Process, object: &Object) -> String {
+    pub(super) fn others(&self, process: &Process, object: &Object, companies: &mut Companies<'_, 'a>) -> String {
+        let own = process.reference;
         if object.kind == Kind::Pipe || object.kind == Kind::Fifo {
-            return self.other_ends(process, object);
+            return self.other_ends(own, companies.of(object.reference));
         }
-        let at = |reference: ObjectRef, but: Option<ProcessRef>| {
-            let parties = self.parties(reference);
-            let users: Vec<_> =
-                parties.iter().filter(|party| party.is_user() && Some(party.process.reference) != but).collect();
-            super::party::named(&users)
-        };
         if let Some(peer) = self.snapshot.peer(object.reference) {
-            if let [only] = &*self.users(peer)
-                && *only == process.reference
-            {
+            let theirs = companies.of(peer);
+            if theirs.is_only(own) {
                 return "itself".to_owned();
             }
-            let other = at(peer, None);
+            let other = theirs.but(&theirs.users, None);
             return if other.is_empty() { self.nobody().to_owned() } else { other };
         }
         let clients = self.snapshot.linked(object.reference).filter(|(link, _)| link.kind != LinkKind::Watches);
-        let linked: Vec<String> =
-            clients.map(|(_, other)| at(other, None)).filter(|names| !names.is_empty()).take(4).collect();
-        if linked.is_empty() { at(object.reference, Some(process.reference)) } else { linked.join(", ") }
+        let names = |(_, other)| {
+            let theirs = companies.of(other);
+            theirs.but(&theirs.users, None)
+        };
+        let linked: Vec<String> = clients.map(names).filter(|names| !names.is_empty()).take(4).collect();
+        if !linked.is_empty() {
+            return linked.join(", ");
+        }
+        let all = companies.of(object.reference);
+        all.but(&all.users, Some(own))
     }
 
     /// Who reads what this process writes, and who writes what it reads.
-    fn other_ends(&self, process: &Process, object: &Object) -> String {
-        let parties = self.parties(object.reference);
-        let own = parties.iter().find(|party| party.process.reference == process.reference);
-        let own = own.map_or(Access::NONE, super::party::Party::access);
-        let others = |is_there: fn(&Access) -> bool| {
-            let there = |party: &&super::party::Party<'_>| {
-                is_there(&party.access()) && party.process.reference != process.reference
-            };
-            let there: Vec<_> = parties.iter().filter(there).collect();
-            super::party::named(&there)
-        };
-        let (readers, writers) = (others(|access| access.read), others(|access| access.write));
-        let or_nobody = |names: String| {
+    fn other_ends(&self, own: ProcessRef, all: &Company<'_>) -> String {
+        let access = all.access(own);
+        let others = |list: &[usize]| {
+            let names = all.but(list, Some(own));
             if !names.is_empty() {
                 names
-            } else if own.read && own.write {
+            } else if access.read && access.write {
                 "itself".to_owned()
             } else {
                 self.nobody().to_owned()
             }
         };
-        match (own.write, own.read) {
-            (true, true) if readers == writers => or_nobody(readers),
-            (true, true) => format!("> {}, < {}", or_nobody(readers), or_nobody(writers)),
-            (true, false) => format!("> {}", or_nobody(readers)),
-            _ => format!("< {}", or_nobody(writers)),
+        match (access.write, access.read) {
+            (true, true) if all.readers == all.writers => others(&all.readers),
+            (true, true) => format!("> {}, < {}", others(&all.readers), others(&all.writers)),
+            (true, false) => format!("> {}", others(&all.readers)),
+            _ => format!("< {}", others(&all.writers)),
         }
+    }
+}
+
+/// The companies of objects, each worked out once: an object that hundreds share is met hundreds of times in a tree.
+pub(super) struct Companies<'v, 'a> {
+    view: &'v View<'a>,
+    known: HashMap<ObjectRef, Company<'a>>,
+}
+
+impl<'v, 'a> Companies<'v, 'a> {
+    pub(super) fn new(view: &'v View<'a>) -> Self {
+        Self { view, known: HashMap::new() }
+    }
+
+    fn of(&mut self, object: ObjectRef) -> &Company<'a> {
+        self.known.entry(object).or_insert_with(|| Company::new(self.view.parties(object)))
     }
 }
 

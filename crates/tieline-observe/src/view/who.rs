@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Access, Detail, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef, Role, SocketState, Text,
+    WaitReason,
 };
 
 use super::grid::{Column, Grid, Tone};
@@ -13,6 +14,7 @@ use super::party::Party;
 use super::query::{Query, SystemVName};
 use super::select::ProcessChoice;
 use super::sentence::{lock_words, reason};
+use super::tree::Companies;
 use super::{View, process_name, words};
 
 /// One thing that the question can mean, and what there is to say of it.
@@ -313,7 +315,8 @@ impl View<'_> {
         ]);
         let (mut partners, mut folded, mut shared) = (HashSet::new(), 0_u64, 0_u64);
         let mut objects = Vec::new();
-        for used in self.used_by(reference) {
+        let mut companies = Companies::new(self);
+        for (used, ways) in self.used_by(reference) {
             let object = self.snapshot.object(used);
             if self.is_quiet(object) {
                 folded += 1;
@@ -327,11 +330,11 @@ impl View<'_> {
             partners.extend(others);
             let tone = if is_full(object) { Tone::Bad } else { Tone::Plain };
             let cells = [
-                self.does(process, object),
+                self.does(object, &ways),
                 object.kind.name().to_owned(),
                 self.what(object),
                 self.fullness(object),
-                self.others(process, object),
+                self.others(process, object, &mut companies),
             ];
             grid.push(tone, cells);
             objects.push(used);
@@ -376,7 +379,10 @@ impl View<'_> {
         for party in self.parties(object.reference) {
             let user = party.process.uid.map(|uid| self.users.name(uid).into_owned()).unwrap_or_default();
             let mut how = self.party_words(&party);
-            for wait in self.waits_on(object.reference).filter(|wait| wait.process == party.process.reference) {
+            let waits = self.waits_on(object.reference).filter(|wait| {
+                wait.process == party.process.reference && (wait.reason != WaitReason::Lock || party.locks.is_empty())
+            });
+            for wait in waits {
                 how.push(format!("waits {}", reason(&wait.reason)));
             }
             let cells = [

@@ -94,7 +94,10 @@ fn a_file_counts_when_somebody_writes_to_it_by_mapping() {
     let told = object(&snapshot, file(&written));
     assert_eq!(told.kind, Kind::File);
     let path = folder.path().join("written (deleted)");
-    assert_eq!(told.name.as_ref().map(|name| name.as_bytes()), Some(path.as_os_str().as_encoded_bytes()));
+    assert_eq!(
+        told.name.as_ref().map(tieline_observe::model::Text::as_bytes),
+        Some(path.as_os_str().as_encoded_bytes())
+    );
     let me = std::process::id();
     assert_eq!(mappings(&snapshot, told), [(me, Access::READ, 4096), (me, Access::BOTH, 4096)]);
     for other in [read, private] {

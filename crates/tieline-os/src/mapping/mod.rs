@@ -36,7 +36,8 @@ pub(crate) use file::is_hugetlbfs;
 use file::{FileFacts, check_huge, check_len};
 pub use options::{Advice, HugePages, MapOptions};
 
-/// A mapped range of memory; it derefs to its [`Region`] and is unmapped on drop.
+/// A mapped range of memory; it derefs to its [`Region`] and is unmapped on drop (unless the guard of a robust lock in
+/// it was forgotten, see [`MutexGuard`](crate::pthread::MutexGuard)).
 ///
 /// It is `Send` and `Sync`: all access is by copy or by atomics. A child made by `fork` inherits it at the same
 /// address; `exec` ends it. The descriptor it was made from may be closed at once.
@@ -213,7 +214,8 @@ impl Mapping {
     /// Changes whether the memory may be written, for this mapping only.
     ///
     /// # Errors
-    /// `PermissionDenied` if the file was not opened for writing or is sealed; `InvalidInput` for `WriteOnly`.
+    /// `PermissionDenied` if the file was not opened for writing or is sealed; `InvalidInput` for `WriteOnly`;
+    /// `Busy` while a forgotten guard holds a robust lock in it.
     #[doc(alias = "mprotect")]
     pub fn protect(&mut self, access: Access) -> Result<()> {
         const PROTECT: &str = "change protection of mapping";
@@ -305,7 +307,8 @@ impl Mapping {
     /// Makes the mapping shorter, giving the rest of the address range back; the file keeps its length.
     ///
     /// # Errors
-    /// `InvalidInput` for length zero, more than now, or a part of a huge page.
+    /// `InvalidInput` for length zero, more than now, or a part of a huge page; `Busy` while a forgotten guard holds a
+    /// robust lock in it.
     #[doc(alias = "mremap")]
     pub fn shrink(&mut self, new_len_bytes: usize) -> Result<()> {
         const SHRINK: &str = "shrink mapping";
@@ -323,7 +326,8 @@ impl Mapping {
     ///
     /// # Errors
     /// `InvalidInput` if the mapping has no file, `fd` is another one, the new length is less than now or reaches
-    /// beyond the end of the file; `OutOfMemory` if no address range is long enough.
+    /// beyond the end of the file; `OutOfMemory` if no address range is long enough; `Busy` while a forgotten
+    /// guard holds a robust lock in it.
     #[doc(alias = "mremap")]
     pub fn grow(&mut self, fd: impl AsFd, new_len_bytes: usize) -> Result<()> {
         const GROW: &str = "grow mapping";

@@ -1,4 +1,4 @@
-//! Which descriptors a process was given by the one that started it.
+//! What a process was given by the one that started it: descriptors, and whether SIGPIPE is ignored.
 
 use std::os::fd::RawFd;
 
@@ -47,6 +47,25 @@ pub fn is_inheritable(number: RawFd) -> Result<bool> {
 #[must_use]
 pub fn was_closed_at_start(number: RawFd) -> bool {
     u8::try_from(number).is_ok_and(|number| number < 3 && start::was_closed(number))
+}
+
+/// Whether this program was started with `SIGPIPE` ignored, as by `trap '' PIPE`.
+///
+/// Rust's runtime ignores the signal before `main` in any case, so that a write nobody reads is an error and not the end;
+/// [`signal::disposition`](crate::signal::disposition) tells only that. A program that shall die of a broken pipe unless
+/// its parent said otherwise asks this.
+///
+/// ```
+/// use tieline_os::{process, signal::{self, Signal}};
+/// if !process::was_sigpipe_ignored_at_start() {
+///     signal::set_default(Signal::PIPE)?;
+/// }
+/// # Ok::<(), tieline_os::Error>(())
+/// ```
+#[doc(alias = "SIGPIPE")]
+#[must_use]
+pub fn was_sigpipe_ignored_at_start() -> bool {
+    start::was_sigpipe_ignored()
 }
 
 #[cfg(test)]

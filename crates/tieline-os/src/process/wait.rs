@@ -9,7 +9,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::Pid;
 use crate::Duration;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::signal::Signal;
 use crate::sys;
 use crate::wait::{Wait, wait_for};
@@ -199,7 +199,7 @@ fn wait_with(children: Children, options: i32) -> Result<Change> {
             }
             Err(Errno::INTR) => {}
             Err(errno @ Errno::CHILD) => {
-                let error = Error::new(OPERATION, errno).sorted_as(ErrorKind::NotFound);
+                let error = Error::new(OPERATION, errno);
                 return Err(error.hint("there is none: it was reaped already, or SIGCHLD is ignored"));
             }
             Err(errno) => return Err(Error::new(OPERATION, errno)),

@@ -13,8 +13,9 @@ const ATTACH: &str = "attach to shared barrier";
 ///
 /// # Death of a peer
 /// POSIX knows neither a deadline nor a robust form here. If one of the expected threads dies before it comes, the
-/// rest wait for ever; nothing but a signal that ends them gets them out. Watch the peers by other means, or use a
-/// barrier of Tieline's shared-memory library.
+/// rest wait for ever; nothing but a signal that ends them gets them out. Watch the peers by other means
+/// ([`pidfd`](crate::pidfd)), or count those who have come in a word and sleep on it with a deadline
+/// ([`futex`](crate::futex)).
 ///
 /// ```
 /// use tieline_os::mapping::Mapping;

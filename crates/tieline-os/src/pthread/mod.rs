@@ -16,14 +16,15 @@
 //! | wait until all have come | [`Barrier`] | **the rest wait for ever** |
 //!
 //! POSIX has a robust form for the mutex only. Where a peer may be killed and others must go on, use a robust mutex
-//! with deadlines, or the locks of Tieline's shared-memory library, which are robust as a whole family.
+//! with deadlines.
 //!
 //! # Trust
 //! A process that maps the memory can write over a lock. The C library believes what stands there: a robust mutex
 //! even holds pointers. So a writer who scribbles on a lock can crash every process that uses it, or worse, and no
 //! check here can prevent that. These locks are for processes that trust each other as threads do, which the caller of
 //! the unsafe [`Place::trusting`] promises: nobody who can write the memory, this process included, writes those bytes
-//! other than through these types. For memory shared with strangers, use locks made for that.
+//! other than through these types. For memory shared with strangers there are [`crate::posix::sem`], where any bytes are
+//! some count, and [`crate::sysv::sem`], which lies in the kernel.
 //!
 //! # Containers
 //! Mutex and reader-writer lock remember thread ids, and a thread id means something in one pid namespace only: in

@@ -85,7 +85,8 @@ impl<'r> RwLock<'r> {
     /// Locks for reading, waiting as long as it takes. Signal handlers that run meanwhile do not end the wait.
     ///
     /// # Errors
-    /// `Deadlock` if this thread holds it for writing; `LimitReached` with more readers than the lock can count.
+    /// `Deadlock` if this thread holds it for writing (with musl it waits for itself); `LimitReached` with more readers
+    /// than the lock can count.
     #[doc(alias = "pthread_rwlock_rdlock")]
     pub fn read(&self) -> Result<ReadGuard<'_>> {
         reading(self.inner.read())
@@ -115,7 +116,7 @@ impl<'r> RwLock<'r> {
     ///
     /// # Errors
     /// `Deadlock` if this thread holds it for writing. A thread that holds it for reading is not found out and waits
-    /// for itself.
+    /// for itself; with musl, so does one that holds it for writing.
     #[doc(alias = "pthread_rwlock_wrlock")]
     pub fn write(&self) -> Result<WriteGuard<'_>> {
         writing(self.inner.write())

@@ -13,3 +13,5 @@ pub(crate) use linux::*;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("tieline-os has no implementation for this system yet; docs/platforms.md lists what exists");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("tieline-os is for 64-bit processors; docs/platforms.md says why");

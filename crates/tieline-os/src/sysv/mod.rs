@@ -39,7 +39,7 @@ use rustix::io::Errno;
 
 pub use key::{Key, ParseKeyError};
 
-use crate::{Error, ErrorKind, Mode, Result};
+use crate::{Error, ErrorKind, Mode, Result, sys};
 
 /// The kernel's number for one object, valid in the whole IPC namespace until the object is removed.
 ///
@@ -91,7 +91,7 @@ pub struct Permissions {
 impl Permissions {
     fn of(raw: &libc::ipc_perm) -> Self {
         Self {
-            key: Key::new(raw.__key),
+            key: Key::new(sys::sysv_flavour::key_of(raw)),
             uid: raw.uid,
             gid: raw.gid,
             creator_uid: raw.cuid,
@@ -181,17 +181,23 @@ impl<T: Remove> Drop for RemoveOnDrop<T> {
 
 /// A walk over all objects of one family in this IPC namespace, whoever owns them.
 ///
-/// It needs no read permission. It covers the slots in use when it began: an object made or removed meanwhile may or
+/// It needs no read permission, and those of a `readable_` function skip what lacks it. It covers the slots in use when it began: an object made or removed meanwhile may or
 /// may not be seen, each is seen at most once, and the walk never waits.
 pub struct Walk<T> {
     next_slot: i32,
     last_slot: i32,
+    skips_unreadable: bool,
     look: fn(i32) -> Result<T, Errno>,
 }
 
 impl<T> Walk<T> {
     fn new(last_slot: i32, look: fn(i32) -> Result<T, Errno>) -> Self {
-        Self { next_slot: 0, last_slot, look }
+        Self { next_slot: 0, last_slot, skips_unreadable: false, look }
+    }
+
+    /// A walk with a `look` that answers `EACCES` for what the caller may not read.
+    fn of_readable(last_slot: i32, look: fn(i32) -> Result<T, Errno>) -> Self {
+        Self { skips_unreadable: true, ..Self::new(last_slot, look) }
     }
 }
 
@@ -212,6 +218,7 @@ impl<T> Iterator for Walk<T> {
             match (self.look)(slot) {
                 // An empty slot, or one emptied at this moment.
                 Err(Errno::INVAL | Errno::IDRM) => {}
+                Err(Errno::ACCESS) if self.skips_unreadable => {}
                 answer => {
                     return Some(answer.map_err(|errno| {
                         Error::new("look at System V object", errno).on(format_args!("in slot {slot}"))
@@ -224,7 +231,7 @@ impl<T> Iterator for Walk<T> {
 }
 
 /// The kernel counts whole seconds since 1970; 0 is never.
-fn moment(seconds: libc::time_t) -> Option<SystemTime> {
+fn moment(seconds: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds != 0)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
@@ -272,14 +279,23 @@ fn refused(operation: &'static str, errno: Errno, id: Id) -> Error {
     }
 }
 
-/// A refusal of `IPC_SET`, where `EINVAL` may also be about a user id that does not exist here.
-fn set_refused(operation: &'static str, errno: Errno, id: Id, exists: bool) -> Error {
-    if errno == Errno::INVAL && exists {
-        return Error::new(operation, errno)
+/// Changes a part of an object's state: the kernel sets the parts only together, so the others are read first.
+fn set_part<State>(
+    operation: &'static str,
+    id: Id,
+    stat: fn(i32) -> Result<State, Errno>,
+    set: fn(i32, &State) -> Result<(), Errno>,
+    change: impl FnOnce(&mut State),
+) -> Result<()> {
+    let mut state = stat(id.number()).map_err(|errno| refused(operation, errno, id))?;
+    change(&mut state);
+    set(id.number(), &state).map_err(|errno| match errno {
+        // Here it may also be about a user id.
+        Errno::INVAL if stat(id.number()).is_ok() => Error::new(operation, errno)
             .on(format_args!("id {id}"))
-            .hint("this user namespace has no such user or group");
-    }
-    refused(operation, errno, id)
+            .hint("this user namespace has no such user or group"),
+        _ => refused(operation, errno, id),
+    })
 }
 
 #[cfg(test)]

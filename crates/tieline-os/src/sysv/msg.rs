@@ -15,11 +15,12 @@
 use core::ffi::c_long;
 use std::time::{Duration, SystemTime};
 
+use libc::msqid_ds;
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{
     Id, Key, Permissions, Remove, Walk, change_mode, change_owner, check_names_something, count, get_refused, moment,
-    process, refused, sealed, set_refused,
+    process, refused, sealed, set_part,
 };
 use crate::backoff::retry_with_pauses;
 use crate::error::During;
@@ -372,7 +373,8 @@ impl MessageQueue {
     #[doc(alias = "msgctl")]
     #[doc(alias = "IPC_STAT")]
     pub fn stat(&self) -> Result<QueueStat> {
-        let raw = self.raw_stat("look at message queue")?;
+        let raw =
+            sys::sysv_msg::stat(self.id.number()).map_err(|errno| refused("look at message queue", errno, self.id))?;
         Ok(QueueStat::of(self.id, &raw))
     }
 
@@ -415,17 +417,8 @@ impl MessageQueue {
         })
     }
 
-    fn set(&self, operation: &'static str, change: impl FnOnce(&mut libc::msqid_ds)) -> Result<()> {
-        let mut raw = self.raw_stat(operation)?;
-        change(&mut raw);
-        sys::sysv_msg::set(self.id.number(), &raw).map_err(|errno| {
-            let exists = sys::sysv_msg::stat(self.id.number()).is_ok();
-            set_refused(operation, errno, self.id, exists)
-        })
-    }
-
-    fn raw_stat(&self, operation: &'static str) -> Result<libc::msqid_ds> {
-        sys::sysv_msg::stat(self.id.number()).map_err(|errno| refused(operation, errno, self.id))
+    fn set(&self, operation: &'static str, change: impl FnOnce(&mut msqid_ds)) -> Result<()> {
+        set_part(operation, self.id, sys::sysv_msg::stat, sys::sysv_msg::set, change)
     }
 
     /// Removes it with all its messages. Whoever waits at it gets `Removed` at once.
@@ -454,7 +447,7 @@ impl From<(MessageType, usize)> for Received {
 }
 
 impl QueueStat {
-    fn of(id: Id, raw: &libc::msqid_ds) -> Self {
+    fn of(id: Id, raw: &msqid_ds) -> Self {
         Self {
             id,
             permissions: Permissions::of(&raw.msg_perm),
@@ -509,6 +502,18 @@ fn arguments(selector: Selector, oversized: Oversized) -> Result<(MessageType, i
 pub fn queues() -> Result<Walk<QueueStat>> {
     let (last_slot, _) = sys::sysv_msg::usage().during("list message queues")?;
     Ok(Walk::new(last_slot, |slot| sys::sysv_msg::stat_any(slot).map(|(id, raw)| QueueStat::of(Id::new(id), &raw))))
+}
+
+/// Those of [`queues`] that the caller may read, by their mode or by privilege.
+///
+/// # Errors
+/// As [`queues`].
+#[doc(alias = "MSG_STAT")]
+pub fn readable_queues() -> Result<Walk<QueueStat>> {
+    let (last_slot, _) = sys::sysv_msg::usage().during("list message queues")?;
+    Ok(Walk::of_readable(last_slot, |slot| {
+        sys::sysv_msg::stat_readable(slot).map(|(id, raw)| QueueStat::of(Id::new(id), &raw))
+    }))
 }
 
 /// The limits of this IPC namespace.

@@ -24,11 +24,11 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{
     Id, Key, Permissions, Remove, Walk, change_mode, change_owner, check_names_something, count, get_refused, moment,
-    process, refused, sealed, set_refused,
+    process, refused, sealed, set_part,
 };
 use crate::backoff::retry_with_pauses;
 use crate::error::During;
-use crate::sys::sysv_sem::{RawOperation, SemaphoreQuery};
+use crate::sys::sysv_sem::{RawOperation, SemaphoreQuery, semid_ds};
 use crate::wait::Wait;
 use crate::{Error, ErrorKind, Mode, Result, sys};
 
@@ -563,7 +563,7 @@ impl SemaphoreSet {
     }
 
     fn stat_for(&self, operation: &'static str) -> Result<SetStat> {
-        let raw = self.raw_stat(operation)?;
+        let raw = sys::sysv_sem::stat(self.id.number()).map_err(|errno| refused(operation, errno, self.id))?;
         Ok(SetStat::of(self.id, &raw))
     }
 
@@ -588,17 +588,8 @@ impl SemaphoreSet {
         self.set("change the mode of semaphore set", |raw| change_mode(&mut raw.sem_perm, mode))
     }
 
-    fn set(&self, operation: &'static str, change: impl FnOnce(&mut libc::semid_ds)) -> Result<()> {
-        let mut raw = self.raw_stat(operation)?;
-        change(&mut raw);
-        sys::sysv_sem::set(self.id.number(), &raw).map_err(|errno| {
-            let exists = sys::sysv_sem::stat(self.id.number()).is_ok();
-            set_refused(operation, errno, self.id, exists)
-        })
-    }
-
-    fn raw_stat(&self, operation: &'static str) -> Result<libc::semid_ds> {
-        sys::sysv_sem::stat(self.id.number()).map_err(|errno| refused(operation, errno, self.id))
+    fn set(&self, operation: &'static str, change: impl FnOnce(&mut semid_ds)) -> Result<()> {
+        set_part(operation, self.id, sys::sysv_sem::stat, sys::sysv_sem::set, change)
     }
 
     /// Removes it. Whoever waits at it gets `Removed` at once.
@@ -621,7 +612,7 @@ impl Remove for SemaphoreSet {
 }
 
 impl SetStat {
-    fn of(id: Id, raw: &libc::semid_ds) -> Self {
+    fn of(id: Id, raw: &semid_ds) -> Self {
         Self {
             id,
             permissions: Permissions::of(&raw.sem_perm),
@@ -660,6 +651,18 @@ fn with_raw(
 pub fn sets() -> Result<Walk<SetStat>> {
     let (last_slot, _) = sys::sysv_sem::usage().during("list semaphore sets")?;
     Ok(Walk::new(last_slot, |slot| sys::sysv_sem::stat_any(slot).map(|(id, raw)| SetStat::of(Id::new(id), &raw))))
+}
+
+/// Those of [`sets`] that the caller may read, by their mode or by privilege.
+///
+/// # Errors
+/// As [`sets`].
+#[doc(alias = "SEM_STAT")]
+pub fn readable_sets() -> Result<Walk<SetStat>> {
+    let (last_slot, _) = sys::sysv_sem::usage().during("list semaphore sets")?;
+    Ok(Walk::of_readable(last_slot, |slot| {
+        sys::sysv_sem::stat_readable(slot).map(|(id, raw)| SetStat::of(Id::new(id), &raw))
+    }))
 }
 
 /// The limits of this IPC namespace.

@@ -13,11 +13,12 @@
 
 use std::time::SystemTime;
 
+use libc::shmid_ds;
 use rustix::io::Errno;
 
 use super::{
     Id, Key, Permissions, Remove, Walk, change_mode, change_owner, check_names_something, count, get_refused,
-    mode_bits, moment, process, refused, sealed, set_refused,
+    mode_bits, moment, process, refused, sealed, set_part,
 };
 use crate::error::During;
 use crate::{Error, Mode, Region, Result, sys};
@@ -132,6 +133,10 @@ pub struct Usage {
     pub resident_pages: u64,
     /// Pages that are swapped out.
     pub swapped_pages: u64,
+    /// How often a page was tried to be swapped out; Linux has stopped counting.
+    pub swap_attempts: u64,
+    /// How often that succeeded; likewise.
+    pub swap_successes: u64,
 }
 
 const TOO_MANY: &str = "the namespace's limit of segments (kernel.shmmni) or of their pages (kernel.shmall) is reached; remove unused ones";
@@ -325,7 +330,8 @@ impl Segment {
     #[doc(alias = "shmctl")]
     #[doc(alias = "IPC_STAT")]
     pub fn stat(&self) -> Result<SegmentStat> {
-        let raw = self.raw_stat("look at shared memory segment")?;
+        let raw = sys::sysv_shm::stat(self.id.number())
+            .map_err(|errno| refused("look at shared memory segment", errno, self.id))?;
         Ok(SegmentStat::of(self.id, &raw))
     }
 
@@ -350,17 +356,8 @@ impl Segment {
         self.set("change the mode of shared memory segment", |raw| change_mode(&mut raw.shm_perm, mode))
     }
 
-    fn set(&self, operation: &'static str, change: impl FnOnce(&mut libc::shmid_ds)) -> Result<()> {
-        let mut raw = self.raw_stat(operation)?;
-        change(&mut raw);
-        sys::sysv_shm::set(self.id.number(), &raw).map_err(|errno| {
-            let exists = sys::sysv_shm::stat(self.id.number()).is_ok();
-            set_refused(operation, errno, self.id, exists)
-        })
-    }
-
-    fn raw_stat(&self, operation: &'static str) -> Result<libc::shmid_ds> {
-        sys::sysv_shm::stat(self.id.number()).map_err(|errno| refused(operation, errno, self.id))
+    fn set(&self, operation: &'static str, change: impl FnOnce(&mut shmid_ds)) -> Result<()> {
+        set_part(operation, self.id, sys::sysv_shm::stat, sys::sysv_shm::set, change)
     }
 
     /// Keeps it out of swap. Pages not touched yet are not brought in by this; they stay once they are touched.
@@ -412,7 +409,7 @@ impl Remove for Segment {
 }
 
 impl SegmentStat {
-    fn of(id: Id, raw: &libc::shmid_ds) -> Self {
+    fn of(id: Id, raw: &shmid_ds) -> Self {
         let flags = mode_bits(&raw.shm_perm);
         Self {
             id,
@@ -488,6 +485,18 @@ pub fn segments() -> Result<Walk<SegmentStat>> {
     Ok(Walk::new(last_slot, |slot| sys::sysv_shm::stat_any(slot).map(|(id, raw)| SegmentStat::of(Id::new(id), &raw))))
 }
 
+/// Those of [`segments`] that the caller may read, by their mode or by privilege.
+///
+/// # Errors
+/// As [`segments`].
+#[doc(alias = "SHM_STAT")]
+pub fn readable_segments() -> Result<Walk<SegmentStat>> {
+    let (last_slot, _) = sys::sysv_shm::usage().during("list shared memory segments")?;
+    Ok(Walk::of_readable(last_slot, |slot| {
+        sys::sysv_shm::stat_readable(slot).map(|(id, raw)| SegmentStat::of(Id::new(id), &raw))
+    }))
+}
+
 /// The limits of this IPC namespace.
 ///
 /// # Errors
@@ -515,6 +524,8 @@ pub fn usage() -> Result<Usage> {
         pages: raw.pages,
         resident_pages: raw.resident_pages,
         swapped_pages: raw.swapped_pages,
+        swap_attempts: raw.swap_attempts,
+        swap_successes: raw.swap_successes,
     })
 }
 

@@ -89,8 +89,13 @@ const BUFFER: usize = 256 << 10;
 const CAUTIOUS: usize = 4096;
 /// So many pages fill a pipe whose capacity nobody has chosen: pipe(7).
 const USUAL_PAGES: usize = 16;
-/// The capacity of a pipe that was made wider.
+/// The capacity of a pipe that was made wider and whose pages are moved.
 const WIDE: usize = 1 << 20;
+/// The same of one that is copied from or to: what the buffer takes in one call.
+const WIDE_TO_COPY: usize = BUFFER;
+/// Fewer bytes than this at once are a message more likely than a part of something large. Copying them costs less than
+/// moving their page twice, and its sender will hardly have sent the next one yet.
+const FEW: usize = 16 << 10;
 
 /// What the two descriptors are, how far the copy is, and what is kept in between.
 pub(super) struct Engine {
@@ -105,6 +110,8 @@ pub(super) struct Engine {
     widen: [bool; 2],
     accepted: u64,
     delivered: u64,
+    /// Whether the source had but few bytes when it was asked last.
+    few: bool,
     ended: bool,
     store: Store,
     /// Whether splice and sendfile to the sink return at once even if it is full, as far as it is known.
@@ -150,6 +157,7 @@ impl Engine {
             widen: [false; 2],
             accepted: 0,
             delivered: 0,
+            few: true,
             ended: false,
             store: Store::default(),
             sink_cannot_wait: None,
@@ -180,6 +188,13 @@ impl Engine {
 
     pub(super) fn went(&self) -> How {
         self.went
+    }
+
+    /// Whether the next attempt would probably find the source empty: it gave few bytes, fewer than it was asked for. A
+    /// file is never empty for now.
+    pub(super) fn source_seems_empty(&self) -> bool {
+        let may_take = !self.ended && self.store.held() == 0 && self.limit.is_none_or(|limit| self.accepted < limit);
+        self.few && self.accepted > 0 && may_take && self.source != Sort::File
     }
 
     /// What the sink shows, while we wait for the source, when nothing can be given to it any more.
@@ -232,12 +247,17 @@ impl Engine {
                     }
                     splice(from, None, to, None, at_most(CHUNK), SpliceFlags::NONBLOCK)
                 }
+                How::SpliceThroughPipe if self.few => {
+                    let accepted = self.fill_buffer(from, at_most(FEW))?;
+                    return self.staged(to, accepted, may_wait);
+                }
                 How::SpliceThroughPipe => match self.fill_pipe(from, at_most(CHUNK))? {
                     Some(accepted) => return self.staged(to, accepted, may_wait),
                     None => continue,
                 },
                 How::ReadWrite => {
                     let accepted = self.fill_buffer(from, at_most(BUFFER))?;
+                    self.widen_pipes(from, to, WIDE_TO_COPY);
                     return self.staged(to, accepted, may_wait);
                 }
             };
@@ -246,13 +266,12 @@ impl Engine {
                 Ok(0) if matches!(how, How::CopyFileRange | How::Sendfile) => self.how = How::ReadWrite,
                 Ok(0) => self.ended = true,
                 Ok(count) => {
-                    let count = count as u64;
-                    self.went = how;
-                    self.accepted += count;
+                    let count = self.took(count, how);
                     self.delivered += count;
-                    self.widen_pipes(from, to);
+                    self.widen_pipes(from, to, WIDE);
                     return Ok(Progress::Moved { accepted: count, delivered: count });
                 }
+                Err(Errno::AGAIN) if self.source == Sort::File => return Err(Halt::Blocked(Side::Sink)),
                 Err(Errno::AGAIN) => return Err(which_blocks(from)),
                 Err(errno) if this_way_is_closed(errno) => {
                     self.how = if how == How::CopyFileRange { How::Sendfile } else { How::ReadWrite };
@@ -285,14 +304,14 @@ impl Engine {
 
     /// Widens the pipes at both sides, once it has shown that there is more to move than the usual capacity. A refusal
     /// (of too much for one user, or of a pipe that is in use otherwise) leaves them as they are.
-    fn widen_pipes(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
+    fn widen_pipes(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, width: usize) {
         let usual = USUAL_PAGES * page_size();
         if self.widen == [false; 2] || self.accepted < usual as u64 {
             return;
         }
         for (widen, fd) in std::mem::take(&mut self.widen).into_iter().zip([from, to]) {
             if widen && fcntl_getpipe_size(fd) == Ok(usual) {
-                let _ = fcntl_setpipe_size(fd, WIDE);
+                let _ = fcntl_setpipe_size(fd, width);
             }
         }
     }
@@ -335,10 +354,8 @@ impl Engine {
         if self.source == Sort::Other {
             ready(from, Side::Source)?;
         }
-        if self.store.buffer.len() < BUFFER {
-            self.store.buffer.resize(BUFFER, 0);
-        }
-        let buffer = &mut self.store.buffer[..at_most];
+        let room = self.store.room(at_most);
+        let buffer = &mut self.store.buffer[room.clone()];
         let answer = match self.source {
             Sort::Pipe => self.source_unwaiting.read(from, buffer),
             Sort::Stream | Sort::UnixStream | Sort::LocalTcp => {
@@ -347,12 +364,13 @@ impl Engine {
             Sort::File | Sort::Other => read(from, buffer),
         };
         let count = answer.map_err(|errno| halt(errno, Side::Source))?;
-        self.store.in_buffer = 0..count;
+        self.store.in_buffer = room.start..room.start + count;
         Ok(self.took(count, How::ReadWrite))
     }
 
     fn took(&mut self, count: usize, how: How) -> u64 {
         self.ended = count == 0;
+        self.few = count < FEW;
         if count > 0 {
             self.went = how;
         }
@@ -413,6 +431,17 @@ impl Engine {
 impl Store {
     fn held(&self) -> usize {
         self.in_pipe + self.in_buffer.len()
+    }
+
+    /// Where the empty buffer takes `len` bytes: from the start of a page, because the processor copies to and from there
+    /// faster than elsewhere.
+    fn room(&mut self, len: usize) -> Range<usize> {
+        let slack = page_size();
+        if self.buffer.len() < len + slack {
+            self.buffer.resize(len + slack, 0);
+        }
+        let start = self.buffer.as_ptr().align_offset(page_size()).min(slack);
+        start..start + len
     }
 
     /// Our own pipe, made when it is first needed.

@@ -44,7 +44,7 @@ pub struct Datagram {
 }
 
 impl Datagram {
-    /// A socket without a name: it can send, and receives only through [`connect`](Self::connect)ed pairs.
+    /// A socket without a name: it can send, and nobody can send to it, not even to answer.
     ///
     /// # Errors
     /// `LimitReached` without a free descriptor.

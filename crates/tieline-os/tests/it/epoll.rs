@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tieline_os::ErrorKind;
 use tieline_os::epoll::{Epoll, Events, Options, Registration};
 use tieline_os::poll::{Interest, Readiness};
@@ -170,12 +169,7 @@ fn a_wait_survives_interruption() {
     }
     let mut peer = Peer::of(test_name!()).role("waiter").spawn();
     peer.wait_for("waiting");
-    peer.sleeps();
-    for _ in 0..3 {
-        peer.signal(Signal::STOP);
-        peer.signal(Signal::CONT);
-    }
-    peer.sleeps();
+    peer.stop_and_continue();
     peer.close_stdin();
     peer.succeeds();
 }

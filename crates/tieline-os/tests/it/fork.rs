@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tieline_os::ErrorKind;
 use tieline_os::fork::fork;
 use tieline_os::mapping::Mapping;
+use tieline_os::process::{self, Changes, Children};
 use tieline_os::pthread::{Mutex, MutexOptions};
 use tieline_testkit::{Peer, role, test_name};
 
@@ -40,6 +41,11 @@ fn a_child_shares_mappings_but_not_variables_and_ends_with_its_number() {
         let pid = rustix::process::Pid::from_raw(killed.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         assert_eq!(killed.wait().unwrap().signal(), Some(9));
+
+        let reaped = fork(|| 0).unwrap();
+        process::wait(Children::Any, Changes::EXITED).unwrap();
+        let error = reaped.wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "as whoever waits second is told elsewhere: {error}");
         return;
     }
     in_the_only_thread(Peer::of(test_name!()).role("forker")).spawn().succeeds();

@@ -1,11 +1,10 @@
 //! POSIX queues, semaphores and shared memory, against the real kernel.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use tieline_os::posix::mq::{Attributes, MessageQueue};
 use tieline_os::posix::sem::NamedSemaphore;
 use tieline_os::posix::shm::SharedMemory;
 use tieline_os::{Access, Mode};
+use tieline_testkit::unique_number;
 
 mod mq;
 mod sem;
@@ -16,9 +15,7 @@ pub(crate) struct ScratchName(String);
 
 impl ScratchName {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(format!("/tieline-test-{}-{number}", std::process::id()))
+        Self(format!("/tieline-test-{}", unique_number()))
     }
 
     /// The name a parent made, in its peer; the parent removes it.

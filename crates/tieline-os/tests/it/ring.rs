@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tieline_os::ErrorKind;
 use tieline_os::poll::{self, Interest, Readiness};
 use tieline_os::ring::{Action, Completion, Operation, Ring};
@@ -418,12 +418,7 @@ fn a_wait_survives_interruption() {
     let _ = ring_or_skip!(4);
     let mut peer = Peer::of(test_name!()).role("waiter").spawn();
     peer.wait_for("waiting");
-    peer.sleeps();
-    for _ in 0..3 {
-        peer.signal(Signal::STOP);
-        peer.signal(Signal::CONT);
-    }
-    peer.sleeps();
+    peer.stop_and_continue();
     peer.close_stdin();
     peer.succeeds();
 }

@@ -287,3 +287,21 @@ fn rivals_for_a_signal_leave_what_was_there_before() {
     assert!(both > 0);
     assert_eq!(disposition(signal).unwrap(), Disposition::Default);
 }
+
+/// What the shell did with `SIGPIPE` before the program began, although the runtime has ignored it since.
+#[test]
+fn whether_the_parent_ignored_sigpipe_is_known() {
+    const EXPECTED: &str = "TIELINE_TEST_SIGPIPE";
+    if let Ok(expected) = std::env::var(EXPECTED) {
+        assert_eq!(process::was_sigpipe_ignored_at_start().to_string(), expected);
+        return;
+    }
+    let test = std::env::current_exe().unwrap();
+    for (before, expected) in [("trap '' PIPE; ", "true"), ("", "false")] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{before}exec \"$0\" \"$@\"")]).arg(&test);
+        shell.args([test_name!(), "--exact".to_owned()]).env(EXPECTED, expected);
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{before:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}

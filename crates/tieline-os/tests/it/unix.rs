@@ -35,12 +35,11 @@ fn of_many_binders_exactly_one_wins() {
         for round in 0..ROUNDS {
             let address = Address::path(format!("{}/{round}", me.env("DIR"))).unwrap();
             me.wait_for("go");
-            match StreamListener::bind(&address) {
+            match StreamListener::bind_with(&address, BindOptions::new().keep_file(true)) {
                 Ok(listener) => {
                     me.say("won");
                     me.wait_for("next");
                     drop(listener.try_accept().expect("the parent connected to the winner"));
-                    std::mem::forget(listener);
                 }
                 Err(error) => {
                     me.say(&format!("{:?}", error.kind()));

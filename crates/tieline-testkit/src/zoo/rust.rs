@@ -113,7 +113,11 @@ fn threads(keeper: &Keeper) -> Kept {
     let bytes = keeper.seed as usize % 4096;
     writer.write_all(&vec![0; bytes]).expect("it fits");
     for _ in 0..3 {
-        std::thread::spawn(|| loop { std::thread::park() });
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park()
+            }
+        });
     }
     object("pipe", "pipe", &reader, &used(bytes));
     hold("pipe", &reader, "r");

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,6 +183,19 @@ impl Span {
 }
 
 impl ByteSource {
+    /// Whether what `sink` is given comes out here again, without an end: both are the same file, and no part of it.
+    pub(crate) fn is_fed_by(&self, sink: &ByteSink) -> bool {
+        let (Input::File(Span { file: from, left: None, .. }), Output::File(Span { file: to, left: None, .. })) =
+            (&self.input, &sink.output)
+        else {
+            return false;
+        };
+        match (from.metadata(), to.metadata()) {
+            (Ok(from), Ok(to)) => from.is_file() && (from.dev(), from.ino()) == (to.dev(), to.ino()),
+            _ => false,
+        }
+    }
+
     pub(crate) fn new(input: Input, name: &Arc<str>) -> Self {
         Self { input, sized: false, name: Arc::clone(name) }
     }
@@ -318,7 +332,7 @@ impl ByteSink {
     /// the end when the process ends.
     ///
     /// # Errors
-    /// If a file cannot be cut to what was written.
+    /// `System` if a file cannot be cut to what was written.
     pub fn finish(mut self) -> Result<()> {
         self.close()
     }
@@ -333,6 +347,13 @@ impl ByteSink {
             Output::Pipe(_) | Output::File(_) | Output::Device(_) | Output::Memory(_) | Output::Closed => {}
         }
         Ok(())
+    }
+
+    /// Nothing was given, and not because there was nothing to give: a file stays as it was, instead of being cut.
+    pub(crate) fn leave_as_it_was(&mut self) {
+        if let Output::File(span) = &mut self.output {
+            span.cut = false;
+        }
     }
 
     /// As [`close`](Self::close), and looks for as long as `patience` lasts whether the peer has got everything: over

@@ -322,6 +322,13 @@ impl Sender {
         self.close_confirmed(None)
     }
 
+    /// As [`ByteSink::leave_as_it_was`].
+    pub(crate) fn leave_as_it_was(&mut self) {
+        if let To::Bytes(framed) = &mut self.to {
+            framed.sink.leave_as_it_was();
+        }
+    }
+
     /// As [`ByteSink::close_confirmed`].
     pub(crate) fn close_confirmed(&mut self, patience: Option<Patience<'_>>) -> Result<()> {
         match &mut self.to {

@@ -54,8 +54,8 @@ impl Encoder {
     /// Marks off one message. With [`Framing::text`] one that ends with a line feed already gets no second one.
     ///
     /// # Errors
-    /// `TooLong` if it is longer than the framing allows, `DelimiterInside` if it contains the delimiter. The stream
-    /// is as it was, and the next message may follow.
+    /// `TooLong` if it is longer than the framing allows (`raw` and `whole` take any length), `DelimiterInside` if it
+    /// contains the delimiter. The stream is as it was, and the next message may follow.
     pub fn encode<'a>(&mut self, message: &'a [u8]) -> Result<Encoded<'a>, FrameError> {
         let plain = Encoded { head: [0; 8], head_len: 0, message, tail: None };
         let limit = self.framing.max_len();

@@ -1,8 +1,8 @@
 //! Framing: where one message ends and the next begins, when a facility carries only bytes.
 //!
 //! Four ways, chosen by a [`Framing`]: a delimiter behind each message (lines), a length before each message, none at
-//! all, where whatever arrives at once is a message, or the end of the stream, which is one message then. [`Decoder`] cuts, [`Encoder`] joins; both are pure, work on
-//! byte slices, and copy a message at most once.
+//! all, where whatever arrives at once is a message, or the end of the stream, which is one message then. [`Decoder`]
+//! cuts, [`Encoder`] joins; both are pure, work on byte slices, and copy a message at most once.
 //!
 //! The invariant: a decoder never holds more than one message of the largest size and one read-ahead, whatever a peer
 //! sends, and checks every length before it makes room for it.

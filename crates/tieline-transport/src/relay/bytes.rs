@@ -31,6 +31,9 @@ pub(super) fn pump(mut source: ByteSource, mut sink: ByteSink, terms: &Terms<'_>
         sink.settle(patience);
     }
     source.finish();
+    if counter.is_zero() && !end.is_natural() {
+        sink.leave_as_it_was();
+    }
     match (sink.close_confirmed(terms.confirming(&end)), end) {
         (Err(error), End::SourceEnded | End::LimitReached) => (sink_end(error), left),
         (_, end) => (end, left),
@@ -50,30 +53,32 @@ fn copy(
     if let Some(limit) = limit {
         copier = copier.limit(limit);
     }
+    let await_source = || terms.pause(|patience| patience.wait(Some(from), Interest::READABLE, sink.watched()));
+    let await_sink =
+        || terms.pause_for_sink(Instant::now(), |patience| patience.wait(Some(to), Interest::WRITABLE, None));
     let end = loop {
         if let Some(end) = terms.interruption() {
             break end;
         }
-        match copier.try_step() {
+        let interruption = match copier.try_step() {
             Ok(Step::Moved { delivered, .. }) => {
                 counter.add(0, delivered);
                 terms.clock.tick();
+                // Of single messages the next one is waited for, which spares a call that finds nothing.
+                if copier.source_seems_empty() { await_source() } else { None }
             }
             Ok(Step::Done) if limit.is_none_or(|limit| copier.delivered() < limit || part == Some(limit)) => {
                 break End::SourceEnded;
             }
             Ok(_) => break End::LimitReached,
-            Err(error) if error.is_would_block() => {
-                let interruption = match copier.blocked_on() {
-                    Some(Side::Sink) => terms
-                        .pause_for_sink(Instant::now(), |patience| patience.wait(Some(to), Interest::WRITABLE, None)),
-                    _ => terms.pause(|patience| patience.wait(Some(from), Interest::READABLE, sink.watched())),
-                };
-                if let Some(end) = interruption {
-                    break end;
-                }
-            }
+            Err(error) if error.is_would_block() => match copier.blocked_on() {
+                Some(Side::Sink) => await_sink(),
+                _ => await_source(),
+            },
             Err(error) => break why_failed(error.into(), copier.pending(), source, sink),
+        };
+        if let Some(end) = interruption {
+            break end;
         }
     };
     if let Some(patience) = terms.grace(&end) {
@@ -143,7 +148,7 @@ fn overflow(source: &mut ByteSource, sink: &ByteSink, terms: &Terms<'_>, mut lef
 
 /// A fault of the copy says which errno, not which side.
 fn why_failed(error: Error, pending: u64, source: &ByteSource, sink: &ByteSink) -> End {
-    if !error.is_peer_gone() {
+    if !error.is_peer_dead() {
         return End::Failed(error);
     }
     let from_socket = matches!(source.input, ByteInput::Socket(_));

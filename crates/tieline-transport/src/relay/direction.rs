@@ -2,11 +2,12 @@
 //!
 //! The invariant: a pump waits only through [`Terms::pause`], so every direction ends for the same reasons.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{Clock, Counter, End, Flow, bytes, messages};
 use crate::endpoint::{Amount, Receiver, Sender, Sink, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Framing, Marks};
 use crate::stop::{Patience, Stop, Woken};
 
@@ -41,12 +42,14 @@ pub(super) struct Left {
     pub(super) part: u64,
     /// How many messages, delivered or not, hold line feeds that now divide them.
     pub(super) divided: u64,
+    /// Where in `bytes` the message stands that was at hand.
+    pub(super) at_hand: Option<Range<usize>>,
 }
 
 impl Left {
     /// Bytes that are moved without regard to messages.
     pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
-        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, part: 0, divided: 0 }
+        Self { whole: Amount { messages: 0, bytes: bytes.len() as u64 }, bytes, ..Self::default() }
     }
 }
 
@@ -54,6 +57,11 @@ impl Left {
 pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Counter) -> Flow {
     let (end, left) = match (source, sink) {
         (Source::Bytes(source), Sink::Bytes(sink)) if !terms.by_message => bytes::pump(source, sink, terms, counter),
+        (Source::Bytes(source), Sink::Bytes(mut sink)) if terms.max_bytes.is_none() && source.is_fed_by(&sink) => {
+            sink.leave_as_it_was();
+            let text = "cannot copy: source and sink are the same file, which would grow or be torn";
+            (End::Failed(Error::new(ErrorKind::InvalidInput, text).hint("write to another file")), Left::default())
+        }
         (source, sink) => {
             let (receiver, sender) =
                 (Receiver::new(source, fitting(terms.framings.0, &sink)), Sender::new(sink, terms.framings.1));
@@ -74,6 +82,7 @@ pub(super) fn run(source: Source, sink: Sink, terms: &Terms<'_>, counter: &Count
         undelivered_bytes: left.whole.bytes,
         undelivered_part: left.part,
         divided_messages: left.divided,
+        at_hand: left.at_hand,
     }
 }
 
@@ -211,10 +220,10 @@ fn is_past(deadline: Option<Instant>) -> bool {
 
 /// The end that an error of the sink means.
 pub(super) fn sink_end(error: Error) -> End {
-    if error.is_peer_gone() { End::SinkGone } else { End::Failed(error) }
+    if error.is_peer_dead() { End::SinkGone } else { End::Failed(error) }
 }
 
 /// The end that an error of the source means.
 pub(super) fn source_end(error: Error) -> End {
-    if error.is_peer_gone() { End::SourceBroken(error) } else { End::Failed(error) }
+    if error.is_peer_dead() { End::SourceBroken(error) } else { End::Failed(error) }
 }

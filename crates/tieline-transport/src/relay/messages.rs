@@ -15,9 +15,10 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
     let end = flush_at_the_end(end, &mut sender, terms, counter);
     let divided = sender.divided();
     let (waiting, whole) = sender.waiting();
-    let mut left = Left { bytes: waiting.to_vec(), whole, part: 0, divided };
+    let mut left = Left { bytes: waiting.to_vec(), whole, part: 0, divided, at_hand: None };
     if let Some(held) = held {
         left.whole.add(held.len());
+        left.at_hand = Some(left.bytes.len()..left.bytes.len() + held.len());
         left.bytes.extend(held);
     }
     left.bytes.extend(receiver.rest());
@@ -26,6 +27,9 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
         sender.settle(patience);
     }
     receiver.finish();
+    if counter.is_zero() && !end.is_natural() {
+        sender.leave_as_it_was();
+    }
     match (sender.close_confirmed(terms.confirming(&end)), end) {
         (Err(error), End::SourceEnded | End::LimitReached) => (sink_end(error), left),
         (_, end) => (end, left),
@@ -36,7 +40,8 @@ pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>
 fn relay(receiver: &mut Receiver, sender: &mut Sender, terms: &Terms<'_>, counter: &Counter) -> (End, Option<Vec<u8>>) {
     let (mut messages, mut bytes) = (0_u64, 0_u64);
     loop {
-        if terms.max_messages.is_some_and(|limit| messages >= limit) {
+        let is_enough = |limit: Option<u64>, count: u64| limit.is_some_and(|limit| count >= limit);
+        if is_enough(terms.max_messages, messages) || is_enough(terms.max_bytes, bytes) {
             return (End::LimitReached, None);
         }
         if let Some(end) = terms.interruption() {
@@ -61,9 +66,6 @@ fn relay(receiver: &mut Receiver, sender: &mut Sender, terms: &Terms<'_>, counte
             }
         };
         let message = receiver.message(range);
-        if terms.max_bytes.is_some_and(|limit| bytes + message.len() as u64 > limit) {
-            return (End::LimitReached, Some(message.to_vec()));
-        }
         messages += 1;
         bytes += message.len() as u64;
         let answer = give(message, sender, terms);

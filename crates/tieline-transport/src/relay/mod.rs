@@ -13,7 +13,7 @@
 //! | bytes → messages | the framing of the source cuts messages, one at a time; `raw` ones as large as the sink takes |
 //! | messages → bytes | the framing of the sink marks them; small ones share a system call |
 //! | messages → messages | one to one |
-//! | bytes → bytes, for which two different framings were asked | messages in between |
+//! | bytes → bytes, for which two different framings were asked, or [`Relay::by_message`] | messages in between |
 //!
 //! # How an end travels
 //! When a source ends, its sink is told (half-close) and the other direction goes on until it ends itself. When a sink
@@ -21,8 +21,9 @@
 //! sink, bytes that are no frame) ends both directions at once, because going on would hide it.
 //!
 //! # Why threads
-//! Each direction is a loop of one call that moves and, only if that could not be done at once, one poll that waits for
-//! the side in the way, the request to stop, and the death of the sink. Two directions are two threads, the caller's
+//! Each direction is a loop of one call that moves and, only if that could not be done at once or a single message has
+//! just left the source empty, one poll that waits for the side in the way, the request to stop, and the death of the
+//! sink. Two directions are two threads, the caller's
 //! and one more. One thread with epoll would need two more calls per turn for registering interest in the side that
 //! blocks, would share one core between the directions, and System V queues cannot be polled at all. Blocking calls
 //! in the kernel would save the poll, but could not be asked to stop without a signal.
@@ -33,6 +34,7 @@ mod messages;
 mod plain;
 
 use std::fmt;
+use std::ops::Range;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -71,6 +73,7 @@ pub struct Relay {
     max_messages: Option<u64>,
     max_bytes: Option<u64>,
     framings: Option<[Framing; 2]>,
+    by_message: bool,
     progress: Progress,
 }
 
@@ -121,6 +124,10 @@ impl Counter {
         self.0.messages.load(Ordering::Relaxed)
     }
 
+    fn is_zero(&self) -> bool {
+        self.bytes() == 0 && self.messages() == 0
+    }
+
     /// Relaxed: a count orders nothing; the final figures come with the join of the thread that counts.
     fn add(&self, messages: u64, bytes: u64) {
         self.0.first.get_or_init(Instant::now);
@@ -154,6 +161,9 @@ pub struct Flow {
     /// How many messages hold line feeds inside and went into a stream of lines, where each is several now: only with
     /// [`Framing::text`].
     pub divided_messages: u64,
+    /// Where in `undelivered` the message stands, without framing, that the sink was to take next when this ended: if
+    /// it failed by that message (too large, or not to be framed so), this is the one.
+    pub at_hand: Option<Range<usize>>,
 }
 
 /// Why a direction ended.
@@ -253,6 +263,7 @@ impl Relay {
             max_messages: None,
             max_bytes: None,
             framings: None,
+            by_message: false,
             progress: Progress::default(),
         }
     }
@@ -300,7 +311,8 @@ impl Relay {
         self
     }
 
-    /// Each direction ends after this many bytes; of messages, with the one before which it would be exceeded.
+    /// Each direction ends after this many bytes; of messages, with the one that reaches it: how long a message is shows
+    /// only when it has been taken, and what has been taken is given whole.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -318,6 +330,14 @@ impl Relay {
     #[must_use]
     pub fn framings(mut self, first: Framing, second: Framing) -> Self {
         self.framings = Some([first, second]);
+        self
+    }
+
+    /// Cuts, checks and counts messages even between two byte streams that are framed alike. Otherwise such bytes pass as
+    /// they are, which is faster, and whether they are frames nobody looks.
+    #[must_use]
+    pub fn by_message(mut self) -> Self {
+        self.by_message = true;
         self
     }
 
@@ -417,7 +437,7 @@ impl Relay {
             max_messages: self.max_messages,
             max_bytes: self.max_bytes,
             framings,
-            by_message: reframe || self.max_messages.is_some(),
+            by_message: reframe || self.by_message || self.max_messages.is_some(),
         }
     }
 

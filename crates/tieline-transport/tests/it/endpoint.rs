@@ -79,7 +79,7 @@ fn listen_in_the_address_takes_the_first_who_comes() {
     let mut client = loop {
         // The file exists a moment before the listener does.
         match Endpoint::open(&at, Direction::Both) {
-            Err(error) if error.is_peer_gone() => {}
+            Err(error) if error.is_peer_dead() => {}
             answer => break answer.unwrap(),
         }
     };

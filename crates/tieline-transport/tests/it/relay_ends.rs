@@ -84,7 +84,7 @@ fn a_broken_source_is_told_apart_from_one_that_ended() {
     let outcome = relay.join().unwrap();
     drop((back, b));
     assert!(
-        matches!(&outcome.forward.end, End::SourceBroken(error) if error.is_peer_gone()),
+        matches!(&outcome.forward.end, End::SourceBroken(error) if error.is_peer_dead()),
         "{}",
         outcome.forward.end
     );
@@ -131,7 +131,7 @@ fn a_killed_reader_ends_the_relay() {
         let flow = relay.join().unwrap();
         assert!(matches!(flow.end, End::SinkGone), "{kind}: {}", flow.end);
         let refused = flood.join().unwrap().unwrap_err();
-        assert!(refused.is_peer_gone(), "the writer is told, {kind}: {refused}");
+        assert!(refused.is_peer_dead(), "the writer is told, {kind}: {refused}");
         let content = data(flow.bytes as usize + flow.undelivered.len());
         assert!(content.ends_with(&flow.undelivered), "what is handed back follows what was given");
     }
@@ -253,7 +253,7 @@ fn drain(mut endpoint: Endpoint) -> std::thread::JoinHandle<u64> {
         loop {
             match source.read(&mut buffer) {
                 Ok(0) => return count,
-                Err(error) if error.is_peer_gone() => return count,
+                Err(error) if error.is_peer_dead() => return count,
                 answer => count += answer.unwrap() as u64,
             }
         }

@@ -167,6 +167,7 @@ fn a_message_with_the_delimiter_inside_is_refused() {
     let flow = one_way(Relay::new(), receive(&queue.0), out("lines"));
     assert!(matches!(&flow.end, End::Failed(error) if error.kind() == ErrorKind::Framing), "{}", flow.end);
     assert_eq!(flow.undelivered, b"two\nlines");
+    assert_eq!(flow.at_hand, Some(0..9), "what was refused is told apart");
     send(&queue.0).sender().unwrap().send(b"two\nlines").unwrap();
     let flow = one_way(Relay::new().framing(Framing::raw()).max_messages(1), receive(&queue.0), out("raw"));
     assert!(flow.end.is_natural(), "{}", flow.end);
@@ -177,10 +178,47 @@ fn a_message_with_the_delimiter_inside_is_refused() {
 fn a_limit_of_bytes_never_cuts_a_message() {
     let place = Place::new();
     let queue = Queue::new(10, 64);
-    let flow = one_way(Relay::new().max_bytes(7), file(&place, "in", b"abc\ndef\nghi\n", ""), send(&queue.0));
-    assert!(matches!(flow.end, End::LimitReached));
-    assert_eq!((flow.messages, flow.bytes), (2, 6));
-    assert_eq!(all(&mut receive(&queue.0).receiver().unwrap()), [b"abc", b"def"]);
+    // Reached exactly, and inside a message: that one goes whole.
+    for limit in [6, 5] {
+        let flow = one_way(Relay::new().max_bytes(limit), file(&place, "in", b"abc\ndef\nghi\n", ""), send(&queue.0));
+        assert!(matches!(flow.end, End::LimitReached));
+        assert_eq!((flow.messages, flow.bytes), (2, 6));
+        assert_eq!(all(&mut receive(&queue.0).receiver().unwrap()), [b"abc", b"def"]);
+    }
+}
+
+/// Given a queue and a limit inside its second message, then that message is delivered and the third stays in it: what
+/// was taken from a queue would otherwise be nowhere.
+#[test]
+fn a_limit_of_bytes_loses_no_message_of_a_queue() {
+    let place = Place::new();
+    let queue = Queue::new(10, 64);
+    let mut sender = send(&queue.0).sender().unwrap();
+    ["one", "two", "three"].into_iter().for_each(|message| sender.send(message.as_bytes()).unwrap());
+    let to = send(&format!("{}?create=yes", place.at("file", "out")));
+    let flow = one_way(Relay::new().max_bytes(4), receive(&queue.0), to);
+    assert!(matches!(flow.end, End::LimitReached) && flow.undelivered.is_empty(), "{flow:?}");
+    assert_eq!(std::fs::read(place.path("out")).unwrap(), b"one\ntwo\n");
+    assert_eq!(all(&mut receive(&queue.0).receiver().unwrap()), [b"three"]);
+}
+
+/// Given two byte streams that are framed alike, then they pass as they are, unless somebody asked for messages: then
+/// what is no frame is a fault, and what is one arrives as it was.
+#[test]
+fn frames_are_checked_where_messages_were_asked_for() {
+    let place = Place::new();
+    let framed = |relay: Relay, bytes: &[u8]| {
+        let from = file(&place, "in", bytes, "");
+        let to = send(&format!("{}?create=yes", place.at("file", "out")));
+        let flow = one_way(relay.framing("u8".parse().unwrap()), from, to);
+        (flow, std::fs::read(place.path("out")).unwrap())
+    };
+    let (flow, out) = framed(Relay::new(), b"\x05ab");
+    assert_eq!((flow.end.is_natural(), flow.messages, &out[..]), (true, 0, &b"\x05ab"[..]));
+    let (flow, out) = framed(Relay::new().by_message(), b"\x02ab\x00");
+    assert_eq!((flow.end.is_natural(), flow.messages, &out[..]), (true, 2, &b"\x02ab\x00"[..]));
+    let (flow, _) = framed(Relay::new().by_message(), b"\x05ab");
+    assert!(matches!(&flow.end, End::Failed(error) if error.kind() == ErrorKind::Framing), "{}", flow.end);
 }
 
 /// The queue is full and nobody reads it: a stop hands back what was taken, and not a message is missing.

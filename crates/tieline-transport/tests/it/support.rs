@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 use tieline_testkit::until;
+pub(crate) use tieline_testkit::{assert_same, data, unique_number as unique};
 use tieline_transport::addr::Address;
 use tieline_transport::endpoint::{Direction, Endpoint, Sink, Source};
 
@@ -43,30 +43,6 @@ pub(crate) fn receive(text: &str) -> Endpoint {
 
 pub(crate) fn send(text: &str) -> Endpoint {
     open(&address(text), Direction::Send)
-}
-
-/// A number no other test of this run or of another has.
-pub(crate) fn unique() -> u32 {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    (std::process::id() % 100_000) * 10_000 + COUNT.fetch_add(1, Ordering::Relaxed) + 1
-}
-
-/// Bytes of which no part looks like another: eight-byte words, each of its own.
-pub(crate) fn data(len: usize) -> Vec<u8> {
-    let words = (0..len.div_ceil(8) as u64).map(|word| word.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
-    let mut data: Vec<u8> = words.flatten().collect();
-    data.truncate(len);
-    data
-}
-
-/// Compares without printing megabytes.
-#[track_caller]
-pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
-    if got == expected {
-        return;
-    }
-    let at = got.iter().zip(expected).position(|(a, b)| a != b);
-    panic!("{} bytes came of {}; the first difference is at {at:?}", got.len(), expected.len());
 }
 
 pub(crate) fn byte_source(endpoint: &mut Endpoint) -> tieline_transport::endpoint::ByteSource {

@@ -67,7 +67,28 @@ fn measure(flags: &BenchOs) -> Outcome {
     if let Some(chart) = chart {
         chart.write(&report)?;
     }
-    if flags.json { output::json(&report) } else { output::text(&output::plain_lines(&tables::of(&report))) }
+    if flags.json {
+        output::json(&report)?;
+    } else {
+        output::text(&output::plain_lines(&tables::of(&report)))?;
+    }
+    if has_figures(&report) { Ok(()) } else { Err(nothing_measured(&report)) }
+}
+
+/// Whether a mechanism was measured at all; what single steps cost needs none.
+fn has_figures(report: &Report) -> bool {
+    let of_pairs = report.rows.iter().any(|row| !row.round_trips.is_empty() || !row.throughput.is_empty());
+    of_pairs || !report.ring.is_empty()
+}
+
+fn nothing_measured(report: &Report) -> Failure {
+    let first = report.rows.iter().find_map(|row| Some((row.mechanism, row.missing.first()?)));
+    match first {
+        Some((name, reason)) => {
+            Failure::new(Code::Failed, format_args!("no mechanism could be measured: {name}: {reason}"))
+        }
+        None => Failure::usage("there is nothing to measure: no mechanism takes messages of these sizes"),
+    }
 }
 
 fn plan(flags: &BenchOs) -> Outcome<Plan> {

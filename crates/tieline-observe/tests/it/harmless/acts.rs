@@ -161,7 +161,8 @@ fn sysv_queue() -> Result<String> {
     let mut answer = format!("{} ", queue.stat()?.messages);
     let mut buffer = [0; 8];
     let three: MessageType = 3;
-    for selector in [Selector::Type(three), Selector::UpToType(three), Selector::Oldest, Selector::Oldest, Selector::Oldest]
+    for selector in
+        [Selector::Type(three), Selector::UpToType(three), Selector::Oldest, Selector::Oldest, Selector::Oldest]
     {
         answer += &told(queue.try_receive(selector, Oversized::Refuse, &mut buffer));
         answer.push(char::from(buffer[0]));

@@ -157,7 +157,9 @@ fn a_fifo_that_nobody_opens_stays_waited_for() {
     };
     assert!(!opened(), "it has opened its end");
     let _reader = fifo::try_open_reader(&fifo).unwrap();
-    eventually("the writer gets through", || !Path::new(&format!("/proc/{opener}")).exists() || !sleeps(opener) || opened());
+    eventually("the writer gets through", || {
+        !Path::new(&format!("/proc/{opener}")).exists() || !sleeps(opener) || opened()
+    });
 }
 
 #[test]
@@ -228,10 +230,8 @@ fn the_scanning_process_keeps_its_own_locks() {
         format!("/dev/shm/sem.{}", &name[1..]),
     ];
     let open = |path: &String| File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
-    let locks: Vec<RangeLock<File>> = paths
-        .iter()
-        .map(|path| RangeLock::try_lock_as_process(open(path), LockKind::Exclusive, ..).unwrap())
-        .collect();
+    let locks: Vec<RangeLock<File>> =
+        paths.iter().map(|path| RangeLock::try_lock_as_process(open(path), LockKind::Exclusive, ..).unwrap()).collect();
     let mut peer = Peer::of(&test).role("other").env("FILES", paths.join(":")).spawn();
     peer.wait_for("open");
     for _ in 0..10 {
@@ -306,7 +306,8 @@ impl Traces {
         let children = || {
             let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
             let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
-            let mut all: Vec<String> = lists.flat_map(|list| list.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+            let mut all: Vec<String> =
+                lists.flat_map(|list| list.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
             all.sort();
             all.concat()
         };

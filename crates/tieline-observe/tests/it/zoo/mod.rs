@@ -96,7 +96,15 @@ fn what_lives_in_other_namespaces_is_found_and_named_by_them() {
     let homes: [(Namespace, &[&str]); 3] = [
         (
             Namespace::Ipc,
-            &["posix-mq", "posix-mq-waited", "sysv-msg", "sysv-msg-waited", "sysv-sem-waited", "sysv-shm", "sysv-shm-left"],
+            &[
+                "posix-mq",
+                "posix-mq-waited",
+                "sysv-msg",
+                "sysv-msg-waited",
+                "sysv-sem-waited",
+                "sysv-shm",
+                "sysv-shm-left",
+            ],
         ),
         (
             Namespace::Net,
@@ -106,10 +114,8 @@ fn what_lives_in_other_namespaces_is_found_and_named_by_them() {
     ];
     let mut wrong = Vec::new();
     for (home, names) in homes {
-        let specimens: Vec<Specimen> = (2_000..)
-            .zip(names)
-            .map(|(seed, name)| named(Language::C, name).keep_in(&[home], &test, seed))
-            .collect();
+        let specimens: Vec<Specimen> =
+            (2_000..).zip(names).map(|(seed, name)| named(Language::C, name).keep_in(&[home], &test, seed)).collect();
         let snapshot = look();
         wrong.extend(differences(&snapshot, &specimens));
         for specimen in &specimens {

@@ -127,6 +127,16 @@ impl MessageQueue {
         open("open or create message queue", name.as_ref(), access, libc::O_CREAT, mode, Some(size))
     }
 
+    /// The same with the size that the namespace gives to queues for which none is asked
+    /// (`/proc/sys/fs/mqueue/msg_default`, `msgsize_default`), which [`attributes`](Self::attributes) tells.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create).
+    #[doc(alias = "mq_open")]
+    pub fn open_or_create_default(name: impl AsRef<OsStr>, access: Access, mode: Mode) -> Result<Self> {
+        open("open or create message queue", name.as_ref(), access, libc::O_CREAT, mode, None)
+    }
+
     /// Takes a descriptor that came from elsewhere, after checking that it is a message queue. On failure it is
     /// closed.
     ///

@@ -2,7 +2,15 @@
 
 use std::ffi::CStr;
 
-use libc::{c_char, c_int, c_uint, wchar_t};
+use libc::{
+    LC_COLLATE_MASK, LC_CTYPE_MASK, LC_MESSAGES_MASK, LC_MONETARY_MASK, LC_NUMERIC_MASK, LC_TIME_MASK, c_char, c_int,
+    c_uint, wchar_t,
+};
+
+/// The categories of POSIX. A locale is installed as a whole, so that those which a C library has beside them make no
+/// difference.
+const CATEGORIES: c_int =
+    LC_COLLATE_MASK | LC_CTYPE_MASK | LC_MESSAGES_MASK | LC_MONETARY_MASK | LC_NUMERIC_MASK | LC_TIME_MASK;
 
 unsafe extern "C" {
     /// `wint_t` is an unsigned int on all targets of ours.
@@ -19,8 +27,9 @@ impl Handle {
         // SAFETY: the name is a NUL-terminated string, the empty one, which means the environment; a null base asks
         // for a new object. Nobody sets environment variables meanwhile: the standard library's `set_var` demands
         // that of its caller.
-        let locale = unsafe { libc::newlocale(libc::LC_ALL_MASK, c"".as_ptr(), std::ptr::null_mut()) };
-        (!locale.is_null()).then_some(Self(locale))
+        let locale = unsafe { libc::newlocale(CATEGORIES, c"".as_ptr(), std::ptr::null_mut()) };
+        // Not `then_some`: a handle of nothing must not even be dropped.
+        (!locale.is_null()).then(|| Self(locale))
     }
 
     /// The name of its character set.

@@ -155,8 +155,8 @@ impl Drop for Mapped {
             return;
         }
         let (start, len) = (self.region.raw().as_ptr().cast(), self.region.len());
-        // SAFETY: the range is ours alone, every borrow of the region ended before this drop, and it is not pinned. Failure (a
-        // hole punched by somebody's raw munmap) leaves nothing for us to do.
+        // SAFETY: the range is ours alone, every borrow of the region ended before this drop, and it is not pinned.
+        // Failure (a hole punched by somebody's raw munmap) leaves nothing for us to do.
         let _ = unsafe { rustix::mm::munmap(start, len) };
     }
 }

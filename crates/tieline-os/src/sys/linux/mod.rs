@@ -1,8 +1,10 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
+pub(crate) mod account;
 pub(crate) mod address_space;
 #[cfg(feature = "io-uring")]
 mod birthplace;
+pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod handler;
@@ -24,6 +26,9 @@ mod sem_interop;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod start;
+#[cfg_attr(target_env = "musl", path = "sysv_flavour_musl.rs")]
+#[cfg_attr(not(target_env = "musl"), path = "sysv_flavour_gnu.rs")]
+pub(crate) mod sysv_flavour;
 pub(crate) mod sysv_key;
 pub(crate) mod sysv_msg;
 pub(crate) mod sysv_sem;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 const WORD: usize = size_of::<usize>();
 
 /// From this many bytes on, one string instruction beats a loop of word copies.
+#[cfg(target_arch = "x86_64")]
 const STRING_COPY_MIN_BYTES: usize = 512;
 
 /// The start and length of memory that stays mapped for as long as this value lives.

@@ -138,7 +138,7 @@ pub(crate) fn pending() -> Result<u64, Errno> {
 /// Takes one of `set`; EAGAIN when `timeout` is over, for ever without.
 pub(crate) fn wait(set: u64, timeout: Option<Duration>) -> Result<Info, Errno> {
     let timeout = timeout.map(|left| libc::timespec {
-        tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: left.as_secs().try_into().unwrap_or(libc::c_long::MAX),
         tv_nsec: left.subsec_nanos() as libc::c_long,
     });
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);

@@ -11,6 +11,9 @@ const TIME64: c_int = libc::IPC_STAT & 0x100;
 /// The `*_STAT_ANY` commands (Linux 4.17) read a slot's state without asking for read permission.
 pub(crate) const SHM_STAT_ANY: c_int = 15 | TIME64;
 pub(crate) const MSG_STAT_ANY: c_int = 13 | TIME64;
+/// The older commands, which ask for it.
+pub(crate) const SHM_STAT: c_int = 13 | TIME64;
+pub(crate) const MSG_STAT: c_int = 11 | TIME64;
 pub(crate) const SHM_INFO: c_int = 14;
 
 /// The C library's own recipe, so that a C program on the same file gets the same key.

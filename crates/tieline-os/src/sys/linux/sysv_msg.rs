@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use libc::{c_int, c_long, msginfo, msqid_ds};
 use rustix::io::Errno;
 
-use super::sysv_key::{MSG_STAT_ANY, stat_or_slot};
+use super::sysv_key::{MSG_STAT, MSG_STAT_ANY, stat_or_slot};
 use super::{check, last_errno};
 
 /// Texts up to this length, the kernel's default `msgmax`, pass through the stack; longer ones through the heap.
@@ -85,6 +85,11 @@ pub(crate) fn stat_any(index: c_int) -> Result<(c_int, msqid_ds), Errno> {
     msgctl_out(index, MSG_STAT_ANY)
 }
 
+/// The same for a queue that the caller may read; else `EACCES`.
+pub(crate) fn stat_readable(index: c_int) -> Result<(c_int, msqid_ds), Errno> {
+    msgctl_out(index, MSG_STAT)
+}
+
 pub(crate) fn set(id: c_int, state: &msqid_ds) -> Result<(), Errno> {
     let mut state = *state;
     // SAFETY: IPC_SET reads one msqid_ds, which lives through the call.
@@ -108,7 +113,7 @@ pub(crate) fn usage() -> Result<(c_int, msginfo), Errno> {
 
 fn msgctl_out(id: c_int, command: c_int) -> Result<(c_int, msqid_ds), Errno> {
     let mut state = MaybeUninit::<msqid_ds>::zeroed();
-    // SAFETY: the commands given here (IPC_STAT, MSG_STAT_ANY) write one msqid_ds, for which there is room.
+    // SAFETY: the commands given here (IPC_STAT, MSG_STAT, MSG_STAT_ANY) write one msqid_ds, for which there is room.
     let answer = check(unsafe { libc::msgctl(id, command, state.as_mut_ptr()) })?;
     // SAFETY: all fields are integers, for which the zeros of `zeroed` are already valid.
     Ok((answer, unsafe { state.assume_init() }))

@@ -4,11 +4,13 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use libc::{c_int, c_ushort, sembuf, semid_ds, seminfo, timespec};
+use libc::{c_int, c_long, c_ushort, sembuf, timespec};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use super::check;
+pub(crate) use super::sysv_flavour::semid_ds;
+use super::sysv_flavour::seminfo;
 use super::sysv_key::stat_or_slot;
 
 /// The fourth argument of `semctl`, which every program declares for itself.
@@ -43,7 +45,7 @@ pub(crate) fn semop(id: c_int, operations: &[RawOperation]) -> Result<(), Errno>
 /// The same, waiting at most `timeout`, after which the answer is `EAGAIN`.
 pub(crate) fn semop_timeout(id: c_int, operations: &[RawOperation], timeout: Duration) -> Result<(), Errno> {
     let timeout = timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: timeout.as_secs().try_into().unwrap_or(c_long::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
     let start = operations.as_ptr().cast_mut();
@@ -152,6 +154,11 @@ pub(crate) fn stat_any(index: c_int) -> Result<(c_int, semid_ds), Errno> {
     semctl_out(index, libc::SEM_STAT_ANY)
 }
 
+/// The same for a set that the caller may read; else `EACCES`.
+pub(crate) fn stat_readable(index: c_int) -> Result<(c_int, semid_ds), Errno> {
+    semctl_out(index, libc::SEM_STAT)
+}
+
 pub(crate) fn set(id: c_int, state: &semid_ds) -> Result<(), Errno> {
     let mut state = *state;
     let argument = Argument { state: &raw mut state };
@@ -177,7 +184,7 @@ pub(crate) fn usage() -> Result<(c_int, seminfo), Errno> {
 fn semctl_out(id: c_int, command: c_int) -> Result<(c_int, semid_ds), Errno> {
     let mut state = MaybeUninit::<semid_ds>::zeroed();
     let argument = Argument { state: state.as_mut_ptr() };
-    // SAFETY: the commands given here (IPC_STAT, SEM_STAT_ANY) write one semid_ds, for which there is room.
+    // SAFETY: the commands given here (IPC_STAT, SEM_STAT, SEM_STAT_ANY) write one semid_ds, for which there is room.
     let answer = check(unsafe { libc::semctl(id, 0, command, argument) })?;
     // SAFETY: all fields are integers, for which the zeros of `zeroed` are already valid.
     Ok((answer, unsafe { state.assume_init() }))
@@ -203,6 +210,13 @@ mod tests {
         let (less, right, put) = (values(id, 2), values(id, 3), set_values(id, &[1, 2]));
         remove(id).unwrap();
         assert_eq!((less, right, put), (Err(Errno::FAULT), Ok(vec![0; 3]), Err(Errno::FAULT)));
+    }
+
+    /// `asm/sembuf.h` gives this size; a smaller struct would let the kernel write past it.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_state_of_a_set_has_the_kernels_size() {
+        assert_eq!((size_of::<semid_ds>(), size_of::<seminfo>()), (104, 40));
     }
 
     #[test]

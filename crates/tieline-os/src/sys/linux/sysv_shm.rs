@@ -7,7 +7,7 @@ use libc::{c_int, c_ulong, shmid_ds};
 use rustix::io::Errno;
 
 use super::region::RawRegion;
-use super::sysv_key::{SHM_INFO, SHM_STAT_ANY, stat_or_slot};
+use super::sysv_key::{SHM_INFO, SHM_STAT, SHM_STAT_ANY, stat_or_slot};
 use super::{check, last_errno};
 use crate::Region;
 
@@ -31,8 +31,8 @@ pub(crate) struct Usage {
     pub(crate) pages: c_ulong,
     pub(crate) resident_pages: c_ulong,
     pub(crate) swapped_pages: c_ulong,
-    swap_attempts: c_ulong,
-    swap_successes: c_ulong,
+    pub(crate) swap_attempts: c_ulong,
+    pub(crate) swap_successes: c_ulong,
 }
 
 pub(crate) fn shmget(key: i32, len: usize, flags: c_int) -> Result<c_int, Errno> {
@@ -116,6 +116,11 @@ pub(crate) fn stat_any(index: c_int) -> Result<(c_int, shmid_ds), Errno> {
     shmctl_out(index, SHM_STAT_ANY)
 }
 
+/// The same for a segment that the caller may read; else `EACCES`.
+pub(crate) fn stat_readable(index: c_int) -> Result<(c_int, shmid_ds), Errno> {
+    shmctl_out(index, SHM_STAT)
+}
+
 pub(crate) fn set(id: c_int, state: &shmid_ds) -> Result<(), Errno> {
     let mut state = *state;
     // SAFETY: IPC_SET reads one shmid_ds, which lives through the call.
@@ -154,7 +159,7 @@ pub(crate) fn usage() -> Result<(c_int, Usage), Errno> {
 
 fn shmctl_out(id: c_int, command: c_int) -> Result<(c_int, shmid_ds), Errno> {
     let mut state = MaybeUninit::<shmid_ds>::zeroed();
-    // SAFETY: the commands given here (IPC_STAT, SHM_STAT_ANY) write one shmid_ds, for which there is room.
+    // SAFETY: the commands given here (IPC_STAT, SHM_STAT, SHM_STAT_ANY) write one shmid_ds, for which there is room.
     let answer = check(unsafe { libc::shmctl(id, command, state.as_mut_ptr()) })?;
     // SAFETY: all fields are integers, for which the zeros of `zeroed` are already valid.
     Ok((answer, unsafe { state.assume_init() }))

@@ -322,6 +322,10 @@ fn in_system_call(pid: u32, number: &str) -> bool {
 }
 
 fn glibc_before(major: u32, minor: u32) -> bool {
+    // The command speaks of the machine's library, which need not be the one this program is linked with.
+    if !cfg!(target_env = "gnu") {
+        return false;
+    }
     let Ok(output) = Command::new("getconf").arg("GNU_LIBC_VERSION").output() else { return false };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let Some(version) = text.trim().strip_prefix("glibc ") else { return false };
@@ -561,12 +565,13 @@ fn line089_objects_of_another_c_library_or_word_size_are_refused() {
     }
     // Which byte of the header, what to make of it, and what the refusal must then name.
     let ours = size_of::<usize>() as u8;
+    let other_library = if cfg!(target_env = "musl") { (8, 1, "glibc") } else { (8, 2, "musl") };
     let strangers: [(usize, u8, &str); 9] = [
         (0, 1, "bytes there are something else"),
         (4, 9, "version 9"),
         (5, 77, "unknown sort"),
         (6, 24, "24 bytes"),
-        (8, 2, "musl"),
+        other_library,
         (8, 200, "unknown C library"),
         (9, 12 - ours, "-bit program"),
         (11, 17, ".17"),

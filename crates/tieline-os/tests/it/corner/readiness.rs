@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tieline_os::ErrorKind;
 use tieline_os::epoll::{Epoll, Events, Options};
 use tieline_os::eventfd::EventFd;
+use tieline_os::mapping::Mapping;
 use tieline_os::poll::Interest;
 use tieline_os::process_memory::ProcessMemory;
 use tieline_os::spare::SpareDescriptor;
@@ -143,13 +144,14 @@ fn line107_a_spare_descriptor_ends_the_emfile_loop() {
 #[test]
 fn line108_a_read_of_another_process_stops_at_a_bad_page() {
     if let Some(me) = tieline_testkit::role() {
-        me.say("up");
+        let mut memory = Mapping::anonymous(3 * 4096).unwrap();
+        memory.shrink(4096).unwrap();
+        me.say(&(memory.as_ptr().addr() + 4096).to_string());
         me.wait_for("done");
         return;
     }
     let mut peer = Peer::of(test_name!()).role("read").spawn();
-    peer.wait_for("up");
-    let end = end_before_a_gap(peer.id());
+    let end: usize = peer.hear().parse().unwrap();
     let memory = ProcessMemory::open(peer.id()).unwrap();
     let mut buffer = vec![0xEE; 3 * 4096];
     assert_eq!(memory.read(end - 4096, &mut buffer[..8192]).unwrap(), 4096);
@@ -225,18 +227,4 @@ fn line108_a_read_needs_the_right_to_trace() {
         return;
     }
     Peer::of(test_name!()).role("nobody").env("TARGET", target.to_string()).spawn().succeeds();
-}
-
-/// The end of a readable mapping of at least a page that nothing follows.
-fn end_before_a_gap(pid: u32) -> usize {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let parse = |line: &str| {
-        let (range, rest) = line.split_once(' ').unwrap();
-        let (start, end) = range.split_once('-').unwrap();
-        let number = |text| usize::from_str_radix(text, 16).unwrap();
-        (number(start), number(end), rest.starts_with("rw") && rest.contains("[heap]"))
-    };
-    let maps: Vec<_> = maps.lines().map(parse).collect();
-    let gap = maps.windows(2).find(|pair| pair[0].2 && pair[0].1 != pair[1].0);
-    gap.expect("the heap is followed by nothing")[0].1
 }

@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_getfd};
@@ -17,15 +16,13 @@ use tieline_os::unix::{
     StreamListener,
 };
 use tieline_os::{ErrorKind, Mode, Packet};
-use tieline_testkit::{Peer, eventually, has_command, role, skip, test_name};
+use tieline_testkit::{Peer, eventually, has_command, role, skip, test_name, unique_number};
 
 const SHORT: Duration = Duration::from_millis(30);
 
 /// An abstract name no other test of any process has.
 pub(crate) fn unique() -> Address {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    Address::abstract_name(format!("tieline-test-{}-{number}", std::process::id())).unwrap()
+    Address::abstract_name(format!("tieline-test-{}", unique_number())).unwrap()
 }
 
 fn in_dir(dir: &TempDir, name: &str) -> (PathBuf, Address) {

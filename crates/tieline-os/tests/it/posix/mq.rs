@@ -28,6 +28,25 @@ fn a_queue_is_made_once_and_found_by_name() {
     sender.send(b"still works", 0).unwrap();
 }
 
+/// The size nobody asked for is the namespace's default, cut to what it allows at most.
+#[test]
+fn a_queue_of_default_size_has_the_namespaces_default() {
+    let name = ScratchName::new();
+    let queue = MessageQueue::open_or_create_default(&name, Access::ReadWrite, Mode::OWNER).unwrap();
+    let sysctl = |file: &str| -> usize {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/mqueue/{file}")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let expected = Attributes {
+        capacity: sysctl("msg_default").min(sysctl("msg_max")),
+        message_size: sysctl("msgsize_default").min(sysctl("msgsize_max")),
+    };
+    assert_eq!(queue.attributes(), expected);
+    queue.send(b"kept", 0).unwrap();
+    let again = MessageQueue::open_or_create_default(&name, Access::ReadOnly, Mode::OWNER).unwrap();
+    assert_eq!(again.depth().unwrap(), 1);
+}
+
 #[test]
 fn full_and_empty_are_would_block_or_a_deadline() {
     let (_name, queue) = scratch_queue();

@@ -2,6 +2,7 @@
 
 mod interop;
 mod msg;
+mod readable;
 mod sem;
 mod shm;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tieline_os::{tcp, udp, unix, vsock};
 
 use super::Opened;
-use crate::addr::{Address, Authority, Cid, Host, Options, Target, UnixName};
+use crate::addr::{Address, Authority, Cid, Host, Target, UnixName};
 use crate::endpoint::bytes::{ByteSink, ByteSource, Input, Output, Socket};
 use crate::endpoint::listener::{bind_options, of_parts, reachable};
 use crate::endpoint::messages::{self, MessageSink, MessageSource};
@@ -19,6 +19,21 @@ use crate::stop::Patience;
 pub(in crate::endpoint) const UNIX_MESSAGE_ROOM: usize = 256 << 10;
 /// The same of UDP: no datagram is longer.
 pub(in crate::endpoint) const DATAGRAM_ROOM: usize = 64 << 10;
+/// How much a stream to a Unix socket may be ahead of its reader unless `capacity` says otherwise, as far as the system
+/// allows: as wide as a busy pipe. The usual buffer is a quarter of it, which means more changes between processes.
+const UNIX_STREAM_ROOM: usize = 1 << 20;
+
+/// Makes both buffers of a socket as large as the option `capacity` says, if it does.
+macro_rules! set_buffers {
+    ($socket:expr, $options:expr) => {
+        if let Some(bytes) = $options.capacity {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            $socket.set_send_buffer_bytes(bytes)?;
+            $socket.set_recv_buffer_bytes(bytes)?;
+        }
+    };
+}
+
 pub(super) fn unix(
     address: &Address,
     at: &UnixName,
@@ -29,8 +44,11 @@ pub(super) fn unix(
     let at = unix_address(at)?;
     let connect = |slice| unix::Stream::connect_timeout(&at, slice);
     let stream = patience.in_slices(&format!("connect to {name}"), connect)?;
-    let (send, receive) = (|bytes| stream.set_send_buffer_bytes(bytes), |bytes| stream.set_recv_buffer_bytes(bytes));
-    set_buffers(address.options(), send, receive)?;
+    set_buffers!(stream, address.options());
+    if address.options().capacity.is_none() && stream.send_buffer_bytes()? < UNIX_STREAM_ROOM {
+        // The system gives as much of it as it allows.
+        stream.set_send_buffer_bytes(UNIX_STREAM_ROOM)?;
+    }
     of_unix(stream, direction, name)
 }
 
@@ -44,8 +62,7 @@ pub(super) fn seqpacket(
     let at = unix_address(at)?;
     let connect = |slice| unix::SeqPacket::connect_timeout(&at, slice);
     let socket = patience.in_slices(&format!("connect to {name}"), connect)?;
-    let (send, receive) = (|bytes| socket.set_send_buffer_bytes(bytes), |bytes| socket.set_recv_buffer_bytes(bytes));
-    set_buffers(address.options(), send, receive)?;
+    set_buffers!(socket, address.options());
     of_seqpacket(socket, direction, address)
 }
 
@@ -64,8 +81,7 @@ pub(super) fn tcp(
             None => tcp::Stream::connect(addresses.as_slice())?,
         })
     })?;
-    let (send, receive) = (|bytes| stream.set_send_buffer_bytes(bytes), |bytes| stream.set_recv_buffer_bytes(bytes));
-    set_buffers(address.options(), send, receive)?;
+    set_buffers!(stream, address.options());
     of_tcp(stream, direction, name)
 }
 
@@ -122,18 +138,6 @@ pub(in crate::endpoint) fn socket_addresses(at: &Authority, listen: bool) -> Res
             Err(error) => Err(Error::new(ErrorKind::UnknownHost, format!("cannot find the host {host}: {error}"))),
         },
     }
-}
-
-fn set_buffers(
-    options: &Options,
-    send: impl FnOnce(usize) -> tieline_os::Result<usize>,
-    receive: impl FnOnce(usize) -> tieline_os::Result<usize>,
-) -> Result<()> {
-    let Some(bytes) = options.capacity else { return Ok(()) };
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    send(bytes)?;
-    receive(bytes)?;
-    Ok(())
 }
 
 pub(in crate::endpoint) fn of_unix(stream: unix::Stream, direction: Direction, name: &Arc<str>) -> Result<Opened> {
@@ -216,24 +220,13 @@ pub(super) fn datagram(
 ) -> Result<Opened> {
     let options = address.options();
     let at = unix_address(at)?;
-    let bind = bind_options(address);
     let (socket, answers) = if options.listen == Some(true) {
-        let socket = unix::Datagram::bind_with(&at, bind)?;
-        if let Some(path) = at.as_path() {
-            owner::give_path(address, path)?;
-        }
+        let socket = bind_datagram(address, &at)?;
         announce(&reachable(address)?);
         (socket, Some(messages::Answers::default()))
     } else {
         let socket = match address.bind() {
-            Some(Target::UnixDatagram(own)) => {
-                let own = unix_address(&own)?;
-                let socket = unix::Datagram::bind_with(&own, bind)?;
-                if let Some(path) = own.as_path() {
-                    owner::give_path(address, path)?;
-                }
-                socket
-            }
+            Some(Target::UnixDatagram(own)) => bind_datagram(address, &unix_address(&own)?)?,
             // Without a name of our own nobody can answer.
             _ if direction.receives() => unix::Datagram::bind(&unix::Address::UNNAMED)?,
             _ => unix::Datagram::unbound()?,
@@ -241,13 +234,22 @@ pub(super) fn datagram(
         socket.connect(&at)?;
         (socket, None)
     };
-    set_buffers(options, |bytes| socket.set_send_buffer_bytes(bytes), |bytes| socket.set_recv_buffer_bytes(bytes))?;
+    set_buffers!(socket, options);
     let socket = Arc::new(socket);
     let input = messages::Input::Datagram(Arc::clone(&socket), answers.clone());
     let output = messages::Output::Datagram(socket, answers);
     let mut opened = of_messages(input, output, direction, room(address, UNIX_MESSAGE_ROOM));
     opened.capabilities = Capabilities { duplex: true, fds: true, ..opened.capabilities };
     Ok(opened)
+}
+
+/// Binds to a name of our own, for whom the address says.
+fn bind_datagram(address: &Address, own: &unix::Address) -> Result<unix::Datagram> {
+    let socket = unix::Datagram::bind_with(own, bind_options(address))?;
+    if let Some(path) = own.as_path() {
+        owner::give_path(address, path)?;
+    }
+    Ok(socket)
 }
 
 pub(super) fn udp(
@@ -275,7 +277,7 @@ pub(super) fn udp(
         socket.connect(addresses.as_slice())?;
         (socket, None)
     };
-    set_buffers(options, |bytes| socket.set_send_buffer_bytes(bytes), |bytes| socket.set_recv_buffer_bytes(bytes))?;
+    set_buffers!(socket, options);
     let peer = socket.peer_address().ok().map(|address| address.to_string());
     let socket = Arc::new(socket);
     let input = messages::Input::Udp(Arc::clone(&socket), answers.clone());

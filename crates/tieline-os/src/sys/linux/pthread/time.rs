@@ -79,7 +79,7 @@ fn clock_id(deadline: Deadline) -> clockid_t {
 pub(super) fn timespec_of(moment: &Timespec) -> timespec {
     #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit systems")]
     timespec {
-        tv_sec: moment.tv_sec.try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: moment.tv_sec.try_into().unwrap_or(libc::c_long::MAX),
         tv_nsec: moment.tv_nsec.try_into().expect("less than a second"),
     }
 }
