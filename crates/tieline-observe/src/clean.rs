@@ -139,6 +139,8 @@ enum Target {
         uid: u32,
         /// Its times, in seconds: of last use (two for segments and queues) and of change.
         times: [i64; 3],
+        /// What changes with use within one second too: who used it last, how much is in it.
+        traces: Vec<u64>,
     },
     Named {
         name: Text,
@@ -155,15 +157,23 @@ impl Target {
                 return None;
             }
             let uid = object.owner?.uid;
-            let (key, times) = match &object.detail {
+            let (key, times, traces) = match &object.detail {
                 Detail::SysvShm(segment) => {
-                    (segment.key, [segment.attached_at, segment.detached_at, segment.changed_at])
+                    let times = [segment.attached_at, segment.detached_at, segment.changed_at];
+                    (segment.key, times, vec![segment.last.into()])
                 }
-                Detail::SysvMq(queue) => (queue.key, [queue.sent_at, queue.received_at, queue.changed_at]),
-                Detail::SysvSem(set) => (set.key, [set.operated_at, 0, set.changed_at]),
+                Detail::SysvMq(queue) => {
+                    let times = [queue.sent_at, queue.received_at, queue.changed_at];
+                    let last = [queue.last_sender.into(), queue.last_receiver.into()];
+                    (queue.key, times, [[queue.messages, queue.bytes], last].concat())
+                }
+                Detail::SysvSem(set) => {
+                    let traces = set.semaphores.iter().flat_map(|one| [one.value.into(), one.last.into()]);
+                    (set.key, [set.operated_at, 0, set.changed_at], traces.collect())
+                }
                 _ => return None,
             };
-            return Some(Self::SystemV { id, key, uid, times });
+            return Some(Self::SystemV { id, key, uid, times, traces });
         }
         let home = if object.kind == Kind::PosixMq { own.ipc } else { own.mnt };
         if object.namespace.is_some() && object.namespace != home {
@@ -278,7 +288,8 @@ fn remove_system_v(step: &Step, id: Id) -> OsResult<bool> {
             let segment = Segment::from_id(id);
             let stat = segment.stat()?;
             let times = [stat.attached_at, stat.detached_at, stat.changed_at];
-            if stat.attachments > 0 || !step.is_still(&stat.permissions, times) {
+            let traces = [stat.last_user.unwrap_or_default().into()];
+            if stat.attachments > 0 || !step.is_still(&stat.permissions, times, &traces) {
                 return Ok(false);
             }
             segment.remove()?;
@@ -286,7 +297,9 @@ fn remove_system_v(step: &Step, id: Id) -> OsResult<bool> {
         Kind::SysvMq => {
             let queue = MessageQueue::from_id(id);
             let stat = queue.stat()?;
-            if !step.is_still(&stat.permissions, [stat.sent_at, stat.received_at, stat.changed_at]) {
+            let last = [stat.last_sender, stat.last_receiver].map(|pid| pid.unwrap_or_default().into());
+            let traces = [[stat.messages, stat.bytes], last].concat();
+            if !step.is_still(&stat.permissions, [stat.sent_at, stat.received_at, stat.changed_at], &traces) {
                 return Ok(false);
             }
             queue.remove()?;
@@ -294,7 +307,9 @@ fn remove_system_v(step: &Step, id: Id) -> OsResult<bool> {
         _ => {
             let set = SemaphoreSet::from_id(id);
             let stat = set.stat()?;
-            if !step.is_still(&stat.permissions, [stat.operated_at, None, stat.changed_at]) {
+            // A set that may not be read has no traces here and had none in the plan.
+            let traces = traces_of(&set).unwrap_or_default();
+            if !step.is_still(&stat.permissions, [stat.operated_at, None, stat.changed_at], &traces) {
                 return Ok(false);
             }
             set.remove()?;
@@ -303,11 +318,21 @@ fn remove_system_v(step: &Step, id: Id) -> OsResult<bool> {
     Ok(true)
 }
 
+/// Value and last operator of each semaphore.
+fn traces_of(set: &SemaphoreSet) -> OsResult<Vec<u64>> {
+    let mut traces = Vec::new();
+    for (index, value) in (0..).zip(set.values()?) {
+        traces.extend([u64::from(value), set.last_operator(index)?.unwrap_or_default().into()]);
+    }
+    Ok(traces)
+}
+
 impl Step {
     /// Whether what the kernel says now is what the plan was made of: the number may be another object's by now.
-    fn is_still(&self, now: &Permissions, now_times: [Option<SystemTime>; 3]) -> bool {
-        let Target::SystemV { key, uid, times, .. } = &self.target else { return false };
-        now.key.number() == *key && now.uid == *uid && now_times.map(seconds) == *times
+    fn is_still(&self, now: &Permissions, now_times: [Option<SystemTime>; 3], now_traces: &[u64]) -> bool {
+        let Target::SystemV { key, uid, times, traces, .. } = &self.target else { return false };
+        let is_unused = now_times.map(seconds) == *times && now_traces == *traces;
+        now.key.number() == *key && now.uid == *uid && is_unused
     }
 }
 

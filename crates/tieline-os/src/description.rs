@@ -64,6 +64,31 @@ pub fn compare(one: (u32, RawFd), other: (u32, RawFd)) -> Result<Ordering> {
     })
 }
 
+/// How many bytes lie in a pipe or FIFO that this process has open under a number, and how many fit.
+///
+/// For who looks at all descriptors of its own process, of which it owns none: a duplicate would have to be closed, and
+/// closing any descriptor of a file ends the record locks that the process has on it. It does not block.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+///
+/// let (_reader, writer) = std::io::pipe()?;
+/// std::io::Write::write_all(&mut &writer, b"seven b")?;
+/// assert_eq!(tieline_os::description::own_pipe_fill(writer.as_raw_fd())?.0, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` for a number that is not open, or no pipe.
+#[doc(alias = "FIONREAD")]
+#[doc(alias = "F_GETPIPE_SZ")]
+pub fn own_pipe_fill(fd: RawFd) -> Result<(u64, u64)> {
+    sys::pidfd::fill_of_pipe(fd).map_err(|errno| {
+        let error = Error::new("ask a pipe for its fill", errno).on(fd);
+        if errno == Errno::BADF { error.hint("the number is no pipe of this process") } else { error }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd, AsRawFd};

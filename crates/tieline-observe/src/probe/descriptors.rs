@@ -11,10 +11,11 @@
 //! reference to the same open file, and closed again after two or three calls that change nothing. What remains: if its
 //! owner closes the last end in just these microseconds, the other side learns of it when our reference is closed, a few
 //! microseconds later. Only pipes, FIFOs, message queues and memfds are duplicated, for which closing has no other
-//! effect; never a socket, a terminal, a device or a file of a disk. Between the look at the link and the duplication
-//! the number may come to mean something else, so what came is checked before it is asked anything.
+//! effect; never a socket, a terminal, a device or a file of a disk. Nor anything that the viewer has open itself, whose
+//! record locks and notification would end with any descriptor of it that it closes. Between the look at the link and the
+//! duplication the number may come to mean something else, so what came is checked before it is asked anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -57,9 +58,13 @@ pub(crate) fn look(builder: &mut Builder, scan: &Scan, folders: &Folders) {
         anonymous: HashMap::default(),
         sets: Vec::new(),
         unfilled: HashMap::new(),
+        own: HashSet::default(),
     };
     let mut listing = Listing::new();
-    for folder in folders.iter() {
+    // The viewer's own first: what it has open itself is never duplicated.
+    let is_own = |folder: &&Folder| folder.pid == std::process::id();
+    let (own, others) = (folders.iter().filter(is_own), folders.iter().filter(|folder| !is_own(folder)));
+    for folder in own.chain(others) {
         match walk.process(folders, folder, &mut listing) {
             // Its descriptors have gone with it.
             Ok(()) | Err(Errno::SRCH) => {}
@@ -85,6 +90,9 @@ struct Walk<'s> {
     sets: Vec<(ObjectRef, u32, Vec<Watched>)>,
     /// Pipes and FIFOs whose fill was asked for in vain, and why.
     unfilled: HashMap<ObjectRef, UnseenWhy>,
+    /// What the viewer has open itself. Closing any descriptor of a file ends the locks that its own process has on it,
+    /// and of a queue the notification that it asked for; a duplicate of another's descriptor would do so too.
+    own: HashSet<ObjectRef, Quick>,
 }
 
 /// One process whose descriptors are looked at.
@@ -96,8 +104,7 @@ struct Holder<'f> {
 }
 
 impl Holder<'_> {
-    /// Whether it is this process. Closing any descriptor of a file ends the locks that its own process has on it, and of
-    /// a queue the notification that it asked for: neither is duplicated then.
+    /// Whether it is this process.
     fn is_viewer(&self) -> bool {
         self.folder.pid == std::process::id()
     }
@@ -173,6 +180,9 @@ impl Walk<'_> {
     }
 
     fn hold(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, object: ObjectRef, access: Access) {
+        if holder.is_viewer() {
+            self.own.insert(object);
+        }
         self.builder.hold(holder.folder.process, object, How::Descriptor { fd: descriptor.fd, access });
     }
 
@@ -190,13 +200,21 @@ impl Walk<'_> {
         object: ObjectRef,
         inode: u64,
     ) -> Access {
-        let wanted = self.fill && self.builder.object_at(object).fill.is_none();
+        let wanted = self.fill
+            && self.builder.object_at(object).fill.is_none()
+            && (holder.is_viewer() || !self.own.contains(&object));
         if !wanted {
             return access_of_link(holder.fds, descriptor.name);
         }
-        let (access, fill) = match holder.process.duplicate(descriptor.fd) {
-            Ok(end) => fill_of(&end, inode),
-            Err(why) => (None, Err(why)),
+        let (access, fill) = if holder.is_viewer() {
+            let fill = description::own_pipe_fill(descriptor.fd);
+            let fill = fill.map(|(used, size)| Fill { used, capacity: Some(size), unit: Unit::Bytes });
+            (None, fill.map_err(|error| why(&error)))
+        } else {
+            match holder.process.duplicate(descriptor.fd) {
+                Ok(end) => fill_of(&end, inode),
+                Err(why) => (None, Err(why)),
+            }
         };
         match fill {
             Ok(fill) => {
@@ -276,7 +294,7 @@ impl Walk<'_> {
             FileType::Fifo => {
                 let object = self.builder.object(identity, Kind::Fifo);
                 if self.builder.object_at(object).name.is_none() {
-                    let (name, _) = name_of(link, &file, holder.opened);
+                    let (name, _) = name_of(link, &file, holder.opened, !self.kernel.may_never_answer(device));
                     self.named(holder, object, &file, name.map(Text::from));
                 }
                 let access = self.end_of_pipe(holder, descriptor, object, file.stx_ino);
@@ -352,7 +370,8 @@ impl Walk<'_> {
         if self.builder.object_at(object).name.is_some() {
             return;
         }
-        let (whole, is_unlinked) = name_of(link, file, holder.opened);
+        let device = makedev(file.stx_dev_major, file.stx_dev_minor);
+        let (whole, is_unlinked) = name_of(link, file, holder.opened, !self.kernel.may_never_answer(device));
         // The name ends where the whole path does.
         let name = whole.map(|whole| &name[..name.len().saturating_sub(link.len() - whole.len())]);
         self.named(holder, object, file, name.map(posix_name));
@@ -375,7 +394,7 @@ impl Walk<'_> {
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
-        if holder.is_viewer() {
+        if holder.is_viewer() || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
@@ -401,7 +420,7 @@ impl Walk<'_> {
             let name = if file.stx_nlink == 0 { without_deleted(name).0 } else { name };
             self.named(holder, object, file, Some(posix_name(name)));
         }
-        if holder.is_viewer() {
+        if holder.is_viewer() || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
@@ -643,13 +662,19 @@ fn memory(file: &Statx, is_unlinked: bool) -> Memory {
 
 /// A file's own name, and whether it was removed. The kernel writes ` (deleted)` after a removed name; but a file may be
 /// called so, and a removed name may be one of several. A file that was made without a name (`O_TMPFILE`) is called after
-/// its inode number, marked as removed, and stays so when it gets a name: none is known then.
-pub(super) fn name_of<'l>(link: &'l [u8], file: &Statx, process: BorrowedFd<'_>) -> (Option<&'l [u8]>, bool) {
+/// its inode number, marked as removed, and stays so when it gets a name: none is known then. `may_look` is whether the
+/// name may be looked up, which is needed for few.
+pub(super) fn name_of<'l>(
+    link: &'l [u8],
+    file: &Statx,
+    process: BorrowedFd<'_>,
+    may_look: bool,
+) -> (Option<&'l [u8]>, bool) {
     let (name, is_marked) = without_deleted(link);
     if !is_marked {
         return (Some(link), false);
     }
-    if file.stx_nlink > 0 {
+    if file.stx_nlink > 0 && may_look {
         // As the process sees the file system, whatever its root.
         let mut path = b"root".to_vec();
         path.extend(link);

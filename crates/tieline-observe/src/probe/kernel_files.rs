@@ -3,13 +3,15 @@
 //! A link in `/proc` names a file by a text, and any text may be somebody's path too: a removed file `/memfd:x` of the
 //! root folder reads like a memfd. What decides is the file system, known here by its device number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 
 use rustix::fs::{FsWord, MemfdFlags, fstat, fstatfs, makedev, memfd_create, statfs};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::procfs::parse;
 
 /// `MQUEUE_MAGIC`, in the kernel's `ipc/mqueue.c`.
 const QUEUES: FsWord = 0x1980_0202;
@@ -28,6 +30,8 @@ pub(super) struct KernelFiles {
     pidfds_have_inodes: bool,
     /// What other devices were found to be.
     queues: HashMap<u64, bool>,
+    /// Devices of file systems that are served by somebody else, who may never answer.
+    served: HashSet<u64>,
 }
 
 impl KernelFiles {
@@ -46,6 +50,7 @@ impl KernelFiles {
             sockets: socket.ok().and_then(device_of),
             pidfds_have_inodes: own.is_ok_and(|own| fstatfs(&own).is_ok_and(|place| place.f_type == PROCESSES)),
             queues: HashMap::new(),
+            served: std::fs::read("/proc/self/mountinfo").map_or_else(|_| HashSet::new(), |mounts| served(&mounts)),
         }
     }
 
@@ -69,13 +74,37 @@ impl KernelFiles {
     /// Whether the files of a device are POSIX message queues; `path` leads to one of them. Each IPC namespace has a
     /// device for its queues.
     pub(super) fn is_queues(&mut self, device: u64, path: &str) -> bool {
+        if self.may_never_answer(device) {
+            return false;
+        }
         *self.queues.entry(device).or_insert_with(|| statfs(path).is_ok_and(|place| place.f_type == QUEUES))
+    }
+
+    /// Whether looking up a name there, or asking for its kind, may wait for a server that is gone. What is mounted in other
+    /// mount namespaces only is not known; there the kernel itself keeps strangers from waiting for a user's own server.
+    pub(super) fn may_never_answer(&self, device: u64) -> bool {
+        self.served.contains(&device)
     }
 
     /// Whether the file is secret memory (`memfd_secret`).
     pub(super) fn is_secret(path: &str) -> bool {
         statfs(path).is_ok_and(|place| place.f_type == SECRET_MEMORY)
     }
+}
+
+/// The devices of network file systems, of those that a process serves, and of those that mount on demand.
+fn served(mounts: &[u8]) -> HashSet<u64> {
+    const SERVED: [&[u8]; 9] = [b"nfs", b"fuse", b"cifs", b"smb", b"9p", b"ceph", b"afs", b"autofs", b"virtiofs"];
+    let of = |line: &[u8]| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let device = fields.nth(2)?;
+        // Optional fields, a hyphen, then the type.
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let middle = device.iter().position(|&byte| byte == b':')?;
+        let (major, minor) = (parse(&device[..middle])?, parse(&device[middle + 1..])?);
+        SERVED.iter().any(|served| kind.starts_with(served)).then(|| makedev(major, minor))
+    };
+    mounts.split(|&byte| byte == b'\n').filter_map(of).collect()
 }
 
 const HUGE: MemfdFlags = MemfdFlags::HUGETLB;
@@ -111,6 +140,14 @@ mod tests {
         assert!(!files.is_memory(device_of(file).expect("its device")));
         let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         assert!(files.is_pipes(device_of(reader).expect("its device")));
+    }
+
+    #[test]
+    fn servers_that_may_be_gone_are_known_by_their_mounts() {
+        let mounts = b"22 27 0:21 / /proc rw shared:1 - proc proc rw\n\
+            40 27 0:55 / /home/me/far rw - fuse.sshfs host:/ rw\n41 27 0:56 / /srv rw shared:2 - nfs4 host:/srv rw\n\
+            27 1 254:0 / / rw - ext4 /dev/root rw\nbroken line\n";
+        assert_eq!(served(mounts), HashSet::from([makedev(0, 55), makedev(0, 56)]));
     }
 
     #[test]

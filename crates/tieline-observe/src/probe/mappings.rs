@@ -53,7 +53,7 @@ struct Walk<'s> {
     files: HashMap<((u32, u32), u64), Option<File>, crate::model::Quick>,
     /// Who maps a file shared that nobody has been seen to write to so far.
     readers: HashMap<Identity, Vec<(ProcessRef, Access, u64)>, crate::model::Quick>,
-    /// The mappings of one process, summed up.
+    /// The mappings of one process.
     mapped: Vec<(ObjectRef, Access, u64)>,
 }
 
@@ -82,13 +82,19 @@ impl<'s> Walk<'s> {
 
     fn process(&mut self, folders: &Folders, folder: &Folder) -> Result<(), Errno> {
         let opened = folders.open(folder)?;
+        // Something may be left of a process that ended while it was looked at.
+        self.mapped.clear();
         if self.by_question && !self.ask(opened.as_fd(), folder)? {
             self.by_question = false;
         }
         if !self.by_question {
             self.read(opened.as_fd(), folder)?;
         }
-        for (object, access, bytes) in self.mapped.drain(..) {
+        // A process may have some ten thousand mappings, all of one object or each of another.
+        self.mapped.sort_unstable_by_key(|&(object, access, _)| (object, access));
+        for same in self.mapped.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let (object, access, _) = same[0];
+            let bytes = same.iter().map(|(.., bytes)| bytes).sum();
             self.builder.hold(folder.process, object, How::Mapping { access, bytes });
         }
         Ok(())
@@ -148,7 +154,7 @@ impl<'s> Walk<'s> {
         let access = Access { read: area.is_readable, write: area.is_writable };
         let bytes = area.end - area.start;
         match file {
-            Some(File::Object(object)) => self.add(object, access, bytes),
+            Some(File::Object(object)) => self.mapped.push((object, access, bytes)),
             Some(File::Plain(identity)) if access.write => {
                 let object = self.builder.object(identity, Kind::File);
                 self.files.insert((area.device, area.inode), Some(File::Object(object)));
@@ -156,19 +162,16 @@ impl<'s> Walk<'s> {
                 for (process, access, bytes) in self.readers.remove(&identity).unwrap_or_default() {
                     self.builder.hold(process, object, How::Mapping { access, bytes });
                 }
-                self.add(object, access, bytes);
+                self.mapped.push((object, access, bytes));
             }
             Some(File::Plain(identity)) => {
-                self.readers.entry(identity).or_default().push((folder.process, access, bytes));
+                let readers = self.readers.entry(identity).or_default();
+                match readers.last_mut() {
+                    Some((process, how, sum)) if (*process, *how) == (folder.process, access) => *sum += bytes,
+                    _ => readers.push((folder.process, access, bytes)),
+                }
             }
             None => {}
-        }
-    }
-
-    fn add(&mut self, object: ObjectRef, access: Access, bytes: u64) {
-        match self.mapped.iter_mut().find(|(there, how, _)| *there == object && *how == access) {
-            Some((_, _, sum)) => *sum += bytes,
-            None => self.mapped.push((object, access, bytes)),
         }
     }
 
@@ -246,7 +249,10 @@ impl<'s> Walk<'s> {
         let namespace = self.builder.processes()[folder.process.index()].namespaces.mnt;
         let file = self.stat(opened, area, name);
         let (path, is_unlinked) = match &file {
-            Some(file) => name_of(name, file, opened),
+            Some(file) => {
+                let device = makedev(file.stx_dev_major, file.stx_dev_minor);
+                name_of(name, file, opened, !self.kernel.may_never_answer(device))
+            }
             None => (Some(without_deleted(name).0), without_deleted(name).1),
         };
         let one = self.builder.object_mut(object);
@@ -259,6 +265,9 @@ impl<'s> Walk<'s> {
     /// there is the same file still.
     fn stat(&self, opened: BorrowedFd<'_>, area: &Area, name: &[u8]) -> Option<Statx> {
         map_file(opened, area).or_else(|| {
+            if self.kernel.may_never_answer(makedev(area.device.0, area.device.1)) {
+                return None;
+            }
             let mut path = b"root".to_vec();
             path.extend(name);
             let file = statx(opened, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, WANTED).ok()?;

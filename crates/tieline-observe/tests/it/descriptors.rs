@@ -189,16 +189,16 @@ fn the_other_descriptors_tell_what_they_are_for() {
     let watch = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap();
     rustix::fs::inotify::add_watch(&watch, "/", rustix::fs::inotify::WatchFlags::DELETE_SELF).unwrap();
     let netlink = rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW, None).unwrap();
-    // The memory's seals are asked of others only.
-    let memory_of_peer = memory.as_fd().try_clone_to_owned().unwrap();
-    let mut peer = Peer::of(test_name!()).role("heir").stdin(memory_of_peer).spawn();
+    // The seals of what we have open ourselves are not asked for.
+    let identity = file(&memory);
+    let mut peer = Peer::of(test_name!()).role("heir").stdin(memory.into()).spawn();
     peer.wait_for("here");
     let snapshot = look();
     peer.kill();
 
     let told = mine(&snapshot, process.as_fd());
     assert_eq!((told.kind, &told.detail), (Kind::PidFd, &Detail::PidFd { pid: Some(child.id()) }));
-    let told = object(&snapshot, file(&memory));
+    let told = object(&snapshot, identity);
     assert_eq!(told.name.as_ref().map(ToString::to_string).as_deref(), Some("frame (deleted)"));
     let Detail::Memory(detail) = &told.detail else { panic!("{told:?}") };
     assert_eq!(detail.size_bytes, Some(8192));

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod harmless;
+mod hostile;
 mod mappings;
 mod posix;
 mod processes;

@@ -83,6 +83,19 @@ pub(crate) fn compare_descriptions(
     })
 }
 
+/// Bytes in the pipe or FIFO behind a number of this process, and how many fit. `BADF` for anything else.
+pub(crate) fn fill_of_pipe(fd: i32) -> Result<(u64, u64), Errno> {
+    // SAFETY: takes integers and touches no memory of the caller; whatever the number names stays open and as it is.
+    let size = unsafe { libc::fcntl(fd, libc::F_GETPIPE_SZ) };
+    let size = super::check(size)?;
+    let mut unread: libc::c_int = 0;
+    // SAFETY: the number was a pipe's just now, for which this writes one int to `unread`, as it does for every file that
+    // knows it; nothing else is touched.
+    let answer = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut unread) };
+    super::check(answer)?;
+    Ok((u64::from(unread.cast_unsigned()), u64::from(size.cast_unsigned())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
