@@ -19,8 +19,7 @@ use super::mount;
 
 /// What this test may remove: kinds of which its namespaces and its `/dev/shm` hold none but its own. A socket's file lies
 /// in a directory that it shares with the whole machine, so none is ever planned here.
-const OWN: [Kind; 6] =
-    [Kind::SysvShm, Kind::SysvMq, Kind::SysvSem, Kind::PosixShm, Kind::PosixMq, Kind::PosixSem];
+const OWN: [Kind; 6] = [Kind::SysvShm, Kind::SysvMq, Kind::SysvSem, Kind::PosixShm, Kind::PosixMq, Kind::PosixSem];
 
 /// Everything of ours that has no user now, be it ever so young.
 fn plan() -> Vec<Step> {

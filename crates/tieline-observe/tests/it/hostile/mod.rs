@@ -135,7 +135,9 @@ fn unseen(snapshot: &Snapshot, what: UnseenWhat) -> u64 {
 fn view_of_nobody(me: &tieline_testkit::Role) {
     let (reader, writer) = pipe().unwrap();
     writer.write_all(b"own").unwrap();
-    let inode = std::os::unix::fs::MetadataExt::ino(&File::from(reader.as_fd().try_clone_to_owned().unwrap()).metadata().unwrap());
+    let inode = std::os::unix::fs::MetadataExt::ino(
+        &File::from(reader.as_fd().try_clone_to_owned().unwrap()).metadata().unwrap(),
+    );
     let snapshot = look();
     let own = snapshot.object_with(Identity::Pipe { inode }).expect("its own pipe was found");
     let ends = snapshot.holders(own.reference).filter(|hold| matches!(hold.how, How::Descriptor { .. })).count();
@@ -161,8 +163,7 @@ fn without_privilege_the_rest_is_counted() {
         skip!("only root can run the viewer as another user, and the test program must be readable to it");
     }
     let specimen = Species { language: Language::C, name: "pipe" }.keep(&test, 5);
-    let mut viewer =
-        Peer::of(&test).role("viewer").env("KEEPER", specimen.keeper().to_string()).user(NOBODY).spawn();
+    let mut viewer = Peer::of(&test).role("viewer").env("KEEPER", specimen.keeper().to_string()).user(NOBODY).spawn();
     let answer = viewer.hear();
     viewer.succeeds();
     // The process is seen, nothing that it holds, and that is said.
@@ -190,8 +191,7 @@ fn processes_that_proc_hides_are_counted() {
     }
     mount(&["-t", "proc", "-o", "hidepid=2", "proc", "/proc"]);
     let specimen = Species { language: Language::C, name: "pipe" }.keep(&test, 5);
-    let mut viewer =
-        Peer::of(&test).role("viewer").env("KEEPER", specimen.keeper().to_string()).user(NOBODY).spawn();
+    let mut viewer = Peer::of(&test).role("viewer").env("KEEPER", specimen.keeper().to_string()).user(NOBODY).spawn();
     let answer = viewer.hear();
     viewer.succeeds();
     let Some(missed) = answer.strip_prefix("None ") else { panic!("it sees a hidden process: {answer}") };
@@ -226,7 +226,9 @@ fn two_hundred_thousand_descriptors_are_all_seen() {
     let raised = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).expect("up to the hard limit");
     let (reader, _writer) = pipe().unwrap();
-    let inode = std::os::unix::fs::MetadataExt::ino(&File::from(reader.as_fd().try_clone_to_owned().unwrap()).metadata().unwrap());
+    let inode = std::os::unix::fs::MetadataExt::ino(
+        &File::from(reader.as_fd().try_clone_to_owned().unwrap()).metadata().unwrap(),
+    );
     let mut peers: Vec<Peer> = (0..processes)
         .map(|_| {
             let end = reader.as_fd().try_clone_to_owned().unwrap();
@@ -252,7 +254,8 @@ fn two_hundred_thousand_descriptors_are_all_seen() {
         // Its standard input and the first duplicate of it come to the rest.
         assert_eq!(of_pipe.len(), each - COUNTERS + 1);
         let counters = others.iter().map(|hold| snapshot.object(hold.object));
-        let counters = counters.filter(|object| matches!(object.detail, Detail::EventFd(counter) if counter.count == 7));
+        let counters =
+            counters.filter(|object| matches!(object.detail, Detail::EventFd(counter) if counter.count == 7));
         assert_eq!(counters.count(), COUNTERS);
     }
     assert!(took < Duration::from_secs(30), "{took:?}");
