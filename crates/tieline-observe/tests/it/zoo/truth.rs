@@ -158,7 +158,7 @@ impl<'s> Comparison<'s> {
         let locked = specimen.locks.iter().filter(|lock| lock.label == label).map(|lock| {
             let (start, end) = lock.range.map_or((0, None), |(start, end)| (start, Some(end)));
             let state = if lock.is_held { "held" } else { "waiting" };
-            let sharing = if lock.kind == "lease" { "shared" } else { "exclusive" };
+            let sharing = if lock.is_shared { "shared" } else { "exclusive" };
             format!("{} {} {sharing} {state} {start} {end:?}", lock.pid, lock.kind)
         });
         let notified = specimen.notified.iter().filter(|(one, _)| one == label);
