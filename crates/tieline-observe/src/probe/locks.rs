@@ -56,11 +56,14 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
     }
     let locked: HashSet<Identity> = locks.iter().map(|lock| lock.file).collect();
     let carriers = carriers(builder, &files, &locked);
-    let mut carried: HashMap<Listed, Vec<ProcessRef>> = HashMap::new();
+    let mut alike: HashMap<Listed, Alike> = HashMap::new();
     for carrier in &carriers {
         for lock in &carrier.locks {
-            carried.entry(lock.without_number()).or_default().push(carrier.process);
+            alike.entry(lock.without_number()).or_default().carried_by(carrier.process);
         }
+    }
+    for lock in locks.iter().filter(|lock| !lock.lock.is_waiting) {
+        alike.entry(lock.without_number()).and_modify(|alike| alike.locks += 1);
     }
     let mut objects: HashMap<Identity, ObjectRef> = HashMap::new();
     for lock in &locks {
@@ -69,10 +72,10 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
             nobodys.push(Nobodys { object, lock: lock.lock.clone() });
             continue;
         }
-        let holders = holders(builder, lock, &carried);
-        if holders.is_empty() {
+        let Some(holders) = holders(builder, lock, &mut alike) else {
             builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NoPermission, 1);
-        }
+            continue;
+        };
         for holder in holders {
             builder.hold(holder, object, How::Lock(lock.lock.clone()));
         }
@@ -89,18 +92,46 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
     nobodys
 }
 
+/// Locks that nothing in the list tells apart, such as shared ones of several open file descriptions, and who has them.
+#[derive(Default)]
+struct Alike {
+    /// How many the list has that were not given to a holder yet.
+    locks: usize,
+    /// How many descriptors carry one.
+    descriptors: usize,
+    /// The processes that were not given a lock yet, each once.
+    processes: Vec<ProcessRef>,
+}
+
+impl Alike {
+    fn carried_by(&mut self, process: ProcessRef) {
+        self.descriptors += 1;
+        // The descriptors come process by process.
+        if self.processes.last() != Some(&process) {
+            self.processes.push(process);
+        }
+    }
+
+    /// The holders of the next of them: one process for each lock, and the last lock for all that are left. Which lock is
+    /// whose cannot be told, and makes no difference. `None` if there are more locks than descriptors that carry one.
+    fn next(&mut self) -> Option<Vec<ProcessRef>> {
+        self.locks = self.locks.saturating_sub(1);
+        self.descriptors = self.descriptors.checked_sub(1)?;
+        let count = if self.locks == 0 { self.processes.len() } else { self.processes.len().min(1) };
+        Some(self.processes.drain(..count).collect())
+    }
+}
+
 /// Whom a lock belongs to. A lock that is held: every process whose descriptor carries it, for a forked child shares
 /// the lock of an open file description; failing that, the process that took it. One that is waited for: who waits.
-fn holders(builder: &Builder, lock: &Listed, carried: &HashMap<Listed, Vec<ProcessRef>>) -> Vec<ProcessRef> {
-    let taker = lock.pid.and_then(|pid| builder.process_with_pid(pid));
-    if lock.lock.is_waiting {
-        return taker.into_iter().collect();
+/// `None` if that could not be seen.
+fn holders(builder: &Builder, lock: &Listed, alike: &mut HashMap<Listed, Alike>) -> Option<Vec<ProcessRef>> {
+    if !lock.lock.is_waiting
+        && let Some(alike) = alike.get_mut(&lock.without_number())
+    {
+        return alike.next();
     }
-    let Some(carriers) = carried.get(&lock.without_number()) else { return taker.into_iter().collect() };
-    let mut holders = carriers.clone();
-    holders.sort_unstable();
-    holders.dedup();
-    holders
+    Some(vec![builder.process_with_pid(lock.pid?)?])
 }
 
 /// A descriptor of a locked file, with the locks that it carries.

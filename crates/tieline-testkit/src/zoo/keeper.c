@@ -754,6 +754,36 @@ static void species_lock_inherited(int kind)
 		tell_lock(kind, getpid(), "held");
 }
 
+/* Processes that share a lock of one range, each by an open file of its own, so that nothing tells their locks apart but
+ * who has them. */
+struct reader { char path[256]; enum lock kind; };
+
+static void share(struct reader *reader)
+{
+	struct flock range = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 5 };
+	int fd = CHECK(open(reader->path, O_RDONLY));
+	CHECK(reader->kind == FLOCK ? flock(fd, LOCK_SH) : fcntl(fd, reader->kind == OFD ? F_OFD_SETLK : F_SETLK, &range));
+	say("lock\tfile\t%d\t%s\tshared%s\n", (int)getpid(), lock_names[reader->kind],
+	    reader->kind == FLOCK ? "" : "\t10\t14");
+}
+
+static void share_part(void *with)
+{
+	share(with);
+}
+
+static void species_lock_shared(int kind)
+{
+	struct reader reader = { .kind = kind };
+	snprintf(reader.path, sizeof reader.path, "%s/locked", directory);
+	int made = CHECK(open(reader.path, O_RDWR | O_CREAT, 0600));
+	object_of_fd("file", "file", made, "\tname=%s", reader.path);
+	close(made);
+	for (unsigned others = 1 + seed % 3; others > 0; others--)
+		child(share_part, &reader);
+	share(&reader);
+}
+
 /* A shared memory object can be locked as any file. */
 static void species_shm_locked(void)
 {
@@ -827,6 +857,9 @@ int main(int count, char **words)
 		{ "lease", species_lock, LEASE },
 		{ "flock-inherited", species_lock_inherited, FLOCK },
 		{ "ofd-lock-inherited", species_lock_inherited, OFD },
+		{ "flock-shared", species_lock_shared, FLOCK },
+		{ "ofd-lock-shared", species_lock_shared, OFD },
+		{ "posix-lock-shared", species_lock_shared, POSIX },
 		{ "pipe-reader-waits", species_pipe_waited, 0 },
 		{ "pipe-writer-waits", species_pipe_waited, 1 },
 		{ "posix-mq-waited", species_posix_mq_awaited, 0 },
