@@ -110,12 +110,12 @@ impl Scan {
         if self.mappings {
             probe::mappings::look(&mut builder, &folders);
         }
-        probe::locks::look(&mut builder);
+        probe::locks::look(&mut builder, &folders);
         if self.socket_files {
             probe::socket_files::look(&mut builder);
         }
         if self.waits {
-            probe::waits::look(&mut builder);
+            probe::waits::look(&mut builder, &folders);
         }
         probe::limits::look(&mut builder, self);
         let (wall, cpu) = clock.stop();
