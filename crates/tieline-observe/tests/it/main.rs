@@ -3,6 +3,7 @@
 mod posix;
 mod sockets;
 mod sysv;
+mod waits;
 
 use tieline_observe::model::{How, Identity, Link, LinkKind, Namespace, NamespaceKind, Object, ObjectRef, Role};
 use tieline_observe::{Scan, Snapshot};
