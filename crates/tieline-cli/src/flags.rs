@@ -11,9 +11,12 @@ use tieline_observe::view::{Field, Group};
 use tieline_os::Mode;
 use tieline_os::process::Pid;
 use tieline_os::sysv::Key;
+use tieline_transport::addr::Key as AddressKey;
 use tieline_transport::addr::quantity;
-use tieline_transport::addr::{Key as AddressKey, Scheme};
 use tieline_transport::frame::Framing;
+
+use crate::name;
+use crate::transfer;
 
 /// The direct line between any two processes
 ///
@@ -75,8 +78,7 @@ fn options() -> String {
 /// Which options each scheme takes that the verbs can open; those that take the same share a line.
 fn by_scheme() -> String {
     let mut rows: Vec<(String, &[AddressKey])> = Vec::new();
-    // A new pipe has no end that anybody else could hold.
-    for scheme in Scheme::all().filter(|scheme| scheme.is_available() && *scheme != Scheme::Pipe) {
+    for scheme in transfer::openable() {
         match rows.iter_mut().find(|(_, options)| *options == scheme.options()) {
             Some((schemes, _)) => *schemes += &format!("  {scheme}:"),
             None => rows.push((format!("{scheme}:"), scheme.options())),
@@ -167,6 +169,7 @@ pub(crate) enum MkObject {
     /// A System V shared-memory segment
     SysvShm {
         /// Its key, such as 0x1234; without one it is private and only its identifier names it
+        #[arg(value_parser = name::key)]
         key: Option<Key>,
         /// How many bytes
         #[arg(long, value_parser = size)]
@@ -190,6 +193,7 @@ pub(crate) enum MkObject {
     /// A System V message queue
     SysvMq {
         /// Its key; without one it is private
+        #[arg(value_parser = name::key)]
         key: Option<Key>,
         /// How many bytes of messages it holds, if not the system's default
         #[arg(long, value_parser = size)]
@@ -210,6 +214,7 @@ pub(crate) enum MkObject {
     /// A set of System V semaphores
     SysvSem {
         /// Its key; without one it is private
+        #[arg(value_parser = name::key)]
         key: Option<Key>,
         /// The first value of each semaphore, such as 1 or 0,4,4
         #[arg(long, value_delimiter = ',', default_value = "0")]
@@ -316,9 +321,9 @@ pub(crate) struct Recv {
 /// Join two addresses: what one sends, the other receives
 ///
 /// Both directions at once, where both ends have both; otherwise from the first to the second. The end of one direction
-/// is passed on and leaves the other open. A framing flag holds for both sides that carry bytes and have no `frame`: it
-/// says what --count counts, and how messages of the other side are marked off. The fastest way the kernel has is used:
-/// bytes between descriptors are spliced and never copied here.
+/// is passed on and leaves the other open. A framing flag holds for both sides that carry bytes and have no `frame`: what
+/// passes is cut into such messages, counted and checked, and marked off so on both sides. Without one the fastest way
+/// the kernel has is used: bytes between descriptors are spliced and never copied here.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -353,13 +358,13 @@ pub(crate) struct Transfer {
     /// Everything up to the end is one message, of at most --max-message
     #[arg(long, group = "framing")]
     pub(crate) whole: bool,
-    /// Any other framing: nul, byte:0x1e, u8, u16, u32le, u64 …
+    /// Any other framing: line (refuses a line feed inside a message), nul, byte:0x1e, u8, u16, u32le, u64 …
     #[arg(long, group = "framing", value_name = "FRAMING")]
     pub(crate) frame: Option<Framing>,
     /// Stop after so many messages; a byte stream is counted in lines, or by its framing
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// Stop after so many bytes, such as 512 or 1G
+    /// Stop after so many bytes, such as 512 or 1G; the message that reaches it goes whole
     #[arg(long, value_parser = size, value_name = "SIZE")]
     pub(crate) bytes: Option<u64>,
     /// The largest message in bytes
@@ -781,7 +786,8 @@ pub(crate) struct Ipcrm {
 
 /// Show System V objects, as util-linux's ipcs does
 ///
-/// Options, output and exit codes are those of ipcs(1); `tieline ipcs --help` lists them.
+/// Options, output and exit codes are those of ipcs(1); `tieline ipcs --help` lists them. --compat=2.43 in front of them,
+/// or `TIELINE_COMPAT=2.43` in the environment, asks for that version of util-linux.
 #[derive(Args)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(after_help = "\

@@ -17,7 +17,8 @@ pub(crate) fn run(flags: &Who) -> Outcome {
     let view = View::new(&snapshot, look::users(&snapshot));
     let answers = view.who(&query);
     if answers.is_empty() {
-        return Err(Failure::new(Code::NotFound, view.not_found(&query)));
+        let code = if view.is_hidden(&query) { Code::PermissionDenied } else { Code::NotFound };
+        return Err(Failure::new(code, view.not_found(&query)));
     }
     if flags.json {
         return output::json(&view.who_json(&Text::from(flags.what.as_bytes()), &answers));

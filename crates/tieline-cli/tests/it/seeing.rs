@@ -374,7 +374,7 @@ fn what_may_not_be_seen_is_said() {
     assert!(said.err.contains("could not be seen: run as root"), "{}", said.err);
     let cat = Peer::start("cat", &[]);
     let said = as_nobody(&["who", &format!("{}:0", cat.id())]);
-    said.failed(3, &["the descriptors of cat", "may not be seen"]);
+    said.failed(4, &["the descriptors of cat", "may not be seen", "run as root"]);
     let found = as_nobody(&["ls", "--json"]);
     let found: Value = serde_json::from_slice(&found.out).unwrap();
     let unseen = found["unseen"].as_array().unwrap();

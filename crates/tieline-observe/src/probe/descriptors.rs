@@ -63,7 +63,8 @@ pub(crate) fn look(builder: &mut Builder, scan: &Scan, folders: &Folders) {
     };
     let mut listing = Listing::new();
     // The viewer's own first: what it has open itself is never duplicated.
-    let is_own = |folder: &&Folder| folder.pid == std::process::id();
+    let viewer = walk.builder.viewer().pid;
+    let is_own = |folder: &&Folder| folder.pid == viewer;
     let (own, others) = (folders.iter().filter(is_own), folders.iter().filter(|folder| !is_own(folder)));
     for folder in own.chain(others) {
         match walk.process(folders, folder, &mut listing) {
@@ -102,13 +103,8 @@ struct Holder<'f> {
     opened: BorrowedFd<'f>,
     fds: BorrowedFd<'f>,
     process: Duplicator,
-}
-
-impl Holder<'_> {
     /// Whether it is this process.
-    fn is_viewer(&self) -> bool {
-        self.folder.pid == std::process::id()
-    }
+    is_viewer: bool,
 }
 
 /// One descriptor.
@@ -126,6 +122,7 @@ impl Walk<'_> {
             opened: opened.as_fd(),
             fds: fds.as_fd(),
             process: Duplicator::new(folder.pid, self.fill),
+            is_viewer: folder.pid == self.builder.viewer().pid,
         };
         let mut link = [0; LINK_BYTES];
         let mut read = |walk: &mut Self, fd: i32, name: &CStr| match readlinkat_raw(&fds, name, &mut link) {
@@ -181,7 +178,7 @@ impl Walk<'_> {
     }
 
     fn hold(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, object: ObjectRef, access: Access) {
-        if holder.is_viewer() {
+        if holder.is_viewer {
             self.own.insert(object);
         }
         self.builder.hold(holder.folder.process, object, How::Descriptor { fd: descriptor.fd, access });
@@ -203,11 +200,11 @@ impl Walk<'_> {
     ) -> Access {
         let wanted = self.fill
             && self.builder.object_at(object).fill.is_none()
-            && (holder.is_viewer() || !self.own.contains(&object));
+            && (holder.is_viewer || !self.own.contains(&object));
         if !wanted {
             return access_of_link(holder.fds, descriptor.name);
         }
-        let (access, fill) = if holder.is_viewer() {
+        let (access, fill) = if holder.is_viewer {
             let fill = description::own_pipe_fill(descriptor.fd);
             let fill = fill.map(|(used, size)| Fill { used, capacity: Some(size), unit: Unit::Bytes });
             (None, fill.map_err(|error| why(&error)))
@@ -395,7 +392,7 @@ impl Walk<'_> {
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
-        if holder.is_viewer() || self.own.contains(&object) {
+        if holder.is_viewer || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
@@ -421,7 +418,7 @@ impl Walk<'_> {
             let name = if file.stx_nlink == 0 { without_deleted(name).0 } else { name };
             self.named(holder, object, file, Some(posix_name(name)));
         }
-        if holder.is_viewer() || self.own.contains(&object) {
+        if holder.is_viewer || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };

@@ -27,19 +27,13 @@ pub struct Document<'a, T> {
     viewer: Viewer,
     #[serde(flatten)]
     body: T,
-    unseen: Vec<Missing<'a>>,
+    unseen: &'a [Unseen],
 }
 
 #[derive(Debug, Serialize)]
 struct Viewer {
     pid: u32,
     uid: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct Missing<'a> {
-    #[serde(flatten)]
-    unseen: &'a Unseen,
 }
 
 /// The body of `tieline.ls/1`.
@@ -198,9 +192,8 @@ struct FindingForm<'a> {
     evidence: Vec<EvidenceForm>,
 }
 
-/// A piece of evidence.
 #[derive(Debug, Serialize)]
-pub struct EvidenceForm {
+struct EvidenceForm {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
@@ -247,14 +240,13 @@ struct LockSetForm<'a> {
 
 impl View<'_> {
     /// A document of that form.
-    #[must_use]
-    pub fn document<T>(&self, schema: &'static str, body: T) -> Document<'_, T> {
+    fn document<T>(&self, schema: &'static str, body: T) -> Document<'_, T> {
         Document {
             schema,
             at: self.snapshot.taken().at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
             viewer: Viewer { pid: self.snapshot.viewer().pid, uid: self.snapshot.viewer().uid },
             body,
-            unseen: self.snapshot.unseen().iter().map(|unseen| Missing { unseen }).collect(),
+            unseen: self.snapshot.unseen(),
         }
     }
 
@@ -372,9 +364,8 @@ impl View<'_> {
         self.document("tieline.locks/1", LocksBody { locks: locks.collect() })
     }
 
-    /// A piece of evidence, as other documents hold it.
-    #[must_use]
-    pub fn evidence_json(&self, evidence: &Evidence) -> EvidenceForm {
+    /// A piece of evidence, as documents hold it.
+    fn evidence_json(&self, evidence: &Evidence) -> EvidenceForm {
         let mut form = EvidenceForm {
             kind: "",
             pid: None,

@@ -197,6 +197,15 @@ fn unix_words(socket: &UnixSocket, words: &mut Vec<String>) {
     }
 }
 
+/// Where a socket stands; `None` for what is no connected or connectable socket.
+pub(super) fn socket_state(object: &Object) -> Option<SocketState> {
+    match &object.detail {
+        Detail::Unix(socket) => Some(socket.state),
+        Detail::Inet(socket) => Some(socket.state),
+        _ => None,
+    }
+}
+
 /// The word for a state.
 pub(super) fn state(state: SocketState) -> &'static str {
     match state {

@@ -114,9 +114,11 @@ impl<'a> View<'a> {
         match object.kind {
             Kind::Pipe | Kind::Fifo => self.two_ends(&parties),
             Kind::SysvMq | Kind::SysvSem => self.remembered(object, &parties),
-            kind if kind.outlives_its_users() && !parties.iter().any(Party::is_user) => {
-                self.unused(&parties, matches!(&object.detail, Detail::SysvShm(segment) if segment.attached == 0))
-            }
+            kind if kind.outlives_its_users() && !parties.iter().any(Party::is_user) => match &object.detail {
+                Detail::SysvShm(segment) if segment.attached == 0 => Self::unused(&parties, "nobody"),
+                Detail::SysvShm(segment) => Self::unused(&parties, &format!("{} unseen", segment.attached)),
+                _ => Self::unused(&parties, self.nobody()),
+            },
             Kind::SysvShm | Kind::PosixShm | Kind::Memfd | Kind::AnonymousShm | Kind::File => self.sharers(&parties),
             Kind::PosixMq => self.two_ends(&parties),
             _ => match peer {
@@ -148,9 +150,15 @@ impl<'a> View<'a> {
             .linked(object.reference)
             .find(|(link, other)| matches!(link.kind, LinkKind::SendsTo | LinkKind::Pending) && link.to == *other);
         if let Some((_, other)) = sent_to {
-            return format!("{names} > {}", self.named_or_nobody(&self.parties(other)));
+            let theirs = self.parties(other);
+            if let ([own], [only]) = (parties, &*theirs)
+                && own.process.reference == only.process.reference
+            {
+                return format!("{names} > itself");
+            }
+            return format!("{names} > {}", self.named_or_nobody(&theirs));
         }
-        let one = parties.len() == 1;
+        let one = parties.len() <= 1;
         match state {
             SocketState::Listening if one => format!("{names} listens"),
             SocketState::Listening => format!("{names} listen"),
@@ -227,14 +235,15 @@ impl<'a> View<'a> {
                     format!("last {}", named(alive.iter().copied()))
                 }
             }
+            // A set that may not be read does not tell.
+            Detail::SysvSem(set) if set.semaphores.is_empty() => "?".to_owned(),
             _ => "unused so far".to_owned(),
         }
     }
 
-    /// What stays without users: who made it, if that is known. The kernel counts attachments, so that of a segment it may
-    /// be sure.
-    fn unused(&self, parties: &[Party<'_>], is_sure: bool) -> String {
-        let nobody = if is_sure { "nobody" } else { self.nobody() };
+    /// What stays without users that could be seen: who made it, if that is known. Of a segment the kernel counts the
+    /// attachments, so nobody is nobody there.
+    fn unused(parties: &[Party<'_>], nobody: &str) -> String {
         let makers: Vec<&Party<'_>> = parties.iter().filter(|party| party.roles.contains(&Role::Creator)).collect();
         if makers.is_empty() {
             nobody.to_owned()

@@ -295,4 +295,19 @@ mod tests {
         let hostile = Query::parse(b"x:\x1b[2J").expect_err("no scheme").to_string();
         assert!(!hostile.contains('\x1b'), "{hostile:?}");
     }
+
+    proptest::proptest! {
+        /// The command line is anybody's: it is a question or is refused in text that a terminal may show.
+        #[test]
+        fn any_bytes_are_a_query_or_a_refusal(
+            scheme in "|[a-z-]{1,8}:|[0-9]{1,20}:|/|@",
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..24),
+        ) {
+            let text = [scheme.as_bytes(), &rest].concat();
+            if let Err(error) = Query::parse(&text) {
+                let said = error.to_string();
+                assert!(!said.chars().any(char::is_control), "{said:?}");
+            }
+        }
+    }
 }

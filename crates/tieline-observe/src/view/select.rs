@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::model::{Detail, Kind, Object, ObjectRef, ProcessRef, Text};
+use crate::model::{Detail, Kind, Object, ObjectRef, ProcessRef, SocketState, Text};
 
 use super::View;
-use super::label::is_full;
+use super::label::{is_full, socket_state};
 
 /// Kinds that people think of together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +171,10 @@ impl View<'_> {
     /// Whether nobody talks to anybody through it.
     pub(super) fn is_quiet(&self, object: &Object) -> bool {
         let users = || self.user_count(object.reference);
+        // Who listens is asked for by others, also if he himself may not be seen.
+        if socket_state(object) == Some(SocketState::Listening) {
+            return false;
+        }
         match object.kind {
             Kind::EventFd
             | Kind::Epoll

@@ -116,6 +116,7 @@ impl View<'_> {
             sentences.push(format!("{names} {} connected with {} by {title}.", is(parties), self.all(&others)));
             self.queued(object, parties, &mut sentences);
             self.queued(peer, &others, &mut sentences);
+            sentences.iter_mut().for_each(|sentence| *sentence = capital(sentence));
             return sentences;
         }
         sentences.push(match state {
@@ -150,6 +151,7 @@ impl View<'_> {
             sentences.push(format!("{count} in flight to it."));
         }
         self.queued(object, parties, &mut sentences);
+        sentences.iter_mut().for_each(|sentence| *sentence = capital(sentence));
         sentences
     }
 
@@ -174,9 +176,9 @@ impl View<'_> {
         let mut sentences = vec![match (users.is_empty(), segment.attached) {
             (true, 0) => format!("Nobody has {title} attached ({size})."),
             (true, count) => format!(
-                "{} of {title} ({size}) {} there, by nobody that could be seen.",
-                words::count(count, "attachment", "attachments"),
-                if count == 1 { "is" } else { "are" }
+                "{} {title} attached {} ({size}).",
+                if count == 1 { "Somebody who could not be seen has" } else { "Processes that could not be seen have" },
+                if count == 1 { "once".to_owned() } else { format!("{count} times") }
             ),
             (false, _) => format!("{} {title} attached ({size}).", verb(&users, "has", "have")),
         }];
@@ -230,6 +232,13 @@ impl View<'_> {
             .map(|party| process_name(party.process))
             .collect();
         let title = self.title(object);
+        if set.semaphores.is_empty() {
+            return vec![format!(
+                "{} has {}, which may not be read.",
+                capital(&title),
+                words::count(u64::from(set.count), "semaphore", "semaphores")
+            )];
+        }
         sentences.push(match &*operators {
             [] if set.semaphores.iter().all(|sem| sem.last == 0) => format!("Nobody has changed {title} yet."),
             [] => format!("Those who last changed {title} have ended."),
@@ -445,7 +454,7 @@ pub(super) fn amount(amount: u64, unit: Unit) -> String {
 
 fn capital(text: &str) -> String {
     // Names of processes stay as they are; only our own word at the beginning of a sentence grows.
-    for word in ["process ", "nobody "] {
+    for word in ["process ", "nobody ", "somebody ", "semaphore "] {
         if let Some(rest) = text.strip_prefix(word) {
             let (first, tail) = word.split_at(1);
             return format!("{}{tail}{rest}", first.to_uppercase());

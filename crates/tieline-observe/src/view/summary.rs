@@ -15,13 +15,8 @@ impl View<'_> {
             words::count(processes as u64, "process", "processes"),
         );
         if list.folded > 0 {
-            let them = if list.folded == 1 { "it" } else { "them" };
-            let which = words::count(
-                list.folded as u64,
-                "that one process has to itself is",
-                "that one process each has to itself are",
-            );
-            text += &format!(" {which} not shown: --all shows {them}.");
+            let quiet = words::count(list.folded as u64, "quiet one is", "quiet ones are");
+            text += &format!(" {quiet} not shown, which one process has to itself or nobody visible holds: --all.");
         }
         text
     }

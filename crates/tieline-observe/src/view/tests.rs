@@ -150,6 +150,30 @@ fn of_two_sockets_at_one_path_the_reachable_one_is_named() {
     );
 }
 
+/// Without privilege a server's process may be hidden; that somebody listens is not.
+#[test]
+fn a_listener_is_listed_though_its_process_is_hidden() {
+    let mut builder = builder();
+    unix(&mut builder, 3, Some("/run/app"), SocketState::Listening);
+    unix(&mut builder, 4, None, SocketState::Unconnected);
+    builder.unseen(UnseenWhat::Descriptors, UnseenWhy::NoPermission, 1);
+    let snapshot = finish(builder);
+    let list = view(&snapshot).list(&Selection::default(), Field::NARROW, Order::default());
+    assert_eq!((rows(&list), list.folded), (vec!["unix|/run/app|? listens".to_owned()], 1));
+}
+
+/// A path means something in the mounts of who bound it: elsewhere nothing is said of it.
+#[test]
+fn a_path_of_other_mounts_is_not_called_gone() {
+    let mut builder = builder();
+    let server = process(&mut builder, 10, 1, "server");
+    builder.process_mut(server).namespaces.mnt = Some(7);
+    let socket = unix(&mut builder, 3, Some("/run/app"), SocketState::Listening);
+    opens(&mut builder, server, socket, 5);
+    let snapshot = finish(builder);
+    assert!(!told(&snapshot, "/run/app").contains("does not exist"));
+}
+
 /// A listener, the connections it accepted with their clients, and who waits.
 #[test]
 fn a_port_tells_its_listener_and_its_connections() {
@@ -168,7 +192,10 @@ fn a_port_tells_its_listener_and_its_connections() {
     let answers = ask(&snapshot, "/run/app.sock");
     assert_eq!(answers.len(), 1);
     let said = answers[0].sentences.join(" ");
-    assert!(said.contains("0 of 128 places of its backlog are taken."), "{said}");
+    for word in ["0 of 128 places of its backlog are taken.", "1 client waits to be accepted.", "1 connection is open"]
+    {
+        assert!(said.contains(word), "no {word:?} in {said}");
+    }
     let how: Vec<&str> = answers[0].grid.rows.iter().map(|row| row.cells[2].as_str()).collect();
     assert!(how.iter().any(|how| how.starts_with("waits to be accepted: ")), "{how:?}");
     assert!(how.iter().any(|how| how.starts_with("accepted: ")) && how.iter().any(|how| how.starts_with("client: ")));
@@ -311,7 +338,7 @@ fn quiet_objects_are_folded_and_counted() {
     assert_eq!(list.folded, 4);
     assert_eq!(
         view.totals(&list),
-        "2 objects of 2 processes. 4 that one process each has to itself are not shown: --all shows them."
+        "2 objects of 2 processes. 4 quiet ones are not shown, which one process has to itself or nobody visible holds: --all."
     );
     assert_eq!(
         view.list(&Selection { quiet: true, ..Selection::default() }, &[Field::Id], Order::default()).objects,

@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 use super::grid::{Column, Grid, Tone};
-use super::label::is_full;
+use super::label::{is_full, socket_state};
 use super::party::Party;
 use super::query::{Query, SystemVName};
 use super::select::ProcessChoice;
@@ -49,7 +49,8 @@ impl View<'_> {
             self.processes_asked(query).into_iter().map(|process| self.of_process(process)).collect();
         let objects = self.objects_asked(query);
         let mut told: HashSet<ObjectRef> = HashSet::new();
-        let is_listener = |object: &ObjectRef| state(self.snapshot.object(*object)) == Some(SocketState::Listening);
+        let is_listener =
+            |object: &ObjectRef| socket_state(self.snapshot.object(*object)) == Some(SocketState::Listening);
         let (listeners, others): (Vec<ObjectRef>, Vec<ObjectRef>) = objects.iter().copied().partition(is_listener);
         for object in listeners {
             let accepted = others.iter().copied().filter(|other| self.is_accepted_by(*other, object));
@@ -66,6 +67,13 @@ impl View<'_> {
         answers
     }
 
+    /// Whether there is no answer because the viewer may not see it: the process is there, its descriptors are hidden.
+    #[must_use]
+    pub fn is_hidden(&self, query: &Query) -> bool {
+        let Query::Descriptor { pid, .. } = query else { return false };
+        self.snapshot.process_with_pid(*pid).is_some_and(|process| process.descriptors.is_none())
+    }
+
     /// Why there is no answer, and what to try; for who got none from [`who`](Self::who).
     #[must_use]
     pub fn not_found(&self, query: &Query) -> String {
@@ -78,7 +86,7 @@ impl View<'_> {
             Query::Descriptor { pid, fd } => match process(pid) {
                 None => format!("there is no process {pid}"),
                 Some(process) if process.descriptors.is_none() => {
-                    format!("the descriptors of {} may not be seen", process_name(process))
+                    return format!("the descriptors of {} may not be seen: run as root", process_name(process));
                 }
                 Some(process) => format!(
                     "descriptor {fd} of {} is not open, or is no inter-process communication (a plain file, folder, \
@@ -179,7 +187,7 @@ impl View<'_> {
     fn is_accepted_by(&self, socket: ObjectRef, listener: ObjectRef) -> bool {
         let (socket, listener) = (self.snapshot.object(socket), self.snapshot.object(listener));
         if socket.kind != listener.kind
-            || state(socket) == Some(SocketState::Listening)
+            || socket_state(socket) == Some(SocketState::Listening)
             || socket.namespace != listener.namespace
         {
             return false;
@@ -212,7 +220,8 @@ impl View<'_> {
                 LinkKind::SendsTo if link.from == reference => "is sent to: ",
                 LinkKind::SendsTo => "sends to it: ",
                 LinkKind::Pending => "waits to be accepted: ",
-                LinkKind::Watches if link.to == reference => "watches it: ",
+                // That its own process waits for it with epoll is no conversation.
+                LinkKind::Watches if link.to == reference => continue,
                 LinkKind::Watches => "is watched: ",
             };
             self.party_rows(&mut grid, self.snapshot.object(other), whose);
@@ -224,9 +233,10 @@ impl View<'_> {
 
     fn of_listener(&self, listener: ObjectRef, accepted: &[ObjectRef], query: &Query) -> Answer {
         let mut answer = self.of_object(listener, query);
-        let clients = answer.objects.len() - 1;
+        let pending = || self.snapshot.linked(listener).filter(|(link, _)| link.kind == LinkKind::Pending);
+        let clients = pending().count() as u64;
         if clients > 0 {
-            let count = words::count(clients as u64, "client waits", "clients wait");
+            let count = words::count(clients, "client waits", "clients wait");
             answer.sentences.push(format!("{count} to be accepted."));
         }
         if accepted.is_empty() {
@@ -251,7 +261,7 @@ impl View<'_> {
         // The grid was tidied: begin anew, so that its columns are all there.
         let mut grid = party_grid();
         self.party_rows(&mut grid, self.snapshot.object(listener), "");
-        for &waiting in &answer.objects[1..] {
+        for (_, waiting) in pending() {
             self.party_rows(&mut grid, self.snapshot.object(waiting), "waits to be accepted: ");
         }
         for &socket in accepted {
@@ -291,7 +301,11 @@ impl View<'_> {
             });
             rivals.filter(|other| matches!(&other.detail, Detail::Unix(other) if other.file != socket.file)).count() > 0
         };
-        if state(object) == Some(SocketState::Connected) {
+        let own_mounts = self.snapshot.viewer().namespaces.mnt;
+        let is_elsewhere = |party: &Party<'_>| party.process.namespaces.mnt.is_some_and(|mnt| Some(mnt) != own_mounts);
+        if socket_state(object) == Some(SocketState::Connected)
+            || self.parties(object.reference).iter().any(is_elsewhere)
+        {
             return None;
         }
         match file {
@@ -483,14 +497,6 @@ fn command(process: &Process) -> String {
         }
     }
     text
-}
-
-fn state(object: &Object) -> Option<SocketState> {
-    match &object.detail {
-        Detail::Unix(socket) => Some(socket.state),
-        Detail::Inet(socket) => Some(socket.state),
-        _ => None,
-    }
 }
 
 fn sysv_key(object: &Object) -> Option<i32> {
