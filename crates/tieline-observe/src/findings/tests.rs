@@ -291,4 +291,18 @@ fn a_pipe_with_one_end_is_told_only_if_all_could_be_seen() {
     let mut machine = one_ended();
     machine.0.unseen(UnseenWhat::Descriptors, UnseenWhy::NoPermission, 1);
     assert_eq!(machine.kinds(), []);
+    // The other end may lie in a socket's queue.
+    let mut machine = one_ended();
+    let socket = machine.0.object(Identity::Socket { inode: 9 }, Kind::UnixStream);
+    machine.0.object_mut(socket).detail = Detail::Unix(UnixSocket {
+        state: SocketState::Connected,
+        file: None,
+        peer: None,
+        receive_queue: 1,
+        send_queue: 0,
+        backlog: None,
+        in_flight: 1,
+        shut: (false, false),
+    });
+    assert_eq!(machine.kinds(), []);
 }

@@ -42,6 +42,7 @@ static unsigned seed;
 
 /* What outlives this process, to be removed at its end. */
 static int segment = -1, queue = -1, set = -1;
+static char posix_queue[64];
 
 static void remove_all(void)
 {
@@ -51,6 +52,9 @@ static void remove_all(void)
 		msgctl(queue, IPC_RMID, NULL);
 	if (set != -1)
 		semctl(set, 0, IPC_RMID);
+	/* In an IPC namespace whose queues are mounted nowhere only this removes it. */
+	if (posix_queue[0])
+		mq_unlink(posix_queue);
 }
 
 static void fail(const char *what)
@@ -531,9 +535,9 @@ static void mq_part(void *with)
 
 static void species_posix_mq(void)
 {
-	char name[64];
+	char *name = posix_queue;
 	unsigned messages = seed % 5;
-	snprintf(name, sizeof name, "/%s-mq", prefix);
+	snprintf(name, sizeof posix_queue, "/%s-mq", prefix);
 	struct mq_attr size = { .mq_maxmsg = 5, .mq_msgsize = 64 };
 	mqd_t queue = CHECK(mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &size));
 	for (unsigned i = 0; i < messages; i++)
@@ -554,8 +558,8 @@ static void receive_part(void *with)
 /* A queue that a process waits for; or one of which a process wants to be told, which no process may wait for. */
 static void species_posix_mq_awaited(int notified)
 {
-	char name[64];
-	snprintf(name, sizeof name, "/%s-mq", prefix);
+	char *name = posix_queue;
+	snprintf(name, sizeof posix_queue, "/%s-mq", prefix);
 	struct mq_attr size = { .mq_maxmsg = 3, .mq_msgsize = 64 };
 	mqd_t queue = CHECK(mq_open(name, O_RDONLY | O_CREAT | O_EXCL, 0620, &size));
 	int fd = queue;

@@ -525,6 +525,8 @@ fn compiled() -> &'static Path {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::Species;
     use crate::{Isolation, Namespace};
 
@@ -535,9 +537,13 @@ mod tests {
         if super::keep_if_told() {
             return;
         }
-        if Namespace::enter(&[Namespace::Ipc], &test) == Isolation::Done {
+        if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test) == Isolation::Done {
             return;
         }
+        // The queues of this namespace, in a place where nobody cleans up after the keepers.
+        let queues = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "mqueue", "none"]).arg(queues.path()).status().unwrap();
+        assert!(mounted.success(), "{mounted}");
         for (seed, species) in (1000..).zip(Species::all(&test)) {
             let specimen = species.keep(&test, seed);
             assert!(!specimen.objects.is_empty(), "{species}");
@@ -550,6 +556,8 @@ mod tests {
             let left: Vec<_> =
                 left.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().contains(&prefix)).collect();
             assert!(left.is_empty(), "{species} left {left:?}");
+            let left: Vec<_> = std::fs::read_dir(queues.path()).unwrap().flatten().collect();
+            assert!(left.is_empty(), "{species} left {left:?}");
             for file in ["/proc/sysvipc/shm", "/proc/sysvipc/msg", "/proc/sysvipc/sem"] {
                 let list = std::fs::read_to_string(file).unwrap_or_default();
                 assert_eq!(list.lines().skip(1).count(), 0, "{species} left {list}");
@@ -557,5 +565,7 @@ mod tests {
             let left: Vec<_> = processes.iter().filter(|&&pid| super::lives(pid)).collect();
             assert!(left.is_empty(), "{species} left the processes {left:?}");
         }
+        let unmounted = Command::new("umount").arg(queues.path()).status().unwrap();
+        assert!(unmounted.success(), "{unmounted}");
     }
 }
