@@ -1,6 +1,6 @@
 //! `tieline-bench`: the `tieline` command against the programs people use today, on the same paths, in the same run.
 //!
-//! `throughput` moves bytes in bulk, `latency` bounces small messages. Nothing here links our own crates: every
+//! `throughput` moves bytes in bulk, `latency` bounces small messages, `observe` looks at the whole machine. Nothing here links our own crates: every
 //! program is started as a shell would start it, between the same source and the same sink, which are this program
 //! again in another role.
 
@@ -9,6 +9,7 @@
 mod child;
 mod latency;
 mod machine;
+mod observe;
 mod path;
 mod placement;
 mod player;
@@ -40,6 +41,14 @@ enum Comparison {
     Throughput(throughput::Flags),
     /// Round trip of small messages through a relay: tieline connect and socat
     Latency(latency::Flags),
+    /// One full look at the machine: lsof, lsfd, ss and lsipc on the same load
+    Observe(observe::Flags),
+    /// Read every link of /proc/PID/fd; started by the comparisons
+    #[command(hide = true)]
+    Floor,
+    /// Hold descriptors; started by the comparisons
+    #[command(hide = true)]
+    Holder(observe::Holder),
     /// Write bytes; started by the comparisons
     #[command(hide = true)]
     Source(player::Source),
@@ -53,11 +62,14 @@ fn main() -> ExitCode {
     let tieline = cli.tieline.unwrap_or_else(|| machine::root().join("target/release/tieline"));
     let done = match cli.comparison {
         None => {
-            println!("comparisons: throughput, latency (see --help, and throughput --list)");
+            println!("comparisons: throughput, latency, observe (see --help, and throughput --list)");
             Ok(())
         }
         Some(Comparison::Throughput(flags)) => throughput::run(&flags, &tieline),
         Some(Comparison::Latency(flags)) => latency::run(&flags, &tieline),
+        Some(Comparison::Observe(flags)) => observe::run(&flags, &tieline),
+        Some(Comparison::Floor) => observe::floor::run(),
+        Some(Comparison::Holder(holder)) => holder.run(),
         Some(Comparison::Source(source)) => source.run(),
         Some(Comparison::Sink(sink)) => sink.run(),
     };

@@ -9,6 +9,9 @@ use crate::{Outcome, cargo, run as step};
 pub fn run(rest: &[String]) -> Outcome {
     // The comparisons drive the `tieline` command itself, as a user would.
     step(&mut cargo(&["build", "--release", "--package", "tieline-cli"]))?;
+    if rest.iter().any(|word| word == "observe") {
+        step(&mut cargo(&["build", "--release", "--package", "tieline-observe", "--example", "scan"]))?;
+    }
     let mut bench = cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--"]);
     step(bench.args(rest))
 }

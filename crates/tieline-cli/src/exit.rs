@@ -143,11 +143,11 @@ impl Failure {
 
     /// Says the sentence on standard error, unless it has been said.
     pub(crate) fn tell(&self, as_json: bool) {
-        if self.told {
+        // A closed pipe ends us quietly, as it ends every other filter.
+        if self.told || self.code == Code::BrokenPipe {
         } else if as_json {
             output::json_to_stderr(&Document { schema: "tieline.error/1", error: self.fault() });
-        } else if self.code != Code::BrokenPipe {
-            // A closed pipe ends us quietly, as it ends every other filter.
+        } else {
             output::say(&self.sentence);
         }
     }

@@ -10,6 +10,8 @@ mod cmd;
 mod compat;
 mod exit;
 mod flags;
+mod grid;
+mod look;
 mod name;
 mod output;
 mod table;

@@ -68,10 +68,15 @@
 //! | **Processes** | |
 //! | [`process`] | ids, groups, sessions, waiting for children |
 //! | [`pidfd`] | a process that cannot be mistaken for another |
+//! | [`address_space`] | what another process has mapped |
+//! | [`description`] | whether two descriptors are one open file |
 //! | [`fork`] | a child that shares this process's memory |
 //! | [`job`] | terminals, foreground and background |
 //! | **Beside IPC** | |
 //! | [`locale`] | how wide a character is on a terminal, as C programs have it |
+//! | **Looking around** | |
+//! | [`sock_diag`] | every socket of a network namespace, with its peer and its queues |
+//! | [`namespace`] | what lies behind a container's names |
 //! | **Names and dates for people** | |
 //! | [`account`] | users and groups |
 //! | [`LocalTime`] | a moment as the wall clock shows it |
@@ -104,7 +109,9 @@
 #![deny(unsafe_code)]
 
 pub mod account;
+pub mod address_space;
 mod backoff;
+pub mod description;
 mod descriptor;
 pub mod epoll;
 mod error;
@@ -122,6 +129,7 @@ pub mod membarrier;
 pub mod memfd;
 mod memory;
 mod mode;
+pub mod namespace;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;
@@ -134,6 +142,7 @@ mod region;
 pub mod ring;
 pub mod signal;
 pub mod signalfd;
+pub mod sock_diag;
 mod socket;
 pub mod spare;
 #[allow(unsafe_code, reason = "the one place where the kernel is called without a safe wrapper")]

@@ -30,6 +30,7 @@ mod peer;
 mod pty;
 mod skip;
 mod wait;
+pub mod zoo;
 
 pub use data::{assert_same, data, unique_number};
 pub use namespace::{Isolation, Namespace};

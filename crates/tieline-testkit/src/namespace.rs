@@ -49,6 +49,32 @@ impl Namespace {
         if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
             return Isolation::Inside;
         }
+        let allowed = Self::can_make(kinds);
+        if !allowed {
+            skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
+            return Isolation::Done;
+        }
+        let status = Self::unshare(kinds)
+            .arg(std::env::current_exe().expect("the running test binary"))
+            .arg(test)
+            .args(["--exact", "--nocapture", "--include-ignored"])
+            .env(INSIDE, test)
+            // A second report of the same test would only be miscounted; a failure tells its story on standard error.
+            .stdout(Stdio::null())
+            .status()
+            .expect("start unshare");
+        assert!(status.success(), "failed inside its namespaces: {status}");
+        Isolation::Done
+    }
+
+    /// Whether this machine lets us make namespaces of these kinds.
+    #[must_use]
+    pub fn can_make(kinds: &[Self]) -> bool {
+        has_command("unshare") && Self::unshare(kinds).arg("true").output().is_ok_and(|out| out.status.success())
+    }
+
+    /// The command that runs another one, to be added to it, in new namespaces.
+    pub(crate) fn unshare(kinds: &[Self]) -> Command {
         let mut unshare = Command::new("unshare");
         for kind in kinds {
             unshare.args(match kind {
@@ -61,26 +87,14 @@ impl Namespace {
         if !rustix::process::geteuid().is_root() {
             unshare.args(["--user", "--map-root-user"]);
         }
-        let allowed = has_command("unshare")
-            && Command::new("unshare")
-                .args(unshare.get_args())
-                .arg("true")
-                .output()
-                .is_ok_and(|out| out.status.success());
-        if !allowed {
-            skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
-            return Isolation::Done;
-        }
-        let status = unshare
-            .arg(std::env::current_exe().expect("the running test binary"))
-            .arg(test)
-            .args(["--exact", "--nocapture", "--include-ignored"])
-            .env(INSIDE, test)
-            // A second report of the same test would only be miscounted; a failure tells its story on standard error.
-            .stdout(Stdio::null())
-            .status()
-            .expect("start unshare");
-        assert!(status.success(), "failed inside its namespaces: {status}");
-        Isolation::Done
+        unshare
+    }
+
+    /// The same command in new namespaces of these kinds.
+    pub(crate) fn around(kinds: &[Self], command: &Command) -> Command {
+        let mut around = Self::unshare(kinds);
+        around.arg(command.get_program()).args(command.get_args());
+        around.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        around
     }
 }

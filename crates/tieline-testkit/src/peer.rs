@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::namespace::Namespace;
 use crate::wait::{PATIENCE, until};
 
-const ROLE: &str = "TIELINE_TEST_ROLE";
+pub(crate) const ROLE: &str = "TIELINE_TEST_ROLE";
 /// Marks our lines among what the test runner prints on the same stream.
-const MARK: &str = "@tieline ";
+pub(crate) const MARK: &str = "@tieline ";
 
 /// The role of this process, if it was started by [`PeerBuilder::spawn`].
 #[must_use]
@@ -257,6 +258,18 @@ impl PeerBuilder {
     #[must_use]
     pub fn user(mut self, uid: u32) -> Self {
         self.command.uid(uid).gid(uid);
+        self
+    }
+
+    /// Runs the peer in new namespaces of these kinds (and a user namespace, if we are not root). Its id is that of the
+    /// process inside. Whether this machine allows it, [`Namespace::can_make`] tells.
+    ///
+    /// # Panics
+    /// For [`Namespace::Pid`], in which the peer would be a child of the process that we know.
+    #[must_use]
+    pub fn namespaces(mut self, kinds: &[Namespace]) -> Self {
+        assert!(!kinds.contains(&Namespace::Pid), "the peer would not have the id that we know");
+        self.command = Namespace::around(kinds, &self.command);
         self
     }
 

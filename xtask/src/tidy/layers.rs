@@ -11,8 +11,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tieline-testkit", &[]),
     ("tieline-transport", &["tieline-os"]),
     ("tieline-measure", &["tieline-os", "tieline-transport"]),
+    ("tieline-observe", &["tieline-os"]),
     ("tieline", &["tieline-os", "tieline-transport"]),
-    ("tieline-cli", &["tieline-os", "tieline-transport", "tieline-measure", "tieline"]),
+    ("tieline-cli", &["tieline-os", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"]),
     ("xtask", &[]),
 ];
 

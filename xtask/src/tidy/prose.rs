@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::root;
 
-const README_COMMANDS: [&str; 2] = ["cargo run --release -- bench os", "cargo xtask test"];
+const README_COMMANDS: [&str; 2] = ["cargo run --release -- ls", "cargo xtask test"];
 
 pub(super) fn check() -> Result<Vec<String>, String> {
     let mut findings = Vec::new();

@@ -1,8 +1,13 @@
 //! One file for each verb. Here they are only told apart.
 
 mod bench;
+mod clean;
 mod completions;
 mod connect;
+mod leaks;
+mod limits;
+mod locks;
+mod ls;
 mod man;
 mod mk;
 mod recv;
@@ -10,6 +15,7 @@ mod rm;
 mod sem;
 mod send;
 mod signal;
+mod who;
 
 use crate::exit::Outcome;
 use crate::flags::{Command, Verb};
@@ -18,11 +24,16 @@ use crate::flags::{Command, Verb};
 pub(crate) fn run(command: Command) -> Outcome {
     match command.verb {
         Verb::Bench(flags) => bench::run(flags),
+        Verb::Clean(flags) => clean::run(&flags),
         Verb::Completions(flags) => completions::run(&flags),
         Verb::Connect(flags) => connect::run(flags),
         Verb::Ipcmk(_) | Verb::Ipcrm(_) | Verb::Ipcs(_) | Verb::Lsipc(_) => {
             unreachable!("main has given these to compat before the flags were read")
         }
+        Verb::Leaks(flags) => leaks::run(&flags),
+        Verb::Limits(flags) => limits::run(&flags),
+        Verb::Locks(flags) => locks::run(&flags),
+        Verb::Ls(flags) => ls::run(&flags),
         Verb::Man(flags) => man::run(&flags),
         Verb::Mk(flags) => mk::run(flags),
         Verb::Recv(flags) => recv::run(flags),
@@ -30,5 +41,6 @@ pub(crate) fn run(command: Command) -> Outcome {
         Verb::Sem(flags) => sem::run(flags),
         Verb::Send(flags) => send::run(flags),
         Verb::Signal(flags) => signal::run(flags),
+        Verb::Who(flags) => who::run(&flags),
     }
 }

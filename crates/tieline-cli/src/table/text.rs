@@ -6,6 +6,11 @@ use tieline_os::locale::Locale;
 pub(crate) trait Alphabet {
     /// How many cells a character fills; `None` if it cannot be printed.
     fn cells(&self, letter: char) -> Option<usize>;
+
+    /// Whether the text was made fit for a terminal before it came here: what looks like an escape is one.
+    fn is_escaped(&self) -> bool {
+        false
+    }
 }
 
 impl Alphabet for Locale {
@@ -24,11 +29,17 @@ pub(super) struct Plain {
 
 /// The text with everything that cannot be printed, and what would look like such an escape, as `\xNN` for each byte.
 pub(super) fn plain(bytes: &[u8], alphabet: &dyn Alphabet) -> Plain {
+    // Most cells are plain ASCII, of which every alphabet prints each letter in one cell.
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
+    {
+        return Plain { text: text.to_owned(), cells: text.len() };
+    }
     let mut plain = Plain::default();
     for chunk in bytes.utf8_chunks() {
         let mut letters = chunk.valid().chars().peekable();
         while let Some(letter) = letters.next() {
-            let looks_escaped = letter == '\\' && letters.peek() == Some(&'x');
+            let looks_escaped = !alphabet.is_escaped() && letter == '\\' && letters.peek() == Some(&'x');
             match alphabet.cells(letter) {
                 Some(cells) if !looks_escaped && !letter.is_ascii_control() => {
                     plain.text.push(letter);

@@ -8,6 +8,10 @@ use crate::support::{Job, Object, Place, key, run, run_with, shell, tieline, uni
 
 const PAGE: &str = include_str!("../../../../docs/formats/json.md");
 
+/// Of what the machine holds.
+const SEEING: [&str; 6] =
+    ["tieline.clean/1", "tieline.leaks/1", "tieline.limits/1", "tieline.locks/1", "tieline.ls/1", "tieline.who/1"];
+
 /// The fields of each schema on the page.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut schemas: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -78,6 +82,12 @@ fn documents() -> Vec<Value> {
     out(&["signal", "--list", "--json"]);
     out(&["bench", "os", "--list", "--json"]);
     out(&["bench", "os", "--quick", "--only", "pipe", "--only", "udp", "--only", "futex", "--window", "5ms", "--json"]);
+    out(&["ls", "--json", "pipes", "sysv"]);
+    out(&["who", "--json", &std::process::id().to_string()]);
+    out(&["leaks", "--json", "--all"]);
+    out(&["clean", "--json", "--dry-run", "--older-than", "9999h"]);
+    out(&["limits", "--json"]);
+    out(&["locks", "--json"]);
     out(&["send", "--json", "nonsense:"]);
     out(&["recv", "--json", "--timeout", "0", &objects[4].0]);
     out(&["connect", "--json", "exec:true", "exec:false"]);
@@ -114,6 +124,23 @@ fn the_page_and_the_command_agree() {
     );
     for (schema, fields) in &emitted {
         let known = &documented[schema];
+        // What a machine holds differs from hour to hour. `tieline-observe` compares the page with snapshots that have
+        // everything, both ways; here is shown that nothing else comes out of the command.
+        if SEEING.contains(&schema.as_str()) {
+            let forms = ["objects[]", "processes[]"];
+            let is_shared = |field: &str| {
+                let is_form = forms.iter().any(|form| known.contains(*form) && field.starts_with(form));
+                is_form && documented["tieline.ls/1"].contains(field)
+            };
+            let unknown: Vec<_> = fields
+                .iter()
+                .filter(|field| {
+                    !known.contains(*field) && !is_shared(field) && !is_empty_parent(field, &documented["tieline.ls/1"])
+                })
+                .collect();
+            assert!(unknown.is_empty(), "{schema} has fields that the page lacks: {unknown:?}");
+            continue;
+        }
         let unknown: Vec<_> =
             fields.iter().filter(|field| !known.contains(*field) && !is_empty_parent(field, known)).collect();
         assert!(unknown.is_empty(), "{schema} has fields that the page lacks: {unknown:?}");

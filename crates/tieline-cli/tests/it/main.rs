@@ -8,6 +8,7 @@ mod errors;
 mod json;
 mod messages;
 mod objects;
+mod seeing;
 mod signals;
 mod streams;
 mod support;

@@ -9,7 +9,24 @@ use tieline_testkit::{Pty, has_command, skip};
 
 use crate::support::{Job, Place, run, shell, unique};
 
-const VERBS: [&str; 10] = ["bench", "completions", "connect", "man", "mk", "recv", "rm", "sem", "send", "signal"];
+const VERBS: [&str; 16] = [
+    "bench",
+    "clean",
+    "completions",
+    "connect",
+    "leaks",
+    "limits",
+    "locks",
+    "ls",
+    "man",
+    "mk",
+    "recv",
+    "rm",
+    "sem",
+    "send",
+    "signal",
+    "who",
+];
 
 /// Those that read their command line themselves; their help is another tool's.
 const COMPAT_VERBS: [&str; 4] = ["ipcmk", "ipcrm", "ipcs", "lsipc"];
@@ -119,6 +136,8 @@ fn bash_completes() {
         ("send fi", "fifo: file:\n"),
         ("recv vso", "vsock:\n"),
         ("signal TER", "TERM\n"),
+        ("ls sysv-s", "sysv-shm sysv-sem\n"),
+        ("leaks semap", "semaphores\n"),
         ("rm sysv-se", "sysv-sem:\n"),
         ("sem wait se", "sem:\n"),
         ("recv --frame whol", "whole\n"),

@@ -2,8 +2,8 @@
 //! change of what the crate promises.
 
 use tieline_os::{
-    epoll, eventfd, fork, futex, inotify, lock, mapping, memfd, pidfd, pipe, posix, process, process_memory, pthread,
-    signal, signalfd, spare, sysv, tcp, timerfd, transfer, udp, unix, vsock,
+    epoll, eventfd, fork, futex, inotify, lock, mapping, memfd, namespace, pidfd, pipe, posix, process, process_memory,
+    pthread, signal, signalfd, sock_diag, spare, sysv, tcp, timerfd, transfer, udp, unix, vsock,
 };
 
 /// Answers at compile time whether a type has a trait: the inherent constant is preferred, and exists only if it has.
@@ -51,6 +51,7 @@ fn what_any_thread_may_use() {
         mapping::Mapping: true true;
         memfd::Memfd: true true;
         memfd::SecretMemfd: true true;
+        namespace::Namespace: true true;
         pidfd::PidFd: true true;
         pipe::PipeReader: true true;
         pipe::PipeWriter: true true;
@@ -68,6 +69,10 @@ fn what_any_thread_may_use() {
         signal::Flag: true true;
         signal::Pipe: true true;
         signalfd::SignalFd: true true;
+        sock_diag::InetDump: true true;
+        sock_diag::Monitor: true true;
+        sock_diag::UnixDump: true true;
+        sock_diag::VsockDump: true true;
         spare::SpareDescriptor: true true;
         sysv::msg::MessageQueue: true true;
         sysv::RemoveOnDrop<sysv::sem::SemaphoreSet>: true true;

@@ -5,9 +5,12 @@ use std::time::Duration;
 use tieline_os::epoll::{Epoll, Events, Options, Registration};
 use tieline_os::eventfd::EventFd;
 use tieline_os::inotify::{Inotify, What};
+use tieline_os::namespace::{Kind, Namespace};
 use tieline_os::pidfd::PidFd;
 use tieline_os::poll::Interest;
+use tieline_os::posix::mq::MessageQueue;
 use tieline_os::process_memory::ProcessMemory;
+use tieline_os::sock_diag::Monitor;
 use tieline_os::spare::SpareDescriptor;
 use tieline_os::timerfd::{Clock, Schedule, TimerFd};
 use tieline_testkit::{Peer, test_name};
@@ -45,6 +48,12 @@ fn use_everything(parent: u32) {
     let process = PidFd::open(parent).unwrap();
     assert!(PidFd::open(0).is_err());
     assert!(EventFd::from_fd(process.into()).is_err(), "refused and closed");
+    let own = Namespace::own(Kind::Net).unwrap();
+    if let Ok(mut monitor) = own.run(Monitor::open).unwrap() {
+        drop(monitor.unix());
+    }
+    assert!(Namespace::of_process(parent, Kind::Ipc).is_ok());
+    drop(MessageQueue::list_unmounted());
     let inotify = Inotify::new().unwrap();
     inotify.watch("/", What::CREATED).unwrap();
     assert!(ProcessMemory::open(std::process::id()).is_err());

@@ -15,6 +15,7 @@ mod mapping;
 mod membarrier;
 mod memfd;
 mod memory;
+mod namespace;
 mod pidfd;
 mod pipe;
 mod poll;
@@ -24,6 +25,7 @@ mod pthread;
 #[cfg(feature = "io-uring")]
 mod ring;
 mod signal;
+mod sock_diag;
 mod spare;
 mod sysv;
 mod tcp;

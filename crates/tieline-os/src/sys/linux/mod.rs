@@ -1,6 +1,7 @@
 //! Linux: system calls that rustix does not cover, by libc or by number.
 
 pub(crate) mod account;
+pub(crate) mod address_space;
 #[cfg(feature = "io-uring")]
 mod birthplace;
 pub(crate) mod clock;
@@ -12,6 +13,7 @@ pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
 pub(crate) mod mq;
+pub(crate) mod namespace;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod process_memory;

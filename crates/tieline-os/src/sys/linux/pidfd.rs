@@ -62,6 +62,40 @@ pub(crate) fn shares_our_memory(pid: rustix::process::Pid) -> Result<bool, Errno
     super::check(answer).map(|order| order == 0)
 }
 
+/// Compares the open file descriptions behind two descriptors of two processes, in an order of the kernel's own choice
+/// that stays the same while it runs.
+pub(crate) fn compare_descriptions(
+    one: (rustix::process::Pid, i32),
+    other: (rustix::process::Pid, i32),
+) -> Result<std::cmp::Ordering, Errno> {
+    const KCMP_FILE: i32 = 0;
+    let (one_pid, other_pid) = (one.0.as_raw_nonzero().get(), other.0.as_raw_nonzero().get());
+    // The kernel takes the numbers as unsigned long: a negative one is no descriptor for it either.
+    let (one_fd, other_fd) = (i64::from(one.1), i64::from(other.1));
+    // SAFETY: takes five integers and touches no memory of the caller.
+    let answer = unsafe { libc::syscall(libc::SYS_kcmp, one_pid, other_pid, KCMP_FILE, one_fd, other_fd) };
+    super::check(answer).and_then(|order| match order {
+        0 => Ok(std::cmp::Ordering::Equal),
+        1 => Ok(std::cmp::Ordering::Less),
+        2 => Ok(std::cmp::Ordering::Greater),
+        // 3: different, but the kernel keeps the order to itself.
+        _ => Err(Errno::NOTSUP),
+    })
+}
+
+/// Bytes in the pipe or FIFO behind a number of this process, and how many fit. `BADF` for anything else.
+pub(crate) fn fill_of_pipe(fd: i32) -> Result<(u64, u64), Errno> {
+    // SAFETY: takes integers and touches no memory of the caller; whatever the number names stays open and as it is.
+    let size = unsafe { libc::fcntl(fd, libc::F_GETPIPE_SZ) };
+    let size = super::check(size)?;
+    let mut unread: libc::c_int = 0;
+    // SAFETY: the number was a pipe's just now, for which this writes one int to `unread`, as it does for every file that
+    // knows it; nothing else is touched.
+    let answer = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut unread) };
+    super::check(answer)?;
+    Ok((u64::from(unread.cast_unsigned()), u64::from(size.cast_unsigned())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use tieline_os::posix::mq::{Attributes, MessageQueue, PRIORITY_MAX};
+use tieline_os::posix::mq::{Attributes, Listed, MessageQueue, PRIORITY_MAX};
 use tieline_os::{Access, ErrorKind, Mode};
 use tieline_testkit::{Isolation, Namespace, PATIENCE, Peer, role, test_name};
 
@@ -199,6 +199,9 @@ fn it_polls_like_any_descriptor() {
 
 #[test]
 fn queues_are_listed_from_their_file_system() {
+    if let Some(me) = role() {
+        return hold_a_queue(&me);
+    }
     let unmounted = tempfile::tempdir().unwrap();
     let error = MessageQueue::list_at(unmounted.path()).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("mount -t mqueue"), "{error}");
@@ -213,19 +216,80 @@ fn queues_are_listed_from_their_file_system() {
         tieline_testkit::skip!("mqueuefs cannot be mounted here");
     }
     assert_eq!(MessageQueue::list_at(mounted.path()).unwrap(), []);
+    check_a_held_queue(Peer::of(test_name!()), || MessageQueue::list_at(mounted.path()).unwrap());
+    let _ = std::process::Command::new("umount").arg(mounted.path()).status();
+}
+
+/// Given no mount of the queues' file system, then they are listed all the same, and no mount is left anywhere.
+#[test]
+fn queues_are_listed_without_a_mount() {
+    if let Some(me) = role() {
+        return hold_a_queue(&me);
+    }
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
+        return;
+    }
+    let mounts = || std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let before = mounts();
+    let empty = match MessageQueue::list_unmounted() {
+        Err(error) if error.is_unsupported() || error.kind() == ErrorKind::PermissionDenied => {
+            tieline_testkit::skip!("{error}")
+        }
+        listed => listed.unwrap(),
+    };
+    assert_eq!(empty, []);
+    check_a_held_queue(Peer::of(test_name!()), || MessageQueue::list_unmounted().unwrap());
+    assert_eq!(mounts(), before);
+}
+
+/// The part of another process, which has a queue with two messages and asks to be notified.
+fn hold_a_queue(me: &tieline_testkit::Role) {
     let (name, queue) = scratch_queue();
     queue.send(b"12345", 1).unwrap();
     queue.send(b"678", 2).unwrap();
     queue.notify_signal(tieline_os::signal::Signal::USR2, 0).unwrap();
-    let [listed] = &MessageQueue::list_at(mounted.path()).unwrap()[..] else { panic!("one queue") };
-    let status = listed.status.unwrap();
-    assert_eq!((listed.name.to_str(), listed.mode), (Some(name.as_str()), Mode::OWNER));
-    assert_eq!((status.queued_bytes, status.notify_signal), (8, Some(12)));
-    assert_eq!(status.notified_pid, Some(std::process::id()));
+    let stat = rustix::fs::fstat(&queue).unwrap();
+    me.say(&format!("{} {} {}", name.as_str(), stat.st_dev, stat.st_ino));
+    me.wait_for("quiet");
     queue.cancel_notify().unwrap();
-    let listed = MessageQueue::list_at(mounted.path()).unwrap();
-    assert_eq!(listed[0].status.unwrap().notified_pid, None);
+    me.say("quiet");
+    me.wait_for("end");
     assert_eq!(queue.depth().unwrap(), 2, "looking took nothing");
-    drop(queue);
-    let _ = std::process::Command::new("umount").arg(mounted.path()).status();
+}
+
+fn check_a_held_queue(peer: tieline_testkit::PeerBuilder, list: impl Fn() -> Vec<Listed>) {
+    let mut peer = peer.role("holder").spawn();
+    let said = peer.hear();
+    let [name, device, inode] = said.split(' ').collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let [listed] = &list()[..] else { panic!("one queue") };
+    let status = listed.status.unwrap();
+    assert_eq!((listed.name.to_str(), listed.mode), (Some(name), Mode::OWNER));
+    assert_eq!((listed.device.to_string(), listed.inode.to_string()), (device.to_owned(), inode.to_owned()));
+    assert_eq!((status.queued_bytes, status.notify_signal), (8, Some(12)));
+    assert_eq!(status.notified_pid, Some(peer.id()));
+    assert_eq!((listed.attributes, listed.depth), (Some(SMALL), Some(2)));
+    assert!(listed.used_at.elapsed().unwrap() < Duration::from_secs(60));
+    peer.say("quiet");
+    peer.wait_for("quiet");
+    assert_eq!(list()[0].status.unwrap().notified_pid, None);
+    peer.say("end");
+    peer.succeeds();
+}
+
+/// Closing any descriptor of a queue ends the notification that the process has asked for, so a queue that the lister
+/// has open itself is listed without being opened.
+#[test]
+fn listing_leaves_the_notification_of_the_one_who_lists() {
+    use tieline_os::signal::{self, Signal};
+    if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test_name!()) == Isolation::Done {
+        return;
+    }
+    signal::block(Signal::USR2).unwrap();
+    let (name, queue) = scratch_queue();
+    queue.notify_signal(Signal::USR2, 0).unwrap();
+    let Ok(listed) = MessageQueue::list_unmounted() else { tieline_testkit::skip!("it takes the privilege to mount") };
+    let [listed] = &listed[..] else { panic!("one queue") };
+    assert_eq!((listed.name.to_str(), listed.status, listed.depth), (Some(name.as_str()), None, None));
+    // Nobody may be notified twice, so a refusal says that the first one holds.
+    assert_eq!(queue.notify_signal(Signal::USR2, 0).unwrap_err().kind(), ErrorKind::Busy);
 }

@@ -1,0 +1,38 @@
+//! `tieline locks`: who has locked which file, and who waits behind whom.
+
+use tieline_observe::Scan;
+use tieline_observe::view::{Query, View, words};
+
+use crate::exit::{Code, Failure, Outcome};
+use crate::flags::Locks;
+use crate::grid::Page;
+use crate::{look, output};
+
+pub(crate) fn run(flags: &Locks) -> Outcome {
+    let query = flags.what.as_deref().map(look::query).transpose()?;
+    let snapshot = look::take(&Scan::new().fill(false).mappings(false))?;
+    let view = View::new(&snapshot, look::users(&snapshot));
+    if let Some(Query::Number(pid)) = &query
+        && snapshot.process_with_pid(*pid).is_none()
+    {
+        return Err(Failure::new(Code::NotFound, format_args!("there is no process {pid}")));
+    }
+    let locks = view.locks(query.as_ref());
+    if flags.json {
+        return output::json(&view.locks_json(&locks));
+    }
+    let waiting = locks.iter().filter(|set| set.lock.is_waiting).count() as u64;
+    let held = locks.len() as u64 - waiting;
+    let mut page = Page::new();
+    page.table(view.lock_grid(&locks), !flags.noheadings);
+    if flags.noheadings {
+        page.print()?;
+        look::warn(&view);
+        return Ok(());
+    }
+    page.gap();
+    let waits = if waiting == 0 { String::new() } else { format!("; {}", words::count(waiting, "waits", "wait")) };
+    page.remark(&format!("{} held{waits}.", words::count(held, "lock is", "locks are")));
+    look::caveats(&mut page, &view);
+    page.print()
+}
