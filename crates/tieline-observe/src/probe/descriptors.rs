@@ -20,8 +20,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, RawDir, Statx, StatxFlags, fcntl_getfl, fstat, getxattr, makedev, openat, readlinkat_raw,
-    statat, statx,
+    AtFlags, FileType, Mode, RawDir, SeekFrom, Statx, StatxFlags, fcntl_getfl, fstat, getxattr, makedev, openat,
+    readlinkat_raw, seek, statat, statx,
 };
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::fcntl_getpipe_size;
@@ -159,15 +159,16 @@ impl Walk<'_> {
             }
             next += 1;
         }
-        if i64::from(count) < expected || expected == 0 {
-            let mut entries = RawDir::new(&fds, listing.room());
-            while let Some(entry) = entries.next() {
-                let entry = entry.map_err(procfs::gone)?;
-                let name = entry.file_name();
-                let Some(fd) = parse(name.to_bytes()).filter(|&fd: &i32| fd.cast_unsigned() >= next) else { continue };
-                count += 1;
-                read(self, fd, name)?;
-            }
+        // The rest is listed, also if there should be none: the process may have opened some and closed others meanwhile.
+        // A place in this folder is the next number, after `.` and `..`.
+        seek(&fds, SeekFrom::Start(u64::from(next) + 2)).map_err(procfs::gone)?;
+        let mut entries = RawDir::new(&fds, listing.room());
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(procfs::gone)?;
+            let name = entry.file_name();
+            let Some(fd) = parse(name.to_bytes()).filter(|&fd: &i32| fd.cast_unsigned() >= next) else { continue };
+            count += 1;
+            read(self, fd, name)?;
         }
         self.builder.unseen(UnseenWhat::Descriptors, UnseenWhy::TooMany, holder.is_cut.into());
         self.builder.process_mut(folder.process).descriptors = Some(count);

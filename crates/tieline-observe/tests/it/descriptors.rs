@@ -228,6 +228,34 @@ fn files_of_a_disk_are_no_communication() {
     }
 }
 
+/// A descriptor that stays is seen, however many with lower numbers come and go meanwhile.
+#[test]
+fn what_stays_open_is_seen_while_others_come_and_go() {
+    const FAR: i32 = 900;
+    let (_reader, writer) = pipe::pipe().unwrap();
+    let far = rustix::io::fcntl_dupfd_cloexec(&writer, FAR).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let some: Vec<_> = (0..20).map(|_| pipe::pipe().unwrap()).collect();
+                    drop(some);
+                }
+            });
+        }
+        let missed = (0..100).filter(|_| {
+            let snapshot = look();
+            let me = snapshot.process_with_pid(std::process::id()).expect("it lives");
+            let is_far = |how: &How| matches!(how, How::Descriptor { fd, .. } if *fd == far.as_raw_fd());
+            !snapshot.held_by(me.reference).any(|hold| is_far(&hold.how))
+        });
+        let missed = missed.count();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(missed, 0, "times that it was not seen");
+    });
+}
+
 #[test]
 fn as_many_descriptors_as_a_process_may_have_are_all_seen() {
     const MANY: u64 = 200_000;
