@@ -41,6 +41,8 @@ pub enum UnseenWhat {
     /// The peers and queues of that many Unix sockets, for lack of a socket monitoring interface; and one for each family
     /// of sockets that changed so fast that some may be missing.
     Sockets,
+    /// That many folders in which there may be files of sockets.
+    SocketFolders,
 }
 
 /// Why it could not be seen.
@@ -50,6 +52,8 @@ pub enum UnseenWhat {
 pub enum UnseenWhy {
     /// The viewer may not.
     NoPermission,
+    /// It lives outside of the viewer's pid namespace, and has no id here.
+    Outside,
     /// It went away while it was looked at.
     Vanished,
     /// This kernel has no way to ask.

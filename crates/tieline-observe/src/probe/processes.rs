@@ -43,7 +43,14 @@ pub(crate) fn look(builder: &mut Builder, _scan: &Scan) -> Result<Folders> {
     let hidden = there.saturating_sub(found.pids.len() as u64);
     // A procfs of processes only (`subset=pid`) has the links of its other folders, but lists none of them.
     let hidden = if found.folders == 0 { hidden.min(1) } else { hidden };
-    builder.unseen(UnseenWhat::Processes, UnseenWhy::NoPermission, sure(builder, hidden));
+    // The count is a little off now and then, for processes come and go while they are listed. It is believed only where
+    // there is a reason for processes to be hidden.
+    let is_enclosed = builder.viewer().namespaces.pid.is_some_and(|namespace| namespace != FIRST_PID_NAMESPACE);
+    if is_enclosed {
+        builder.unseen(UnseenWhat::Processes, UnseenWhy::Outside, hidden);
+    } else if hidden > 0 && hides_processes() {
+        builder.unseen(UnseenWhat::Processes, UnseenWhy::NoPermission, hidden);
+    }
     Ok(folders)
 }
 
@@ -54,13 +61,7 @@ fn machine_wide(folders: &Folders) -> u64 {
     fstat(folders.proc()).map_or(0, |stat| u64::from(stat.st_nlink))
 }
 
-/// Processes come and go while they are listed, so that the count is a little off now and then. It is believed only
-/// where there is a reason for processes to be hidden: `hidepid`, or a pid namespace that is not the machine's first.
-fn sure(builder: &Builder, hidden: u64) -> u64 {
-    let enclosed = builder.viewer().namespaces.pid.is_some_and(|namespace| namespace != FIRST_PID_NAMESPACE);
-    if hidden > 0 && (enclosed || hides_processes()) { hidden } else { 0 }
-}
-
+/// Whether `hidepid` leaves processes out.
 fn hides_processes() -> bool {
     std::fs::read("/proc/self/mountinfo").is_ok_and(|mounts| mounts.split(|&byte| byte == b'\n').any(is_hiding_proc))
 }

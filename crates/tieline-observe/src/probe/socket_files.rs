@@ -39,9 +39,9 @@ pub(crate) fn look(builder: &mut Builder) {
     for directory in directories() {
         walk.start(&directory);
     }
-    builder.unseen(UnseenWhat::Sockets, UnseenWhy::NoPermission, walk.refused);
+    builder.unseen(UnseenWhat::SocketFolders, UnseenWhy::NoPermission, walk.refused);
     if walk.left == 0 {
-        builder.unseen(UnseenWhat::Sockets, UnseenWhy::TooMany, 1);
+        builder.unseen(UnseenWhat::SocketFolders, UnseenWhy::TooMany, 1);
     }
     let mount = builder.viewer().namespaces.mnt;
     for (path, stat) in walk.found {

@@ -38,6 +38,7 @@ impl View<'_> {
         let because = match why {
             UnseenWhy::NoPermission if self.snapshot.viewer().uid == 0 => "this root lacks the capabilities",
             UnseenWhy::NoPermission => "run as root",
+            UnseenWhy::Outside => "they live outside of this pid namespace",
             UnseenWhy::Vanished => "gone meanwhile",
             UnseenWhy::NotSupported => "this kernel has no way to ask",
             UnseenWhy::TooMany => "there is more than a scan takes in",
@@ -63,5 +64,6 @@ fn things(unseen: &Unseen) -> String {
         UnseenWhat::SystemV => count("System V object", "System V objects"),
         UnseenWhat::LockHolders => format!("the holders of {}", count("file lock", "file locks")),
         UnseenWhat::Sockets => count("socket or its peer", "sockets or their peers"),
+        UnseenWhat::SocketFolders => format!("the socket files of {}", count("folder", "folders")),
     }
 }
