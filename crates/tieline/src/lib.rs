@@ -68,6 +68,10 @@
 
 #![forbid(unsafe_code)]
 
+/// Who talks to whom on this machine, made by anyone (feature `observe`).
+#[cfg(feature = "observe")]
+#[doc(inline)]
+pub use tieline_observe as observe;
 pub use tieline_os as os;
 pub use tieline_transport as transport;
 
