@@ -249,12 +249,7 @@ fn dead_socket_file(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
     if object.kind != Kind::SocketFile {
         return None;
     }
-    let mut evidence: Vec<Evidence> = age(snapshot, object).map(Evidence::Age).into_iter().collect();
-    let unseen = snapshot.unseen_count(UnseenWhat::NetNamespaces) + snapshot.unseen_count(UnseenWhat::Sockets);
-    if unseen > 0 {
-        evidence.push(Evidence::NamespacesUnseen(unseen));
-        return Some(about(FindingKind::Unused, object.reference, evidence));
-    }
+    let evidence = age(snapshot, object).map(Evidence::Age).into_iter().collect();
     Some(about(FindingKind::DeadSocketFile, object.reference, evidence))
 }
 
