@@ -460,7 +460,7 @@ pub struct PosixMq {
 /// A POSIX named semaphore.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PosixSem {
-    /// Its value; `None` if its file may not be read, or does not look like a semaphore.
+    /// Its value; `None` if its file may not be read, is open in the viewer itself, or does not look like a semaphore.
     pub value: Option<u32>,
     /// How many wait for it, as the C library counts them; `None` likewise.
     pub waiters: Option<u32>,

@@ -3,15 +3,17 @@
 //! What lies there belongs to whoever lives there, and may be laid out to harm who looks: links out of the container, FIFOs
 //! that are never opened at the other end, a file system whose answers do not come. So: which file system it is, is asked
 //! of the kernel (`mountinfo`) before anything is touched; only a tmpfs is read; links are not followed; a file is opened
-//! only if it is a plain one of the size of a semaphore.
+//! only if it is a plain one of the size of a semaphore. Nor is one that the viewer has open itself: closing it again would
+//! end the record locks that the viewer's process has on it.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, makedev};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, makedev};
 use rustix::io::Errno;
 
 use super::super::elsewhere::{Place, places};
@@ -32,8 +34,9 @@ const SEMAPHORE_PREFIX: &[u8] = b"sem.";
 
 pub(super) fn look(builder: &mut Builder) {
     let mut seen = HashSet::new();
+    let own = Own::default();
     for place in places(builder, NamespaceKind::Mnt) {
-        match look_at(builder, &place, &mut seen) {
+        match look_at(builder, &place, &mut seen, &own) {
             Ok(()) => place.listed(builder, NamespaceKind::Mnt),
             Err(reason) => {
                 place.not_listed(builder, NamespaceKind::Mnt);
@@ -43,8 +46,26 @@ pub(super) fn look(builder: &mut Builder) {
     }
 }
 
+/// What the viewer has open, by device and inode; asked for when first needed, which on most machines is never.
+#[derive(Default)]
+struct Own(OnceCell<HashSet<(u64, u64)>>);
+
+impl Own {
+    fn has(&self, stat: &Stat) -> bool {
+        self.0.get_or_init(Self::all).contains(&(stat.st_dev, stat.st_ino))
+    }
+
+    fn all() -> HashSet<(u64, u64)> {
+        let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        // Whatever is behind a descriptor, but no word with the server of a network file system.
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        let status = open.filter_map(|entry| rustix::fs::statx(CWD, entry.path(), flags, StatxFlags::INO).ok());
+        status.map(|one| (makedev(one.stx_dev_major, one.stx_dev_minor), one.stx_ino)).collect()
+    }
+}
+
 /// Lists the `/dev/shm` of one mount namespace, unless another one had the same.
-fn look_at(builder: &mut Builder, place: &Place, seen: &mut HashSet<u64>) -> Result<(), UnseenWhy> {
+fn look_at(builder: &mut Builder, place: &Place, seen: &mut HashSet<u64>, own: &Own) -> Result<(), UnseenWhy> {
     let pid = place.inhabitant(NamespaceKind::Mnt).ok_or(UnseenWhy::Vanished)?;
     let file = std::fs::File::open(format!("/proc/{pid}/mountinfo")).map_err(|error| from_io(&error))?;
     let Some(mount) = mount_of_directory(std::io::BufReader::new(file)).map_err(|error| from_io(&error))? else {
@@ -58,7 +79,7 @@ fn look_at(builder: &mut Builder, place: &Place, seen: &mut HashSet<u64>) -> Res
         seen.remove(&mount.device);
     })?;
     match opened {
-        Some(directory) => list(builder, place.inode, &directory),
+        Some(directory) => list(builder, place.inode, &directory, own),
         None => Ok(()),
     }
 }
@@ -134,7 +155,7 @@ fn look_up(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> 
     answer
 }
 
-fn list(builder: &mut Builder, namespace: u64, directory: &OwnedFd) -> Result<(), UnseenWhy> {
+fn list(builder: &mut Builder, namespace: u64, directory: &OwnedFd, own: &Own) -> Result<(), UnseenWhy> {
     let mut left = FILES_MAX;
     for entry in Dir::read_from(directory).map_err(from_errno)? {
         let entry = entry.map_err(from_errno)?;
@@ -145,16 +166,19 @@ fn list(builder: &mut Builder, namespace: u64, directory: &OwnedFd) -> Result<()
         left = left.checked_sub(1).ok_or(UnseenWhy::TooMany)?;
         let Ok(stat) = rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-            add(builder, namespace, directory, entry.file_name(), &stat);
+            add(builder, namespace, directory, entry.file_name(), &stat, own);
         }
     }
     Ok(())
 }
 
-fn add(builder: &mut Builder, namespace: u64, directory: &OwnedFd, file: &CStr, stat: &Stat) {
+fn add(builder: &mut Builder, namespace: u64, directory: &OwnedFd, file: &CStr, stat: &Stat, own: &Own) {
     let bytes = file.to_bytes();
     let semaphore = bytes.strip_prefix(SEMAPHORE_PREFIX).filter(|_| SEMAPHORE_BYTES.contains(&stat.st_size));
     let (kind, name, detail) = match semaphore {
+        Some(name) if own.has(stat) => {
+            (Kind::PosixSem, name, Detail::PosixSem(PosixSem { value: None, waiters: None }))
+        }
         Some(name) => (Kind::PosixSem, name, Detail::PosixSem(semaphore_of(directory, file, stat))),
         None => (Kind::PosixShm, bytes, Detail::Memory(memory_of(stat))),
     };
