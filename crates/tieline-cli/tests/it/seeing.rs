@@ -375,6 +375,14 @@ fn what_may_not_be_seen_is_said() {
     let cat = Peer::start("cat", &[]);
     let said = as_nobody(&["who", &format!("{}:0", cat.id())]);
     said.failed(4, &["the descriptors of cat", "may not be seen", "run as root"]);
+    // A folder that may not be searched tells nothing of what is in it.
+    let hidden = place.path("hidden");
+    fs::create_dir(&hidden).unwrap();
+    let _bound = UnixListener::bind(hidden.join("sock")).unwrap();
+    fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let said = as_nobody(&["who", hidden.join("sock").to_str().unwrap()]);
+    assert!(said.text().contains("listens at the Unix socket") && !said.text().contains("exist"), "{}", said.text());
+    as_nobody(&["who", hidden.join("other").to_str().unwrap()]).failed(4, &["no object is called", "is unknown"]);
     let found = as_nobody(&["ls", "--json"]);
     let found: Value = serde_json::from_slice(&found.out).unwrap();
     let unseen = found["unseen"].as_array().unwrap();
@@ -384,6 +392,77 @@ fn what_may_not_be_seen_is_said() {
     );
 }
 
+/// The table keeps what the next question is made of, and what a decision is made by.
+#[test]
+fn at_eighty_columns_names_and_reasons_are_whole() {
+    if !can_draw() {
+        skip!("no pseudo-terminals");
+    }
+    // Threads and long commands beside it make every column want room.
+    let script =
+        "import os,time\nfor i in range(6): os.pipe()\nif os.fork() == 0: os.fork()\nprint(flush=True)\ntime.sleep(99)";
+    if !has_command("python3") {
+        skip!("no python3");
+    }
+    let mut peer = Peer::start("python3", &["-c", &format!("{script} # {}", "long ".repeat(20))]);
+    std::io::Read::read_exact(peer.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let (id, pipe) = (peer.id().to_string(), link(peer.id(), 4));
+    let at = |columns, verb: &[&str]| {
+        let mut terminal = Pty::spawn_sized(tieline(verb), 50, columns);
+        assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
+        plain(&terminal.output())
+    };
+    for verb in [&["who", &*id][..], &["ls", "--tree", "-p", &id]] {
+        let shown = at(80, verb);
+        assert!(shown.contains(&pipe), "{verb:?}: {shown}");
+    }
+    let tree = at(60, &["ls", "--tree", "-p", &id]);
+    assert!(tree.lines().any(|line| line.trim_end().ends_with(&format!(" {id}"))), "{tree}");
+    peer.0.kill().unwrap();
+}
+
+/// What is asked for and is not there is told from what is there and not locked.
+#[test]
+fn locks_of_nobody_and_nothing_are_not_found() {
+    run(&["locks", "no-such-program"]).failed(3, &["no process is called no-such-program", "./no-such-program"]);
+    run(&["locks", "/no/such/file"]).failed(3, &["there is no file /no/such/file"]);
+    let place = Place::new();
+    let file = place.path("free");
+    fs::write(&file, "").unwrap();
+    let said = run(&["locks", file.to_str().unwrap()]);
+    assert!(said.text().starts_with("0 locks are held."), "{}", said.text());
+}
+
+/// A lock that a child inherited is one lock.
+#[test]
+fn an_inherited_lock_is_counted_once() {
+    if !has_command("flock") {
+        skip!("no flock");
+    }
+    let place = Place::new();
+    let file = place.path("locked");
+    let name = file.to_str().unwrap();
+    let _holder = Peer::start("flock", &[name, "cat"]);
+    until("flock and its child hold it", || {
+        run(&["locks", name]).text().matches(" holds ").count().eq(&2).then_some(())
+    });
+    let said = run(&["locks", name]);
+    assert!(said.text().contains("1 lock is held."), "{}", said.text());
+}
+
+/// Nobody could read the answer: that is no success.
+#[test]
+fn a_closed_standard_output_is_wrong_usage() {
+    for verb in ["ls", "who 1", "leaks", "limits", "locks", "clean --dry-run", "clean --dry-run --json", "ls --json"] {
+        let said = Job::start(shell(&format!("tieline {verb} >&-"))).end();
+        assert!(
+            said.code == 2 && said.err.contains("standard output (descriptor 1): it is closed"),
+            "{verb}: {}",
+            said.err
+        );
+    }
+}
+
 #[test]
 fn limits_are_listed_and_the_near_ones_explained() {
     let said = run(&["limits"]);
@@ -391,6 +470,7 @@ fn limits_are_listed_and_the_near_ones_explained() {
     let said = run(&["limits", "--near=0"]);
     assert!(said.text().contains("Raised by: "), "{}", said.text());
     assert_eq!(run(&["limits", "--near=x"]).code, 2);
+    assert_eq!(run(&["limits", "--near=101"]).code, 2);
     let all = json(&["limits", "--json"]);
     let ratios: Vec<f64> =
         all["limits"].as_array().unwrap().iter().filter_map(|limit| limit["ratio"].as_f64()).collect();
