@@ -269,11 +269,14 @@ fn is_there(step: &Step, snapshot: &Snapshot) -> bool {
 fn remove(step: &Step) -> OsResult<bool> {
     match &step.target {
         Target::SystemV { id, .. } => remove_system_v(step, Id::new(*id)),
-        Target::Named { name, identity, .. } => {
+        Target::Named { name, identity, changed } => {
             let name = OsStr::from_bytes(name.as_bytes());
             match step.kind {
+                Kind::PosixMq if !is_queue(name, *identity, *changed)? => return Ok(false),
                 Kind::PosixMq => PosixQueue::unlink(name)?,
-                Kind::PosixShm | Kind::PosixSem if !is_file(&shm_path(step.kind, name), *identity) => return Ok(false),
+                Kind::PosixShm | Kind::PosixSem if !is_file(&shm_path(step.kind, name), *identity, *changed) => {
+                    return Ok(false);
+                }
                 Kind::PosixShm => SharedMemory::unlink(name)?,
                 Kind::PosixSem => NamedSemaphore::unlink(name)?,
                 Kind::SocketFile => return remove_socket_file(Path::new(name), *identity),
@@ -349,9 +352,22 @@ fn shm_path(kind: Kind, name: &OsStr) -> std::path::PathBuf {
     Path::new("/dev/shm").join(OsStr::from_bytes(&[prefix, name].concat()))
 }
 
-fn is_file(path: &Path, identity: Identity) -> bool {
+fn is_file(path: &Path, identity: Identity, changed: Option<SystemTime>) -> bool {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
+    let seconds = u64::try_from(metadata.ctime()).unwrap_or_default();
+    let now = Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or_default());
     identity == Identity::File { device: metadata.dev(), inode: metadata.ino() }
+        && changed.is_none_or(|changed| SystemTime::UNIX_EPOCH.checked_add(now) == Some(changed))
+}
+
+/// Whether the queue of that name is still the one that was planned for, with no message sent or received since.
+fn is_queue(name: &OsStr, identity: Identity, used: Option<SystemTime>) -> OsResult<bool> {
+    let listed = PosixQueue::list_unmounted().or_else(|_| PosixQueue::list())?;
+    Ok(listed.iter().any(|queue| {
+        queue.name == name
+            && identity == Identity::File { device: queue.device, inode: queue.inode }
+            && used.is_none_or(|used| queue.used_at == used)
+    }))
 }
 
 /// Removes the file of a socket if it is that file still and dead still. The directory in which it was looked at is the one
@@ -378,11 +394,43 @@ fn remove_socket_file(path: &Path, identity: Identity) -> OsResult<bool> {
 mod tests {
     use std::os::unix::net::UnixListener;
 
+    use tieline_os::posix::mq::Attributes;
+
     use super::*;
 
     fn identity(path: &Path) -> Identity {
         let metadata = std::fs::symlink_metadata(path).expect("there");
         Identity::File { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    #[test]
+    fn a_queue_that_was_made_anew_under_the_name_is_left_alone() {
+        let name = format!("/tieline-clean-{}", std::process::id());
+        let size = Attributes { capacity: 1, message_size: 8 };
+        let queue = || PosixQueue::create(&name, size, tieline_os::Access::ReadWrite, tieline_os::Mode::OWNER);
+        let first = match queue() {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            queue => queue.expect("made"),
+        };
+        let listed = PosixQueue::list_unmounted().or_else(|_| PosixQueue::list());
+        let Ok(listed) = listed else { tieline_testkit::skip!("the queues may not be listed here") };
+        let listed = listed.into_iter().find(|queue| queue.name == *name).expect("listed");
+        let step = Step {
+            target: Target::Named {
+                name: Text::from(&name),
+                identity: Identity::File { device: listed.device, inode: listed.inode },
+                changed: Some(listed.used_at),
+            },
+            kind: Kind::PosixMq,
+            finding: FindingKind::Unused,
+            evidence: Vec::new(),
+        };
+        PosixQueue::unlink(&name).expect("ours");
+        let _second = queue().expect("made");
+        // The first one is open still, so that the second cannot have its number.
+        assert!(!remove(&step).expect("left alone"));
+        PosixQueue::unlink(&name).expect("still there");
+        drop(first);
     }
 
     #[test]

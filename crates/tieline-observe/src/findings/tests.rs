@@ -173,7 +173,18 @@ fn semaphores_are_kept_while_a_process_of_their_owner_may_come_back_to_them() {
     machine.system_v(Kind::SysvSem, 33, Detail::SysvSem(set(60)));
     machine.process(80, 1000, NOW - 2000);
     machine.process(81, 33, NOW - 100);
-    assert_eq!(machine.kinds(), [FindingKind::Orphan], "a process that began later never used it");
+    assert_eq!(machine.kinds(), [FindingKind::Unused], "a process that began later may have found it by its key");
+    let mut machine = Machine::new();
+    machine.system_v(Kind::SysvSem, 33, Detail::SysvSem(SysvSem { key: 0, ..set(60) }));
+    machine.process(81, 33, NOW - 100);
+    assert_eq!(machine.kinds(), [FindingKind::Orphan], "without a key a process that began later never used it");
+    let mut machine = Machine::new();
+    machine.system_v(Kind::SysvSem, 33, Detail::SysvSem(set(0)));
+    assert_eq!(machine.kinds(), [FindingKind::Unused], "nobody remembers who made a set that was never used");
+    let mut machine = Machine::new();
+    machine.system_v(Kind::SysvSem, 33, Detail::SysvSem(set(60)));
+    machine.0.unseen(UnseenWhat::SystemV, UnseenWhy::TooMany, 1);
+    assert_eq!(machine.kinds(), [FindingKind::Unused], "who waits for it may not have been asked");
     let mut machine = Machine::new();
     machine.system_v(Kind::SysvSem, 33, Detail::SysvSem(set(60)));
     machine.process(80, 33, NOW - 2000);
@@ -279,5 +290,19 @@ fn a_pipe_with_one_end_is_told_only_if_all_could_be_seen() {
     assert_eq!(one_ended().kinds(), [FindingKind::OneEnded]);
     let mut machine = one_ended();
     machine.0.unseen(UnseenWhat::Descriptors, UnseenWhy::NoPermission, 1);
+    assert_eq!(machine.kinds(), []);
+    // The other end may lie in a socket's queue.
+    let mut machine = one_ended();
+    let socket = machine.0.object(Identity::Socket { inode: 9 }, Kind::UnixStream);
+    machine.0.object_mut(socket).detail = Detail::Unix(UnixSocket {
+        state: SocketState::Connected,
+        file: None,
+        peer: None,
+        receive_queue: 1,
+        send_queue: 0,
+        backlog: None,
+        in_flight: 1,
+        shut: (false, false),
+    });
     assert_eq!(machine.kinds(), []);
 }

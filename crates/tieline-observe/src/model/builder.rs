@@ -195,29 +195,21 @@ impl Builder {
     /// Sorts everything and makes the snapshot; `find` sees it whole and says what is worth a look.
     #[must_use]
     pub fn finish(self, taken: Taken, find: impl FnOnce(&Snapshot) -> Vec<Finding>) -> Snapshot {
-        let mut process_order: Vec<usize> = (0..self.processes.len()).collect();
-        process_order.sort_unstable_by_key(|&index| self.processes[index].pid);
-        let new_process = places(&process_order);
-        let mut object_order: Vec<usize> = (0..self.objects.len()).collect();
-        object_order.sort_unstable_by_key(|&index| (self.objects[index].kind, self.objects[index].identity));
-        let new_object = places(&object_order);
+        let mut processes = self.processes;
+        processes.sort_unstable_by_key(|process| process.pid);
+        let new_process = renumber(&mut processes, |process| &mut process.reference, ProcessRef::at);
+        let mut objects = self.objects;
+        objects.sort_by_cached_key(|object| (object.kind, object.identity));
+        let new_object = renumber(&mut objects, |object| &mut object.reference, ObjectRef::at);
 
-        let process = |old: ProcessRef| ProcessRef(new_process[old.index()]);
-        let object = |old: ObjectRef| ObjectRef(new_object[old.index()]);
-        let mut processes = in_order(self.processes, &process_order);
-        for (index, one) in processes.iter_mut().enumerate() {
-            one.reference = ProcessRef::at(index);
-        }
-        let mut objects = in_order(self.objects, &object_order);
-        for (index, one) in objects.iter_mut().enumerate() {
-            one.reference = ObjectRef::at(index);
-        }
+        let process = |old: ProcessRef| new_process[old.index()];
+        let object = |old: ObjectRef| new_object[old.index()];
         let mut holds = self.holds;
         for hold in &mut holds {
             hold.process = process(hold.process);
             hold.object = object(hold.object);
         }
-        holds.sort_by_key(|hold| (hold.object, hold.process));
+        holds.sort_by_cached_key(|hold| (hold.object, hold.process));
         let mut links = self.links;
         for link in &mut links {
             (link.from, link.to) = (object(link.from), object(link.to));
@@ -276,18 +268,19 @@ pub(crate) struct OpenFile {
     pub(crate) file: Identity,
 }
 
-/// For each old place the new one, given for each new place the old one.
-fn places(order: &[usize]) -> Vec<u32> {
-    let mut places = vec![0; order.len()];
-    for (new, &old) in (0_u32..).zip(order) {
-        places[old] = new;
+/// Gives each value its place as its reference, and for each old reference the new one.
+fn renumber<T, R: Copy + Into<usize>>(
+    values: &mut [T],
+    reference: impl Fn(&mut T) -> &mut R,
+    at: impl Fn(usize) -> R,
+) -> Vec<R> {
+    let mut new = vec![at(0); values.len()];
+    for (index, value) in values.iter_mut().enumerate() {
+        let there = reference(value);
+        new[(*there).into()] = at(index);
+        *there = at(index);
     }
-    places
-}
-
-fn in_order<T>(values: Vec<T>, order: &[usize]) -> Vec<T> {
-    let mut values: Vec<Option<T>> = values.into_iter().map(Some).collect();
-    order.iter().filter_map(|&old| values[old].take()).collect()
+    new
 }
 
 /// Ways through a finished snapshot.
@@ -296,8 +289,10 @@ pub(super) struct Index {
     by_identity: HashMap<Identity, ObjectRef, Quick>,
     /// For each object the range of its ties, which are sorted by object.
     holds_of: Vec<Range<u32>>,
-    /// For each process its ties.
-    held_by: Vec<Vec<u32>>,
+    /// The ties of the first process, then those of the second, and so on.
+    held_by: Vec<u32>,
+    /// Where in it each process's ties begin; one entry more than there are processes.
+    held_from: Vec<u32>,
     /// For each object that has any: its links.
     links_of: HashMap<ObjectRef, Vec<u32>, Quick>,
 }
@@ -305,14 +300,24 @@ pub(super) struct Index {
 impl Index {
     fn new(processes: &[Process], objects: &[Object], holds: &[Hold], links: &[Link]) -> Self {
         let mut holds_of = vec![0..0; objects.len()];
-        let mut held_by = vec![Vec::new(); processes.len()];
+        let mut held_from = vec![0; processes.len() + 1];
         for (index, hold) in (0_u32..).zip(holds) {
             let range = &mut holds_of[hold.object.index()];
             if range.start == range.end {
                 range.start = index;
             }
             range.end = index + 1;
-            held_by[hold.process.index()].push(index);
+            held_from[hold.process.index() + 1] += 1;
+        }
+        for index in 1..held_from.len() {
+            held_from[index] += held_from[index - 1];
+        }
+        let mut next = held_from.clone();
+        let mut held_by = vec![0; holds.len()];
+        for (index, hold) in (0_u32..).zip(holds) {
+            let place = &mut next[hold.process.index()];
+            held_by[*place as usize] = index;
+            *place += 1;
         }
         let mut links_of: HashMap<ObjectRef, Vec<u32>, Quick> = HashMap::default();
         for (index, link) in (0_u32..).zip(links) {
@@ -322,7 +327,7 @@ impl Index {
             }
         }
         let by_identity = objects.iter().map(|object| (object.identity, object.reference)).collect();
-        Self { by_identity, holds_of, held_by, links_of }
+        Self { by_identity, holds_of, held_by, held_from, links_of }
     }
 
     pub(super) fn object(&self, identity: Identity) -> Option<ObjectRef> {
@@ -335,7 +340,8 @@ impl Index {
     }
 
     pub(super) fn held_by(&self, process: ProcessRef) -> &[u32] {
-        &self.held_by[process.index()]
+        let [from, to] = [0, 1].map(|next| self.held_from[process.index() + next] as usize);
+        &self.held_by[from..to]
     }
 
     pub(super) fn links_of(&self, object: ObjectRef) -> &[u32] {

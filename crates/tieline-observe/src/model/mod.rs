@@ -45,6 +45,12 @@ macro_rules! reference {
                     Self(u32::try_from(index).expect("the builder refuses more than u32::MAX entries"))
                 }
             }
+
+            impl From<$name> for usize {
+                fn from(reference: $name) -> Self {
+                    reference.index()
+                }
+            }
         )*
     };
 }

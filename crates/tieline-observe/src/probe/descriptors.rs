@@ -32,6 +32,7 @@ use tieline_os::posix::mq::MessageQueue;
 use super::fdinfo::{self, FdInfo, Watched};
 use super::kernel_files::{KernelFiles, from_kernel, without_deleted};
 use super::procfs::{self, End, FOLDER, Folder, Folders, Listing, NumberIn, parse};
+use super::remembered;
 use crate::Scan;
 use crate::model::{
     Access, Builder, Detail, Epoll, Fill, How, Identity, Kind, LinkKind, Memory, ObjectRef, OpenFile, OtherSocket,
@@ -62,7 +63,8 @@ pub(crate) fn look(builder: &mut Builder, scan: &Scan, folders: &Folders) {
     };
     let mut listing = Listing::new();
     // The viewer's own first: what it has open itself is never duplicated.
-    let is_own = |folder: &&Folder| folder.pid == std::process::id();
+    let viewer = walk.builder.viewer().pid;
+    let is_own = |folder: &&Folder| folder.pid == viewer;
     let (own, others) = (folders.iter().filter(is_own), folders.iter().filter(|folder| !is_own(folder)));
     for folder in own.chain(others) {
         match walk.process(folders, folder, &mut listing) {
@@ -101,13 +103,8 @@ struct Holder<'f> {
     opened: BorrowedFd<'f>,
     fds: BorrowedFd<'f>,
     process: Duplicator,
-}
-
-impl Holder<'_> {
     /// Whether it is this process.
-    fn is_viewer(&self) -> bool {
-        self.folder.pid == std::process::id()
-    }
+    is_viewer: bool,
 }
 
 /// One descriptor.
@@ -125,6 +122,7 @@ impl Walk<'_> {
             opened: opened.as_fd(),
             fds: fds.as_fd(),
             process: Duplicator::new(folder.pid, self.fill),
+            is_viewer: folder.pid == self.builder.viewer().pid,
         };
         let mut link = [0; LINK_BYTES];
         let mut read = |walk: &mut Self, fd: i32, name: &CStr| match readlinkat_raw(&fds, name, &mut link) {
@@ -180,7 +178,7 @@ impl Walk<'_> {
     }
 
     fn hold(&mut self, holder: &Holder<'_>, descriptor: &Descriptor<'_>, object: ObjectRef, access: Access) {
-        if holder.is_viewer() {
+        if holder.is_viewer {
             self.own.insert(object);
         }
         self.builder.hold(holder.folder.process, object, How::Descriptor { fd: descriptor.fd, access });
@@ -202,11 +200,11 @@ impl Walk<'_> {
     ) -> Access {
         let wanted = self.fill
             && self.builder.object_at(object).fill.is_none()
-            && (holder.is_viewer() || !self.own.contains(&object));
+            && (holder.is_viewer || !self.own.contains(&object));
         if !wanted {
             return access_of_link(holder.fds, descriptor.name);
         }
-        let (access, fill) = if holder.is_viewer() {
+        let (access, fill) = if holder.is_viewer {
             let fill = description::own_pipe_fill(descriptor.fd);
             let fill = fill.map(|(used, size)| Fill { used, capacity: Some(size), unit: Unit::Bytes });
             (None, fill.map_err(|error| why(&error)))
@@ -394,7 +392,7 @@ impl Walk<'_> {
             self.builder.object_mut(object).detail = Detail::Memory(memory(file, false));
         }
         let Detail::Memory(Memory { seals: None, .. }) = self.builder.object_at(object).detail else { return };
-        if holder.is_viewer() || self.own.contains(&object) {
+        if holder.is_viewer || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
@@ -420,7 +418,7 @@ impl Walk<'_> {
             let name = if file.stx_nlink == 0 { without_deleted(name).0 } else { name };
             self.named(holder, object, file, Some(posix_name(name)));
         }
-        if holder.is_viewer() || self.own.contains(&object) {
+        if holder.is_viewer || self.own.contains(&object) {
             return;
         }
         let Ok(duplicate) = holder.process.duplicate(descriptor.fd) else { return };
@@ -429,24 +427,30 @@ impl Walk<'_> {
         }
         // The kernel's text for who reads a queue's file, which moves no offset because it is read at a place.
         let mut text = [0; 128];
-        let bytes = rustix::io::pread(&duplicate, &mut text, 0).ok().and_then(|count| bytes_in_queue(&text[..count]));
+        let told = rustix::io::pread(&duplicate, &mut text, 0).ok().and_then(|count| told_of_queue(&text[..count]));
+        let (bytes, notify) = told.unwrap_or_default();
         let Ok(queue) = MessageQueue::from_fd(duplicate) else { return };
         let messages = queue.depth().ok().map(|depth| depth as u64);
         let capacity = Some(queue.capacity() as u64);
         let message_size = Some(queue.message_size() as u64);
         let one = self.builder.object_mut(object);
+        let mut is_new = false;
         match &mut one.detail {
             Detail::PosixMq(there) => {
                 (there.messages, there.capacity, there.message_size) = (messages, capacity, message_size);
             }
             detail => {
-                let bytes = bytes.unwrap_or(0);
-                *detail = Detail::PosixMq(PosixMq { bytes, messages, capacity, message_size, notify: None });
+                *detail = Detail::PosixMq(PosixMq { bytes, messages, capacity, message_size, notify });
+                is_new = true;
             }
         }
         // What blocks a sender is the number of messages.
         if let Some(used) = messages {
             one.fill = Some(Fill { used, capacity, unit: Unit::Messages });
+        }
+        // Of a queue that was listed, this is known already.
+        if let Some((pid, _)) = notify.filter(|_| is_new) {
+            remembered::Memory::now().tie_living(self.builder, object, pid, How::Notified);
         }
     }
 
@@ -708,10 +712,17 @@ fn number_in(link: &[u8], prefix: &[u8]) -> Option<u64> {
     parse(link.strip_prefix(prefix)?.strip_suffix(b"]")?)
 }
 
-/// `QSIZE:129 NOTIFY:2 SIGNO:0 NOTIFY_PID:8260`
-fn bytes_in_queue(text: &[u8]) -> Option<u64> {
-    let rest = text.strip_prefix(b"QSIZE:")?;
-    parse(rest.split(u8::is_ascii_whitespace).next()?)
+/// The bytes in a queue, and who is to be told of a message by which signal (0 for none):
+/// `QSIZE:129 NOTIFY:0 SIGNO:10 NOTIFY_PID:8260`.
+fn told_of_queue(text: &[u8]) -> Option<(u64, Option<(u32, u32)>)> {
+    let field = |name: &[u8]| {
+        let mut words = text.split(u8::is_ascii_whitespace);
+        words.find_map(|word| parse::<u64>(word.strip_prefix(name)?))
+    };
+    let number = |name| field(name).and_then(|number| u32::try_from(number).ok());
+    let by_signal = field(b"NOTIFY:") == Some(0);
+    let signal = number(b"SIGNO:").filter(|_| by_signal).unwrap_or(0);
+    Some((field(b"QSIZE:")?, number(b"NOTIFY_PID:").filter(|&pid| pid != 0).map(|pid| (pid, signal))))
 }
 
 /// Some of these words stand in brackets, and kernels do not agree on which.
@@ -726,5 +737,22 @@ fn kind_of_anonymous(name: &[u8]) -> Kind {
         b"inotify" => Kind::Inotify,
         b"io_uring" => Kind::IoUring,
         _ => Kind::OtherAnonymous,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told_of_queue;
+
+    #[test]
+    fn a_queue_tells_its_bytes_and_who_is_to_be_notified() {
+        let told = |text: &str| told_of_queue(text.as_bytes());
+        let by_signal = "QSIZE:129        NOTIFY:0     SIGNO:10    NOTIFY_PID:8260  \n";
+        assert_eq!(told(by_signal), Some((129, Some((8260, 10)))));
+        assert_eq!(told("QSIZE:0 NOTIFY:2 SIGNO:10 NOTIFY_PID:7\n"), Some((0, Some((7, 0)))));
+        assert_eq!(told("QSIZE:5 NOTIFY:0 SIGNO:0 NOTIFY_PID:0\n"), Some((5, None)));
+        for odd in ["", "QSIZE:", "QSIZE:x NOTIFY:0", "NOTIFY:0 SIGNO:0 NOTIFY_PID:0"] {
+            assert_eq!(told(odd), None, "{odd:?}");
+        }
     }
 }

@@ -42,6 +42,7 @@ static unsigned seed;
 
 /* What outlives this process, to be removed at its end. */
 static int segment = -1, queue = -1, set = -1;
+static char posix_queue[64];
 
 static void remove_all(void)
 {
@@ -51,6 +52,9 @@ static void remove_all(void)
 		msgctl(queue, IPC_RMID, NULL);
 	if (set != -1)
 		semctl(set, 0, IPC_RMID);
+	/* In an IPC namespace whose queues are mounted nowhere only this removes it. */
+	if (posix_queue[0])
+		mq_unlink(posix_queue);
 }
 
 static void fail(const char *what)
@@ -531,9 +535,9 @@ static void mq_part(void *with)
 
 static void species_posix_mq(void)
 {
-	char name[64];
+	char *name = posix_queue;
 	unsigned messages = seed % 5;
-	snprintf(name, sizeof name, "/%s-mq", prefix);
+	snprintf(name, sizeof posix_queue, "/%s-mq", prefix);
 	struct mq_attr size = { .mq_maxmsg = 5, .mq_msgsize = 64 };
 	mqd_t queue = CHECK(mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &size));
 	for (unsigned i = 0; i < messages; i++)
@@ -554,8 +558,8 @@ static void receive_part(void *with)
 /* A queue that a process waits for; or one of which a process wants to be told, which no process may wait for. */
 static void species_posix_mq_awaited(int notified)
 {
-	char name[64];
-	snprintf(name, sizeof name, "/%s-mq", prefix);
+	char *name = posix_queue;
+	snprintf(name, sizeof posix_queue, "/%s-mq", prefix);
 	struct mq_attr size = { .mq_maxmsg = 3, .mq_msgsize = 64 };
 	mqd_t queue = CHECK(mq_open(name, O_RDONLY | O_CREAT | O_EXCL, 0620, &size));
 	int fd = queue;
@@ -754,6 +758,36 @@ static void species_lock_inherited(int kind)
 		tell_lock(kind, getpid(), "held");
 }
 
+/* Processes that share a lock of one range, each by an open file of its own, so that nothing tells their locks apart but
+ * who has them. */
+struct reader { char path[256]; enum lock kind; };
+
+static void share(struct reader *reader)
+{
+	struct flock range = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 5 };
+	int fd = CHECK(open(reader->path, O_RDONLY));
+	CHECK(reader->kind == FLOCK ? flock(fd, LOCK_SH) : fcntl(fd, reader->kind == OFD ? F_OFD_SETLK : F_SETLK, &range));
+	say("lock\tfile\t%d\t%s\tshared%s\n", (int)getpid(), lock_names[reader->kind],
+	    reader->kind == FLOCK ? "" : "\t10\t14");
+}
+
+static void share_part(void *with)
+{
+	share(with);
+}
+
+static void species_lock_shared(int kind)
+{
+	struct reader reader = { .kind = kind };
+	snprintf(reader.path, sizeof reader.path, "%s/locked", directory);
+	int made = CHECK(open(reader.path, O_RDWR | O_CREAT, 0600));
+	object_of_fd("file", "file", made, "\tname=%s", reader.path);
+	close(made);
+	for (unsigned others = 1 + seed % 3; others > 0; others--)
+		child(share_part, &reader);
+	share(&reader);
+}
+
 /* A shared memory object can be locked as any file. */
 static void species_shm_locked(void)
 {
@@ -827,6 +861,9 @@ int main(int count, char **words)
 		{ "lease", species_lock, LEASE },
 		{ "flock-inherited", species_lock_inherited, FLOCK },
 		{ "ofd-lock-inherited", species_lock_inherited, OFD },
+		{ "flock-shared", species_lock_shared, FLOCK },
+		{ "ofd-lock-shared", species_lock_shared, OFD },
+		{ "posix-lock-shared", species_lock_shared, POSIX },
 		{ "pipe-reader-waits", species_pipe_waited, 0 },
 		{ "pipe-writer-waits", species_pipe_waited, 1 },
 		{ "posix-mq-waited", species_posix_mq_awaited, 0 },

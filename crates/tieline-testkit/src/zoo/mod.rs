@@ -12,7 +12,7 @@
 //! | `object LABEL KIND KEY=VALUE…` | an object; the keys are facts about it, see [`Object::fact`] |
 //! | `hold LABEL PID fd N ACCESS` | a process has it open |
 //! | `hold LABEL PID map ACCESS` | a process has it in its address space |
-//! | `lock LABEL PID posix\|ofd\|flock\|lease held\|waiting [FIRST LAST]` | a process has locked it, or waits to |
+//! | `lock LABEL PID posix\|ofd\|flock\|lease held\|shared\|waiting [FIRST LAST]` | a process has locked it (with others, if shared), or waits to |
 //! | `link LABEL LABEL peer\|pending\|watches\|sends-to` | two objects belong together |
 //! | `wait LABEL PID WHAT [DETAIL]` | a process sleeps on it, or is about to |
 //! | `notified LABEL PID` | a process is to be told of the queue's next message |
@@ -73,16 +73,19 @@ const C: &[&str] = &[
     "flock",
     "flock",
     "flock-inherited",
+    "flock-shared",
     "io-uring",
     "lease",
     "memfd",
     "ofd-lock",
     "ofd-lock-inherited",
+    "ofd-lock-shared",
     "pipe",
     "pipe-full",
     "pipe-reader-waits",
     "pipe-writer-waits",
     "posix-lock",
+    "posix-lock-shared",
     "posix-mq",
     "posix-mq-notified",
     "posix-mq-waited",
@@ -255,6 +258,8 @@ pub struct Lock {
     pub kind: String,
     /// Whether it is held.
     pub is_held: bool,
+    /// Whether others may have it too. A lease is for reading.
+    pub is_shared: bool,
     /// First and last byte; `None` for the whole file.
     pub range: Option<(u64, u64)>,
 }
@@ -397,8 +402,9 @@ impl Specimen {
                     [first, last] => Some((first.parse().ok()?, last.parse().ok()?)),
                     _ => None,
                 };
-                let (label, kind, is_held) = (label.to_owned(), kind.to_owned(), state == "held");
-                self.locks.push(Lock { label, pid: pid.parse().ok()?, kind, is_held, range });
+                let is_shared = state == "shared" || kind == "lease";
+                let (label, kind, is_held) = (label.to_owned(), kind.to_owned(), state != "waiting");
+                self.locks.push(Lock { label, pid: pid.parse().ok()?, kind, is_held, is_shared, range });
             }
             ["link", from, to, how] => self.links.push((from.to_owned(), to.to_owned(), how.to_owned())),
             ["wait", label, pid, what, ref detail @ ..] => {
@@ -519,6 +525,8 @@ fn compiled() -> &'static Path {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::Species;
     use crate::{Isolation, Namespace};
 
@@ -529,9 +537,13 @@ mod tests {
         if super::keep_if_told() {
             return;
         }
-        if Namespace::enter(&[Namespace::Ipc], &test) == Isolation::Done {
+        if Namespace::enter(&[Namespace::Ipc, Namespace::Mount], &test) == Isolation::Done {
             return;
         }
+        // The queues of this namespace, in a place where nobody cleans up after the keepers.
+        let queues = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "mqueue", "none"]).arg(queues.path()).status().unwrap();
+        assert!(mounted.success(), "{mounted}");
         for (seed, species) in (1000..).zip(Species::all(&test)) {
             let specimen = species.keep(&test, seed);
             assert!(!specimen.objects.is_empty(), "{species}");
@@ -544,6 +556,8 @@ mod tests {
             let left: Vec<_> =
                 left.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().contains(&prefix)).collect();
             assert!(left.is_empty(), "{species} left {left:?}");
+            let left: Vec<_> = std::fs::read_dir(queues.path()).unwrap().flatten().collect();
+            assert!(left.is_empty(), "{species} left {left:?}");
             for file in ["/proc/sysvipc/shm", "/proc/sysvipc/msg", "/proc/sysvipc/sem"] {
                 let list = std::fs::read_to_string(file).unwrap_or_default();
                 assert_eq!(list.lines().skip(1).count(), 0, "{species} left {list}");
@@ -551,5 +565,7 @@ mod tests {
             let left: Vec<_> = processes.iter().filter(|&&pid| super::lives(pid)).collect();
             assert!(left.is_empty(), "{species} left the processes {left:?}");
         }
+        let unmounted = Command::new("umount").arg(queues.path()).status().unwrap();
+        assert!(unmounted.success(), "{unmounted}");
     }
 }

@@ -19,7 +19,7 @@ const WORDS: [&str; 3] = ["ZOO_SPECIES", "ZOO_DIRECTORY", "ZOO_PREFIX"];
 const SEED: &str = "ZOO_SEED";
 
 /// What can be kept, and how it is made. What is given back is kept until the end.
-pub(super) const SPECIES: &[(&str, fn(&Keeper) -> Kept)] = &[
+pub(super) const SPECIES: &[(&str, Make)] = &[
     ("descriptors", descriptors),
     ("forks", forks),
     ("pidfd", process_descriptor),
@@ -30,7 +30,9 @@ pub(super) const SPECIES: &[(&str, fn(&Keeper) -> Kept)] = &[
 /// How many descriptors the process with many has.
 const MANY: usize = 5_000;
 
-pub(super) type Kept = Box<dyn std::any::Any>;
+/// What a keeper keeps until its end.
+type Kept = Box<dyn std::any::Any>;
+type Make = fn(&Keeper) -> Kept;
 
 /// The test program as a keeper, without its words.
 pub(super) fn keeper(test: &str) -> Command {
@@ -115,7 +117,7 @@ fn threads(keeper: &Keeper) -> Kept {
     for _ in 0..3 {
         std::thread::spawn(|| {
             loop {
-                std::thread::park()
+                std::thread::park();
             }
         });
     }

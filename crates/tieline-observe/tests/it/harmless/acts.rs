@@ -241,7 +241,7 @@ fn ends(act: &str, path: &std::path::Path) -> Ends {
             pipe().unwrap()
         };
         // Long enough that some are looked at.
-        std::thread::sleep(Duration::from_micros(200));
+        tieline_testkit::pause(Duration::from_micros(200));
         let (late, after) = if act.ends_with("-eof") { eof(reader, writer) } else { no_reader(reader, writer) };
         all.count += 1;
         all.late += u32::from(late);

@@ -61,10 +61,12 @@ impl Scanner {
         self.scans.load(Ordering::Relaxed)
     }
 
-    /// Until `count` more scans have begun and ended.
+    /// Until `count` more scans have begun and ended, each in its time.
     fn let_scan(&self, count: u32) {
-        let end = self.scans() + 1 + count;
-        eventually("the scans are made", || self.scans() >= end);
+        let begun = self.scans() + 1;
+        for end in begun..=begun + count {
+            eventually("a scan ends", || self.scans() >= end);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use tieline_observe::Snapshot;
-use tieline_observe::model::{Identity, Kind, Object, ProcessState};
+use tieline_observe::model::{Identity, Kind, Object, ProcessState, Text};
 use tieline_os::mapping::{MapOptions, Mapping};
 use tieline_os::memfd::{Memfd, MemfdOptions};
 use tieline_os::posix::shm::SharedMemory;
@@ -38,7 +38,7 @@ fn identity(file: impl AsFd) -> Identity {
 fn named<'s>(snapshot: &'s Snapshot, identity: Identity, kind: Kind, name: &[u8]) -> &'s Object {
     let object = snapshot.object_with(identity).unwrap_or_else(|| panic!("{} was not found", name.escape_ascii()));
     assert_eq!(object.kind, kind, "{}", name.escape_ascii());
-    let told = object.name.as_ref().map_or(b"".as_slice(), |name| name.as_bytes());
+    let told = object.name.as_ref().map_or(b"".as_slice(), Text::as_bytes);
     assert_eq!(told.escape_ascii().to_string(), name.escape_ascii().to_string(), "{object:?}");
     object
 }
@@ -120,7 +120,7 @@ fn names_of_processes_are_the_bytes_that_they_are() {
         });
         let snapshot = look();
         let process = snapshot.process_with_pid(child.id()).expect("the child was found");
-        let command: Vec<&[u8]> = process.command.iter().map(|word| word.as_bytes()).collect();
+        let command: Vec<&[u8]> = process.command.iter().map(Text::as_bytes).collect();
         assert_eq!(command, [hostile, b"60"]);
         child.kill().unwrap();
         child.wait().unwrap();
