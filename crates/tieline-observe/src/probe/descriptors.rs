@@ -45,6 +45,11 @@ const LINK_BYTES: usize = 4096;
 const MISSES: u32 = 8;
 /// How much of `fdinfo` is read. An epoll set needs some hundred bytes for each descriptor that it watches.
 const FDINFO_BYTES: usize = 4 << 20;
+/// How much of it may be read of one process beyond the usual few lines for each descriptor. All of them may be one great
+/// epoll set: each tells the whole set, which stands still meanwhile.
+const FDINFO_BYTES_OF_PROCESS: usize = 16 << 20;
+/// What is usual.
+const FDINFO_USUAL_BYTES: usize = 4096;
 /// How often two descriptors are compared in one scan, at less than a microsecond each.
 const COMPARISONS: u32 = 50_000;
 
@@ -105,6 +110,10 @@ struct Holder<'f> {
     process: Duplicator,
     /// Whether it is this process.
     is_viewer: bool,
+    /// How much of `fdinfo` beyond the usual may still be read.
+    left: usize,
+    /// Whether a descriptor was left out for that.
+    is_cut: bool,
 }
 
 /// One descriptor.
@@ -123,6 +132,8 @@ impl Walk<'_> {
             fds: fds.as_fd(),
             process: Duplicator::new(folder.pid, self.fill),
             is_viewer: folder.pid == self.builder.viewer().pid,
+            left: FDINFO_BYTES_OF_PROCESS,
+            is_cut: false,
         };
         let mut link = [0; LINK_BYTES];
         let mut read = |walk: &mut Self, fd: i32, name: &CStr| match readlinkat_raw(&fds, name, &mut link) {
@@ -158,6 +169,7 @@ impl Walk<'_> {
                 read(self, fd, name)?;
             }
         }
+        self.builder.unseen(UnseenWhat::Descriptors, UnseenWhy::TooMany, holder.is_cut.into());
         self.builder.process_mut(folder.process).descriptors = Some(count);
         Ok(())
     }
@@ -458,10 +470,15 @@ impl Walk<'_> {
     fn anonymous(&mut self, holder: &mut Holder<'_>, descriptor: &Descriptor<'_>, name: &[u8]) {
         let kind = kind_of_anonymous(name);
         // Its own file is opened here, which is text about the descriptor and does not touch it.
-        let limit = if kind == Kind::IoUring { 4096 } else { FDINFO_BYTES };
+        let limit = if kind == Kind::IoUring { FDINFO_USUAL_BYTES } else { FDINFO_BYTES };
+        if holder.left == 0 && matches!(kind, Kind::Epoll | Kind::Inotify | Kind::OtherAnonymous) {
+            holder.is_cut = true;
+            return;
+        }
         let mut content = std::mem::take(&mut self.content);
         let path = NumberIn::new("fdinfo/", descriptor.name);
         if procfs::read_lines(holder.opened, path.as_c_str(), &mut content, End::Short, limit).is_ok() {
+            holder.left = holder.left.saturating_sub(content.len().saturating_sub(FDINFO_USUAL_BYTES));
             let object = self.anonymous_object(holder, descriptor, kind, name, FdInfo(&content));
             self.hold(holder, descriptor, object, fdinfo::access(FdInfo(&content).flags()));
         }

@@ -318,7 +318,7 @@ fn processes(builder: &mut Builder, all: bool) {
         }
         let Ok(limits) = fs::read_to_string(format!("/proc/{}/limits", process.pid)) else { continue };
         let Some(maximum) = soft_limit(&limits, "Max open files") else { continue };
-        if all || maximum.is_some_and(|maximum| open * 100 >= maximum * NEAR_PERCENT) {
+        if all || maximum.is_some_and(|maximum| open.saturating_mul(100) >= maximum.saturating_mul(NEAR_PERCENT)) {
             found.push((process.reference, open, maximum));
         }
     }

@@ -84,10 +84,18 @@ impl<'s> Walk<'s> {
         let opened = folders.open(folder)?;
         // Something may be left of a process that ended while it was looked at.
         self.mapped.clear();
-        if self.by_question && !self.ask(opened.as_fd(), folder)? {
-            self.by_question = false;
-        }
-        if !self.by_question {
+        let is_told = self.by_question
+            && match self.ask(opened.as_fd(), folder) {
+                Ok(is_known) => {
+                    self.by_question = is_known;
+                    is_known
+                }
+                // The answer has no room for a path of more than `PATH_MAX`, which anybody can make; the text has.
+                Err(Errno::NAMETOOLONG) => false,
+                Err(errno) => return Err(errno),
+            };
+        if !is_told {
+            self.mapped.clear();
             self.read(opened.as_fd(), folder)?;
         }
         // A process may have some ten thousand mappings, all of one object or each of another.

@@ -339,15 +339,15 @@ impl Places {
         object: ObjectRef,
         ownerless: &mut Vec<Ownerless>,
     ) {
+        let is_it = matches!(meaning(thread.call.number), Some(Meaning::Control)) && thread.call.int(1) == F_OFD_SETLKW;
+        if ownerless.is_empty() || !is_it {
+            return;
+        }
         let mut bytes = [0; 24];
         let is_read = self.read(at, thread.call.arguments[2], &mut bytes);
         let asked = is_read.then(|| WantedLock::parse(&bytes));
         let fits = |one: &Ownerless| one.object == object && asked.as_ref().is_none_or(|asked| asked.is_for(one));
-        if !ownerless.is_empty()
-            && matches!(meaning(thread.call.number), Some(Meaning::Control))
-            && thread.call.int(1) == F_OFD_SETLKW
-            && let Some(place) = ownerless.iter().position(fits)
-        {
+        if let Some(place) = ownerless.iter().position(fits) {
             builder.hold(thread.process, object, How::Lock(ownerless.swap_remove(place).lock));
         }
     }

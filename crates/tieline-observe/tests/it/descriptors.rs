@@ -280,3 +280,41 @@ fn as_many_descriptors_as_a_process_may_have_are_all_seen() {
     });
     assert_eq!(ends(&look()), 1);
 }
+
+/// Each duplicate tells the whole set, so that a few hundred of them would tell gigabytes: it is cut and said, for that
+/// process alone.
+#[test]
+fn many_descriptors_of_a_great_epoll_set_are_cut_and_counted() {
+    use tieline_observe::model::{UnseenWhat, UnseenWhy};
+    let test = test_name!();
+    if let Some(me) = role() {
+        let set = Epoll::new().unwrap();
+        let (reader, _writer) = pipe::pipe().unwrap();
+        // An entry is one of a number and an open file: the number can be used again, the entry stays with the file.
+        for number in 100..1000 {
+            let same = rustix::io::fcntl_dupfd_cloexec(&reader, number).unwrap();
+            // One that was open already is passed over, to a number that comes again.
+            if same.as_raw_fd() == number {
+                set.add(&same, 1, Interest::READABLE).unwrap();
+            }
+        }
+        let duplicates: Vec<OwnedFd> = (0..500).map(|_| set.as_fd().try_clone_to_owned().unwrap()).collect();
+        me.say(&duplicates.len().to_string());
+        me.wait_for("end");
+        return;
+    }
+    let mut peer = Peer::of(&test).role("hoarder").spawn();
+    peer.wait_for("500");
+    let snapshot = look();
+    let cut =
+        snapshot.unseen().iter().filter(|one| (one.what, one.why) == (UnseenWhat::Descriptors, UnseenWhy::TooMany));
+    assert_eq!(cut.map(|one| one.count).sum::<u64>(), 1);
+    let hoarder = snapshot.process_with_pid(peer.id()).expect("it lives");
+    let kinds =
+        |kind| snapshot.held_by(hoarder.reference).filter(|hold| snapshot.object(hold.object).kind == kind).count();
+    let sets = kinds(Kind::Epoll);
+    assert!((100..501).contains(&sets), "{sets} descriptors of the set were read");
+    assert!(kinds(Kind::Pipe) >= 2, "what comes after it is seen");
+    peer.say("end");
+    peer.succeeds();
+}

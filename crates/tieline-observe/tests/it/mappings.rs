@@ -145,3 +145,36 @@ fn a_system_v_segment_is_held_by_who_has_attached_it() {
     assert!(mappings(&snapshot, object(&snapshot, identity)).is_empty());
     segment.remove().unwrap();
 }
+
+/// A path that is longer than the kernel's answer has room for, which anybody can make, hides nothing else.
+#[test]
+fn a_file_with_too_long_a_path_hides_no_other_mapping() {
+    if let Some(me) = role() {
+        let memory = Memfd::fixed("beside", 4096).unwrap();
+        let before = memory.map(&MapOptions::new()).unwrap();
+        std::env::set_current_dir(me.env("FOLDER")).unwrap();
+        let part = "d".repeat(250);
+        for _ in 0..20 {
+            std::fs::create_dir(&part).unwrap();
+            std::env::set_current_dir(&part).unwrap();
+        }
+        let deep = std::fs::File::options().read(true).write(true).create_new(true).open("deep").unwrap();
+        deep.set_len(4096).unwrap();
+        let mapping = Mapping::of(&deep, &MapOptions::new()).unwrap();
+        let after = memory.map(&MapOptions::new()).unwrap();
+        me.say(&rustix::fs::fstat(&memory).unwrap().st_ino.to_string());
+        me.wait_for("end");
+        drop((before, mapping, after));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut peer = Peer::of(test_name!()).role("deep").env("FOLDER", folder.path()).spawn();
+    let inode: u64 = peer.hear().parse().unwrap();
+    let snapshot = look();
+    let told = snapshot.objects().iter().find(|one| {
+        one.kind == Kind::Memfd && matches!(one.identity, Identity::File { inode: its, .. } if its == inode)
+    });
+    assert_eq!(mappings(&snapshot, told.expect("found")), [(peer.id(), Access::BOTH, 8192)]);
+    peer.say("end");
+    peer.succeeds();
+}
