@@ -43,6 +43,9 @@ enum Comparison {
     Latency(latency::Flags),
     /// One full look at the machine: lsof, lsfd, ss and lsipc on the same load
     Observe(observe::Flags),
+    /// Read every link of /proc/PID/fd; started by the comparisons
+    #[command(hide = true)]
+    Floor,
     /// Hold descriptors; started by the comparisons
     #[command(hide = true)]
     Holder(observe::Holder),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Some(Comparison::Throughput(flags)) => throughput::run(&flags, &tieline),
         Some(Comparison::Latency(flags)) => latency::run(&flags, &tieline),
         Some(Comparison::Observe(flags)) => observe::run(&flags, &tieline),
+        Some(Comparison::Floor) => observe::floor::run(),
         Some(Comparison::Holder(holder)) => holder.run(),
         Some(Comparison::Source(source)) => source.run(),
         Some(Comparison::Sink(sink)) => sink.run(),

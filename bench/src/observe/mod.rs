@@ -2,6 +2,7 @@
 //!
 //! Processor time is what counts: these tools all run on one thread, and wall time says more about what else runs.
 
+pub(crate) mod floor;
 mod load;
 
 use std::fs;
@@ -115,6 +116,8 @@ fn again_inside() -> Outcome {
 /// The commands that are there; who is missing is told.
 fn rows(flags: &Flags, tieline: &Path) -> Outcome<Vec<Row>> {
     let mut rows: Vec<Row> = ours(tieline)?.into_iter().map(|line| Row::new(line, None, true)).collect();
+    let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
+    rows.push(Row::new(vec![program.to_string_lossy().into_owned(), "floor".to_owned()], None, false));
     for (line, goal) in PEERS {
         let line: Vec<String> = line.iter().map(|&word| word.to_owned()).collect();
         if flags.only.as_ref().is_some_and(|only| !line.join(" ").contains(only.as_str())) {
@@ -184,6 +187,9 @@ impl Row {
 
     /// The command line, its program without a folder.
     fn name(&self) -> String {
+        if self.line[1..] == ["floor"] {
+            return "(bare readlink)".to_owned();
+        }
         let program = Path::new(&self.line[0]).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let words = std::iter::once(program).chain(self.line[1..].iter().cloned());
         words.collect::<Vec<_>>().join(" ")

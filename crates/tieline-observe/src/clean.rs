@@ -21,10 +21,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
 use tieline_os::posix::mq::MessageQueue as PosixQueue;
 use tieline_os::posix::sem::NamedSemaphore;
 use tieline_os::posix::shm::SharedMemory;
@@ -35,6 +36,7 @@ use tieline_os::sysv::{Id, Permissions};
 use tieline_os::{ErrorKind, Result as OsResult};
 
 use crate::findings::age;
+use crate::folder::Folder;
 use crate::model::{Detail, Evidence, FindingKind, Identity, Kind, Object, Snapshot, Text};
 use crate::{Result, Scan};
 
@@ -267,11 +269,14 @@ fn is_there(step: &Step, snapshot: &Snapshot) -> bool {
 fn remove(step: &Step) -> OsResult<bool> {
     match &step.target {
         Target::SystemV { id, .. } => remove_system_v(step, Id::new(*id)),
-        Target::Named { name, identity, .. } => {
+        Target::Named { name, identity, changed } => {
             let name = OsStr::from_bytes(name.as_bytes());
             match step.kind {
+                Kind::PosixMq if !is_queue(name, *identity, *changed)? => return Ok(false),
                 Kind::PosixMq => PosixQueue::unlink(name)?,
-                Kind::PosixShm | Kind::PosixSem if !is_file(&shm_path(step.kind, name), *identity) => return Ok(false),
+                Kind::PosixShm | Kind::PosixSem if !is_file(&shm_path(step.kind, name), *identity, *changed) => {
+                    return Ok(false);
+                }
                 Kind::PosixShm => SharedMemory::unlink(name)?,
                 Kind::PosixSem => NamedSemaphore::unlink(name)?,
                 Kind::SocketFile => return remove_socket_file(Path::new(name), *identity),
@@ -347,20 +352,109 @@ fn shm_path(kind: Kind, name: &OsStr) -> std::path::PathBuf {
     Path::new("/dev/shm").join(OsStr::from_bytes(&[prefix, name].concat()))
 }
 
-fn is_file(path: &Path, identity: Identity) -> bool {
+fn is_file(path: &Path, identity: Identity, changed: Option<SystemTime>) -> bool {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
+    let seconds = u64::try_from(metadata.ctime()).unwrap_or_default();
+    let now = Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or_default());
     identity == Identity::File { device: metadata.dev(), inode: metadata.ino() }
+        && changed.is_none_or(|changed| SystemTime::UNIX_EPOCH.checked_add(now) == Some(changed))
 }
 
+/// Whether the queue of that name is still the one that was planned for, with no message sent or received since.
+fn is_queue(name: &OsStr, identity: Identity, used: Option<SystemTime>) -> OsResult<bool> {
+    let listed = PosixQueue::list_unmounted().or_else(|_| PosixQueue::list())?;
+    Ok(listed.iter().any(|queue| {
+        queue.name == name
+            && identity == Identity::File { device: queue.device, inode: queue.inode }
+            && used.is_none_or(|used| queue.used_at == used)
+    }))
+}
+
+/// Removes the file of a socket if it is that file still and dead still. The directory in which it was looked at is the one
+/// in which it is removed, and no part of the path may have become a link: whoever owns a directory on the way could
+/// otherwise turn the removal to any other place.
 fn remove_socket_file(path: &Path, identity: Identity) -> OsResult<bool> {
-    const OPERATION: &str = "remove the file of a socket";
-    let failed = |error: std::io::Error| tieline_os::Error::from_errno(OPERATION, error.raw_os_error().unwrap_or(0));
-    let metadata = std::fs::symlink_metadata(path).map_err(failed)?;
-    if !metadata.file_type().is_socket()
-        || identity != (Identity::File { device: metadata.dev(), inode: metadata.ino() })
-    {
+    let failed = |errno: Errno| tieline_os::Error::from_errno("remove the file of a socket", errno.raw_os_error());
+    let (folder, name) = match Folder::of_file(path) {
+        Ok(found) => found,
+        // Something else has taken the place of a directory.
+        Err(Errno::NOTDIR | Errno::LOOP | Errno::INVAL) => return Ok(false),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let file = folder.file(&name).map_err(failed)?;
+    let stat = file.stat().map_err(failed)?;
+    if identity != (Identity::File { device: stat.st_dev, inode: stat.st_ino }) || file.has_socket() != Some(false) {
         return Ok(false);
     }
-    std::fs::remove_file(path).map_err(failed)?;
+    folder.remove(&name).map_err(failed)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use tieline_os::posix::mq::Attributes;
+
+    use super::*;
+
+    fn identity(path: &Path) -> Identity {
+        let metadata = std::fs::symlink_metadata(path).expect("there");
+        Identity::File { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    #[test]
+    fn a_queue_that_was_made_anew_under_the_name_is_left_alone() {
+        let name = format!("/tieline-clean-{}", std::process::id());
+        let size = Attributes { capacity: 1, message_size: 8 };
+        let queue = || PosixQueue::create(&name, size, tieline_os::Access::ReadWrite, tieline_os::Mode::OWNER);
+        let first = match queue() {
+            Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+            queue => queue.expect("made"),
+        };
+        let listed = PosixQueue::list_unmounted().or_else(|_| PosixQueue::list());
+        let Ok(listed) = listed else { tieline_testkit::skip!("the queues may not be listed here") };
+        let listed = listed.into_iter().find(|queue| queue.name == *name).expect("listed");
+        let step = Step {
+            target: Target::Named {
+                name: Text::from(&name),
+                identity: Identity::File { device: listed.device, inode: listed.inode },
+                changed: Some(listed.used_at),
+            },
+            kind: Kind::PosixMq,
+            finding: FindingKind::Unused,
+            evidence: Vec::new(),
+        };
+        PosixQueue::unlink(&name).expect("ours");
+        let _second = queue().expect("made");
+        // The first one is open still, so that the second cannot have its number.
+        assert!(!remove(&step).expect("left alone"));
+        PosixQueue::unlink(&name).expect("still there");
+        drop(first);
+    }
+
+    #[test]
+    fn a_dead_socket_is_not_removed_through_a_link_that_came_into_its_path() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("its path");
+        std::fs::create_dir(path.join("other")).expect("made");
+        drop(UnixListener::bind(path.join("other/socket")).expect("bound"));
+        std::os::unix::fs::symlink("other", path.join("own")).expect("made");
+        let identity = identity(&path.join("other/socket"));
+        assert!(!remove_socket_file(&path.join("own/socket"), identity).expect("left alone"));
+        assert!(path.join("other/socket").exists());
+        assert!(remove_socket_file(&path.join("other/socket"), identity).expect("removed"));
+        assert!(!path.join("other/socket").exists());
+    }
+
+    #[test]
+    fn a_socket_file_that_is_bound_or_another_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("its path").join("socket");
+        let _listener = UnixListener::bind(&path).expect("bound");
+        assert!(!remove_socket_file(&path, identity(&path)).expect("left alone"));
+        let other = Identity::File { device: 1, inode: 1 };
+        assert!(!remove_socket_file(&path, other).expect("left alone"));
+        assert!(path.exists());
+    }
 }

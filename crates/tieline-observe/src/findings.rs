@@ -3,7 +3,7 @@
 //! Pure: a snapshot in, findings out. **The invariant: [`Orphan`](FindingKind::Orphan) is said only where every doubt was
 //! met by something seen**; one doubt left makes it [`Unused`](FindingKind::Unused), with the doubt among the evidence.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
@@ -17,6 +17,8 @@ const YOUNG: Duration = Duration::from_secs(60);
 const NEAR: f64 = 0.8;
 /// The kernel keeps the times of System V objects in whole seconds.
 const GRAIN: Duration = Duration::from_secs(1);
+/// The key of a System V object that has none.
+const IPC_PRIVATE: i32 = 0;
 /// The inode numbers that the kernel gives to its first namespaces, whatever the machine (`PROC_*_INIT_INO`).
 const FIRST_IPC_NAMESPACE: u64 = 0xefff_ffff;
 pub(crate) const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -26,8 +28,9 @@ pub(crate) fn find(snapshot: &Snapshot) -> Vec<Finding> {
     // An end of a pipe that was sent and not yet received is in nobody's table, and any message may carry any end.
     let in_flight = |object: &Object| matches!(&object.detail, Detail::Unix(socket) if socket.in_flight > 0);
     let ends_are_known = !snapshot.objects().iter().any(in_flight);
+    let census = Census::of(snapshot);
     for object in snapshot.objects() {
-        findings.extend(left_behind(snapshot, object));
+        findings.extend(left_behind(snapshot, &census, object));
         findings.extend(dead_socket_file(snapshot, object));
         findings.extend(removed_but_held(snapshot, object));
         findings.extend(full(object));
@@ -43,15 +46,41 @@ fn about(kind: FindingKind, object: ObjectRef, evidence: Vec<Evidence>) -> Findi
     Finding { kind, object: Some(object), process: None, limit: None, evidence }
 }
 
+/// What is asked of many objects, counted once: anybody may make tens of thousands of them.
+struct Census {
+    waited_for: HashSet<ObjectRef>,
+    /// For each user when their processes began, the first first; under `None` those of users that are not known.
+    began: HashMap<Option<u32>, Vec<SystemTime>>,
+}
+
+impl Census {
+    fn of(snapshot: &Snapshot) -> Self {
+        let mut began: HashMap<Option<u32>, Vec<SystemTime>> = HashMap::new();
+        for process in snapshot.processes() {
+            if !process.is_kernel_thread && process.pid != snapshot.viewer().pid {
+                began.entry(process.uid).or_default().push(snapshot.started_at(process.reference));
+            }
+        }
+        began.values_mut().for_each(|began| began.sort_unstable());
+        Self { waited_for: snapshot.waits().iter().filter_map(|wait| wait.object).collect(), began }
+    }
+
+    /// How many processes may be that user's and began by that time; by now, without one.
+    fn processes_of(&self, uid: u32, by: Option<SystemTime>) -> usize {
+        let count = |began: &Vec<SystemTime>| by.map_or(began.len(), |by| began.partition_point(|&began| began <= by));
+        [Some(uid), None].iter().filter_map(|uid| self.began.get(uid)).map(count).sum()
+    }
+}
+
 /// An object that outlives its users, without any.
-fn left_behind(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
+fn left_behind(snapshot: &Snapshot, census: &Census, object: &Object) -> Option<Finding> {
     if !object.kind.outlives_its_users()
         || snapshot.holders(object.reference).any(|hold| hold.how.is_use())
-        || snapshot.waits().iter().any(|wait| wait.object == Some(object.reference))
+        || census.waited_for.contains(&object.reference)
     {
         return None;
     }
-    let mut case = Case { snapshot, object, evidence: Vec::new(), doubts: 0 };
+    let mut case = Case { snapshot, census, object, evidence: Vec::new(), doubts: 0 };
     if object.namespace == Some(FIRST_IPC_NAMESPACE) && snapshot.viewer().namespaces.pid != Some(FIRST_PID_NAMESPACE) {
         case.doubt(Evidence::ProcessesOutside);
     }
@@ -69,6 +98,7 @@ fn left_behind(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
 /// What speaks for and against an object's having been left behind.
 struct Case<'a> {
     snapshot: &'a Snapshot,
+    census: &'a Census,
     object: &'a Object,
     evidence: Vec<Evidence>,
     doubts: u32,
@@ -109,9 +139,13 @@ impl Case<'_> {
 
     /// A process keeps no trace of a queue's id, so beside those who used it last, its owner's processes count.
     fn queue(&mut self, queue: &SysvMq) {
+        if (queue.last_sender, queue.last_receiver) == (0, 0) {
+            // Never used: who made it, or a child of theirs, may be about to, and nobody remembers who that is.
+            self.doubt(Evidence::CreatorUnknown);
+        }
         self.last_user(queue.last_sender, at(queue.sent_at));
         self.last_user(queue.last_receiver, at(queue.received_at));
-        self.owner();
+        self.owner(Some(queue.key));
         self.waiters();
         if queue.messages > 0 {
             self.proof(Evidence::Holds { amount: queue.messages, unit: Unit::Messages });
@@ -127,11 +161,17 @@ impl Case<'_> {
         let mut last: Vec<u32> = set.semaphores.iter().map(|one| one.last).collect();
         last.sort_unstable();
         last.dedup();
+        if last.iter().all(|&pid| pid == 0) {
+            self.doubt(Evidence::CreatorUnknown);
+        }
         for pid in last {
             self.last_user(pid, used);
         }
-        self.owner();
-        if set.semaphores.len() == set.count as usize {
+        self.owner(Some(set.key));
+        if self.snapshot.unseen_count(UnseenWhat::SystemV) > 0 {
+            // Of some sets neither who waits nor who was the last was asked, and which ones is not told.
+            self.doubt(Evidence::WaitersUnknown);
+        } else if set.semaphores.len() == set.count as usize {
             self.proof(Evidence::NoWaiter);
         } else {
             self.waiters();
@@ -150,7 +190,7 @@ impl Case<'_> {
             }
         }
         self.unseen(&[UnseenWhat::Processes, UnseenWhat::Descriptors, UnseenWhat::Mappings]);
-        self.owner();
+        self.owner(None);
         if let Detail::PosixMq(queue) = &self.object.detail
             && queue.bytes > 0
         {
@@ -168,18 +208,17 @@ impl Case<'_> {
         }
     }
 
-    /// Processes of the owner that were there when the object was last used. One that began later cannot have used it.
-    fn owner(&mut self) {
+    /// Processes of the owner that may come back to the object.
+    ///
+    /// One that began after it was last used cannot have used it, and cannot know the number of a System V object without
+    /// a key. With a key it may have found the object and keep its number, of which nothing is to be seen.
+    fn owner(&mut self, key: Option<i32>) {
         let Some(owner) = self.object.owner else { return self.doubt(Evidence::OwnerUnknown) };
-        let used = last_use(self.object);
-        let was_there = |process: &&crate::model::Process| {
-            !process.is_kernel_thread
-                && process.pid != self.snapshot.viewer().pid
-                && process.uid.is_none_or(|uid| uid == owner.uid)
-                && used.is_none_or(|used| self.snapshot.started_at(process.reference) <= used + GRAIN)
+        let by = match key {
+            None | Some(IPC_PRIVATE) => last_use(self.object).and_then(|used| used.checked_add(GRAIN)),
+            Some(_) => None,
         };
-        let processes = self.snapshot.processes().iter().filter(was_there).count();
-        match u32::try_from(processes).unwrap_or(u32::MAX) {
+        match u32::try_from(self.census.processes_of(owner.uid, by)).unwrap_or(u32::MAX) {
             0 => self.proof(Evidence::OwnerGone { uid: owner.uid }),
             processes => self.doubt(Evidence::OwnerAlive { uid: owner.uid, processes }),
         }
@@ -252,12 +291,7 @@ fn dead_socket_file(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
     if object.kind != Kind::SocketFile {
         return None;
     }
-    let mut evidence: Vec<Evidence> = age(snapshot, object).map(Evidence::Age).into_iter().collect();
-    let unseen = snapshot.unseen_count(UnseenWhat::NetNamespaces) + snapshot.unseen_count(UnseenWhat::Sockets);
-    if unseen > 0 {
-        evidence.push(Evidence::NamespacesUnseen(unseen));
-        return Some(about(FindingKind::Unused, object.reference, evidence));
-    }
+    let evidence = age(snapshot, object).map(Evidence::Age).into_iter().collect();
     Some(about(FindingKind::DeadSocketFile, object.reference, evidence))
 }
 

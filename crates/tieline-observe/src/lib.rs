@@ -28,6 +28,7 @@
 pub mod clean;
 mod error;
 mod findings;
+mod folder;
 pub mod model;
 mod probe;
 mod scan;

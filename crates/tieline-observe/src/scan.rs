@@ -110,14 +110,14 @@ impl Scan {
         if self.mappings {
             probe::mappings::look(&mut builder, &folders);
         }
-        let mut nobodys = probe::locks::look(&mut builder);
+        let mut ownerless = probe::locks::look(&mut builder, &folders);
         if self.socket_files {
             probe::socket_files::look(&mut builder);
         }
         if self.waits {
-            probe::waits::look(&mut builder, &mut nobodys);
+            probe::waits::look(&mut builder, &folders, &mut ownerless);
         }
-        probe::locks::count(&mut builder, &nobodys);
+        probe::locks::count(&mut builder, &ownerless);
         probe::limits::look(&mut builder, self);
         let (wall, cpu) = clock.stop();
         let booted = at.checked_sub(since_boot()).unwrap_or(SystemTime::UNIX_EPOCH);

@@ -98,8 +98,6 @@ pub enum Evidence {
     WaitersUnknown,
     /// So many attachments, of which the processes are those that hold it.
     Attached(u64),
-    /// The sockets of so many network namespaces could not be listed, any of which may be bound to it.
-    NamespacesUnseen(u64),
     /// No process has it attached or mapped.
     NoMapping,
     /// No process has it open.

@@ -9,59 +9,70 @@
 //! Who waits for the lock of an open file description is in none of these places: only the sleeping thread itself tells
 //! ([`waits`](super::waits)).
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::collections::HashMap;
+use std::fmt::Write as _;
 
+use rustix::fs::{CWD, readlinkat};
+use rustix::io::Errno;
+
+use super::procfs::{self, End, Folder, Folders};
 use crate::model::{
     Builder, How, Identity, Kind, Lock, LockKind, ObjectRef, OpenFile, ProcessRef, Text, UnseenWhat, UnseenWhy,
 };
 
-/// The most locks that are taken in. A process may hold millions of record locks, and the list is one line for each.
+/// The most locks that are taken in, and how much of their list is read. A process may hold millions of record locks,
+/// and the list is one line for each.
 const LOCKS_MAX: usize = 100_000;
+const LIST_BYTES: usize = 16 << 20;
+/// How much is read of what descriptors tell of their locks, for all of them together. Each descriptor of a file tells all
+/// its locks, so that a process with many of both could keep us busy for hours.
+const CARRIED_BYTES: usize = 64 << 20;
 
 /// A lock that is waited for, and the list does not say by whom.
-pub(crate) struct Nobodys {
+pub(crate) struct Ownerless {
     pub(crate) object: ObjectRef,
     pub(crate) lock: Lock,
 }
 
 /// Counts the waiting locks whose processes nothing told.
-pub(crate) fn count(builder: &mut Builder, nobodys: &[Nobodys]) {
-    builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NotSupported, nobodys.len() as u64);
+pub(crate) fn count(builder: &mut Builder, ownerless: &[Ownerless]) {
+    builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NotSupported, ownerless.len() as u64);
 }
 
 /// Gives back the waiting locks whose processes are yet to be found.
-pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
-    let mut nobodys = Vec::new();
+pub(crate) fn look(builder: &mut Builder, folders: &Folders) -> Vec<Ownerless> {
+    let mut ownerless = Vec::new();
     let files = builder.take_files();
-    let list = match fs::read_to_string("/proc/locks") {
-        Ok(list) => list,
-        Err(error) => {
-            let why = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => UnseenWhy::NoPermission,
-                std::io::ErrorKind::NotFound => UnseenWhy::NotSupported,
+    let mut list = Vec::new();
+    match procfs::read_lines(CWD, c"/proc/locks", &mut list, End::Nothing, LIST_BYTES) {
+        Ok(true) => {}
+        Ok(false) => builder.unseen(UnseenWhat::LockHolders, UnseenWhy::TooMany, 1),
+        Err(errno) => {
+            let why = match errno {
+                Errno::ACCESS | Errno::PERM => UnseenWhy::NoPermission,
+                Errno::NOENT => UnseenWhy::NotSupported,
                 _ => UnseenWhy::Failed,
             };
             builder.unseen(UnseenWhat::LockHolders, why, 1);
-            return nobodys;
+            return ownerless;
         }
-    };
-    let mut locks: Vec<Listed> = list.lines().filter_map(Listed::parse).collect();
+    }
+    let mut locks: Vec<Listed> = lines(&list).filter_map(Listed::parse).collect();
     if locks.is_empty() {
-        return nobodys;
+        return ownerless;
     }
     if locks.len() > LOCKS_MAX {
         builder.unseen(UnseenWhat::LockHolders, UnseenWhy::TooMany, (locks.len() - LOCKS_MAX) as u64);
         locks.truncate(LOCKS_MAX);
     }
-    let locked: HashSet<Identity> = locks.iter().map(|lock| lock.file).collect();
-    let carriers = carriers(builder, &files, &locked);
-    let mut alike: HashMap<Listed, Alike> = HashMap::new();
-    for carrier in &carriers {
-        for lock in &carrier.locks {
-            alike.entry(lock.without_number()).or_default().carried_by(carrier.process);
-        }
+    let mut locks_of: HashMap<Identity, usize> = HashMap::new();
+    for lock in &locks {
+        *locks_of.entry(lock.file).or_default() += 1;
     }
+    // Those with few locks first, so that one file with very many costs nobody else its answer.
+    let mut carriers: Vec<OpenFile> = files.into_iter().filter(|open| locks_of.contains_key(&open.file)).collect();
+    carriers.sort_by_key(|open| (locks_of[&open.file], open.file, open.process));
+    let mut alike = carried(builder, folders, &carriers);
     for lock in locks.iter().filter(|lock| !lock.lock.is_waiting) {
         alike.entry(lock.without_number()).and_modify(|alike| alike.locks += 1);
     }
@@ -69,7 +80,7 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
     for lock in &locks {
         let object = *objects.entry(lock.file).or_insert_with(|| builder.object(lock.file, Kind::File));
         if lock.lock.is_waiting && lock.pid.is_none() {
-            nobodys.push(Nobodys { object, lock: lock.lock.clone() });
+            ownerless.push(Ownerless { object, lock: lock.lock.clone() });
             continue;
         }
         let Some(holders) = holders(builder, lock, &mut alike) else {
@@ -80,16 +91,21 @@ pub(crate) fn look(builder: &mut Builder) -> Vec<Nobodys> {
             builder.hold(holder, object, How::Lock(lock.lock.clone()));
         }
     }
+    let by_process = by_process(folders);
     for carrier in &carriers {
         let Some(&object) = objects.get(&carrier.file) else { continue };
-        if builder.object_at(object).name.is_none() {
-            let name = name_of(builder, carrier);
-            let namespace = builder.processes()[carrier.process.index()].namespaces.mnt;
-            let object = builder.object_mut(object);
-            (object.name, object.namespace) = (name, namespace);
+        if builder.object_at(object).name.is_some() {
+            continue;
         }
+        let Some(opened) = by_process.get(&carrier.process).and_then(|folder| folders.open(folder).ok()) else {
+            continue;
+        };
+        let Ok(link) = readlinkat(&opened, format!("fd/{}", carrier.fd), Vec::new()) else { continue };
+        let namespace = builder.processes()[carrier.process.index()].namespaces.mnt;
+        let object = builder.object_mut(object);
+        (object.name, object.namespace) = (Some(Text::from(link.as_bytes())), namespace);
     }
-    nobodys
+    ownerless
 }
 
 /// Locks that nothing in the list tells apart, such as shared ones of several open file descriptions, and who has them.
@@ -122,6 +138,14 @@ impl Alike {
     }
 }
 
+fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok())
+}
+
+fn by_process(folders: &Folders) -> HashMap<ProcessRef, &Folder> {
+    folders.iter().map(|folder| (folder.process, folder)).collect()
+}
+
 /// Whom a lock belongs to. A lock that is held: every process whose descriptor carries it, for a forked child shares
 /// the lock of an open file description; failing that, the process that took it. One that is waited for: who waits.
 /// `None` if that could not be seen.
@@ -134,29 +158,34 @@ fn holders(builder: &Builder, lock: &Listed, alike: &mut HashMap<Listed, Alike>)
     Some(vec![builder.process_with_pid(lock.pid?)?])
 }
 
-/// A descriptor of a locked file, with the locks that it carries.
-struct Carrier {
-    process: ProcessRef,
-    fd: i32,
-    file: Identity,
-    locks: Vec<Listed>,
-}
-
-fn carriers(builder: &Builder, files: &[OpenFile], locked: &HashSet<Identity>) -> Vec<Carrier> {
-    let mut carriers = Vec::new();
-    for &OpenFile { process, fd, file } in files.iter().filter(|open| locked.contains(&open.file)) {
-        let pid = builder.processes()[process.index()].pid;
-        let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { continue };
-        let locks = info.lines().filter_map(|line| Listed::parse(line.strip_prefix("lock:")?)).collect();
-        carriers.push(Carrier { process, fd, file, locks });
+/// The locks that these descriptors carry, each with the processes that have such a descriptor.
+fn carried(builder: &mut Builder, folders: &Folders, carriers: &[OpenFile]) -> HashMap<Listed, Alike> {
+    let by_process = by_process(folders);
+    let mut carried: HashMap<Listed, Alike> = HashMap::new();
+    let (mut left, mut content, mut path) = (CARRIED_BYTES, Vec::new(), String::new());
+    for (index, &OpenFile { process, fd, .. }) in carriers.iter().enumerate() {
+        if left == 0 {
+            let rest = (carriers.len() - index) as u64;
+            builder.unseen(UnseenWhat::LockHolders, UnseenWhy::TooMany, rest);
+            break;
+        }
+        let Some(opened) = by_process.get(&process).and_then(|folder| folders.open(folder).ok()) else { continue };
+        path.clear();
+        let _ = write!(path, "fdinfo/{fd}\0");
+        let Ok(path) = std::ffi::CStr::from_bytes_with_nul(path.as_bytes()) else { continue };
+        match procfs::read_lines(&opened, path, &mut content, End::Short, left) {
+            Ok(true) => left = left.saturating_sub(content.len()),
+            Ok(false) => {
+                builder.unseen(UnseenWhat::LockHolders, UnseenWhy::TooMany, 1);
+                left = 0;
+            }
+            Err(_) => continue,
+        }
+        for lock in lines(&content).filter_map(|line| Listed::parse(line.strip_prefix("lock:")?)) {
+            carried.entry(lock.without_number()).or_default().carried_by(process);
+        }
     }
-    carriers
-}
-
-fn name_of(builder: &Builder, carrier: &Carrier) -> Option<Text> {
-    let pid = builder.processes()[carrier.process.index()].pid;
-    let link = rustix::fs::readlink(format!("/proc/{pid}/fd/{}", carrier.fd), Vec::new()).ok()?;
-    Some(Text::from(link.as_bytes()))
+    carried
 }
 
 /// One line of `/proc/locks`, or of a descriptor's `fdinfo`.

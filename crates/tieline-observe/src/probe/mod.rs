@@ -13,6 +13,7 @@ mod kernel_files;
 pub(crate) mod limits;
 pub(crate) mod locks;
 pub(crate) mod mappings;
+mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod posix;
 pub(crate) mod processes;

@@ -6,12 +6,18 @@
 //! to wait. One that came and went in between may be taken for it; it was waiting both times.
 
 use std::collections::HashMap;
-use std::fs;
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, openat2, statx};
+use rustix::io::Errno;
 use tieline_os::process_memory::ProcessMemory;
 
-use super::locks::Nobodys;
+use super::kernel_files::KernelFiles;
+use super::locks::Ownerless;
+use super::mounts::Mounts;
+use super::procfs::{self, End, FOLDER, Folder, Folders, Listing, parse, parse_base};
 use crate::model::{
     Builder, How, Identity, Kind, ObjectRef, ProcessRef, ProcessState, Text, UnseenWhat, UnseenWhy, Wait, WaitReason,
 };
@@ -23,26 +29,34 @@ const F_SETLKW: i32 = 7;
 const F_OFD_SETLKW: i32 = 38;
 /// The longest path that is read out of another process.
 const PATH_MAX: usize = 4096;
+/// The place of a folder's descriptor that stands for the working directory.
+const AT_FDCWD: i32 = -100;
+/// How much of the text of `maps` is read: half a million lines.
+const MAPS_BYTES: usize = 64 << 20;
 
-/// Looks, and finds the processes of `nobodys` locks among those that wait; what is left of them has none that was found.
-pub(crate) fn look(builder: &mut Builder, nobodys: &mut Vec<Nobodys>) {
-    let first = asleep(builder);
+/// Looks, and finds the processes of `ownerless` locks among those that wait; what is left of them has none that was found.
+pub(crate) fn look(builder: &mut Builder, folders: &Folders, ownerless: &mut Vec<Ownerless>) {
+    let first = asleep(builder, folders);
     if first.is_empty() {
         return;
     }
     let descriptors = descriptors(builder);
-    let memories = Memories::default();
-    let mut places = Places { descriptors, memories, maps: HashMap::new() };
-    for thread in first {
-        let pid = pid_of(builder, thread.process);
-        if Call::of(pid, thread.tid).ok().flatten().as_ref() != Some(&thread.call) {
-            continue;
-        }
-        if let Some((object, reason)) = places.reason(builder, &thread) {
-            if let (Some(object), WaitReason::Lock) = (object, &reason) {
-                places.claim(builder, &thread, object, nobodys);
+    let mut places = Places { descriptors, mounts: Mounts::own(), kernel: KernelFiles::new(), asked: None };
+    for (folder, threads) in first {
+        let Ok(opened) = folders.open(folder) else { continue };
+        let Ok(tasks) = tasks(folders, folder, opened.as_fd()) else { continue };
+        places.asked = None;
+        for thread in threads {
+            if Call::of(tasks.as_fd(), thread.tid).ok().flatten().as_ref() != Some(&thread.call) {
+                continue;
             }
-            builder.wait(Wait { process: thread.process, thread: thread.tid, object, reason });
+            let at = At { folder: opened.as_fd(), pid: folder.pid };
+            if let Some((object, reason)) = places.reason(builder, at, &thread) {
+                if let (Some(object), WaitReason::Lock) = (object, &reason) {
+                    places.claim(builder, at, &thread, object, ownerless);
+                }
+                builder.wait(Wait { process: thread.process, thread: thread.tid, object, reason });
+            }
         }
     }
 }
@@ -54,30 +68,52 @@ struct Thread {
     call: Call,
 }
 
-fn asleep(builder: &mut Builder) -> Vec<Thread> {
-    let mut threads = Vec::new();
+/// The process that is looked at. Its folder fails once it has ended; the number may be another's then.
+#[derive(Clone, Copy)]
+struct At<'f> {
+    folder: BorrowedFd<'f>,
+    pid: u32,
+}
+
+fn asleep<'f>(builder: &mut Builder, folders: &'f Folders) -> Vec<(&'f Folder, Vec<Thread>)> {
+    let mut all = Vec::new();
     let mut refused = 0;
+    let mut foreign = 0;
     let viewer = builder.viewer().pid;
-    let processes: Vec<(ProcessRef, u32)> = builder
-        .processes()
-        .iter()
-        .filter(|process| !process.is_kernel_thread && process.state != ProcessState::Zombie && process.pid != viewer)
-        .map(|process| (process.reference, process.pid))
-        .collect();
-    for (process, pid) in processes {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
-        for tid in tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()) {
-            match Call::of(pid, tid) {
-                Ok(Some(call)) => threads.push(Thread { process, tid, call }),
-                Ok(None) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => refused += 1,
-                // Ended meanwhile.
-                Err(_) => {}
-            }
+    let mut listing = Listing::new();
+    for folder in folders.iter().filter(|folder| folder.pid != viewer) {
+        if builder.processes()[folder.process.index()].state == ProcessState::Zombie {
+            continue;
+        }
+        let Ok(opened) = folders.open(folder) else { continue };
+        let Ok(tasks) = tasks(folders, folder, opened.as_fd()) else { continue };
+        let mut threads = Vec::new();
+        // It may have ended in the middle; what was listed until then is tried.
+        let _ = procfs::numbers(&tasks, &mut listing, |_, tid| match Call::of(tasks.as_fd(), tid) {
+            Ok(Some(call)) if call.is_of_32_bits() => foreign += 1,
+            Ok(Some(call)) => threads.push(Thread { process: folder.process, tid, call }),
+            Ok(None) => {}
+            Err(Errno::ACCESS | Errno::PERM) => refused += 1,
+            // Ended meanwhile.
+            Err(_) => {}
+        });
+        if !threads.is_empty() {
+            all.push((folder, threads));
         }
     }
     builder.unseen(UnseenWhat::Waits, UnseenWhy::NoPermission, refused);
-    threads
+    builder.unseen(UnseenWhat::Waits, UnseenWhy::NotSupported, foreign);
+    all
+}
+
+/// The folder of a process's threads.
+fn tasks(folders: &Folders, folder: &Folder, opened: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    openat(opened, c"task", FOLDER, Mode::empty()).or_else(|_| {
+        // What is kept of a process whose first thread has ended is the folder of another one, and while that one lives
+        // the number is nobody else's.
+        let tasks = openat(folders.proc(), path(format_args!("{}/task", folder.pid)), FOLDER, Mode::empty())?;
+        procfs::read(opened, c"stat", &mut [0; 64]).map(|_| tasks)
+    })
 }
 
 /// A system call in which a thread sleeps.
@@ -90,8 +126,11 @@ struct Call {
 
 impl Call {
     /// The call in which the thread sleeps; `None` if it runs, or sleeps outside of one.
-    fn of(pid: u32, tid: u32) -> std::io::Result<Option<Self>> {
-        Ok(Self::parse(&fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall"))?))
+    fn of(tasks: BorrowedFd<'_>, tid: u32) -> Result<Option<Self>, Errno> {
+        // A number of ten digits and eight more of 18 each fit.
+        let mut buffer = [0; 256];
+        let line = procfs::read(tasks, &path(format_args!("{tid}/syscall")), &mut buffer)?;
+        Ok(std::str::from_utf8(line).ok().and_then(Self::parse))
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -105,6 +144,13 @@ impl Call {
         Some(Self { number, arguments, stack: hexadecimal()? })
     }
 
+    /// Whether it is one of a 32-bit program, as all its numbers tell. Its call has another number and a meaning of its
+    /// own, so that nobody can say what it does not wait for.
+    fn is_of_32_bits(&self) -> bool {
+        const HIGH: u64 = 1 << 32;
+        cfg!(target_pointer_width = "64") && self.stack < HIGH && self.arguments.iter().all(|&one| one < HIGH)
+    }
+
     /// An argument that is an `int`: its upper half is whatever the register held.
     #[allow(clippy::cast_possible_truncation, reason = "the kernel looks at the lower half only")]
     fn int(&self, index: usize) -> i32 {
@@ -112,14 +158,21 @@ impl Call {
     }
 }
 
-/// The calls that are understood, by what their arguments mean. Numbers of the 64-bit system call tables; a 32-bit
-/// program on a 64-bit kernel has numbers of its own, whose arguments seldom fit and are then left out.
+/// A path in `/proc/PID`, of our own making.
+fn path(text: fmt::Arguments<'_>) -> CString {
+    CString::new(text.to_string()).expect("words and numbers have no NUL")
+}
+
+/// The calls that are understood, by what their arguments mean. Numbers of the 64-bit system call tables.
 enum Meaning {
     Read,
     Write,
     Accept,
     Connect,
-    Open { path: usize },
+    /// The place of the path among the arguments; the folder that it starts from, if any, is the one before.
+    Open {
+        path: usize,
+    },
     Control,
     Flock,
     Semaphores,
@@ -184,13 +237,27 @@ fn meaning(_number: i64) -> Option<Meaning> {
 /// Ways from the arguments of a call to an object of the snapshot.
 struct Places {
     descriptors: HashMap<(ProcessRef, i32), ObjectRef>,
-    memories: Memories,
-    maps: HashMap<ProcessRef, Vec<Mapped>>,
+    mounts: Mounts,
+    kernel: KernelFiles,
+    /// What was opened of the one process that is looked at.
+    asked: Option<Asked>,
+}
+
+/// What is opened of a process when it is first wanted, and closed before the next one's.
+#[derive(Default)]
+struct Asked {
+    memory: Option<Option<ProcessMemory>>,
+    areas: Option<Vec<Area>>,
 }
 
 impl Places {
     /// What the thread waits for; `None` for a call that is not about an object, as reading from a terminal.
-    fn reason(&mut self, builder: &mut Builder, thread: &Thread) -> Option<(Option<ObjectRef>, WaitReason)> {
+    fn reason(
+        &mut self,
+        builder: &mut Builder,
+        at: At<'_>,
+        thread: &Thread,
+    ) -> Option<(Option<ObjectRef>, WaitReason)> {
         let call = &thread.call;
         let by_fd = |places: &Self| places.descriptors.get(&(thread.process, call.int(0))).copied();
         match meaning(call.number)? {
@@ -198,15 +265,15 @@ impl Places {
             Meaning::Write | Meaning::QueueSend => Some((Some(by_fd(self)?), WaitReason::Write)),
             Meaning::Accept => Some((Some(by_fd(self)?), WaitReason::Accept)),
             Meaning::Connect => Some((by_fd(self), WaitReason::Connect)),
-            Meaning::Open { path } => self.open(builder, thread, path),
-            Meaning::Flock => Some((self.locked(builder, thread), WaitReason::Lock)),
+            Meaning::Open { path } => self.open(builder, at, thread, path),
+            Meaning::Flock => Some((locked(builder, at, call), WaitReason::Lock)),
             Meaning::Control => {
                 // No other command sleeps.
-                matches!(call.int(1), F_SETLKW | F_OFD_SETLKW).then(|| (self.locked(builder, thread), WaitReason::Lock))
+                matches!(call.int(1), F_SETLKW | F_OFD_SETLKW).then(|| (locked(builder, at, call), WaitReason::Lock))
             }
             Meaning::Semaphores => {
                 let object = system_v(builder, thread.process, Kind::SysvSem, call.int(0));
-                Some((object, WaitReason::Semaphores(self.operations(builder, thread))))
+                Some((object, WaitReason::Semaphores(self.operations(at, call))))
             }
             Meaning::MessageReceive => {
                 let object = system_v(builder, thread.process, Kind::SysvMq, call.int(0));
@@ -216,16 +283,15 @@ impl Places {
                 let object = system_v(builder, thread.process, Kind::SysvMq, call.int(0));
                 Some((object, WaitReason::Room { bytes: call.arguments[2] }))
             }
-            Meaning::Futex => self.futex(builder, thread),
+            Meaning::Futex => self.futex(builder, at, thread),
         }
     }
 
     /// The operations of a `semop`, out of the waiting thread's memory; empty if that may not be read.
-    fn operations(&mut self, builder: &Builder, thread: &Thread) -> Vec<(u16, i16)> {
-        let count = usize::try_from(thread.call.arguments[2]).unwrap_or(usize::MAX).min(OPERATIONS_MAX);
+    fn operations(&mut self, at: At<'_>, call: &Call) -> Vec<(u16, i16)> {
+        let count = usize::try_from(call.arguments[2]).unwrap_or(usize::MAX).min(OPERATIONS_MAX);
         let mut bytes = vec![0; count * size_of::<[u16; 3]>()];
-        let pid = pid_of(builder, thread.process);
-        if !self.memories.read(pid, thread.call.arguments[1], &mut bytes) {
+        if !self.read(at, call.arguments[1], &mut bytes) {
             return Vec::new();
         }
         bytes
@@ -235,20 +301,28 @@ impl Places {
     }
 
     /// The FIFO that a thread sleeps in opening; nothing for any other file.
-    fn open(&mut self, builder: &mut Builder, thread: &Thread, path: usize) -> Option<(Option<ObjectRef>, WaitReason)> {
-        let pid = pid_of(builder, thread.process);
-        let path = self.memories.string(pid, thread.call.arguments[path])?;
-        let from = if path.first() == Some(&b'/') { "root" } else { "cwd" };
-        let full = [format!("/proc/{pid}/{from}/").as_bytes(), &path].concat();
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let stat = rustix::fs::statx(CWD, full.as_slice(), flags, StatxFlags::INO | StatxFlags::TYPE).ok()?;
+    fn open(
+        &mut self,
+        builder: &mut Builder,
+        at: At<'_>,
+        thread: &Thread,
+        path: usize,
+    ) -> Option<(Option<ObjectRef>, WaitReason)> {
+        let name = self.string(at, thread.call.arguments[path])?;
+        let is_absolute = name.first() == Some(&b'/');
+        let from = match path.checked_sub(1).map(|folder| thread.call.int(folder)) {
+            _ if is_absolute => self::path(format_args!("root")),
+            None | Some(AT_FDCWD) => self::path(format_args!("cwd")),
+            Some(folder) => self::path(format_args!("fd/{folder}")),
+        };
+        let stat = at_hand(at.folder, &from, &name, is_absolute)?;
         if !rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()).is_fifo() {
             return None;
         }
         let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         let object = builder.object(Identity::File { device, inode: stat.stx_ino }, Kind::Fifo);
-        let name = Text::from(&path);
-        if builder.object_at(object).name.is_none() && from == "root" {
+        let name = Text::from(&name);
+        if builder.object_at(object).name.is_none() && is_absolute {
             let namespace = builder.processes()[thread.process.index()].namespaces.mnt;
             let object = builder.object_mut(object);
             (object.name, object.namespace) = (Some(name.clone()), namespace);
@@ -256,36 +330,32 @@ impl Places {
         Some((Some(object), WaitReason::Open(name)))
     }
 
-    /// The file whose lock a thread waits for.
-    fn locked(&self, builder: &Builder, thread: &Thread) -> Option<ObjectRef> {
-        let pid = pid_of(builder, thread.process);
-        let link = format!("/proc/{pid}/fd/{}", thread.call.int(0));
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let stat = rustix::fs::statx(CWD, link, flags, StatxFlags::INO).ok()?;
-        let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-        builder.find(Identity::File { device, inode: stat.stx_ino })
-    }
-
     /// Gives a waiting lock of the file to the thread that asked for it, by what it asked for.
-    fn claim(&mut self, builder: &mut Builder, thread: &Thread, object: ObjectRef, nobodys: &mut Vec<Nobodys>) {
-        let pid = pid_of(builder, thread.process);
-        let asked = Asked::read(&mut self.memories, pid, thread.call.arguments[2]);
-        let fits = |one: &Nobodys| one.object == object && asked.as_ref().is_none_or(|asked| asked.is_for(one));
-        if !nobodys.is_empty()
+    fn claim(
+        &mut self,
+        builder: &mut Builder,
+        at: At<'_>,
+        thread: &Thread,
+        object: ObjectRef,
+        ownerless: &mut Vec<Ownerless>,
+    ) {
+        let mut bytes = [0; 24];
+        let is_read = self.read(at, thread.call.arguments[2], &mut bytes);
+        let asked = is_read.then(|| WantedLock::parse(&bytes));
+        let fits = |one: &Ownerless| one.object == object && asked.as_ref().is_none_or(|asked| asked.is_for(one));
+        if !ownerless.is_empty()
             && matches!(meaning(thread.call.number), Some(Meaning::Control))
             && thread.call.int(1) == F_OFD_SETLKW
-            && let Some(place) = nobodys.iter().position(fits)
+            && let Some(place) = ownerless.iter().position(fits)
         {
-            builder.hold(thread.process, object, How::Lock(nobodys.swap_remove(place).lock));
+            builder.hold(thread.process, object, How::Lock(ownerless.swap_remove(place).lock));
         }
     }
 
     /// The shared object in which the word lies that a thread sleeps on; nothing for a word of its own memory.
-    fn futex(&mut self, builder: &Builder, thread: &Thread) -> Option<(Option<ObjectRef>, WaitReason)> {
-        let pid = pid_of(builder, thread.process);
+    fn futex(&mut self, builder: &Builder, at: At<'_>, thread: &Thread) -> Option<(Option<ObjectRef>, WaitReason)> {
         let address = thread.call.arguments[0];
-        let mapped = self.maps.entry(thread.process).or_insert_with(|| Mapped::all_of(pid));
-        let found = mapped.iter().find(|mapped| mapped.start <= address && address < mapped.end)?;
+        let found = *self.area(at, address).filter(|area| area.is_shared)?;
         let identity = match found.system_v {
             Some(id) => {
                 let namespace = builder.processes()[thread.process.index()].namespaces.ipc?;
@@ -294,13 +364,87 @@ impl Places {
             None => Identity::File { device: found.device, inode: found.inode },
         };
         let object = builder.find(identity)?;
-        let offset = Some(found.offset + (address - found.start));
+        let offset = found.offset.checked_add(address - found.start);
         Some((Some(object), WaitReason::Futex { address, offset }))
+    }
+
+    fn asked(&mut self) -> &mut Asked {
+        self.asked.get_or_insert_default()
+    }
+
+    /// The mapping in which an address lies.
+    fn area(&mut self, at: At<'_>, address: u64) -> Option<&Area> {
+        let areas = self.asked().areas.get_or_insert_with(|| Area::all_of(at.folder));
+        let place = areas.partition_point(|area| area.end <= address);
+        areas.get(place).filter(|area| area.start <= address)
+    }
+
+    /// Copies memory of the process, if that is sure to be quick.
+    ///
+    /// A page that is not there yet is fetched from its file, and a file of a user's own file system (FUSE) is fetched
+    /// when that user pleases: reading it would stop us for good. So only memory of no file, of the kernel's own and of
+    /// file systems that answer at once is read. It could be mapped anew in the moment between the two calls, which a
+    /// process can do only by running, while its thread must sleep on.
+    fn read(&mut self, at: At<'_>, address: u64, into: &mut [u8]) -> bool {
+        let Some(end) = address.checked_add(into.len() as u64) else { return false };
+        let Some(&area) = self.area(at, address) else { return false };
+        let is_quick = (area.device == 0 && area.inode == 0)
+            || self.kernel.is_memory(area.device)
+            || self.mounts.is_quick(area.device);
+        if end > area.end || !is_quick {
+            return false;
+        }
+        let Ok(address) = usize::try_from(address) else { return false };
+        let memory = self.asked().memory.get_or_insert_with(|| {
+            let memory = ProcessMemory::open(at.pid).ok()?;
+            // The number meant this process if it lives still.
+            let mut stat = [0; 64];
+            procfs::read(at.folder, c"stat", &mut stat).is_ok().then_some(memory)
+        });
+        memory.as_ref().is_some_and(|memory| memory.read_exact(address, into).is_ok())
+    }
+
+    /// A string that ends with NUL, read in steps that never cross into a page that may not be there.
+    fn string(&mut self, at: At<'_>, address: u64) -> Option<Vec<u8>> {
+        const STEP: u64 = 256;
+        let mut string = Vec::new();
+        let mut next = address;
+        while string.len() < PATH_MAX {
+            let step = STEP - next % STEP;
+            let mut bytes = vec![0; usize::try_from(step).ok()?];
+            if !self.read(at, next, &mut bytes) {
+                return None;
+            }
+            if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
+                string.extend_from_slice(&bytes[..end]);
+                return Some(string);
+            }
+            string.extend_from_slice(&bytes);
+            next = next.checked_add(step)?;
+        }
+        None
     }
 }
 
-fn pid_of(builder: &Builder, process: ProcessRef) -> u32 {
-    builder.processes()[process.index()].pid
+/// What the kernel has at hand of the file that a process names. A name that a thread sleeps in opening is at hand, and
+/// no file system is asked for it, which might never answer. Nothing before Linux 5.12, which cannot be asked so.
+fn at_hand(process: BorrowedFd<'_>, from: &CStr, name: &[u8], is_absolute: bool) -> Option<Statx> {
+    let named = OFlags::PATH | OFlags::CLOEXEC;
+    let from: OwnedFd = openat(process, from, named | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    // A link that is absolute means the root of that process, which is known only where the path starts from it.
+    let within = if is_absolute { ResolveFlags::IN_ROOT } else { ResolveFlags::NO_SYMLINKS };
+    let file = openat2(&from, name, named, Mode::empty(), within | ResolveFlags::CACHED | ResolveFlags::NO_MAGICLINKS);
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(file.ok()?, c"", flags, StatxFlags::INO | StatxFlags::TYPE).ok()
+}
+
+/// The file whose lock a thread waits for.
+fn locked(builder: &Builder, at: At<'_>, call: &Call) -> Option<ObjectRef> {
+    let link = path(format_args!("fd/{}", call.int(0)));
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let stat = statx(at.folder, &link, flags, StatxFlags::INO).ok()?;
+    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    builder.find(Identity::File { device, inode: stat.stx_ino })
 }
 
 fn system_v(builder: &Builder, process: ProcessRef, kind: Kind, id: i32) -> Option<ObjectRef> {
@@ -316,52 +460,14 @@ fn descriptors(builder: &Builder) -> HashMap<(ProcessRef, i32), ObjectRef> {
     builder.holds().iter().filter_map(open).collect()
 }
 
-/// The memories of other processes, opened when first wanted.
-#[derive(Default)]
-struct Memories(HashMap<u32, Option<ProcessMemory>>);
-
-impl Memories {
-    fn read(&mut self, pid: u32, address: u64, into: &mut [u8]) -> bool {
-        let Ok(address) = usize::try_from(address) else { return false };
-        let memory = self.0.entry(pid).or_insert_with(|| ProcessMemory::open(pid).ok());
-        memory.as_ref().is_some_and(|memory| memory.read_exact(address, into).is_ok())
-    }
-
-    /// A string that ends with NUL, read in steps that never cross into a page that may not be there.
-    fn string(&mut self, pid: u32, address: u64) -> Option<Vec<u8>> {
-        const STEP: u64 = 256;
-        let mut string = Vec::new();
-        let mut at = address;
-        while string.len() < PATH_MAX {
-            let step = STEP - at % STEP;
-            let mut bytes = vec![0; usize::try_from(step).ok()?];
-            if !self.read(pid, at, &mut bytes) {
-                return None;
-            }
-            if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
-                string.extend_from_slice(&bytes[..end]);
-                return Some(string);
-            }
-            string.extend_from_slice(&bytes);
-            at = at.checked_add(step)?;
-        }
-        None
-    }
-}
-
 /// What a thread asked `fcntl` for: the fields of the kernel's `struct flock` for 64-bit programs.
-struct Asked {
+struct WantedLock {
     is_exclusive: bool,
     /// `None` if it counts from the file's position or end, which is not known here.
     range: Option<(i64, i64)>,
 }
 
-impl Asked {
-    fn read(memories: &mut Memories, pid: u32, address: u64) -> Option<Self> {
-        let mut bytes = [0; 24];
-        memories.read(pid, address, &mut bytes).then(|| Self::parse(&bytes))
-    }
-
+impl WantedLock {
     fn parse(bytes: &[u8; 24]) -> Self {
         const F_WRLCK: i16 = 1;
         const SEEK_SET: i16 = 0;
@@ -373,8 +479,8 @@ impl Asked {
 
     /// Whether the waiting lock is the one that was asked for. A length of 0 reaches to the end of the file, a negative
     /// one backwards from the byte before the start.
-    fn is_for(&self, nobodys: &Nobodys) -> bool {
-        let Nobodys { lock, .. } = nobodys;
+    fn is_for(&self, ownerless: &Ownerless) -> bool {
+        let Ownerless { lock, .. } = ownerless;
         let is_range = self.range.is_none_or(|(start, length)| {
             let first = i128::from(start) + i128::from(length.min(0));
             let last = (length != 0).then(|| i128::from(start) + i128::from(length.max(0)) - 1);
@@ -384,10 +490,12 @@ impl Asked {
     }
 }
 
-/// One shared mapping of a process.
-struct Mapped {
+/// One mapping of a process.
+#[derive(Debug, Clone, Copy)]
+struct Area {
     start: u64,
     end: u64,
+    is_shared: bool,
     offset: u64,
     device: u64,
     inode: u64,
@@ -395,34 +503,43 @@ struct Mapped {
     system_v: Option<i32>,
 }
 
-impl Mapped {
-    fn all_of(pid: u32) -> Vec<Self> {
-        let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return Vec::new() };
-        maps.split(|&byte| byte == b'\n').filter_map(|line| Self::parse(&String::from_utf8_lossy(line))).collect()
+impl Area {
+    /// All of them, by address.
+    fn all_of(folder: BorrowedFd<'_>) -> Vec<Self> {
+        let mut maps = Vec::new();
+        if procfs::read_lines(folder, c"maps", &mut maps, End::Nothing, MAPS_BYTES).is_err() {
+            return Vec::new();
+        }
+        let mut areas: Vec<Self> = maps.split(|&byte| byte == b'\n').filter_map(Self::parse).collect();
+        // As the kernel lists them; but it makes the list page by page while the process runs.
+        areas.sort_by_key(|area| area.start);
+        areas
     }
 
-    /// Reads `start-end perms offset major:minor inode path` of a shared mapping.
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
-        let (start, end) = words.next()?.split_once('-')?;
-        let hexadecimal = |word: &str| u64::from_str_radix(word, 16).ok();
-        words.next()?.ends_with('s').then_some(())?;
-        let offset = hexadecimal(words.next()?)?;
-        let (major, minor) = words.next()?.split_once(':')?;
-        let device =
-            rustix::fs::makedev(u32::try_from(hexadecimal(major)?).ok()?, u32::try_from(hexadecimal(minor)?).ok()?);
-        let inode: u64 = words.next()?.parse().ok()?;
-        let is_system_v = words.next().is_some_and(|path| path.starts_with("/SYSV"));
-        let system_v = if is_system_v { Some(i32::try_from(inode).ok()?) } else { None };
-        Some(Self { start: hexadecimal(start)?, end: hexadecimal(end)?, offset, device, inode, system_v })
+    /// Reads `start-end perms offset major:minor inode path`.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+        let pair = |word: &[u8], between: u8| {
+            let middle = word.iter().position(|&byte| byte == between)?;
+            Some((parse_base(&word[..middle], 16)?, parse_base(&word[middle + 1..], 16)?))
+        };
+        let (start, end) = pair(words.next()?, b'-').filter(|(start, end)| start < end)?;
+        let is_shared = words.next()?.ends_with(b"s");
+        let offset = parse_base(words.next()?, 16)?;
+        let (major, minor) = pair(words.next()?, b':')?;
+        let device = rustix::fs::makedev(u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
+        let inode: u64 = parse(words.next()?)?;
+        let is_system_v = words.next().is_some_and(|path| path.starts_with(b"/SYSV"));
+        let system_v = if is_system_v { i32::try_from(inode).ok() } else { None };
+        Some(Self { start, end, is_shared, offset, device, inode, system_v })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Call, Mapped};
+    use super::{Area, Call, WantedLock};
     use crate::model::{Builder, Identity, Kind, Lock, LockKind, Namespaces, Viewer};
-    use crate::probe::locks::Nobodys;
+    use crate::probe::locks::Ownerless;
 
     #[test]
     fn a_lock_that_was_asked_for_is_known_by_its_bytes() {
@@ -432,23 +549,23 @@ mod tests {
             bytes[2..4].copy_from_slice(&whence.to_ne_bytes());
             bytes[8..16].copy_from_slice(&start.to_ne_bytes());
             bytes[16..].copy_from_slice(&length.to_ne_bytes());
-            Asked::parse(&bytes)
+            WantedLock::parse(&bytes)
         };
         let mut builder = Builder::new(Viewer { pid: 1, uid: 0, namespaces: Namespaces::default() });
         let object = builder.object(Identity::File { device: 1, inode: 2 }, Kind::File);
-        let nobodys = |is_exclusive, start, end| {
+        let ownerless = |is_exclusive, start, end| {
             let lock = Lock { kind: LockKind::Ofd, is_exclusive, start, end, number: 1, is_waiting: true };
-            Nobodys { object, lock }
+            Ownerless { object, lock }
         };
-        assert!(asked(1, 0, 10, 5).is_for(&nobodys(true, 10, Some(14))));
-        assert!(asked(1, 0, 15, -5).is_for(&nobodys(true, 10, Some(14))));
-        assert!(asked(0, 0, 10, 0).is_for(&nobodys(false, 10, None)));
+        assert!(asked(1, 0, 10, 5).is_for(&ownerless(true, 10, Some(14))));
+        assert!(asked(1, 0, 15, -5).is_for(&ownerless(true, 10, Some(14))));
+        assert!(asked(0, 0, 10, 0).is_for(&ownerless(false, 10, None)));
         // From the position: any range may be meant.
-        assert!(asked(0, 1, 3, 5).is_for(&nobodys(false, 10, Some(14))));
-        assert!(!asked(0, 0, 10, 5).is_for(&nobodys(true, 10, Some(14))));
-        assert!(!asked(1, 0, 10, 6).is_for(&nobodys(true, 10, Some(14))));
-        assert!(!asked(1, 0, i64::MIN, i64::MIN).is_for(&nobodys(true, 10, Some(14))));
-        assert!(!asked(1, 0, i64::MAX, i64::MAX).is_for(&nobodys(true, 10, None)));
+        assert!(asked(0, 1, 3, 5).is_for(&ownerless(false, 10, Some(14))));
+        assert!(!asked(0, 0, 10, 5).is_for(&ownerless(true, 10, Some(14))));
+        assert!(!asked(1, 0, 10, 6).is_for(&ownerless(true, 10, Some(14))));
+        assert!(!asked(1, 0, i64::MIN, i64::MIN).is_for(&ownerless(true, 10, Some(14))));
+        assert!(!asked(1, 0, i64::MAX, i64::MAX).is_for(&ownerless(true, 10, None)));
     }
 
     #[test]
@@ -456,6 +573,14 @@ mod tests {
         let call = Call::parse("73 0x6 0x2 0x0 0x7fe920374ad8 0x0 0x0 0x7fff153e3368 0x7fe920916897\n")
             .expect("a line as the kernel's");
         assert_eq!((call.number, call.int(0), call.stack), (73, 6, 0x7fff_153e_3368));
+        assert!(!call.is_of_32_bits());
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_call_of_a_32_bit_program_is_known_by_its_numbers() {
+        let call = Call::parse("117 0xc 0x0 0x0 0x0 0xffd01234 0x1 0xffd01200 0xf7f12549\n").expect("as the kernel's");
+        assert!(call.is_of_32_bits());
     }
 
     #[test]
@@ -466,10 +591,15 @@ mod tests {
     }
 
     #[test]
-    fn only_shared_mappings_count() {
-        let shared = "7f00-7f80 rw-s 00001000 00:01 32769 /SYSV00000000 (deleted)";
-        let mapped = Mapped::parse(shared).expect("a line as the kernel's");
-        assert_eq!((mapped.start, mapped.end, mapped.offset, mapped.system_v), (0x7f00, 0x7f80, 0x1000, Some(32769)));
-        assert!(Mapped::parse(&shared.replace("rw-s", "rw-p")).is_none());
+    fn a_line_of_maps_tells_the_mapping() {
+        let line = "7f00-7f80 rw-s 00001000 00:01 32769      /SYSV00000000 (deleted)";
+        let area = Area::parse(line.as_bytes()).expect("a line as the kernel's");
+        assert_eq!((area.start, area.end, area.offset, area.system_v), (0x7f00, 0x7f80, 0x1000, Some(32769)));
+        assert!(area.is_shared && !Area::parse(line.replace("rw-s", "rw-p").as_bytes()).expect("as well").is_shared);
+        let stack = Area::parse(b"7ffc-7ffe rw-p 00000000 00:00 0       [stack]").expect("a line as the kernel's");
+        assert_eq!((stack.device, stack.inode, stack.system_v), (0, 0, None));
+        for odd in ["", "7f00-7f80", "7f80-7f00 rw-p 0 00:00 0", "x-y rw-p 0 0:0 0"] {
+            assert!(Area::parse(odd.as_bytes()).is_none(), "{odd}");
+        }
     }
 }

@@ -397,10 +397,6 @@ impl View<'_> {
                 form.count = Some(*count);
                 "attached"
             }
-            Evidence::NamespacesUnseen(count) => {
-                form.count = Some(*count);
-                "namespaces-unseen"
-            }
             Evidence::ProcessesOutside => "processes-outside",
             Evidence::NoMapping => "no-mapping",
             Evidence::NoDescriptor => "no-descriptor",

@@ -136,9 +136,6 @@ impl View<'_> {
             Evidence::OwnerUnknown => "owner unknown".to_owned(),
             Evidence::WaitersUnknown => "nobody looked who waits".to_owned(),
             Evidence::Attached(count) => words::count(*count, "attachment", "attachments"),
-            Evidence::NamespacesUnseen(count) => {
-                format!("{} could not be listed", words::count(*count, "network namespace", "network namespaces"))
-            }
             Evidence::ProcessesOutside => "processes outside of this pid namespace may use it".to_owned(),
             Evidence::NoMapping => "not mapped".to_owned(),
             Evidence::NoDescriptor => "not open".to_owned(),

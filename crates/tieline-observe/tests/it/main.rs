@@ -8,6 +8,7 @@ mod posix;
 mod processes;
 mod sockets;
 mod sysv;
+mod waits;
 mod zoo;
 
 use tieline_observe::model::{How, Identity, Link, LinkKind, Namespace, NamespaceKind, Object, ObjectRef, Role};
