@@ -43,6 +43,13 @@ fn link(pid: u32, fd: i32) -> String {
     fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("a descriptor").display().to_string()
 }
 
+/// By a process of its own: a program that we had open for writing could not be run as long as a child of another test,
+/// forked meanwhile, has that descriptor too (ETXTBSY).
+fn copy_program(from: &str, to: &std::path::Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(status.success(), "cp {from}: {status}");
+}
+
 fn own() -> String {
     std::process::id().to_string()
 }
@@ -255,7 +262,7 @@ fn hostile_names_are_never_raw() {
     let _hidden = UnixDatagram::bind_addr(&address.unwrap()).unwrap();
     // A program of that name, which sleeps.
     let program = place.path("p").with_file_name(std::ffi::OsStr::from_bytes(b"e\x1b[2J\n\xff"));
-    fs::copy("/bin/sleep", &program).unwrap();
+    copy_program("/bin/sleep", &program);
     let mut command = Command::new(&program);
     let mut sleeper = Peer(command.arg("60").stdin(Stdio::piped()).spawn().unwrap());
     until("it runs", || (fs::read(format!("/proc/{}/comm", sleeper.id())).ok()?.starts_with(b"e\x1b")).then_some(()));
@@ -359,7 +366,7 @@ fn what_may_not_be_seen_is_said() {
     // The command must lie where that user can execute it.
     let place = Place::new();
     let copy = place.path("tieline");
-    fs::copy(TIELINE, &copy).unwrap();
+    copy_program(TIELINE, &copy);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(copy.parent().unwrap(), open).unwrap();
     let as_nobody = |arguments: &[&str]| {
@@ -448,6 +455,31 @@ fn an_inherited_lock_is_counted_once() {
     });
     let said = run(&["locks", name]);
     assert!(said.text().contains("1 lock is held."), "{}", said.text());
+}
+
+/// The kernel's list of locks calls the waiter for an OFD lock -1, as it does the holder.
+#[test]
+fn who_waits_for_a_lock_of_an_open_file_is_named() {
+    if !has_command("python3") {
+        skip!("no python3");
+    }
+    let place = Place::new();
+    let file = place.path("db");
+    fs::write(&file, "").unwrap();
+    let name = file.to_str().unwrap();
+    const LOCK: &str = "import fcntl,struct,sys\nf=open(sys.argv[1],'r+b')\n\
+        fcntl.fcntl(f,38,struct.pack('hhqqi',fcntl.F_WRLCK,0,0,100,0))\nprint(flush=True)\ninput()";
+    let mut holder = Peer::start("python3", &["-c", LOCK, name]);
+    std::io::Read::read_exact(holder.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let waiter = Peer::start("python3", &["-c", LOCK, name]);
+    let line = format!(" {}  waits for  exclusive OFD 0-99", waiter.id());
+    until("the second waits behind the first", || run(&["locks", name]).text().contains(&line).then_some(()));
+    let said = run(&["locks", name]);
+    assert!(said.text().contains("1 lock is held; 1 waits."), "{}", said.text());
+    // `ls` does not ask who waits, which is no fault of the kernel's.
+    let listed = json(&["ls", "file", "--json"]);
+    let is_blamed = |one: &Value| one["what"] == "lock-holders" && one["why"] == "not-supported";
+    assert!(!listed["unseen"].as_array().unwrap().iter().any(is_blamed), "{}", listed["unseen"]);
 }
 
 /// Nobody could read the answer: that is no success.
