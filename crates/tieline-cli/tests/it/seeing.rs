@@ -50,6 +50,12 @@ fn copy_program(from: &str, to: &std::path::Path) {
     assert!(status.success(), "cp {from}: {status}");
 }
 
+/// A System V object of our own IPC namespace: without that, one of the same number elsewhere is an answer too.
+fn here(kind: &str, id: &str) -> String {
+    let namespace = fs::read_link("/proc/self/ns/ipc").expect("a namespace").display().to_string();
+    format!("{kind}:{id}@{}", namespace.trim_matches(|letter: char| !letter.is_ascii_digit()))
+}
+
 fn own() -> String {
     std::process::id().to_string()
 }
@@ -219,11 +225,11 @@ fn what_was_left_behind_is_found_and_removed() {
         "{}",
         said.text()
     );
-    assert!(run(&["who", &format!("shm:{id}")]).code == 0, "a dry run removes nothing");
+    assert!(run(&["who", &here("shm", &id)]).code == 0, "a dry run removes nothing");
     let done = json(&[&flags[..], &["--yes", "--json"]].concat());
     let step = done["steps"].as_array().unwrap().iter().find(|step| step["name"] == *id).expect("our segment").clone();
     assert_eq!(step["outcome"], "removed", "{step}");
-    run(&["who", &format!("shm:{id}")]).failed(3, &["there is no shm"]);
+    run(&["who", &here("shm", &id)]).failed(3, &["there is no shm"]);
 }
 
 /// On a terminal it asks, and no is no.
@@ -244,7 +250,7 @@ fn clean_asks_before_it_removes() {
         assert!(shown.contains(&format!("shmctl({id}, IPC_RMID)")), "{shown}");
         terminal.send(answer);
         assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
-        assert_eq!(run(&["who", &format!("shm:{id}")]).code == 0, is_left, "after {answer:?}");
+        assert_eq!(run(&["who", &here("shm", &id)]).code == 0, is_left, "after {answer:?}");
     }
 }
 
