@@ -26,15 +26,12 @@ pub(crate) const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 pub(crate) fn find(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
     let census = Census::of(snapshot);
-    // An end of a pipe that was sent and not yet received is in nobody's table, and any message may carry any end.
-    let in_flight = |object: &Object| matches!(&object.detail, Detail::Unix(socket) if socket.in_flight > 0);
-    let ends_are_known = !snapshot.objects().iter().any(in_flight);
     for object in snapshot.objects() {
         findings.extend(left_behind(snapshot, &census, object));
         findings.extend(dead_socket_file(snapshot, object));
         findings.extend(removed_but_held(snapshot, object));
         findings.extend(full(object));
-        findings.extend(one_ended(snapshot, object).filter(|_| ends_are_known));
+        findings.extend(one_ended(snapshot, object).filter(|_| census.in_flight == 0));
         findings.extend(world_writable(object));
     }
     findings.extend(paths_taken(snapshot));
@@ -51,6 +48,8 @@ struct Census {
     waited_for: HashSet<ObjectRef>,
     /// For each user when their processes began, the first first; under `None` those of users that are not known.
     began: HashMap<Option<u32>, Vec<SystemTime>>,
+    /// Descriptors that were sent and not yet received. They are in nobody's table, and may be of anything.
+    in_flight: u64,
 }
 
 impl Census {
@@ -62,7 +61,15 @@ impl Census {
             }
         }
         began.values_mut().for_each(|began| began.sort_unstable());
-        Self { waited_for: snapshot.waits().iter().filter_map(|wait| wait.object).collect(), began }
+        let in_flight = |object: &Object| match &object.detail {
+            Detail::Unix(socket) => u64::from(socket.in_flight),
+            _ => 0,
+        };
+        Self {
+            waited_for: snapshot.waits().iter().filter_map(|wait| wait.object).collect(),
+            began,
+            in_flight: snapshot.objects().iter().map(in_flight).sum(),
+        }
     }
 
     /// How many processes may be that user's and began by that time; by now, without one.
@@ -190,6 +197,9 @@ impl Case<'_> {
             }
         }
         self.unseen(&[UnseenWhat::Processes, UnseenWhat::Descriptors, UnseenWhat::Mappings]);
+        if self.census.in_flight > 0 {
+            self.doubt(Evidence::DescriptorsInFlight(self.census.in_flight));
+        }
         self.owner(None);
         if let Detail::PosixMq(queue) = &self.object.detail
             && queue.bytes > 0
@@ -309,14 +319,16 @@ fn removed_but_held(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
 
 fn full(object: &Object) -> Option<Finding> {
     let fill = object.fill?;
-    let capacity = fill.capacity.filter(|&capacity| capacity > 0)?;
-    if fill.used < capacity {
-        return None;
-    }
+    let capacity = fill.capacity?;
     let is_listener = matches!(&object.detail, Detail::Unix(socket) if socket.state == SocketState::Listening)
         || matches!(&object.detail, Detail::Inet(socket) if socket.state == SocketState::Listening);
-    let kind = if is_listener { FindingKind::BacklogFull } else { FindingKind::Full };
-    Some(about(kind, object.reference, vec![Evidence::Holds { amount: fill.used, unit: fill.unit }]))
+    // A listener takes one more than it was told to, and may have been told none.
+    let (kind, is_full) = if is_listener {
+        (FindingKind::BacklogFull, fill.used > capacity)
+    } else {
+        (FindingKind::Full, capacity > 0 && fill.used >= capacity)
+    };
+    is_full.then(|| about(kind, object.reference, vec![Evidence::Holds { amount: fill.used, unit: fill.unit }]))
 }
 
 /// A pipe of which everybody holds the same end, said only if nobody was left out who might hold the other.

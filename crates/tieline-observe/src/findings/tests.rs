@@ -256,20 +256,40 @@ fn an_object_of_the_machine_is_kept_by_who_sees_only_a_container() {
 }
 
 #[test]
+fn shared_memory_is_kept_while_a_descriptor_of_it_may_be_on_its_way() {
+    let mut machine = Machine::new();
+    machine.shared_memory(33);
+    let socket = machine.0.object(Identity::Socket { inode: 8 }, Kind::UnixStream);
+    machine.0.object_mut(socket).detail = Detail::Unix(UnixSocket {
+        state: SocketState::Connected,
+        file: None,
+        peer: None,
+        receive_queue: 1,
+        send_queue: 0,
+        backlog: None,
+        in_flight: 2,
+        shut: (false, false),
+    });
+    let findings = machine.findings();
+    assert_eq!(findings[0].0, FindingKind::Unused);
+    assert!(findings[0].1.contains(&Evidence::DescriptorsInFlight(2)), "{findings:?}");
+}
+
+#[test]
 fn two_listeners_with_one_path_are_both_told() {
     let mut machine = Machine::new();
     for inode in [8, 9] {
         let socket = machine.0.object(Identity::Socket { inode }, Kind::UnixStream);
         let entry = machine.0.object_mut(socket);
         entry.name = Some(Text::from("/run/server"));
-        entry.fill = Some(Fill { used: 1, capacity: Some(1), unit: Unit::Connections });
+        entry.fill = Some(Fill { used: 2, capacity: Some(1), unit: Unit::Connections });
         entry.detail = Detail::Unix(UnixSocket {
             state: SocketState::Listening,
             file: Some((1, inode)),
             peer: None,
             receive_queue: 0,
             send_queue: 0,
-            backlog: Some((1, 1)),
+            backlog: Some((2, 1)),
             in_flight: 0,
             shut: (false, false),
         });

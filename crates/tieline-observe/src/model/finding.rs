@@ -98,6 +98,8 @@ pub enum Evidence {
     WaitersUnknown,
     /// So many attachments, of which the processes are those that hold it.
     Attached(u64),
+    /// So many descriptors were sent over sockets and not yet received, any of which may be one of it.
+    DescriptorsInFlight(u64),
     /// No process has it attached or mapped.
     NoMapping,
     /// No process has it open.

@@ -92,7 +92,8 @@ pub struct Taken {
     pub at: SystemTime,
     /// How long it took.
     pub wall: Duration,
-    /// Processor time that it took, in user and kernel together.
+    /// Processor time that it took, in user and kernel together, of the thread that asked for it. Looks into other namespaces
+    /// are made by threads of their own and not counted.
     pub cpu: Duration,
     /// By which engine.
     pub engine: crate::Engine,

@@ -398,6 +398,10 @@ impl View<'_> {
                 "attached"
             }
             Evidence::ProcessesOutside => "processes-outside",
+            Evidence::DescriptorsInFlight(count) => {
+                form.count = Some(*count);
+                "descriptors-in-flight"
+            }
             Evidence::NoMapping => "no-mapping",
             Evidence::NoDescriptor => "no-descriptor",
             Evidence::NoWaiter => "no-waiter",

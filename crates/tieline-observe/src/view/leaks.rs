@@ -137,6 +137,9 @@ impl View<'_> {
             Evidence::WaitersUnknown => "nobody looked who waits".to_owned(),
             Evidence::Attached(count) => words::count(*count, "attachment", "attachments"),
             Evidence::ProcessesOutside => "processes outside of this pid namespace may use it".to_owned(),
+            Evidence::DescriptorsInFlight(count) => {
+                format!("{} on the way between processes", words::count(*count, "descriptor is", "descriptors are"))
+            }
             Evidence::NoMapping => "not mapped".to_owned(),
             Evidence::NoDescriptor => "not open".to_owned(),
             Evidence::NoWaiter => "no waiter".to_owned(),
