@@ -130,24 +130,32 @@ pub(crate) fn read_lines(
 ) -> Result<bool, Errno> {
     const STEP: usize = 4096;
     let file = openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // The room is made by doubling and kept from read to read: the kernel gives some files a page at a time, and making
+    // room anew for each page would take the square of the length.
     content.clear();
-    loop {
-        if content.len() >= limit {
-            let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-            content.truncate(whole);
-            return Ok(false);
+    let mut filled = 0;
+    let answer = loop {
+        if filled >= limit {
+            filled = content[..filled].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            break Ok(false);
         }
-        let filled = content.len();
-        content.resize(filled + STEP.max(filled), 0);
+        if content.len() - filled < STEP {
+            content.resize(filled + STEP.max(filled), 0);
+        }
         let room = content.len() - filled;
-        let answer = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut content[filled..]));
-        content.truncate(filled + answer.unwrap_or(0));
-        match answer? {
-            0 => return Ok(true),
-            count if end == End::Short && count < room => return Ok(true),
-            _ => {}
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut content[filled..])) {
+            Ok(0) => break Ok(true),
+            Ok(count) => {
+                filled += count;
+                if end == End::Short && count < room {
+                    break Ok(true);
+                }
+            }
+            Err(errno) => break Err(errno),
         }
-    }
+    };
+    content.truncate(filled);
+    answer
 }
 
 /// Calls `each` with the name of every entry of a folder that is a number, and the number. Stops with the first error.
