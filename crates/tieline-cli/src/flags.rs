@@ -618,7 +618,8 @@ Examples:
   tieline limits --near=50 --processes")]
 pub(crate) struct Limits {
     /// Only those used to so many per cent or more
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "80")]
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "80",
+        value_parser = clap::value_parser!(u8).range(..=100))]
     pub(crate) near: Option<u8>,
     /// Also the limits of each process
     #[arg(long)]

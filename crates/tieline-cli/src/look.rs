@@ -1,6 +1,7 @@
 //! What the verbs that look at the machine have in common: the scan, the names of users, what could not be seen.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 
 use tieline_observe::model::{Kind, Scope, Text};
@@ -54,6 +55,8 @@ pub(crate) fn query(text: &std::ffi::OsStr) -> Outcome<Query> {
     // Looked at, never opened: opening a FIFO would change what its other end sees.
     match std::fs::metadata(std::ffi::OsStr::from_bytes(path.as_bytes())) {
         Ok(found) => Ok(query.located(found.dev(), found.ino())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(query.missing()),
+        // It may be there, where the caller may not look.
         Err(_) => Ok(query),
     }
 }

@@ -116,8 +116,8 @@ impl Scan {
         }
         if self.waits {
             probe::waits::look(&mut builder, &folders, &mut ownerless);
+            probe::locks::count(&mut builder, &ownerless);
         }
-        probe::locks::count(&mut builder, &ownerless);
         probe::limits::look(&mut builder, self);
         let (wall, cpu) = clock.stop();
         let booted = at.checked_sub(since_boot()).unwrap_or(SystemTime::UNIX_EPOCH);

@@ -77,6 +77,8 @@ fn report(steps: &[Step], became: &[Became]) -> Outcome {
 
 fn run_json(flags: &Clean, snapshot: &Snapshot, steps: &[Step]) -> Outcome {
     let view = View::new(snapshot, look::users(snapshot));
+    // Nothing is removed of which nobody could read.
+    output::check()?;
     let became = if flags.dry_run { None } else { Some(clean::perform(steps)?) };
     let error = |became: &Became| match became {
         Became::Failed(error) => error.to_string(),

@@ -43,6 +43,19 @@ fn link(pid: u32, fd: i32) -> String {
     fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("a descriptor").display().to_string()
 }
 
+/// By a process of its own: a program that we had open for writing could not be run as long as a child of another test,
+/// forked meanwhile, has that descriptor too (ETXTBSY).
+fn copy_program(from: &str, to: &std::path::Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(status.success(), "cp {from}: {status}");
+}
+
+/// A System V object of our own IPC namespace: without that, one of the same number elsewhere is an answer too.
+fn here(kind: &str, id: &str) -> String {
+    let namespace = fs::read_link("/proc/self/ns/ipc").expect("a namespace").display().to_string();
+    format!("{kind}:{id}@{}", namespace.trim_matches(|letter: char| !letter.is_ascii_digit()))
+}
+
 fn own() -> String {
     std::process::id().to_string()
 }
@@ -212,11 +225,11 @@ fn what_was_left_behind_is_found_and_removed() {
         "{}",
         said.text()
     );
-    assert!(run(&["who", &format!("shm:{id}")]).code == 0, "a dry run removes nothing");
+    assert!(run(&["who", &here("shm", &id)]).code == 0, "a dry run removes nothing");
     let done = json(&[&flags[..], &["--yes", "--json"]].concat());
     let step = done["steps"].as_array().unwrap().iter().find(|step| step["name"] == *id).expect("our segment").clone();
     assert_eq!(step["outcome"], "removed", "{step}");
-    run(&["who", &format!("shm:{id}")]).failed(3, &["there is no shm"]);
+    run(&["who", &here("shm", &id)]).failed(3, &["there is no shm"]);
 }
 
 /// On a terminal it asks, and no is no.
@@ -237,7 +250,7 @@ fn clean_asks_before_it_removes() {
         assert!(shown.contains(&format!("shmctl({id}, IPC_RMID)")), "{shown}");
         terminal.send(answer);
         assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
-        assert_eq!(run(&["who", &format!("shm:{id}")]).code == 0, is_left, "after {answer:?}");
+        assert_eq!(run(&["who", &here("shm", &id)]).code == 0, is_left, "after {answer:?}");
     }
 }
 
@@ -255,7 +268,7 @@ fn hostile_names_are_never_raw() {
     let _hidden = UnixDatagram::bind_addr(&address.unwrap()).unwrap();
     // A program of that name, which sleeps.
     let program = place.path("p").with_file_name(std::ffi::OsStr::from_bytes(b"e\x1b[2J\n\xff"));
-    fs::copy("/bin/sleep", &program).unwrap();
+    copy_program("/bin/sleep", &program);
     let mut command = Command::new(&program);
     let mut sleeper = Peer(command.arg("60").stdin(Stdio::piped()).spawn().unwrap());
     until("it runs", || (fs::read(format!("/proc/{}/comm", sleeper.id())).ok()?.starts_with(b"e\x1b")).then_some(()));
@@ -359,7 +372,7 @@ fn what_may_not_be_seen_is_said() {
     // The command must lie where that user can execute it.
     let place = Place::new();
     let copy = place.path("tieline");
-    fs::copy(TIELINE, &copy).unwrap();
+    copy_program(TIELINE, &copy);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(copy.parent().unwrap(), open).unwrap();
     let as_nobody = |arguments: &[&str]| {
@@ -375,6 +388,14 @@ fn what_may_not_be_seen_is_said() {
     let cat = Peer::start("cat", &[]);
     let said = as_nobody(&["who", &format!("{}:0", cat.id())]);
     said.failed(4, &["the descriptors of cat", "may not be seen", "run as root"]);
+    // A folder that may not be searched tells nothing of what is in it.
+    let hidden = place.path("hidden");
+    fs::create_dir(&hidden).unwrap();
+    let _bound = UnixListener::bind(hidden.join("sock")).unwrap();
+    fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let said = as_nobody(&["who", hidden.join("sock").to_str().unwrap()]);
+    assert!(said.text().contains("listens at the Unix socket") && !said.text().contains("exist"), "{}", said.text());
+    as_nobody(&["who", hidden.join("other").to_str().unwrap()]).failed(4, &["no object is called", "is unknown"]);
     let found = as_nobody(&["ls", "--json"]);
     let found: Value = serde_json::from_slice(&found.out).unwrap();
     let unseen = found["unseen"].as_array().unwrap();
@@ -384,6 +405,102 @@ fn what_may_not_be_seen_is_said() {
     );
 }
 
+/// The table keeps what the next question is made of, and what a decision is made by.
+#[test]
+fn at_eighty_columns_names_and_reasons_are_whole() {
+    if !can_draw() {
+        skip!("no pseudo-terminals");
+    }
+    // Threads and long commands beside it make every column want room.
+    let script =
+        "import os,time\nfor i in range(6): os.pipe()\nif os.fork() == 0: os.fork()\nprint(flush=True)\ntime.sleep(99)";
+    if !has_command("python3") {
+        skip!("no python3");
+    }
+    let mut peer = Peer::start("python3", &["-c", &format!("{script} # {}", "long ".repeat(20))]);
+    std::io::Read::read_exact(peer.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let (id, pipe) = (peer.id().to_string(), link(peer.id(), 4));
+    let at = |columns, verb: &[&str]| {
+        let mut terminal = Pty::spawn_sized(tieline(verb), 50, columns);
+        assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
+        plain(&terminal.output())
+    };
+    for verb in [&["who", &*id][..], &["ls", "--tree", "-p", &id]] {
+        let shown = at(80, verb);
+        assert!(shown.contains(&pipe), "{verb:?}: {shown}");
+    }
+    let tree = at(60, &["ls", "--tree", "-p", &id]);
+    assert!(tree.lines().any(|line| line.trim_end().ends_with(&format!(" {id}"))), "{tree}");
+    peer.0.kill().unwrap();
+}
+
+/// What is asked for and is not there is told from what is there and not locked.
+#[test]
+fn locks_of_nobody_and_nothing_are_not_found() {
+    run(&["locks", "no-such-program"]).failed(3, &["no process is called no-such-program", "./no-such-program"]);
+    run(&["locks", "/no/such/file"]).failed(3, &["there is no file /no/such/file"]);
+    let place = Place::new();
+    let file = place.path("free");
+    fs::write(&file, "").unwrap();
+    let said = run(&["locks", file.to_str().unwrap()]);
+    assert!(said.text().starts_with("0 locks are held."), "{}", said.text());
+}
+
+/// A lock that a child inherited is one lock.
+#[test]
+fn an_inherited_lock_is_counted_once() {
+    if !has_command("flock") {
+        skip!("no flock");
+    }
+    let place = Place::new();
+    let file = place.path("locked");
+    let name = file.to_str().unwrap();
+    let _holder = Peer::start("flock", &[name, "cat"]);
+    until("flock and its child hold it", || {
+        run(&["locks", name]).text().matches(" holds ").count().eq(&2).then_some(())
+    });
+    let said = run(&["locks", name]);
+    assert!(said.text().contains("1 lock is held."), "{}", said.text());
+}
+
+/// The kernel's list of locks calls the waiter for an OFD lock -1, as it does the holder.
+#[test]
+fn who_waits_for_a_lock_of_an_open_file_is_named() {
+    if !has_command("python3") {
+        skip!("no python3");
+    }
+    let place = Place::new();
+    let file = place.path("db");
+    fs::write(&file, "").unwrap();
+    let name = file.to_str().unwrap();
+    const LOCK: &str = "import fcntl,struct,sys\nf=open(sys.argv[1],'r+b')\n\
+        fcntl.fcntl(f,38,struct.pack('hhqqi',fcntl.F_WRLCK,0,0,100,0))\nprint(flush=True)\ninput()";
+    let mut holder = Peer::start("python3", &["-c", LOCK, name]);
+    std::io::Read::read_exact(holder.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let waiter = Peer::start("python3", &["-c", LOCK, name]);
+    let line = format!(" {}  waits for  exclusive OFD 0-99", waiter.id());
+    until("the second waits behind the first", || run(&["locks", name]).text().contains(&line).then_some(()));
+    let said = run(&["locks", name]);
+    assert!(said.text().contains("1 lock is held; 1 waits."), "{}", said.text());
+    // `ls` does not ask who waits, which is no fault of the kernel's.
+    let listed = json(&["ls", "file", "--json"]);
+    let is_blamed = |one: &Value| one["what"] == "lock-holders" && one["why"] == "not-supported";
+    assert!(!listed["unseen"].as_array().unwrap().iter().any(is_blamed), "{}", listed["unseen"]);
+}
+
+/// Nobody could read the answer: that is no success.
+#[test]
+fn a_closed_standard_output_is_wrong_usage() {
+    for verb in ["ls", "who 1", "leaks", "limits", "locks", "clean --dry-run", "clean --dry-run --json", "ls --json"] {
+        let said = Job::start(shell(&format!("tieline {verb} >&-"))).end();
+        assert!(
+            said.code == 2 && said.err.contains("standard output (descriptor 1): it is closed"),
+            "{verb}: {}",
+            said.err
+        );
+    }
+}
+
 #[test]
 fn limits_are_listed_and_the_near_ones_explained() {
     let said = run(&["limits"]);
@@ -391,6 +508,7 @@ fn limits_are_listed_and_the_near_ones_explained() {
     let said = run(&["limits", "--near=0"]);
     assert!(said.text().contains("Raised by: "), "{}", said.text());
     assert_eq!(run(&["limits", "--near=x"]).code, 2);
+    assert_eq!(run(&["limits", "--near=101"]).code, 2);
     let all = json(&["limits", "--json"]);
     let ratios: Vec<f64> =
         all["limits"].as_array().unwrap().iter().filter_map(|limit| limit["ratio"].as_f64()).collect();

@@ -182,6 +182,11 @@ impl Builder {
         }
     }
 
+    /// Whether anything of that sort was counted.
+    pub(crate) fn has_unseen(&self, what: UnseenWhat, why: UnseenWhy) -> bool {
+        self.unseen.contains_key(&(what, why))
+    }
+
     /// Remembers a descriptor of a file or directory, which may turn out to be locked.
     pub(crate) fn file(&mut self, open: OpenFile) {
         self.files.push(open);

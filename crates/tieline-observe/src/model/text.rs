@@ -22,6 +22,12 @@ impl Text {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Whether somebody who writes `asked` means this: by its bytes, or as [`Display`](fmt::Display) shows them.
+    #[must_use]
+    pub fn is_meant_by(&self, asked: &Self) -> bool {
+        self == asked || (asked.0.contains(&b'\\') && self.to_string().as_bytes() == asked.as_bytes())
+    }
 }
 
 impl<T: AsRef<[u8]>> From<T> for Text {
@@ -89,6 +95,14 @@ mod tests {
     fn what_a_terminal_would_obey_is_spelled_out() {
         let hostile = Text::from(b"a\n\x1b[2J\xff\\ \xe2\x80\xae\xc2\x9b\x7f z\xc3\xa9".as_slice());
         assert_eq!(hostile.to_string(), r"a\n\x1b[2J\xff\\ \u{202e}\u{9b}\x7f zé");
+    }
+
+    /// What a table shows can be copied into the next question.
+    #[test]
+    fn a_name_is_meant_by_its_bytes_and_by_what_is_shown_of_it() {
+        let name = Text::from(b"@a\n\\\xff\0".as_slice());
+        assert!(name.is_meant_by(&name) && name.is_meant_by(&Text::from(name.to_string())));
+        assert!(!name.is_meant_by(&Text::from("@a")) && !Text::from("a").is_meant_by(&Text::from(r"\x61")));
     }
 
     #[test]

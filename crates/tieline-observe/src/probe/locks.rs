@@ -34,9 +34,11 @@ pub(crate) struct Ownerless {
     pub(crate) lock: Lock,
 }
 
-/// Counts the waiting locks whose processes nothing told.
+/// Counts the waiting locks whose processes nothing told, though those that wait were looked at.
 pub(crate) fn count(builder: &mut Builder, ownerless: &[Ownerless]) {
-    builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NotSupported, ownerless.len() as u64);
+    let may_be_hidden = builder.has_unseen(UnseenWhat::Waits, UnseenWhy::NoPermission);
+    let why = if may_be_hidden { UnseenWhy::NoPermission } else { UnseenWhy::NotSupported };
+    builder.unseen(UnseenWhat::LockHolders, why, ownerless.len() as u64);
 }
 
 /// Gives back the waiting locks whose processes are yet to be found.
@@ -84,7 +86,11 @@ pub(crate) fn look(builder: &mut Builder, folders: &Folders) -> Vec<Ownerless> {
             continue;
         }
         let Some(holders) = holders(builder, lock, &mut alike) else {
-            builder.unseen(UnseenWhat::LockHolders, UnseenWhy::NoPermission, 1);
+            // Whoever is not there though everybody may be seen has ended since.
+            let hiding = if lock.pid.is_some() { UnseenWhat::Processes } else { UnseenWhat::Descriptors };
+            let may_be_hidden = builder.has_unseen(hiding, UnseenWhy::NoPermission);
+            let why = if may_be_hidden { UnseenWhy::NoPermission } else { UnseenWhy::Vanished };
+            builder.unseen(UnseenWhat::LockHolders, why, 1);
             continue;
         };
         for holder in holders {

@@ -18,6 +18,8 @@ pub struct Column {
     pub is_figure: bool,
     /// Whether its cells may be cut where there is too little room.
     pub gives_way: bool,
+    /// Whether its cells are sentences, which are better below their rows than cut. Only of the last column.
+    pub is_prose: bool,
 }
 
 /// A row. Its cells can be printed as they are: nothing in them is obeyed by a terminal.
@@ -47,19 +49,25 @@ impl Column {
     /// A column of words that must be seen whole.
     #[must_use]
     pub const fn words(name: &'static str) -> Self {
-        Self { name, is_figure: false, gives_way: false }
+        Self { name, is_figure: false, gives_way: false, is_prose: false }
     }
 
     /// A column of figures.
     #[must_use]
     pub const fn figures(name: &'static str) -> Self {
-        Self { name, is_figure: true, gives_way: false }
+        Self { name, is_figure: true, gives_way: false, is_prose: false }
     }
 
     /// A column of texts of any length.
     #[must_use]
     pub const fn text(name: &'static str) -> Self {
-        Self { name, is_figure: false, gives_way: true }
+        Self { name, is_figure: false, gives_way: true, is_prose: false }
+    }
+
+    /// A last column of what must be read to its end.
+    #[must_use]
+    pub const fn prose(name: &'static str) -> Self {
+        Self { name, is_figure: false, gives_way: true, is_prose: true }
     }
 }
 

@@ -60,6 +60,13 @@ impl View<'_> {
         }
     }
 
+    /// What the conversation through it is called: of two ends, by the one that has a name.
+    pub(super) fn conversation(&self, object: &Object) -> String {
+        let peer = self.snapshot.peer(object.reference).map(|peer| self.snapshot.object(peer));
+        let named = peer.filter(|peer| object.kind.is_unix() && object.name.is_none() && peer.name.is_some());
+        self.what(named.unwrap_or(object))
+    }
+
     fn what_at_home(&self, object: &Object) -> String {
         match &object.detail {
             Detail::Inet(socket) => {
@@ -106,8 +113,11 @@ impl View<'_> {
     /// How full it is, or how large, or what value it has.
     #[must_use]
     pub fn fullness(&self, object: &Object) -> String {
-        if let Some(fill) = &object.fill {
-            return words::fill(fill);
+        match (&object.detail, &object.fill) {
+            // Its capacity is the largest number there is, which tells nothing.
+            (Detail::EventFd(event), _) => return format!("={}", event.count),
+            (_, Some(fill)) => return words::fill(fill),
+            (_, None) => {}
         }
         match &object.detail {
             Detail::SysvShm(segment) => words::bytes(segment.size_bytes),
@@ -120,7 +130,6 @@ impl View<'_> {
             }
             Detail::PosixSem(sem) => sem.value.map(|value| format!("={value}")).unwrap_or_default(),
             Detail::PosixMq(queue) if queue.messages.is_none() => words::bytes(queue.bytes),
-            Detail::EventFd(event) => format!("={}", event.count),
             Detail::Memory(Memory { size_bytes: Some(size), allocated_bytes: Some(allocated), .. })
                 if object.kind != Kind::File =>
             {

@@ -45,7 +45,7 @@ impl View<'_> {
             Column::text("WHAT"),
             Column::words("FILL"),
             Column::words("OWNER"),
-            Column::text("EVIDENCE"),
+            Column::prose("EVIDENCE"),
         ]);
         let mut sorted: Vec<&Leak<'_>> = leaks.iter().collect();
         sorted.sort_by_key(|leak| leak.finding.kind as u8);
@@ -77,7 +77,7 @@ impl View<'_> {
             Column::words("FINDING"),
             Column::words("KIND"),
             Column::words("CALL"),
-            Column::text("EVIDENCE"),
+            Column::prose("EVIDENCE"),
         ]);
         for step in steps {
             let evidence: Vec<String> = step.evidence().iter().map(|evidence| self.evidence(evidence)).collect();

@@ -1,10 +1,12 @@
 //! File locks: who has which, and who waits behind whom.
 
+use std::collections::HashSet;
+
 use crate::model::{Lock, Object, ObjectRef, ProcessRef};
 
 use super::grid::{Column, Grid, Tone};
 use super::query::Query;
-use super::sentence::lock_words;
+use super::sentence::lock_label;
 use super::{View, process_name, words};
 
 /// One lock, held or waited for.
@@ -52,6 +54,15 @@ impl View<'_> {
         sets
     }
 
+    /// How many locks these are: those that are held, each once however many processes have it by inheritance, and those
+    /// that are waited for.
+    #[must_use]
+    pub fn lock_counts(&self, locks: &[LockSet<'_>]) -> (u64, u64) {
+        let (waiting, held): (Vec<_>, Vec<_>) = locks.iter().partition(|set| set.lock.is_waiting);
+        let held: HashSet<(ObjectRef, u64)> = held.iter().map(|set| (set.object, set.lock.number)).collect();
+        (held.len() as u64, waiting.len() as u64)
+    }
+
     fn locks_of(&self, object: &Object) -> Vec<LockSet<'_>> {
         let locks = || {
             self.snapshot.holders(object.reference).filter_map(|hold| match &hold.how {
@@ -80,7 +91,7 @@ impl View<'_> {
         let mut grid = Grid::new([
             Column::words("PROCESS"),
             Column::words("DOES"),
-            Column::text("LOCK"),
+            Column::words("LOCK"),
             Column::text("FILE"),
             Column::text("BEHIND"),
         ]);
@@ -91,7 +102,7 @@ impl View<'_> {
             let cells = [
                 process_name(self.snapshot.process(set.process)),
                 if set.lock.is_waiting { "waits for" } else { "holds" }.to_owned(),
-                lock_words(set.lock),
+                lock_label(set.lock),
                 self.what(self.snapshot.object(set.object)),
                 if behind.is_empty() { unknown.to_owned() } else { words::and(&behind) },
             ];

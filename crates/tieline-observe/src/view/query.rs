@@ -48,6 +48,8 @@ pub enum Query {
         kinds: &'static [Kind],
         /// Device and inode of the file there is at that path, if any; whoever parses a query does not look.
         file: Option<(u64, u64)>,
+        /// Whether somebody looked, and there is none.
+        is_missing: bool,
     },
     /// `@name`: an abstract Unix socket. The name has its `@`.
     Abstract(Text),
@@ -155,7 +157,7 @@ impl Query {
     }
 
     fn name(name: &[u8], kinds: &'static [Kind]) -> Self {
-        Self::Name { name: Text::from(name), kinds, file: None }
+        Self::Name { name: Text::from(name), kinds, file: None, is_missing: false }
     }
 
     fn file(rest: &[u8]) -> Result<Self, &'static str> {
@@ -216,6 +218,15 @@ impl Query {
     pub fn located(mut self, device: u64, inode: u64) -> Self {
         if let Self::Name { file, .. } = &mut self {
             *file = Some((device, inode));
+        }
+        self
+    }
+
+    /// The same query, knowing that its path leads to nothing.
+    #[must_use]
+    pub fn missing(mut self) -> Self {
+        if let Self::Name { is_missing, .. } = &mut self {
+            *is_missing = true;
         }
         self
     }

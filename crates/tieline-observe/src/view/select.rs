@@ -127,7 +127,7 @@ impl View<'_> {
                 let is_called = |process: &&crate::model::Process| {
                     let program = process.command.first().map(Text::as_bytes).unwrap_or_default();
                     let program = program.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-                    process.name == *name || program == name.as_bytes()
+                    process.name.is_meant_by(name) || program == name.as_bytes()
                 };
                 self.snapshot.processes().iter().filter(is_called).map(|process| process.reference).collect()
             }

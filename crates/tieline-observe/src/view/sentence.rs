@@ -55,10 +55,13 @@ impl View<'_> {
         };
         if let Some(fill) = &object.fill
             && !matches!(object.detail, Detail::Unix(_) | Detail::Inet(_))
+            // Of a counter only that it can go no further is worth a word: the count has been told.
+            && (fill.unit != Unit::Count || fill.capacity == Some(fill.used))
         {
             let used = words::number(fill.used);
             let unit = words::unit(fill.unit, fill.capacity.unwrap_or(fill.used));
             sentences.push(match fill.capacity {
+                Some(_) if fill.unit == Unit::Count => "It can count no further; the next write waits.".to_owned(),
                 Some(capacity) if fill.used >= capacity && capacity > 0 => {
                     format!("It is full: it holds all {used} {unit} that fit; the next write waits.")
                 }
@@ -377,8 +380,8 @@ pub(super) fn reason(reason: &WaitReason) -> String {
         WaitReason::Message { message_type } => format!("for a message of type {message_type}"),
         WaitReason::Room { bytes } => format!("for room for {}", words::count(*bytes, "byte", "bytes")),
         WaitReason::Lock => "for a lock".to_owned(),
-        WaitReason::Futex { offset: Some(offset), .. } => format!("on the word at offset {offset}"),
-        WaitReason::Futex { address, .. } => format!("on the word at address {address:#x}"),
+        WaitReason::Futex { offset: Some(offset), .. } => format!("on the futex at offset {offset}"),
+        WaitReason::Futex { address, .. } => format!("on the futex at address {address:#x}"),
     }
 }
 
@@ -396,6 +399,21 @@ pub(super) fn lock_words(lock: &Lock) -> String {
         (start, None) => format!("{how} {kind} from byte {start} on"),
         (start, Some(end)) if start == end => format!("{how} {kind} of byte {start}"),
         (start, Some(end)) => format!("{how} {kind} of bytes {start} to {end}"),
+    }
+}
+
+/// The same for a column: `exclusive flock`, `shared POSIX 0-9`.
+pub(super) fn lock_label(lock: &Lock) -> String {
+    let how = if lock.is_exclusive { "exclusive" } else { "shared" };
+    let kind = match lock.kind {
+        LockKind::Posix => "POSIX",
+        LockKind::Ofd => "OFD",
+        LockKind::Flock | LockKind::Lease => return lock_words(lock),
+    };
+    match (lock.start, lock.end) {
+        (0, None) => format!("{how} {kind}"),
+        (start, None) => format!("{how} {kind} {start}-"),
+        (start, Some(end)) => format!("{how} {kind} {start}-{end}"),
     }
 }
 

@@ -62,7 +62,7 @@ fn things(unseen: &Unseen) -> String {
         UnseenWhat::MountNamespaces => format!("the names of {}", count("mount namespace", "mount namespaces")),
         UnseenWhat::Queues => format!("the POSIX queues of {}", count("IPC namespace", "IPC namespaces")),
         UnseenWhat::SystemV => count("System V object", "System V objects"),
-        UnseenWhat::LockHolders => format!("the holders of {}", count("file lock", "file locks")),
+        UnseenWhat::LockHolders => format!("who holds or awaits {}", count("file lock", "file locks")),
         UnseenWhat::Sockets => count("socket or its peer", "sockets or their peers"),
         UnseenWhat::SocketFolders => format!("the socket files of {}", count("folder", "folders")),
     }

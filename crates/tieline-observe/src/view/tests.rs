@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::fixture::*;
 use super::*;
 use crate::clean;
-use crate::model::{Access, Detail, Evidence, Finding, FindingKind, How, Identity, Kind, LinkKind, SocketState};
+use crate::model::{
+    Access, Builder, Detail, EventFd, Evidence, Fill, Finding, FindingKind, How, Identity, Kind, LinkKind, SocketState,
+    Unit,
+};
 use crate::model::{Text, UnseenWhat, UnseenWhy, Wait, WaitReason};
 
 fn users() -> Users {
@@ -144,7 +147,7 @@ fn of_two_sockets_at_one_path_the_reachable_one_is_named() {
     assert!(told[0].starts_with("old 10 (descriptor 5) listens at the Unix socket at /run/app."), "{}", told[0]);
     assert!(told[0].ends_with("/run/app leads to another socket by now: no new connection can reach this one."));
     assert!(told[1].ends_with("New connections to /run/app reach this one: the path leads to it."), "{}", told[1]);
-    let gone = sentences(&query);
+    let gone = sentences(&query.clone().missing());
     assert!(
         gone.iter().all(|told| told.ends_with("/run/app does not exist any more: no new connection can reach it."))
     );
@@ -268,8 +271,8 @@ fn locks_tell_holders_and_who_is_behind_them() {
     let view = view(&snapshot);
     let grid = view.lock_grid(&view.locks(None));
     let cells: Vec<&[String]> = grid.rows.iter().map(|row| row.cells.as_slice()).collect();
-    assert_eq!(cells[0], ["server 10", "holds", "exclusive POSIX lock of bytes 0 to 9", "/var/app.db", ""]);
-    assert_eq!(cells[1][1..], ["waits for", "exclusive OFD lock of bytes 0 to 9", "/var/app.db", "server 10"]);
+    assert_eq!(cells[0], ["server 10", "holds", "exclusive POSIX 0-9", "/var/app.db", ""]);
+    assert_eq!(cells[1][1..], ["waits for", "exclusive OFD 0-9", "/var/app.db", "server 10"]);
     for question in ["20", "10", "/var/app.db"] {
         let query = Query::parse(question.as_bytes()).unwrap();
         assert_eq!(view.locks(Some(&query)).len(), 2, "{question}: one's own, and who is in the way");
@@ -575,6 +578,72 @@ fn who_is_remembered_may_have_ended() {
     assert_eq!(of(Kind::SysvMq), ["last server 10 > 999 (ended)"]);
     assert_eq!(of(Kind::SysvSem), ["last server 10"]);
     assert!(told(&snapshot, "msg:2").starts_with("server 10 was the last to send to queue msg:2, process 999 (ended)"));
+}
+
+/// A counter's capacity is the largest number there is: nothing that a person wants to read.
+#[test]
+fn a_counter_is_a_value_not_a_fill() {
+    let mut builder = builder();
+    let one = process(&mut builder, 10, 1, "one");
+    let counter = builder.object(Identity::Numbered { kind: Kind::EventFd, number: 9 }, Kind::EventFd);
+    let set = |builder: &mut Builder, count| {
+        let object = builder.object_mut(counter);
+        object.detail = Detail::EventFd(EventFd { count, is_semaphore: false });
+        object.fill = Some(Fill { used: count, capacity: Some(u64::MAX - 1), unit: Unit::Count });
+    };
+    opens(&mut builder, one, counter, 36);
+    set(&mut builder, 2);
+    let snapshot = finish(builder);
+    assert_eq!(ls(&snapshot, &[Field::Fill, Field::Who]), ["=2|one 10"]);
+    assert_eq!(told(&snapshot, "eventfd:9"), "one 10 (descriptor 36) has eventfd:[9] open. Its count is 2.");
+}
+
+/// A process's own conversations: by kind and descriptor, called by the end that has a name, and it listens.
+#[test]
+fn a_process_tells_its_conversations_in_the_order_of_its_descriptors() {
+    let mut builder = builder();
+    let b = &mut builder;
+    let (server, client) = (process(b, 10, 1, "server"), process(b, 20, 1, "client"));
+    for (inode, fd) in [(1, 9), (2, 5)] {
+        let object = pipe(b, inode, 0);
+        writes(b, client, object, fd);
+        reads(b, server, object, fd);
+    }
+    let listener = unix(b, 3, Some("/run/app"), SocketState::Listening);
+    let accepted = unix(b, 4, Some("/run/app"), SocketState::Connected);
+    let caller = unix(b, 5, None, SocketState::Connected);
+    opens(b, server, listener, 3);
+    opens(b, server, accepted, 4);
+    opens(b, client, caller, 3);
+    b.link(accepted, caller, LinkKind::Peer);
+    let snapshot = finish(builder);
+    let rows = |question| -> Vec<String> {
+        ask(&snapshot, question)[0].grid.rows.iter().map(|row| row.cells.join("|")).collect()
+    };
+    let client =
+        ["5 w|pipe|pipe:[2]|0/64K|> server 10", "9 w|pipe|pipe:[1]|0/64K|> server 10", "3 rw|unix|/run/app||server 10"];
+    assert_eq!(rows("20"), client);
+    assert!(rows("10").contains(&"3 rw|unix|/run/app||listens".to_owned()), "{:?}", rows("10"));
+}
+
+/// What is shown of a name can be copied into a question; what was only not looked at is not called gone.
+#[test]
+fn a_name_is_asked_for_as_it_is_shown() {
+    let mut builder = builder();
+    let server = process(&mut builder, 10, 1, b"ser\nver".as_slice());
+    for (inode, name) in [(3, "@a\0\n"), (4, "/run/b\n")] {
+        let socket = unix(&mut builder, inode, Some(name), SocketState::Listening);
+        opens(&mut builder, server, socket, i32::try_from(inode).unwrap());
+    }
+    let snapshot = finish(builder);
+    for (question, name) in [(r"@a\x00\n", r"@a\x00\n"), (r"/run/b\n", r"/run/b\n"), ("/run/b\n", r"/run/b\n")] {
+        let said = told(&snapshot, question);
+        assert!(said.contains(&format!("listens at the Unix socket at {name}.")) && !said.contains("exist"), "{said}");
+    }
+    assert_eq!(ask(&snapshot, r"ser\nver").len(), 1);
+    let gone = Query::parse(b"/run/b\n").unwrap().missing();
+    let said = view(&snapshot).who(&gone)[0].sentences.join(" ");
+    assert!(said.contains("does not exist any more"), "{said}");
 }
 
 /// A pipe that thousands share, and a process with thousands of descriptors: work that grows with the

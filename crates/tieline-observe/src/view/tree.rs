@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{How, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef};
+use crate::model::{How, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef, SocketState};
 
 use super::grid::{Column, Grid, Tone};
-use super::label::is_full;
+use super::label::{is_full, socket_state};
 use super::party::Company;
 use super::{List, Selection, View, process_name};
 
@@ -76,7 +76,7 @@ impl<'a> View<'a> {
                 let cells = [
                     step.below.clone() + "  " + &self.does(object, &ways),
                     object.kind.name().to_owned(),
-                    self.what(object),
+                    self.conversation(object),
                     self.fullness(object),
                     self.others(process, object, &mut companies),
                 ];
@@ -86,7 +86,7 @@ impl<'a> View<'a> {
         List { grid, objects: shown.len(), folded: selected.folded }
     }
 
-    /// What a process uses, each object once with all the ways in which, in the order of the snapshot.
+    /// What a process uses, each object once with all the ways in which: by kind, then by descriptor.
     pub(super) fn used_by(&self, process: ProcessRef) -> Vec<(ObjectRef, Vec<&'a How>)> {
         let mut used: Vec<(ObjectRef, Vec<&'a How>)> = Vec::new();
         // The ties of one process are sorted by object.
@@ -96,6 +96,14 @@ impl<'a> View<'a> {
                 _ => used.push((hold.object, vec![&hold.how])),
             }
         }
+        let first_descriptor = |ways: &[&How]| {
+            let numbers = ways.iter().filter_map(|how| match how {
+                How::Descriptor { fd, .. } => Some(*fd),
+                _ => None,
+            });
+            numbers.min().unwrap_or(i32::MAX)
+        };
+        used.sort_by_key(|(object, ways)| (self.snapshot.object(*object).kind, first_descriptor(ways)));
         used
     }
 
@@ -141,7 +149,12 @@ impl<'a> View<'a> {
             return linked.join(", ");
         }
         let all = companies.of(object.reference);
-        all.but(&all.users, Some(own))
+        let others = all.but(&all.users, Some(own));
+        match (socket_state(object) == Some(SocketState::Listening), others.is_empty()) {
+            (true, true) => "listens".to_owned(),
+            (true, false) => format!("listens with {others}"),
+            (false, _) => others,
+        }
     }
 
     /// Who reads what this process writes, and who writes what it reads.

@@ -70,7 +70,11 @@ impl View<'_> {
     /// Whether there is no answer because the viewer may not see it: the process is there, its descriptors are hidden.
     #[must_use]
     pub fn is_hidden(&self, query: &Query) -> bool {
-        let Query::Descriptor { pid, .. } = query else { return false };
+        let pid = match query {
+            Query::Descriptor { pid, .. } => pid,
+            Query::Name { file: None, is_missing, .. } => return !is_missing,
+            _ => return false,
+        };
         self.snapshot.process_with_pid(*pid).is_some_and(|process| process.descriptors.is_none())
     }
 
@@ -109,7 +113,12 @@ impl View<'_> {
             Query::Name { name, file: Some(_), .. } => {
                 format!("{name} is there, but nobody has it open as a FIFO or socket, mapped or locked")
             }
-            Query::Name { name, .. } => format!("there is no {name}, neither as a path nor as a POSIX object"),
+            Query::Name { name, is_missing: true, .. } => {
+                format!("there is no {name}, neither as a path nor as a POSIX object")
+            }
+            Query::Name { name, .. } => {
+                format!("no object is called {name}, and whether there is such a path is unknown")
+            }
             Query::Abstract(name) => format!("no Unix socket is called {name}"),
             Query::Port { port, .. } => format!("nothing is at port {port}"),
             Query::Memfd(name) => format!("no memfd is called {name:?}"),
@@ -171,15 +180,15 @@ impl View<'_> {
                 let ours: Vec<ObjectRef> = found.iter().filter(is_own).copied().collect();
                 if ours.is_empty() { found } else { ours }
             }
-            Query::Name { name, kinds, file } => {
+            Query::Name { name, kinds, file, .. } => {
                 let is_it = |object: &Object| {
                     (kinds.is_empty() || kinds.contains(&object.kind))
                         && (is_called(object, name) || file.is_some_and(|file| is_file(object, file)))
                 };
                 all(&is_it)
             }
-            Query::Abstract(name) => all(&|object| object.kind.is_unix() && object.name.as_ref() == Some(name)),
-            Query::Memfd(name) => all(&|object| object.kind == Kind::Memfd && object.name.as_ref() == Some(name)),
+            Query::Abstract(name) => all(&|object| object.kind.is_unix() && is_named(object, name)),
+            Query::Memfd(name) => all(&|object| object.kind == Kind::Memfd && is_named(object, name)),
         }
     }
 
@@ -293,7 +302,9 @@ impl View<'_> {
 
     /// Whether a path still leads to this socket, where that was looked at.
     fn reach(&self, object: &Object, query: &Query) -> Option<String> {
-        let (Query::Name { name, file, .. }, Detail::Unix(socket)) = (query, &object.detail) else { return None };
+        let (Query::Name { name, file, is_missing, .. }, Detail::Unix(socket)) = (query, &object.detail) else {
+            return None;
+        };
         let bound = socket.file?;
         let has_rival = || {
             let rivals = self.snapshot.objects().iter().filter(|other| {
@@ -313,6 +324,8 @@ impl View<'_> {
                 Some(format!("{name} leads to another socket by now: no new connection can reach this one."))
             }
             Some(_) if has_rival() => Some(format!("New connections to {name} reach this one: the path leads to it.")),
+            // Whoever may not look there, or copied what a table shows of the name, has not seen that it is gone.
+            None if !*is_missing || object.name.as_ref() != Some(name) => None,
             None => Some(format!("{name} does not exist any more: no new connection can reach it.")),
             Some(_) => None,
         }
@@ -346,7 +359,7 @@ impl View<'_> {
             let cells = [
                 self.does(object, &ways),
                 object.kind.name().to_owned(),
-                self.what(object),
+                self.conversation(object),
                 self.fullness(object),
                 self.others(process, object, &mut companies),
             ];
@@ -510,7 +523,11 @@ fn sysv_key(object: &Object) -> Option<i32> {
 }
 
 fn is_called(object: &Object, name: &Text) -> bool {
-    object.kind != Kind::Memfd && object.name.as_ref() == Some(name)
+    object.kind != Kind::Memfd && is_named(object, name)
+}
+
+fn is_named(object: &Object, name: &Text) -> bool {
+    object.name.as_ref().is_some_and(|own| own.is_meant_by(name))
 }
 
 fn is_file(object: &Object, file: (u64, u64)) -> bool {
