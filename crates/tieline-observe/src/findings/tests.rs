@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::model::{
     Access, Builder, Detail, Evidence, Fill, FindingKind, How, Identity, Kind, Memory, Namespaces, ObjectRef, Owner,
-    Process, ProcessRef, ProcessState, Semaphore, Snapshot, SocketState, SysvMq, SysvSem, SysvShm, Taken, Text, Unit,
-    UnixSocket, UnseenWhat, UnseenWhy, Viewer,
+    Process, ProcessRef, Semaphore, Snapshot, SocketState, SysvMq, SysvSem, SysvShm, Taken, Text, Unit, UnixSocket,
+    UnseenWhat, UnseenWhy, Viewer,
 };
 use crate::{Engine, Scan};
 
@@ -24,19 +24,10 @@ impl Machine {
 
     fn process(&mut self, pid: u32, uid: u32, began: u64) -> ProcessRef {
         self.0.process(Process {
-            reference: ProcessRef::at(0),
-            pid,
-            parent: 0,
             start_ticks: (began - (NOW - HOUR)) * rustix::param::clock_ticks_per_second(),
-            name: Text::from("program"),
-            command: Vec::new(),
             uid: Some(uid),
-            state: ProcessState::Sleeping,
-            is_kernel_thread: false,
             namespaces: Namespaces { ipc: Some(IPC), ..Namespaces::default() },
-            container: None,
-            descriptors: None,
-            descriptor_limit: None,
+            ..Process::example(pid)
         })
     }
 

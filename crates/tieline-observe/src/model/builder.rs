@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::btree_map::BTreeMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 
 use super::{
@@ -354,11 +354,27 @@ impl Index {
     }
 }
 
-/// A hasher for the kernel's small numbers. Who wishes to make collisions would have to choose inode numbers, which the
-/// kernel counts up; multiplying by an odd constant spreads those well enough.
-pub(crate) type Quick = BuildHasherDefault<QuickHasher>;
+/// Makes hashers for the kernel's small numbers, much quicker than the standard library's. The kernel counts most inode
+/// numbers up, but on a file system of their own people choose them: the seed, which is another in each map, keeps them
+/// from choosing numbers that collide.
+#[derive(Debug, Clone)]
+pub(crate) struct Quick(u64);
 
-#[derive(Debug, Default, Clone, Copy)]
+impl Default for Quick {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(()))
+    }
+}
+
+impl BuildHasher for Quick {
+    type Hasher = QuickHasher;
+
+    fn build_hasher(&self) -> QuickHasher {
+        QuickHasher(self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct QuickHasher(u64);
 
 impl Hasher for QuickHasher {

@@ -34,6 +34,28 @@ pub struct Process {
     pub descriptor_limit: Option<u64>,
 }
 
+#[cfg(test)]
+impl Process {
+    /// A process of root's, for snapshots that are built by hand.
+    pub(crate) fn example(pid: u32) -> Self {
+        Self {
+            reference: ProcessRef::at(0),
+            pid,
+            parent: 0,
+            start_ticks: 0,
+            name: Text::from("program"),
+            command: Vec::new(),
+            uid: Some(0),
+            state: ProcessState::Sleeping,
+            is_kernel_thread: false,
+            namespaces: Namespaces::default(),
+            container: None,
+            descriptors: None,
+            descriptor_limit: None,
+        }
+    }
+}
+
 /// The state letter of `/proc/PID/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Access, Builder, Finding, How, Identity, Kind, LinkKind, Namespaces, Process, ProcessRef, ProcessState, Snapshot,
-    Taken, Text, UnseenWhat, UnseenWhy, Viewer,
+    Access, Builder, Finding, How, Identity, Kind, LinkKind, Namespaces, Process, Snapshot, Taken, UnseenWhat,
+    UnseenWhy, Viewer,
 };
 
 fn builder() -> Builder {
@@ -23,29 +23,11 @@ fn finish(builder: Builder) -> Snapshot {
     builder.finish(taken, |_| Vec::<Finding>::new())
 }
 
-fn process(pid: u32) -> Process {
-    Process {
-        reference: ProcessRef::at(0),
-        pid,
-        parent: 0,
-        start_ticks: 0,
-        name: Text::from("program"),
-        command: Vec::new(),
-        uid: Some(0),
-        state: ProcessState::Sleeping,
-        is_kernel_thread: false,
-        namespaces: Namespaces::default(),
-        container: None,
-        descriptors: None,
-        descriptor_limit: None,
-    }
-}
-
 #[test]
 fn ties_follow_their_objects_and_processes_through_the_sorting() {
     let mut builder = builder();
-    let late = builder.process(process(20));
-    let early = builder.process(process(10));
+    let late = builder.process(Process::example(20));
+    let early = builder.process(Process::example(10));
     let socket = builder.object(Identity::Socket { inode: 7 }, Kind::UnixStream);
     let high = builder.object(Identity::Pipe { inode: 9 }, Kind::Pipe);
     let low = builder.object(Identity::Pipe { inode: 8 }, Kind::Pipe);

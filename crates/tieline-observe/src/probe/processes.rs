@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::container;
 use super::procfs::{self, FOLDER, Folders, Listing};
+use crate::findings::FIRST_PID_NAMESPACE;
 use crate::model::{Builder, Namespaces, Process, ProcessRef, ProcessState, Text, UnseenWhat, UnseenWhy};
 use crate::{Result, Scan};
 
@@ -16,8 +17,6 @@ pub(super) const STAT_BYTES: usize = 2048;
 const COMMAND_BYTES: usize = 4096;
 /// `PF_KTHREAD` of the kernel's `sched.h`, part of what `stat` tells.
 const KERNEL_THREAD: u64 = 0x0020_0000;
-/// Inode of the machine's first pid namespace (`PROC_PID_INIT_INO`).
-const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// Finds every process, and keeps the folders of those that may hold something.
 pub(crate) fn look(builder: &mut Builder, _scan: &Scan) -> Result<Folders> {

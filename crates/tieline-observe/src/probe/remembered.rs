@@ -68,24 +68,10 @@ fn proc_numbers_as_we_do() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identity, Kind, Namespaces, Process, ProcessRef, ProcessState, Text, Viewer};
+    use crate::model::{Identity, Kind, Namespaces, Process, Viewer};
 
     fn process(pid: u32, start_ticks: u64) -> Process {
-        Process {
-            reference: ProcessRef::at(0),
-            pid,
-            parent: 0,
-            start_ticks,
-            name: Text::from("program"),
-            command: Vec::new(),
-            uid: Some(0),
-            state: ProcessState::Sleeping,
-            is_kernel_thread: false,
-            namespaces: Namespaces::default(),
-            container: None,
-            descriptors: None,
-            descriptor_limit: None,
-        }
+        Process { start_ticks, ..Process::example(pid) }
     }
 
     #[test]

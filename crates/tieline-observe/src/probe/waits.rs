@@ -383,8 +383,8 @@ impl Places {
     ///
     /// A page that is not there yet is fetched from its file, and a file of a user's own file system (FUSE) is fetched
     /// when that user pleases: reading it would stop us for good. So only memory of no file, of the kernel's own and of
-    /// file systems that answer at once is read. It could be mapped anew in the moment between the two calls, which a
-    /// process can do only by running, while its thread must sleep on.
+    /// file systems that answer at once is read. What remains: another thread of the process can map such a file there in
+    /// the moment between the two calls.
     fn read(&mut self, at: At<'_>, address: u64, into: &mut [u8]) -> bool {
         let Some(end) = address.checked_add(into.len() as u64) else { return false };
         let Some(&area) = self.area(at, address) else { return false };

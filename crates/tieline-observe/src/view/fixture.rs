@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use crate::model::{
     Access, Builder, Detail, Epoll, EventFd, Evidence, Fill, Finding, FindingKind, How, Identity, InetSocket, IoUring,
     Kind, Limit, LinkKind, Lock, LockKind, Memory, Namespace, NamespaceKind, Namespaces, ObjectRef, OtherSocket, Owner,
-    PosixMq, PosixSem, Process, ProcessRef, ProcessState, Role, Scope, Semaphore, Snapshot, SocketState, SysvMq,
-    SysvSem, SysvShm, Taken, Text, Unit, UnixSocket, UnseenWhat, UnseenWhy, Viewer, Wait, WaitReason,
+    PosixMq, PosixSem, Process, ProcessRef, Role, Scope, Semaphore, Snapshot, SocketState, SysvMq, SysvSem, SysvShm,
+    Taken, Text, Unit, UnixSocket, UnseenWhat, UnseenWhy, Viewer, Wait, WaitReason,
 };
 
 /// The viewer's IPC namespace, and another.
@@ -48,19 +48,13 @@ fn taken() -> Taken {
 
 pub(super) fn process(builder: &mut Builder, pid: u32, parent: u32, name: impl AsRef<[u8]>) -> ProcessRef {
     builder.process(Process {
-        reference: ProcessRef::at(0),
-        pid,
         parent,
         start_ticks: u64::from(pid),
         name: Text::from(name.as_ref()),
         command: vec![Text::from([b"/usr/bin/", name.as_ref()].concat()), Text::from("--flag")],
         uid: Some(1000),
-        state: ProcessState::Sleeping,
-        is_kernel_thread: false,
-        namespaces: Namespaces::default(),
-        container: None,
         descriptors: Some(4),
-        descriptor_limit: None,
+        ..Process::example(pid)
     })
 }
 

@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// Whether the next attempt would probably find the source empty: it gave few bytes, fewer than it was asked for. A
-    /// file is never empty for now.
+    /// file that gives few has ended.
     pub(super) fn source_seems_empty(&self) -> bool {
         let may_take = !self.ended && self.store.held() == 0 && self.limit.is_none_or(|limit| self.accepted < limit);
         self.few && self.accepted > 0 && may_take && self.source != Sort::File
