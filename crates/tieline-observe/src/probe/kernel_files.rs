@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use super::procfs::parse;
+use super::mounts::{Mount, own_table, table};
 
 /// `MQUEUE_MAGIC`, in the kernel's `ipc/mqueue.c`.
 const QUEUES: FsWord = 0x1980_0202;
@@ -50,7 +50,7 @@ impl KernelFiles {
             sockets: socket.ok().and_then(device_of),
             pidfds_have_inodes: own.is_ok_and(|own| fstatfs(&own).is_ok_and(|place| place.f_type == PROCESSES)),
             queues: HashMap::new(),
-            served: std::fs::read("/proc/self/mountinfo").map_or_else(|_| HashSet::new(), |mounts| served(&mounts)),
+            served: served(&own_table()),
         }
     }
 
@@ -95,16 +95,8 @@ impl KernelFiles {
 /// The devices of network file systems, of those that a process serves, and of those that mount on demand.
 fn served(mounts: &[u8]) -> HashSet<u64> {
     const SERVED: [&[u8]; 9] = [b"nfs", b"fuse", b"cifs", b"smb", b"9p", b"ceph", b"afs", b"autofs", b"virtiofs"];
-    let of = |line: &[u8]| {
-        let mut fields = line.split(|&byte| byte == b' ');
-        let device = fields.nth(2)?;
-        // Optional fields, a hyphen, then the type.
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let middle = device.iter().position(|&byte| byte == b':')?;
-        let (major, minor) = (parse(&device[..middle])?, parse(&device[middle + 1..])?);
-        SERVED.iter().any(|served| kind.starts_with(served)).then(|| makedev(major, minor))
-    };
-    mounts.split(|&byte| byte == b'\n').filter_map(of).collect()
+    let is_served = |mount: &Mount<'_>| SERVED.iter().any(|served| mount.kind.starts_with(served));
+    table(mounts).filter(is_served).map(|mount| mount.device).collect()
 }
 
 const HUGE: MemfdFlags = MemfdFlags::HUGETLB;

@@ -1,4 +1,4 @@
-//! Which file systems answer at once.
+//! The viewer's table of mounts, and which file systems answer at once.
 //!
 //! A file system of a user's own program (FUSE) or of another machine may never answer: whoever asks it for a name, or
 //! touches memory that is mapped from it, sleeps for as long as its server likes, and cannot even be killed. Anybody may
@@ -46,12 +46,12 @@ pub(super) struct Mounts {
 impl Mounts {
     /// As of now. Without a `/proc` nothing is relied on.
     pub(super) fn own() -> Self {
-        Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+        Self::parse(&own_table())
     }
 
     fn parse(mountinfo: &[u8]) -> Self {
         let mut quick = HashMap::new();
-        for (device, kind) in mountinfo.split(|&byte| byte == b'\n').filter_map(parse_line) {
+        for Mount { device, kind, .. } in table(mountinfo) {
             *quick.entry(device).or_insert(true) &= QUICK.contains(&kind);
         }
         Self { quick }
@@ -63,12 +63,38 @@ impl Mounts {
     }
 }
 
-/// Reads device and type of `36 35 98:0 /root /mount/point options optional… - type source options`.
-fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
-    let mut fields = line.split(|&byte| byte == b' ');
-    let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
-    let kind = fields.skip_while(|&field| field != b"-").nth(1)?;
-    Some((makedev(major.parse().ok()?, minor.parse().ok()?), kind))
+/// The text of the viewer's own table; empty without a `/proc`.
+pub(super) fn own_table() -> Vec<u8> {
+    std::fs::read("/proc/self/mountinfo").unwrap_or_default()
+}
+
+/// The lines of a table of mounts; what is none is left out.
+pub(super) fn table(mountinfo: &[u8]) -> impl Iterator<Item = Mount<'_>> {
+    mountinfo.split(|&byte| byte == b'\n').filter_map(Mount::parse)
+}
+
+/// One line of a table of mounts.
+pub(super) struct Mount<'t> {
+    /// As `mountinfo` and `/proc/PID/maps` write it.
+    pub(super) device: u64,
+    /// Where it is mounted, blanks being escaped.
+    pub(super) point: &'t [u8],
+    pub(super) kind: &'t [u8],
+    /// The options of the file system, not of the mount.
+    pub(super) options: &'t [u8],
+}
+
+impl<'t> Mount<'t> {
+    /// Reads `36 35 98:0 /root /mount/point options optional… - type source options`.
+    fn parse(line: &'t [u8]) -> Option<Self> {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
+        let point = fields.nth(1)?;
+        let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
+        let (kind, _source) = (fields.next()?, fields.next());
+        let device = makedev(major.parse().ok()?, minor.parse().ok()?);
+        Some(Self { device, point, kind, options: fields.next().unwrap_or_default() })
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw};
 use rustix::io::Errno;
 
 use super::container;
+use super::mounts::{Mount, own_table, table};
 use super::procfs::{self, FOLDER, Folders, Listing};
 use crate::findings::FIRST_PID_NAMESPACE;
 use crate::model::{Builder, Namespaces, Process, ProcessRef, ProcessState, Text, UnseenWhat, UnseenWhy};
@@ -62,22 +63,15 @@ fn machine_wide(folders: &Folders) -> u64 {
 
 /// Whether `hidepid` leaves processes out.
 fn hides_processes() -> bool {
-    std::fs::read("/proc/self/mountinfo").is_ok_and(|mounts| mounts.split(|&byte| byte == b'\n').any(is_hiding_proc))
+    table(&own_table()).any(|mount| is_hiding_proc(&mount))
 }
 
-/// Whether a line of `mountinfo` is a procfs at `/proc` whose option `hidepid` leaves out whole processes.
-fn is_hiding_proc(line: &[u8]) -> bool {
-    let mut fields = line.split(|&byte| byte == b' ');
-    if fields.nth(4) != Some(b"/proc") {
-        return false;
-    }
-    // Optional fields, a hyphen, then type, source and options of the file system.
-    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-    fields.next() == Some(b"proc")
-        && fields.nth(1).is_some_and(|options| {
-            let hiding = [b"hidepid=2".as_slice(), b"hidepid=invisible", b"hidepid=4", b"hidepid=ptraceable"];
-            options.split(|&byte| byte == b',').any(|option| hiding.contains(&option))
-        })
+/// Whether it is a procfs at `/proc` whose option `hidepid` leaves out whole processes.
+fn is_hiding_proc(mount: &Mount<'_>) -> bool {
+    let hiding = [b"hidepid=2".as_slice(), b"hidepid=invisible", b"hidepid=4", b"hidepid=ptraceable"];
+    mount.point == b"/proc"
+        && mount.kind == b"proc"
+        && mount.options.split(|&byte| byte == b',').any(|option| hiding.contains(&option))
 }
 
 /// What a listing of `/proc` gave.
@@ -295,7 +289,7 @@ mod tests {
             ("22 27 0:21 / /proc rw - tmpfs proc rw,hidepid=2", false),
             ("", false),
         ] {
-            assert_eq!(is_hiding_proc(line.as_bytes()), hides, "{line}");
+            assert_eq!(table(line.as_bytes()).any(|mount| is_hiding_proc(&mount)), hides, "{line}");
         }
     }
 
