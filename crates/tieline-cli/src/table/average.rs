@@ -47,7 +47,7 @@ impl Width {
     }
 
     fn widen_to_wish(&mut self, measured: &Measured<'_>) {
-        if self.now < self.min && !measured.column.strict {
+        if self.now < self.min {
             self.now = self.min;
         } else if let Hint::Cells(wish) = measured.column.hint
             && self.min < wish
@@ -73,9 +73,7 @@ impl Fit<'_> {
             self.give_back_to_extremes();
             self.widen_last();
         }
-        for gives_way in [cuts_wished_parts, cuts_any, shrinks_wished_parts] {
-            self.reduce(gives_way);
-        }
+        self.reduce();
     }
 
     fn drop_extremes(&mut self) {
@@ -110,8 +108,8 @@ impl Fit<'_> {
         }
     }
 
-    /// Takes a cell from each column that gives way, until the row fits or none does.
-    fn reduce(&mut self, gives_way: Rule) {
+    /// Takes a cell from each column that may be cut, until the row fits or none is left to cut.
+    fn reduce(&mut self) {
         loop {
             let before = self.total;
             for index in 0..self.columns.len() {
@@ -119,7 +117,7 @@ impl Fit<'_> {
                     return;
                 }
                 let (measured, width) = (&self.columns[index], &self.widths[index]);
-                if width.now != width.min && width.now != 0 && gives_way(measured, width.now, self.terminal) {
+                if width.now != width.min && width.now != 0 && measured.column.truncate {
                     self.widths[index].now -= 1;
                     self.total -= 1;
                 }
@@ -129,19 +127,4 @@ impl Fit<'_> {
             }
         }
     }
-}
-
-/// Whether a column of this width gives way on a terminal of that width.
-type Rule = fn(&Measured<'_>, usize, usize) -> bool;
-
-fn cuts_wished_parts(measured: &Measured<'_>, width: usize, terminal: usize) -> bool {
-    measured.can_be_cut() && measured.part_of(terminal).is_some_and(|part| width >= part)
-}
-
-fn cuts_any(measured: &Measured<'_>, _: usize, _: usize) -> bool {
-    measured.can_be_cut()
-}
-
-fn shrinks_wished_parts(measured: &Measured<'_>, _: usize, terminal: usize) -> bool {
-    measured.part_of(terminal).is_some()
 }

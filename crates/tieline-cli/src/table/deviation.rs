@@ -38,7 +38,7 @@ impl Width {
         let min = if headings { measured.heading.max(1) } else { 1 };
         let (average, deviation) = deviation(&measured.cells);
         let mut width = Self { column, now: max, min, max, average, deviation };
-        if width.now <= min && !measured.column.strict {
+        if width.now <= min {
             width.now = min;
         } else if let Hint::Cells(wish) = measured.column.hint
             && min < wish
@@ -110,7 +110,7 @@ struct Fit<'a> {
 }
 
 /// Stages of giving way, from the gentlest on.
-const STAGES: u32 = 7;
+const STAGES: u32 = 5;
 
 impl Fit<'_> {
     /// Where there is room, the original also gives columns with extremes their full width, which they have as long as
@@ -143,7 +143,7 @@ impl Fit<'_> {
         let wanted = self.total - self.terminal;
         let width = &mut self.widths[index];
         let measured = &self.columns[width.column];
-        let (cut, no_extremes) = (measured.can_be_cut(), measured.column.no_extremes);
+        let (cut, no_extremes) = (measured.column.truncate, measured.column.no_extremes);
         let before = width.now;
         if before == width.min || before == 0 {
             return;
@@ -152,12 +152,8 @@ impl Fit<'_> {
             0 if (cut || no_extremes) && worst => width.shrink_to_common(wanted),
             1 if width.deviation < width.average / 2.0 => {}
             1 | 2 if no_extremes => width.shrink_to_common(wanted),
-            3 if width.deviation < width.average / 2.0 => {}
-            3 | 4 if cut && measured.part_of(self.terminal).is_some_and(|part| width.now >= part) => {
-                width.shrink_to_common(wanted);
-            }
-            5 if width.deviation < width.average / 2.2 => {}
-            5 | 6 if cut || no_extremes => {
+            3 if width.deviation < width.average / 2.2 => {}
+            3 | 4 if cut || no_extremes => {
                 let step = if worst { wanted.min(3) } else { 1 };
                 width.now = width.now.saturating_sub(step).max(width.min);
             }

@@ -1,6 +1,6 @@
 //! A table as a JSON document: one object, in it one list, in it one object for each row.
 
-use super::{JsonType, Row, Table, cell};
+use super::{Row, Table, cell};
 
 pub(super) fn format(table: &Table) -> Vec<u8> {
     let mut out = format!("{{\n   {}: [\n", quoted(table.name.as_bytes()));
@@ -15,23 +15,19 @@ pub(super) fn format(table: &Table) -> Vec<u8> {
 
 fn object(table: &Table, row: &Row) -> String {
     let members: Vec<String> = table
-        .shown()
+        .columns
+        .iter()
+        .enumerate()
         .map(|(index, column)| {
+            let value = match cell(row, index) {
+                b"" => "null".to_owned(),
+                bytes => quoted(bytes),
+            };
             let name = table.name_of(column).to_ascii_lowercase();
-            format!("         {}: {}", quoted(name.as_bytes()), value(column.json, cell(row, index)))
+            format!("         {}: {value}", quoted(name.as_bytes()))
         })
         .collect();
     members.join(",\n")
-}
-
-fn value(kind: JsonType, bytes: &[u8]) -> String {
-    match (kind, bytes) {
-        (JsonType::Text | JsonType::Number, b"") | (JsonType::OptionalBoolean, b"" | b"-") => "null".to_owned(),
-        (JsonType::Text, _) => quoted(bytes),
-        (JsonType::Number, _) => String::from_utf8_lossy(bytes).into_owned(),
-        (JsonType::Boolean | JsonType::OptionalBoolean, [] | [b'0' | b'n' | b'N', ..]) => "false".to_owned(),
-        (JsonType::Boolean | JsonType::OptionalBoolean, _) => "true".to_owned(),
-    }
 }
 
 /// A string of JSON. JSON is UTF-8, so what is not becomes U+FFFD.

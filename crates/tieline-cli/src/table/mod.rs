@@ -72,12 +72,6 @@ pub(crate) struct Column {
     pub(crate) truncate: bool,
     /// A few extremely long cells do not make the whole column wide.
     pub(crate) no_extremes: bool,
-    /// The width is the hint's, even below the heading's.
-    pub(crate) strict: bool,
-    pub(crate) hidden: bool,
-    /// Long cells go on in further lines when the table is too wide.
-    pub(crate) wrap: bool,
-    pub(crate) json: JsonType,
 }
 
 /// How wide a column wishes to be.
@@ -88,41 +82,12 @@ pub(crate) enum Hint {
     Free,
     /// At least this many cells.
     Cells(usize),
-    /// This part of the terminal, between 0 and 1; such a column gives way before others.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command wishes that yet"))]
-    Part(f64),
-}
-
-/// What a cell is in JSON. An empty cell is `null`, save for a boolean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum JsonType {
-    #[default]
-    Text,
-    /// The text as it is, which must be a number.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command has one yet"))]
-    Number,
-    /// False if empty or beginning with `0`, `n` or `N`, else true.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command has one yet"))]
-    Boolean,
-    /// As a boolean, but `null` if empty or `-`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no table of this command has one yet"))]
-    OptionalBoolean,
 }
 
 impl Column {
     /// A column of text, aligned to the left.
     pub(crate) fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            hint: Hint::Free,
-            right: false,
-            truncate: false,
-            no_extremes: false,
-            strict: false,
-            hidden: false,
-            wrap: false,
-            json: JsonType::Text,
-        }
+        Self { name, hint: Hint::Free, right: false, truncate: false, no_extremes: false }
     }
 
     /// The same, aligned to the right.
@@ -188,11 +153,6 @@ impl Table {
         if self.shell_names { Cow::Owned(column.shell_name()) } else { Cow::Borrowed(column.name) }
     }
 
-    /// The columns that are shown, with their place.
-    fn shown(&self) -> impl Iterator<Item = (usize, &Column)> {
-        self.columns.iter().enumerate().filter(|(_, column)| !column.hidden)
-    }
-
     fn raw(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.headings {
@@ -218,7 +178,7 @@ impl Table {
 
     /// A line of what `put` makes of each column shown.
     fn line(&self, out: &mut Vec<u8>, mut put: impl FnMut(&mut Vec<u8>, usize, &Column)) {
-        for (place, (index, column)) in self.shown().enumerate() {
+        for (place, (index, column)) in self.columns.iter().enumerate().enumerate() {
             if place > 0 {
                 out.extend_from_slice(self.separator.as_bytes());
             }

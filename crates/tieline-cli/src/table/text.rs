@@ -62,8 +62,8 @@ impl Plain {
         }
     }
 
-    /// As much of it as fits into `cells`, and the rest.
-    pub(super) fn cut(mut self, cells: usize, alphabet: &dyn Alphabet) -> (Self, Self) {
+    /// As much of it as fits into `cells`.
+    pub(super) fn cut(mut self, cells: usize, alphabet: &dyn Alphabet) -> Self {
         let mut used = 0;
         let end = self.text.char_indices().find(|(_, letter)| {
             let wide = alphabet.cells(*letter).unwrap_or(1);
@@ -74,9 +74,11 @@ impl Plain {
             }
             !fits
         });
-        let Some((end, _)) = end else { return (self, Self::default()) };
-        let rest = Self { text: self.text.split_off(end), cells: self.cells.saturating_sub(used) };
-        (Self { text: self.text, cells: used }, rest)
+        if let Some((end, _)) = end {
+            self.text.truncate(end);
+            self.cells = used;
+        }
+        self
     }
 }
 
