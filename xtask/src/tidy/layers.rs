@@ -8,7 +8,9 @@ use crate::cargo;
 /// comes with a page in `docs/adr/`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("tieline-os", &[]),
+    ("tieline-macros", &[]),
     ("tieline-testkit", &[]),
+    ("tieline-shm", &["tieline-macros", "tieline-os"]),
     ("tieline-transport", &["tieline-os"]),
     ("tieline-measure", &["tieline-os", "tieline-transport"]),
     ("tieline-observe", &["tieline-os"]),

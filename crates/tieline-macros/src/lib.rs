@@ -1,0 +1,3 @@
+//! The derives of Tieline. Use them through the crate `tieline`, which exports each beside its trait.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,22 @@
+//! Shared memory between processes: channels without copies, locks that survive a crash.
+
+#![deny(unsafe_code)]
+#![allow(dead_code, reason = "the crate is being put together")]
+
+mod channel;
+mod error;
+mod layout;
+#[allow(unsafe_code, reason = "structures in shared memory")]
+mod queue;
+#[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
+mod raw;
+mod rendezvous;
+mod segment;
+#[allow(unsafe_code, reason = "locks in shared memory")]
+pub mod sync;
+mod wait;
+
+pub use error::{Error, ErrorKind, Result};
+pub use layout::{Field, Invalid, Layout, ShmSafe};
+pub use segment::Kind;
+pub use wait::Waiting;

@@ -1,0 +1,1 @@
+//! The structures in shared memory, without names, sockets or threads: layouts and algorithms over views.

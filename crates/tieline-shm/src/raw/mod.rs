@@ -1,0 +1,15 @@
+//! Memory that another process maps: the only way from an address to a typed view of it.
+//!
+//! The invariant: what is viewed consists of atomics and of nothing else ([`Words`]), so a peer that writes at the
+//! wrong moment gives odd values, never undefined behaviour. What a value means, and whether to believe it, is decided
+//! above: read once into a local, check, then use the local.
+
+pub(crate) mod atomic;
+pub(crate) mod cpu;
+pub(crate) mod futex;
+pub(crate) mod process;
+mod step;
+mod view;
+
+pub(crate) use step::step;
+pub(crate) use view::{View, Words};

@@ -1,0 +1,1 @@
+//! Locks in shared memory that survive the death of any who use them.
