@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 #![allow(dead_code, reason = "the crate is being put together")]
 
+mod arena;
 mod channel;
 mod error;
 mod layout;
@@ -16,6 +17,9 @@ mod segment;
 pub mod sync;
 mod wait;
 
+pub use arena::{
+    Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};

@@ -20,7 +20,7 @@ use tieline_os::mapping::{MapOptions, Mapping};
 use super::header::{GROWABLE, HEADER_BYTES, Header, PERSISTENT};
 use super::options::{Obtained, SegmentOptions};
 use super::resize::no_room;
-use super::{Details, Expected, Kind, Purpose, Segment, Store};
+use super::{Expected, Kind, Purpose, Segment, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::Ordering;
 use crate::raw::{process, step};
@@ -99,7 +99,7 @@ impl SegmentOptions {
     ///   networked ones.
     pub fn create_file(&self, path: impl AsRef<Path>, len_bytes: usize) -> Result<PersistentSegment> {
         let (purpose, _) = self.purpose();
-        create(path.as_ref(), &purpose, len_bytes, self)
+        create(path.as_ref(), &purpose, len_bytes, self, |segment| self.describe(segment))
     }
 
     /// Opens a segment file, after checking its owner, its header and its layout, and waits up to ten seconds while
@@ -119,24 +119,25 @@ impl SegmentOptions {
     /// As either.
     pub fn open_or_create_file(&self, path: impl AsRef<Path>, len_bytes: usize) -> Result<PersistentSegment> {
         let (purpose, expected) = self.purpose();
-        open_or_create(path.as_ref(), &purpose, &expected, len_bytes, self)
+        open_or_create(path.as_ref(), &purpose, &expected, len_bytes, self, |segment| self.describe(segment))
     }
 }
 
-/// For structures of other kinds than plain memory.
+/// For structures of other kinds than plain memory; `prepare` writes what must be there before the name is.
 pub(crate) fn open_or_create(
     path: &Path,
     purpose: &Purpose<'_>,
     expected: &Expected,
     body_len: usize,
     options: &SegmentOptions,
+    prepare: impl Fn(&Segment) -> Result<()>,
 ) -> Result<PersistentSegment> {
     loop {
         match open(path, purpose.kind, expected) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             answer => return answer,
         }
-        match create(path, purpose, body_len, options) {
+        match create(path, purpose, body_len, options, &prepare) {
             // Somebody was faster: then it can be opened.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             answer => return answer,
@@ -144,7 +145,13 @@ pub(crate) fn open_or_create(
     }
 }
 
-fn create(path: &Path, purpose: &Purpose<'_>, body_len: usize, options: &SegmentOptions) -> Result<PersistentSegment> {
+fn create(
+    path: &Path,
+    purpose: &Purpose<'_>,
+    body_len: usize,
+    options: &SegmentOptions,
+    prepare: impl Fn(&Segment) -> Result<()>,
+) -> Result<PersistentSegment> {
     let refused = |errno| refuse(CREATE, path, errno);
     let room = options.max_len.unwrap_or(body_len);
     let len = HEADER_BYTES.checked_add(room).filter(|len| isize::try_from(*len).is_ok() && body_len <= room);
@@ -161,7 +168,7 @@ fn create(path: &Path, purpose: &Purpose<'_>, body_len: usize, options: &Segment
     let flags = if options.max_len.is_some() { PERSISTENT | GROWABLE } else { PERSISTENT };
     let header = segment.header()?;
     header.fill(purpose, len as u64, body_len as u64, flags);
-    segment.describe(&Details { layout: options.layout(), ..Details::default() })?;
+    prepare(&segment)?;
     mark_first(&header, 1);
     let in_use = lock(CREATE, path, &file, LockKind::Shared, IN_USE)?;
     file.sync_all().map_err(|error| storage_failed(CREATE, path, &error))?;

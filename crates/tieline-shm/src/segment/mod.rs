@@ -33,6 +33,7 @@ use crate::raw::atomic::Ordering;
 use crate::raw::{Bytes, View, Words};
 
 pub use describe::{Description, FactPlace};
+pub(crate) use file::open_or_create;
 pub use file::{Opened, PersistentSegment};
 pub(crate) use header::HEADER_BYTES;
 use header::Header;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use tieline_os::Access;
 use tieline_os::mapping::{HugePages, Mapping};
 
-use super::{Expected, Kind, Purpose, Segment, create};
+use super::{Details, Expected, Kind, Purpose, Segment, create};
 use crate::error::Result;
 use crate::layout::{Layout, ShmSafe};
 
@@ -133,7 +133,7 @@ impl SegmentOptions {
     pub fn create(&self, len_bytes: usize) -> Result<Segment> {
         let (purpose, _) = self.purpose();
         let segment = create::create(&purpose, len_bytes, self)?;
-        segment.describe(&super::Details { layout: self.layout, ..Default::default() })?;
+        self.describe(&segment)?;
         Ok(segment)
     }
 
@@ -156,7 +156,8 @@ impl SegmentOptions {
         (Purpose { kind: Kind::Memory, name: &self.name, layout_hash }, expected)
     }
 
-    pub(super) fn layout(&self) -> Option<&'static Layout> {
-        self.layout
+    /// Writes what the options say of the payload into the description.
+    pub(super) fn describe(&self, segment: &Segment) -> Result<()> {
+        segment.describe(&Details { layout: self.layout, ..Details::default() })
     }
 }
