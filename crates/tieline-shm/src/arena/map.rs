@@ -226,7 +226,7 @@ impl<K: ShmSafe, V: ShmSafe> ShmMap<K, V> {
     /// Looks for a key; at most once at each slot.
     fn find(heap: &Heap, table: &Table, key: &[u8]) -> Result<Found> {
         let hash = sip13(table.key, key).max(REMOVED + 1);
-        let start = u64::try_from(u128::from(hash) * u128::from(table.slots) >> 64).unwrap_or(0);
+        let start = u64::try_from((u128::from(hash) * u128::from(table.slots)) >> 64).unwrap_or(0);
         let mut free = None;
         for step in 0..table.slots {
             let slot = (start + step) % table.slots * Self::STRIDE;

@@ -5,7 +5,6 @@
 //! above: read once into a local, check, then use the local.
 
 pub(crate) mod atomic;
-mod bytes;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod numa;
@@ -14,6 +13,5 @@ mod step;
 mod view;
 pub(crate) mod words;
 
-pub(crate) use bytes::Bytes;
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};

@@ -49,7 +49,7 @@ pub(crate) fn load_words<T: ShmSafe>(words: &[AtomicU64]) -> Loaded<T> {
 /// # Panics
 /// If there are too few words.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "an index is unrolled where the size is known, an iterator is not")]
+#[expect(clippy::manual_memcpy, reason = "a loop over a known size becomes a move, a copy of a slice remains a call")]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<WORD>();
     let (words, behind) = words.split_at(whole.len());
@@ -70,7 +70,7 @@ pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
 /// # Panics
 /// If there are too few words.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "as in store_bytes")]
+#[expect(clippy::manual_memcpy, reason = "as in store_bytes")]
 pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     let (whole, rest) = bytes.as_chunks_mut::<WORD>();
     let (words, behind) = words.split_at(whole.len());

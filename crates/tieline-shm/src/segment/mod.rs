@@ -30,7 +30,7 @@ use tieline_os::memfd::{Memfd, Seals};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::raw::atomic::Ordering;
-use crate::raw::{Bytes, View, Words};
+use crate::raw::{View, Words};
 
 pub use describe::{Description, FactPlace};
 pub(crate) use file::open_or_create;
@@ -219,16 +219,6 @@ impl Segment {
     /// `count` of `T` from `offset` bytes after the header.
     pub(crate) fn slice<T: Words>(&self, offset: usize, count: usize) -> Result<View<[T]>> {
         View::slice(&self.memory, HEADER_BYTES.saturating_add(offset), count)
-    }
-
-    /// `len` plain bytes from `offset` bytes after the header, for payloads.
-    pub(crate) fn bytes(&self, offset: usize, len: usize) -> Result<Bytes> {
-        Bytes::of(&self.memory, HEADER_BYTES.saturating_add(offset), len)
-    }
-
-    /// The kind it was made or accepted as.
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// A descriptor to hand to peers that may only read.

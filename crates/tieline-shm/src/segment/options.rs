@@ -151,7 +151,7 @@ impl SegmentOptions {
 
     /// What the options say of plain memory.
     pub(super) fn purpose(&self) -> (Purpose<'_>, Expected) {
-        let layout_hash = self.layout.map_or(0, |layout| layout.hash());
+        let layout_hash = self.layout.map_or(0, Layout::hash);
         let expected = self.layout.map_or_else(|| Expected::from(0), Expected::from);
         (Purpose { kind: Kind::Memory, name: &self.name, layout_hash }, expected)
     }

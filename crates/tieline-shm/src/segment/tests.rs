@@ -31,7 +31,7 @@ fn a_segment_is_accepted_as_what_it_is_only() {
     let ours = segment(u32::LAYOUT.hash());
     let fd = || ours.as_fd().try_clone_to_owned().unwrap();
     let theirs = Segment::accept(fd(), Kind::Queue, u32::LAYOUT, Access::ReadWrite).unwrap();
-    assert_eq!((theirs.len(), theirs.committed_len(), theirs.kind()), (8192, 8192, Kind::Queue));
+    assert_eq!((theirs.len(), theirs.committed_len(), theirs.kind), (8192, 8192, Kind::Queue));
     theirs.view::<crate::raw::atomic::AtomicU64>(8).unwrap().store(5, Ordering::Relaxed);
     assert_eq!(ours.view::<crate::raw::atomic::AtomicU64>(8).unwrap().load(Ordering::Relaxed), 5);
 
