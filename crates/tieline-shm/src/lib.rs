@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 #![allow(dead_code, reason = "the crate is being put together")]
 
+mod arena;
 mod channel;
 mod error;
 mod layout;
@@ -16,7 +17,13 @@ mod segment;
 pub mod sync;
 mod wait;
 
+pub use arena::{
+    Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
+};
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, ShmSafe};
-pub use segment::Kind;
+pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
+pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
+#[cfg(feature = "derive")]
+pub use tieline_macros::ShmSafe;
+pub use tieline_os::mapping::HugePages;
 pub use wait::Waiting;

@@ -7,9 +7,11 @@
 pub(crate) mod atomic;
 pub(crate) mod cpu;
 pub(crate) mod futex;
+pub(crate) mod numa;
 pub(crate) mod process;
 mod step;
 mod view;
+pub(crate) mod words;
 
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};

@@ -1,1 +1,5 @@
 //! What the crate promises, between real processes.
+
+mod arena;
+mod layout;
+mod segment;
