@@ -18,5 +18,6 @@ mod wait;
 
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, ShmSafe};
+pub use rendezvous::{Access, Allowed, Name};
 pub use segment::Kind;
 pub use wait::Waiting;
