@@ -15,7 +15,7 @@ use tieline_os::unix::{Address, BindOptions, Credentials, RecvOptions, SendOptio
 use tieline_os::{ErrorKind as OsErrorKind, Mode};
 
 use super::access::{Applicant, Right};
-use super::lock::{LockFile, Locked};
+use super::lock::Locked;
 use super::station::{Part, Site, State, Station};
 use super::wire::{Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
 use super::{Access, Link, Peer, PeerId, Role};
@@ -89,6 +89,10 @@ impl Host {
         let address = Address::path(site.directory.reach(&fresh)).map_err(refused)?;
         let listener = Private::new(SeqPacketListener::bind_with(&address, options).map_err(refused)?);
         step("meet:bound");
+        // The kernel took off what this process's umask says.
+        rustix::fs::chmodat(site.directory.fd(), fresh.as_str(), mode.into(), AtFlags::empty()).map_err(|errno| {
+            refused(tieline_os::Error::from_errno("set the mode of the socket", errno.raw_os_error()))
+        })?;
         // Under its name it listens from the first moment on.
         rustix::fs::renameat(site.directory.fd(), fresh.as_str(), site.directory.fd(), named.as_str()).map_err(
             |errno| refused(tieline_os::Error::from_errno("give the socket its name", errno.raw_os_error())),
@@ -127,8 +131,8 @@ impl Host {
         }
     }
 
-    /// Gives the name up: to whoever is still there, or for good.
-    pub(super) fn leave(self, station: &Station, lock_file: Option<&LockFile>) {
+    /// Gives the name up, to whoever is still there.
+    pub(super) fn leave(self, station: &Station) {
         let keeper = &station.keeper;
         if let Some(token) = self.listener_token {
             keeper.ignore(token, &self.listener);
@@ -138,15 +142,6 @@ impl Host {
         }
         for registered in self.registered.values() {
             keeper.ignore(registered.token, &registered.connection);
-        }
-        if let (Some(site), Some(file)) = (&station.site, lock_file)
-            && matches!(file.is_wanted(), Ok(false))
-            && file.has_its_name(&site.directory, &site.lock_file())
-        {
-            // The socket first: while the lock file has its name, nobody else touches the socket.
-            for file in [site.socket_file(), site.lock_file()] {
-                let _ = rustix::fs::unlinkat(site.directory.fd(), file.as_str(), AtFlags::empty());
-            }
         }
         // The lock before the connections: whose line goes down tries the lock at once.
         drop(self.locked);
