@@ -26,4 +26,7 @@ pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, Persist
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
 pub use tieline_os::mapping::HugePages;
+pub use layout::{Field, Invalid, Layout, ShmSafe};
+pub use rendezvous::{Access, Allowed, Name};
+pub use segment::Kind;
 pub use wait::Waiting;

@@ -4,10 +4,12 @@
 //! wrong moment gives odd values, never undefined behaviour. What a value means, and whether to believe it, is decided
 //! above: read once into a local, check, then use the local.
 
+pub(crate) mod alive;
 pub(crate) mod atomic;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod numa;
+pub(crate) mod private_fd;
 pub(crate) mod process;
 mod step;
 mod view;
