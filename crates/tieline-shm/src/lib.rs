@@ -3,6 +3,8 @@
 #![deny(unsafe_code)]
 #![allow(dead_code, reason = "the crate is being put together")]
 
+#[cfg(all(feature = "tokio", not(model)))]
+mod aio;
 mod channel;
 mod error;
 mod layout;
@@ -20,3 +22,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, ShmSafe};
 pub use segment::Kind;
 pub use wait::Waiting;
+#[cfg(not(model))]
+pub use wait::{Ready, WaitSet, Waitable, Watch};
