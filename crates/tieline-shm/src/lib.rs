@@ -16,6 +16,9 @@ mod rendezvous;
 mod segment;
 #[allow(unsafe_code, reason = "locks in shared memory")]
 pub mod sync;
+#[cfg(all(feature = "steps", not(model)))]
+#[doc(hidden)]
+pub mod testing;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};

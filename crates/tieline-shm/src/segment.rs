@@ -69,6 +69,7 @@ pub(crate) struct Header {
 unsafe impl Words for Header {}
 
 /// A sealed piece of memory, mapped here.
+#[derive(Debug)]
 pub(crate) struct Segment {
     memfd: Memfd,
     memory: Arc<Mapping>,
