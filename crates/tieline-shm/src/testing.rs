@@ -110,13 +110,10 @@ impl Signal {
     ///
     /// # Errors
     /// `TimedOut`.
-    pub fn take_one(&self, how: Waiting, timeout: Duration) -> Result<()> {
+    pub fn take_one(&self, how: Waiting, timeout: Duration) -> Result<u64> {
         self.inner.count.wait(how, Until::At(Deadline::after(timeout)), OPERATION, || {
-            let value = self.inner.value.load(Ordering::Acquire);
-            let taken = value
-                .checked_sub(1)
-                .map(|less| self.inner.value.compare_exchange(value, less, Ordering::AcqRel, Ordering::Relaxed));
-            matches!(taken, Some(Ok(_))).then_some(())
+            let less = |value: u64| value.checked_sub(1);
+            self.inner.value.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).ok()
         })
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tieline_os::futex::{Deadline, Waited};
 
 use super::spin::{Habit, Spun};
-use super::{Until, Waiting, barrier, bell};
+use super::{Until, Waiting, barrier, bell, planted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::raw::{Words, cpu, futex, step};
@@ -56,7 +56,7 @@ impl EventCount {
     /// Does not block. One load of shared memory while nobody has slept here lately.
     #[inline]
     pub(crate) fn notify(&self) {
-        barrier::light();
+        self.order_change_before_look();
         // Relaxed: ordered after the change by the barrier that sleepers make us pass, or by the fence below.
         let state = self.state.load(Ordering::Relaxed);
         if state & (ASLEEP | FENCE | BELLS) != 0 || !barrier::is_covered() {
@@ -71,11 +71,18 @@ impl EventCount {
     /// learns of the death calls [`wake_after_death`](Self::wake_after_death).
     #[inline]
     pub(crate) fn notify_one(&self) {
-        barrier::light();
+        self.order_change_before_look();
         // Relaxed: as in `notify`.
         let state = self.state.load(Ordering::Relaxed);
         if state & (ASLEEP | FENCE | BELLS) != 0 || !barrier::is_covered() {
             self.notify_fenced(Self::wake_one);
+        }
+    }
+
+    #[inline]
+    fn order_change_before_look(&self) {
+        if !planted::NO_FENCE.is_on() {
+            barrier::light();
         }
     }
 
@@ -247,7 +254,7 @@ impl EventCount {
     fn announce(&self, who: u64) {
         // SeqCst: see `wake`, which takes this off.
         let before = self.state.fetch_or(who | FENCE, Ordering::SeqCst);
-        if before & SETTLED == 0 {
+        if before & SETTLED == 0 && !planted::NO_FENCE.is_on() {
             step("wait:fenced");
             barrier::heavy();
             self.settle(before & EPOCH);
@@ -393,51 +400,11 @@ impl<R> Slept<R> {
     }
 }
 
-/// Mistakes that the models switch on to see that they would be found.
-mod planted {
-    pub(super) struct Mistake(#[cfg(model)] &'static std::thread::LocalKey<std::cell::Cell<bool>>);
-
-    impl Mistake {
-        /// Always false outside of models.
-        #[cfg(not(model))]
-        #[inline(always)]
-        pub(super) fn is_on(&self) -> bool {
-            false
-        }
-
-        #[cfg(model)]
-        pub(super) fn is_on(&self) -> bool {
-            self.0.with(std::cell::Cell::get)
-        }
-
-        /// A model's threads are one thread of the system, so other models do not see it.
-        #[cfg(model)]
-        pub(super) fn switch(&self, on: bool) {
-            self.0.with(|mistake| mistake.set(on));
-        }
-    }
-
-    macro_rules! mistakes {
-        ($($(#[$doc:meta])* $name:ident),*) => {$(
-            $(#[$doc])*
-            #[cfg(not(model))]
-            pub(super) static $name: Mistake = Mistake();
-            $(#[$doc])*
-            #[cfg(model)]
-            pub(super) static $name: Mistake = Mistake({
-                thread_local!(static ON: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
-                &ON
-            });
-        )*};
-    }
-
-    mistakes! {
-        /// Neither side uses a fence.
-        NO_FENCE,
-        /// The sleeper does not look again after announcing.
-        NO_SECOND_LOOK,
-        /// The turn is counted before the announcement is taken off.
-        TURN_FIRST
+#[cfg(all(test, model))]
+impl EventCount {
+    /// The first step of `wake`, after which the notifier is no more.
+    pub(super) fn take_announcement_off_and_die(&self) {
+        self.state.fetch_and(!(ASLEEP | BELLS), Ordering::SeqCst);
     }
 }
 

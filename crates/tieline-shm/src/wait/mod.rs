@@ -14,6 +14,7 @@
 mod barrier;
 mod bell;
 mod event_count;
+mod planted;
 #[cfg(not(model))]
 mod relay;
 #[cfg(not(model))]
