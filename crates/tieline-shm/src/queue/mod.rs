@@ -1,1 +1,5 @@
 //! The structures in shared memory, without names, sockets or threads: layouts and algorithms over views.
+
+mod cells;
+pub(crate) mod planted;
+pub(crate) mod work;
