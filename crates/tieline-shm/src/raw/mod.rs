@@ -10,6 +10,7 @@ pub(crate) mod futex;
 pub(crate) mod process;
 mod step;
 mod view;
+pub(crate) mod words;
 
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};
