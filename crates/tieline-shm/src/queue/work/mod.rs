@@ -147,7 +147,10 @@ impl WorkQueue {
                             return Ok(Claimed { position, word: writing });
                         }
                     }
-                    State::Ready if is_after(lap, word.lap()) => return Err(Error::new(SEND, ErrorKind::Full)),
+                    // Its turn has not come, so neither has that of this lap. One whose turn is over is gone past.
+                    State::Ready if is_after(lap, word.lap()) && !word.is_passed() => {
+                        return Err(Error::new(SEND, ErrorKind::Full));
+                    }
                     _ => {}
                 }
             }
