@@ -21,7 +21,7 @@
 //! new here are the owner in the word, going past, and recovery. It knows nothing of names, processes and types.
 
 #[cfg(all(test, model))]
-mod model;
+pub(in crate::queue) mod model;
 mod slot;
 #[cfg(all(test, not(model)))]
 mod tests;
