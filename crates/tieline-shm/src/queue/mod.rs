@@ -2,4 +2,5 @@
 
 mod cells;
 pub(crate) mod planted;
+pub(crate) mod stream;
 pub(crate) mod work;
