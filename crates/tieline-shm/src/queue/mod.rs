@@ -1,5 +1,6 @@
 //! The structures in shared memory, without names, sockets or threads: layouts and algorithms over views.
 
+pub(crate) mod calls;
 mod cells;
 pub(crate) mod planted;
 pub(crate) mod stream;
