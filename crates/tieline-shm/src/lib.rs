@@ -20,6 +20,7 @@ mod wait;
 
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
+pub use rendezvous::{Access, Allowed, Name};
 pub use segment::Kind;
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
