@@ -55,7 +55,9 @@ pub(crate) struct Control {
     orphaned: AtomicU64,
     /// Deliveries that a consumer handed back.
     requeued: AtomicU64,
-    _reserved: [AtomicU64; 11],
+    /// Items that a consumer refused.
+    rejected: AtomicU64,
+    _reserved: [AtomicU64; 10],
     /// Consumers sleep here.
     pub(crate) items: EventCount,
     /// Producers sleep here.
@@ -79,6 +81,7 @@ pub(crate) struct Counters {
     pub(crate) skipped: u64,
     pub(crate) orphaned: u64,
     pub(crate) requeued: u64,
+    pub(crate) rejected: u64,
 }
 
 /// The queue as one member sees it.
@@ -161,7 +164,7 @@ impl WorkQueue {
         Err(livelock(SEND))
     }
 
-    /// Makes the item in a claimed slot ready for a consumer. The caller [notifies](Self::items_changed).
+    /// Makes the item in a claimed slot ready for a consumer. The caller [tells](Self::item_added).
     ///
     /// # Errors
     /// `OwnerDied` if the slot was taken away, because the others believe this member dead: the item was not sent.
@@ -213,7 +216,7 @@ impl WorkQueue {
         Err(livelock(RECEIVE))
     }
 
-    /// The item was dealt with: its slot is free. The caller [notifies](Self::room_changed).
+    /// The item was dealt with: its slot is free. The caller [tells](Self::room_changed).
     ///
     /// # Errors
     /// `OwnerDied` if the item was taken away, because the others believe this member dead: it is delivered again.
@@ -224,7 +227,18 @@ impl WorkQueue {
         Ok(())
     }
 
-    /// Hands the item back for somebody else, ahead of all others. The caller [notifies](Self::items_changed).
+    /// The item is refused for good: as [`finish`](Self::finish), and counted.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub(crate) fn reject(&self, taken: Taken) -> Result<()> {
+        self.finish(taken)?;
+        // Relaxed: a counter for people.
+        self.control.rejected.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Hands the item back for somebody else, ahead of all others. The caller [tells](Self::item_added).
     ///
     /// # Errors
     /// `OwnerDied` as [`finish`](Self::finish).
@@ -271,19 +285,24 @@ impl WorkQueue {
         if !planted(Bug::RecoverWithoutNotice) {
             self.raise_behind();
         }
-        self.items_changed();
-        self.room_changed();
+        self.control.items.wake_after_death();
+        self.control.room.wake_after_death();
         Ok(())
     }
 
-    /// Wakes consumers that sleep.
-    pub(crate) fn items_changed(&self) {
+    /// Wakes a consumer that sleeps, for one item.
+    pub(crate) fn item_added(&self) {
         if !planted(Bug::NoNotify) {
-            self.control.items.notify();
+            self.control.items.notify_one();
         }
     }
 
-    /// Wakes producers that sleep.
+    /// Wakes consumers that sleep, for several items.
+    pub(crate) fn items_added(&self) {
+        self.control.items.notify();
+    }
+
+    /// Wakes producers that sleep: all, because a slot that becomes free may be what several free ones lie behind.
     pub(crate) fn room_changed(&self) {
         self.control.room.notify();
     }
@@ -302,6 +321,7 @@ impl WorkQueue {
             skipped: self.control.skipped.load(Ordering::Relaxed),
             orphaned: self.control.orphaned.load(Ordering::Relaxed),
             requeued: self.control.requeued.load(Ordering::Relaxed),
+            rejected: self.control.rejected.load(Ordering::Relaxed),
         }
     }
 

@@ -22,6 +22,7 @@ fn queue() -> WorkQueue {
         skipped: zero(),
         orphaned: zero(),
         requeued: zero(),
+        rejected: zero(),
         _reserved: std::array::from_fn(|_| zero()),
         items: EventCount::new(),
         room: EventCount::new(),
@@ -39,7 +40,7 @@ fn put(queue: &WorkQueue, owner: Owner, number: u64) {
     let claimed = queue.claim(owner, number as u8).unwrap();
     queue.cells().copy_in(claimed.item_offset(queue.geometry()), &number.to_ne_bytes());
     queue.commit(claimed, 8).unwrap();
-    queue.items_changed();
+    queue.item_added();
 }
 
 fn number_in(queue: &WorkQueue, taken: Taken) -> u64 {

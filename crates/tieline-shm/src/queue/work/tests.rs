@@ -39,7 +39,7 @@ fn put(queue: &WorkQueue, owner: Owner, number: u64) -> Result<()> {
     let claimed = queue.claim(owner, 0)?;
     queue.cells().copy_in(claimed.item_offset(queue.geometry()), &number.to_ne_bytes());
     queue.commit(claimed, 8)?;
-    queue.items_changed();
+    queue.item_added();
     Ok(())
 }
 
@@ -83,6 +83,7 @@ fn the_layout_is_that_of_the_format_page() {
     assert_eq!(offset_of!(Control, skipped), 272);
     assert_eq!(offset_of!(Control, orphaned), 280);
     assert_eq!(offset_of!(Control, requeued), 288);
+    assert_eq!(offset_of!(Control, rejected), 296);
     assert_eq!(offset_of!(Control, items), 384);
     assert_eq!(offset_of!(Control, room), 448);
     assert_eq!(size_of::<Control>(), 512);
@@ -148,7 +149,7 @@ fn what_a_dead_consumer_held_is_delivered_again_and_first() {
     let (number, taken) = take(&queue, owner(2)).unwrap();
     assert_eq!((number, taken.attempts), (0, 2));
     finish(&queue, taken).unwrap();
-    assert_eq!(queue.counters(), Counters { skipped: 0, orphaned: 1, requeued: 1 });
+    assert_eq!(queue.counters(), Counters { skipped: 0, orphaned: 1, requeued: 1, rejected: 0 });
 }
 
 #[test]
@@ -394,7 +395,7 @@ fn many_threads_deliver_each_item_once() {
                     let number = number_in(queue, taken);
                     if number % 101 == 0 && taken.attempts == 0 {
                         queue.requeue(taken).unwrap();
-                        queue.items_changed();
+                        queue.item_added();
                     } else {
                         assert_eq!(seen[number as usize].fetch_add(1, Ordering::Relaxed), 0);
                         finish(queue, taken).unwrap();
