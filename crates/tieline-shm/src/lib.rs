@@ -22,8 +22,11 @@ pub mod testing;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, ShmSafe};
+pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
+pub use rendezvous::{Access, Allowed, Name};
 pub use segment::Kind;
+#[cfg(feature = "derive")]
+pub use tieline_macros::ShmSafe;
 pub use wait::Waiting;
 #[cfg(not(model))]
 pub use wait::{Ready, WaitSet, Waitable, Watch};

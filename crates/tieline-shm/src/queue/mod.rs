@@ -1,1 +1,7 @@
 //! The structures in shared memory, without names, sockets or threads: layouts and algorithms over views.
+
+pub(crate) mod calls;
+mod cells;
+pub(crate) mod planted;
+pub(crate) mod stream;
+pub(crate) mod work;
