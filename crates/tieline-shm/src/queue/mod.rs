@@ -2,6 +2,8 @@
 
 pub(crate) mod calls;
 mod cells;
+pub(crate) mod event;
+pub(crate) mod latest;
 pub(crate) mod planted;
 pub(crate) mod stream;
 pub(crate) mod work;

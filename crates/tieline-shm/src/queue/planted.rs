@@ -15,6 +15,8 @@ pub(crate) enum Bug {
     PositionBeforeBytes,
     /// The stamp of a message is stored before its words.
     StampBeforeWords,
+    /// A reader of the latest value does not look whether it was written over meanwhile.
+    ReadWithoutCheck,
     /// Nobody is told after a change.
     NoNotify,
 }

@@ -346,6 +346,51 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
     }
 }
 
+/// Waits until `ready` answers, on a word that is woken on after each of its changes, whether or not anybody sleeps: so
+/// the waiter need not announce itself, and the memory may be mapped read-only.
+///
+/// # Errors
+/// As [`EventCount::wait`].
+pub(crate) fn wait_on_word<R>(
+    word: &AtomicU32,
+    how: Waiting,
+    until: Until,
+    operation: &'static str,
+    mut ready: impl FnMut() -> Option<R>,
+) -> Result<R> {
+    if let Some(answer) = ready() {
+        return Ok(answer);
+    }
+    let deadline = match until {
+        Until::Now => return Err(Error::new(operation, ErrorKind::WouldBlock)),
+        Until::At(deadline) => Some(deadline),
+        Until::Forever => None,
+    };
+    let habit = Habit::of(std::ptr::from_ref(word).addr());
+    let timed_out = || Error::new(operation, ErrorKind::TimedOut);
+    loop {
+        let slept_from = match habit.look(false, how, until, &mut ready) {
+            Spun::Ready(answer) => return Ok(answer),
+            Spun::Expired => return ready().ok_or_else(timed_out),
+            Spun::GaveUp => (how == Waiting::Adaptive).then(Instant::now),
+        };
+        // Acquire: partner is whoever changes the word; read before the last look, so that a change after it keeps
+        // us awake.
+        let before = word.load(Ordering::Acquire);
+        if let Some(answer) = ready() {
+            return Ok(answer);
+        }
+        let waited = futex::wait(word, before, deadline).map_err(|error| Error::system_refused(operation, error))?;
+        match waited {
+            Waited::TimedOut => return ready().ok_or_else(timed_out),
+            Waited::Woken | Waited::Changed => habit.slept(slept_from),
+        }
+        if let Some(answer) = ready() {
+            return Ok(answer);
+        }
+    }
+}
+
 enum Slept<R> {
     Ready(R),
     Woken,

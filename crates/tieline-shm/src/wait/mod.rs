@@ -8,6 +8,7 @@
 //! |---|---|
 //! | for one thing, in this thread | [`EventCount::wait`] |
 //! | for one of several, in this thread | [`EventCount::wait_any`] |
+//! | for a word that is woken on at each change, also read-only | [`wait_on_word`] |
 //! | for many things and descriptors, in this thread | [`WaitSet`], over [`Alarm`]s |
 //! | in a task | `aio::Parker`, over [`Alarm`]s |
 
@@ -30,7 +31,7 @@ use tieline_os::futex::Deadline;
 
 pub(crate) use barrier::prepare;
 pub(crate) use bell::{Bell, Hung};
-pub(crate) use event_count::EventCount;
+pub(crate) use event_count::{EventCount, wait_on_word};
 #[cfg(not(model))]
 pub(crate) use set::{Alarm, Alarms, Source};
 #[cfg(not(model))]

@@ -11,14 +11,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bell::Bell;
-use super::event_count::EventCount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::{View, futex, process};
 
 /// How many counts one thread can sleep on, beside the word that tells it of new ones.
 const SERVED: usize = futex::MAX_WORDS - 1;
 
-/// A bell that is rung whenever `count` wakes a sleeper, until this is dropped.
+/// A bell that is rung whenever a word changes, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Relayed {
     relay: Arc<Relay>,
@@ -44,7 +43,7 @@ struct Entries {
 #[derive(Clone, Debug)]
 struct Entry {
     id: u64,
-    count: View<EventCount>,
+    word: View<AtomicU32>,
     bell: Bell,
     seen: u32,
 }
@@ -52,15 +51,17 @@ struct Entry {
 static RELAYS: Mutex<Vec<Arc<Relay>>> = Mutex::new(Vec::new());
 
 impl Relayed {
+    /// `word` must be woken on after each change, as the turn of an event count is.
+    ///
     /// # Errors
     /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
-    pub(super) fn new(count: &View<EventCount>, bell: &Bell) -> Result<Self> {
+    pub(super) fn new(word: View<AtomicU32>, bell: &Bell) -> Result<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         // Relaxed: unique numbers, no more.
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         // Acquire: as a sleeper reads it before announcing.
-        let seen = count.turn().load(Ordering::Acquire);
-        let entry = Entry { id, count: count.clone(), bell: bell.clone(), seen };
+        let seen = word.load(Ordering::Acquire);
+        let entry = Entry { id, word, bell: bell.clone(), seen };
 
         let mut relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
         relays.retain(|relay| relay.generation == process::generation() && !relay.entries().ended);
@@ -127,12 +128,12 @@ impl Relay {
         loop {
             let mut words = Vec::with_capacity(entries.len() + 1);
             words.push((&self.changes, changes));
-            words.extend(entries.iter().map(|entry| (entry.count.turn(), entry.seen)));
+            words.extend(entries.iter().map(|entry| (&*entry.word, entry.seen)));
             // However it ends, all words are looked at.
             let _ = futex::wait_any(&words, None);
             for entry in &mut entries {
                 // Acquire: partner is the release in `EventCount::wake`.
-                let turn = entry.count.turn().load(Ordering::Acquire);
+                let turn = entry.word.load(Ordering::Acquire);
                 if turn != entry.seen {
                     entry.seen = turn;
                     entry.bell.ring();

@@ -18,13 +18,21 @@ use super::bell::{Bell, Hung};
 use super::event_count::EventCount;
 use super::relay::Relayed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::raw::atomic::AtomicU32;
 use crate::raw::{View, process};
 
 /// One count whose notifications shall ring a bell.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    count: View<EventCount>,
+    place: Place,
     way: Way,
+}
+
+#[derive(Debug)]
+enum Place {
+    Count(View<EventCount>),
+    /// A word that is woken on after each change, whether or not anybody sleeps.
+    Word,
 }
 
 #[derive(Debug)]
@@ -40,7 +48,7 @@ impl Alarm {
     /// first notification.
     pub(crate) fn by_lines(bell: &Bell, count: &View<EventCount>, number: u32) -> Self {
         let here = Hung::new(bell, count, number);
-        Self { count: count.clone(), way: Way::Lines { number, _here: here } }
+        Self { place: Place::Count(count.clone()), way: Way::Lines { number, _here: here } }
     }
 
     /// Rung by this process's relay, for counts whose notifiers have no copy.
@@ -48,14 +56,23 @@ impl Alarm {
     /// # Errors
     /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
     pub(crate) fn by_relay(bell: &Bell, count: &View<EventCount>) -> Result<Self> {
-        let entry = Relayed::new(count, bell)?;
-        Ok(Self { count: count.clone(), way: Way::Relay { _entry: entry } })
+        let entry = Relayed::new(count.part(EventCount::turn), bell)?;
+        Ok(Self { place: Place::Count(count.clone()), way: Way::Relay { _entry: entry } })
+    }
+
+    /// Rung by this process's relay for each change of a word, which is woken on after each.
+    ///
+    /// # Errors
+    /// As [`by_relay`](Self::by_relay).
+    pub(crate) fn by_word(bell: &Bell, word: View<AtomicU32>) -> Result<Self> {
+        Ok(Self { place: Place::Word, way: Way::Relay { _entry: Relayed::new(word, bell)? } })
     }
 
     fn arm(&self) {
-        match self.way {
-            Way::Lines { number, .. } => self.count.announce_bell(number),
-            Way::Relay { .. } => self.count.announce_sleeper(),
+        match (&self.place, &self.way) {
+            (Place::Count(count), Way::Lines { number, .. }) => count.announce_bell(*number),
+            (Place::Count(count), Way::Relay { .. }) => count.announce_sleeper(),
+            (Place::Word, _) => {}
         }
     }
 }
@@ -106,10 +123,15 @@ impl Alarms {
     pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
         let first = {
             let list = self.list();
-            if list.iter().any(|(_, alarm)| alarm.count.notifier_is_here()) {
+            let mut counts = list.iter().filter_map(|(_, alarm)| match &alarm.place {
+                Place::Count(count) => Some(count),
+                Place::Word => None,
+            });
+            let first = counts.next()?;
+            if first.notifier_is_here() || counts.any(|count| count.notifier_is_here()) {
                 return None;
             }
-            list.first()?.1.count.clone()
+            first.clone()
         };
         first.look_a_while(ready)
     }
