@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "the crate is being put together")]
 
 #[cfg(all(feature = "tokio", not(model)))]
-mod aio;
+pub mod aio;
+#[cfg(not(model))]
 mod channel;
 mod error;
 mod layout;
@@ -21,6 +22,10 @@ pub mod sync;
 pub mod testing;
 mod wait;
 
+#[cfg(not(model))]
+pub use channel::event::{Event, EventOptions, Fired, Listener};
+#[cfg(not(model))]
+pub use channel::latest::{Latest, LatestReader, LatestWriter};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use rendezvous::{Access, Allowed, Name};

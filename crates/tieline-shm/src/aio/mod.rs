@@ -1,14 +1,23 @@
 //! Waiting in tasks, under tokio.
 //!
-//! A [`Parker`] belongs to one handle and lets tasks sleep until the handle's bell rings. No thread waits on a task's
+//! The async twins of the receiving ends, under the same names; each is made [`From`] its blocking twin. Sending never
+//! waits long enough to need one.
+//!
+//! A `Parker` belongs to one handle and lets tasks sleep until the handle's bell rings. No thread waits on a task's
 //! behalf, nothing is polled by the clock, and a task that is cancelled leaves nothing behind but an announcement, which
 //! costs the next notifier one ring in vain.
+
+mod event;
+mod latest;
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::unix::AsyncFd;
+
+pub use event::Listener;
+pub use latest::LatestReader;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::reactor::{self, Watched};

@@ -1,7 +1,7 @@
 //! The structures in shared memory, without names, sockets or threads: layouts and algorithms over views.
 
 pub(crate) mod calls;
-mod cells;
+pub(crate) mod cells;
 pub(crate) mod event;
 pub(crate) mod latest;
 pub(crate) mod planted;
