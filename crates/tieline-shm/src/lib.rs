@@ -4,6 +4,9 @@
 #![allow(dead_code, reason = "the crate is being put together")]
 
 mod arena;
+#[cfg(all(feature = "tokio", not(model)))]
+pub mod aio;
+#[cfg(not(model))]
 mod channel;
 mod error;
 mod layout;
@@ -15,6 +18,9 @@ mod rendezvous;
 mod segment;
 #[allow(unsafe_code, reason = "locks in shared memory")]
 pub mod sync;
+#[cfg(all(feature = "steps", not(model)))]
+#[doc(hidden)]
+pub mod testing;
 mod wait;
 
 pub use arena::{
@@ -27,6 +33,14 @@ pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, Persist
 pub use tieline_macros::ShmSafe;
 pub use tieline_os::mapping::HugePages;
 pub use layout::{Field, Invalid, Layout, ShmSafe};
+#[cfg(not(model))]
+pub use channel::event::{Event, EventOptions, Fired, Listener};
+#[cfg(not(model))]
+pub use channel::latest::{Latest, LatestReader, LatestWriter};
+pub use error::{Error, ErrorKind, Result};
+pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use rendezvous::{Access, Allowed, Name};
 pub use segment::Kind;
 pub use wait::Waiting;
+#[cfg(not(model))]
+pub use wait::{Ready, WaitSet, Waitable, Watch};

@@ -1,1 +1,9 @@
 //! The structures in shared memory, without names, sockets or threads: layouts and algorithms over views.
+
+pub(crate) mod calls;
+pub(crate) mod cells;
+pub(crate) mod event;
+pub(crate) mod latest;
+pub(crate) mod planted;
+pub(crate) mod stream;
+pub(crate) mod work;

@@ -11,6 +11,8 @@ pub(crate) mod futex;
 pub(crate) mod numa;
 pub(crate) mod private_fd;
 pub(crate) mod process;
+#[cfg(all(feature = "tokio", not(model)))]
+pub(crate) mod reactor;
 mod step;
 mod view;
 pub(crate) mod words;

@@ -62,6 +62,13 @@ impl<T: Words> View<[T]> {
     }
 }
 
+impl<T: ?Sized> View<T> {
+    /// A view of a part of this one.
+    pub(crate) fn part<P: ?Sized>(&self, part: impl for<'whole> FnOnce(&'whole T) -> &'whole P) -> View<P> {
+        View { start: NonNull::from(part(self)), memory: self.memory.clone() }
+    }
+}
+
 #[cfg(any(test, model))]
 impl<T: ?Sized> View<T> {
     /// A view of ordinary memory that is never freed, for models and tests.

@@ -22,6 +22,7 @@ const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOptions) -> Result<Segment> {
     let too_large = || Error::new(CREATE, ErrorKind::TooLarge).on(purpose.name);
     let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
+    crate::wait::prepare();
     let room = options.max_len.unwrap_or(body_len);
     if body_len > room {
         let why = format!("{body_len} bytes are more than the {room} it may grow to");

@@ -194,6 +194,7 @@ impl Segment {
     /// Give the payload's [`Layout`] rather than its hash where it is known: the error of a mismatch shows both then.
     pub(crate) fn accept(fd: OwnedFd, kind: Kind, expected: impl Into<Expected>, access: Access) -> Result<Self> {
         let refused = |error| Error::system_refused(header::ACCEPT, error);
+        crate::wait::prepare();
         let memfd = Memfd::from_fd(fd, Seals::SHRINK | Seals::GROW).map_err(refused)?;
         let len = memfd.len().map_err(refused)?;
         if len < HEADER_BYTES as u64 {

@@ -3,3 +3,10 @@
 mod arena;
 mod layout;
 mod segment;
+#[cfg(feature = "tokio")]
+mod aio;
+mod event;
+mod latest;
+mod layout;
+mod waiting;
+mod waitset;

@@ -1,0 +1,337 @@
+//! The latest value of something, by name.
+//!
+//! It ties `queue::latest` to a name. The invariant: readers have the memory read-only, so nothing a reader does can
+//! disturb the writer or another reader.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tieline_os::futex::Deadline;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
+use crate::queue::cells::Cells;
+use crate::queue::latest::{LatestCell, bytes_of, value_of};
+use crate::rendezvous::{
+    self, Access, Condition, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
+};
+use crate::segment::{Kind, Purpose, Segment};
+use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
+
+/// The latest value of something: one writer, any number of readers, each of whom sees the newest value whenever it
+/// looks, whole, and without disturbing anybody.
+///
+/// There is no queue: who does not look misses values, and the writer never waits. Use it for state (a pose, a price,
+/// a configuration), a topic for a sequence. A writer that dies leaves its last value; another may take its place.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path().display();
+/// use tieline_shm::{Latest, Name};
+///
+/// let name = Name::new("temperature")?;
+/// # let name = Name::new(&format!("{directory}/temperature"))?;
+/// let mut writer = Latest::<f64>::at(&name).writer()?;
+/// let mut reader = Latest::<f64>::at(&name).reader()?;
+/// assert_eq!(reader.read()?, None);
+/// writer.write(&21.5)?;
+/// assert_eq!(reader.changed()?, 21.5);
+/// assert!(reader.try_changed().unwrap_err().is_would_block());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is opened before `writer` or `reader`"]
+pub struct Latest<T> {
+    name: Name,
+    access: Access,
+    waiting: Waiting,
+    join_timeout: Duration,
+    value: PhantomData<fn() -> T>,
+}
+
+/// How many may be writers or about to become one; all but one are refused.
+const MEMBERS: u32 = 16;
+/// How long to wait for whoever answers for a name.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl<T: ShmSafe> Latest<T> {
+    /// The value of this name.
+    pub fn at(name: &Name) -> Self {
+        Self {
+            name: name.clone(),
+            access: Access::default(),
+            waiting: Waiting::default(),
+            join_timeout: JOIN_TIMEOUT,
+            value: PhantomData,
+        }
+    }
+
+    /// Who may write and who may read, if this creates the object; its creator's user by default. A writer needs both
+    /// rights, a reader that to subscribe.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// How a reader waits for a change.
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// How long to wait for whoever answers for the name; five seconds by default.
+    pub fn join_timeout(mut self, timeout: Duration) -> Self {
+        self.join_timeout = timeout;
+        self
+    }
+
+    /// Becomes the writer; creates the object if the name is free.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if it has a writer that lives; `Mismatch` if the name belongs to another type or kind of object;
+    /// `PermissionDenied`; `OutOfMemory`; `TimedOut` if whoever answers for the name does not.
+    pub fn writer(self) -> Result<LatestWriter<T>> {
+        let joined = rendezvous::open_or_create(&self.name, self.offer(Role::Sharer), self.join_timeout)?;
+        let shared = Arc::new(Shared::new::<T>(&joined, false)?);
+        let member = joined.member().ok_or_else(|| corrupted("it gave us no number"))?;
+        let members = joined.members().ok_or_else(|| corrupted("it has no table of members"))?;
+        shared.cell.claim(member, |other| members.condition(other) != Condition::Alive)?;
+        let version = shared.cell.version();
+        let membership = joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?;
+        Ok(LatestWriter { shared, version, membership, value: PhantomData })
+    }
+
+    /// Becomes a reader of an object that a writer has made.
+    ///
+    /// # Errors
+    /// `NotFound` if nobody uses the name; otherwise as [`writer`](Self::writer), without `AlreadyExists`.
+    pub fn reader(self) -> Result<LatestReader<T>> {
+        let joined = rendezvous::open(&self.name, self.offer(Role::Reader), self.join_timeout)?;
+        let shared = Arc::new(Shared::new::<T>(&joined, true)?);
+        let membership = joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?;
+        let copy = vec![0; size_of::<T>()].into();
+        Ok(LatestReader { shared, membership, copy, waiting: self.waiting, value: PhantomData })
+    }
+
+    fn offer(&self, role: Role) -> Offer<'_> {
+        let make = || {
+            let purpose = Purpose { kind: Kind::Latest, name: self.name.as_str(), layout_hash: T::LAYOUT.hash() };
+            Segment::create(
+                &purpose,
+                body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(size_of::<T>()),
+            )
+        };
+        Offer {
+            kind: Kind::Latest,
+            role,
+            layout_hash: T::LAYOUT.hash(),
+            layout_text: T::LAYOUT.to_string(),
+            config: Vec::new(),
+            access: self.access.clone(),
+            members_max: MEMBERS,
+            core: (role == Role::Sharer).then(|| Box::new(make) as rendezvous::CoreMaker<'_>),
+        }
+    }
+}
+
+/// Where the structure begins, behind a table of so many members.
+fn body(members: u32) -> usize {
+    Members::bytes(members).next_multiple_of(128)
+}
+
+fn corrupted(why: &'static str) -> Error {
+    Error::new("open a latest value", ErrorKind::Corrupted).because(why)
+}
+
+/// What a handle shares with the keeper and with wait sets.
+#[derive(Debug)]
+struct Shared {
+    cell: LatestCell,
+    is_read_only: bool,
+    /// The version the reader has taken last.
+    seen: AtomicU32,
+    alarms: OnceLock<Alarms>,
+}
+
+impl Shared {
+    fn new<T: ShmSafe>(joined: &Joined, is_read_only: bool) -> Result<Self> {
+        let core = joined.core().ok_or_else(|| corrupted("it has no segment"))?;
+        let members = joined.members().ok_or_else(|| corrupted("it has no table of members"))?;
+        let at = body(members.capacity());
+        let words = LatestCell::cells_bytes(size_of::<T>()) / 8;
+        let cells = Cells::new(core.slice(at + LatestCell::CONTROL_BYTES, words)?);
+        let cell = LatestCell::new(core.view(at)?, cells, size_of::<T>())?;
+        Ok(Self { cell, is_read_only, seen: AtomicU32::new(0), alarms: OnceLock::new() })
+    }
+
+    /// Relaxed: the reader's own note, which only decides whether to look.
+    fn seen(&self) -> u32 {
+        self.seen.load(Ordering::Relaxed)
+    }
+}
+
+impl Participant for Shared {
+    fn connected(&self, _: &Link) -> Result<()> {
+        Ok(())
+    }
+
+    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
+        Ok(())
+    }
+
+    fn disconnected(&self, _: PeerId) {}
+
+    fn departed(&self, member: u32) {
+        if self.is_read_only {
+            self.cell.wake();
+        } else {
+            self.cell.give_up(member);
+        }
+    }
+}
+
+impl Source for Shared {
+    fn is_ready(&self) -> bool {
+        self.cell.version() != self.seen()
+    }
+
+    fn alarms(&self) -> Result<&Alarms> {
+        if self.alarms.get().is_none() {
+            let alarms = Alarms::new()?;
+            alarms.add(0, Alarm::by_word(alarms.bell(), self.cell.word())?);
+            // Another thread may have been first; its alarms are as good.
+            let _ = self.alarms.set(alarms);
+        }
+        self.alarms.get().ok_or_else(|| corrupted("no alarms"))
+    }
+}
+
+/// The one writer of a [`Latest`] value. Dropping it lets another take its place; the value stays.
+pub struct LatestWriter<T> {
+    membership: Membership,
+    shared: Arc<Shared>,
+    /// Of the value written last, by whomever.
+    version: u32,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: ShmSafe> LatestWriter<T> {
+    /// Makes `value` the latest, and wakes readers that wait for a change. Never waits.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn write(&mut self, value: &T) -> Result<()> {
+        self.write_quietly(value)?;
+        self.shared.cell.wake();
+        Ok(())
+    }
+
+    /// As [`write`](Self::write), without the system call that wakes: for values that change a million times a second,
+    /// whose readers look when they like. Readers that wait see it at the next `write`.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn write_quietly(&mut self, value: &T) -> Result<()> {
+        self.membership.check()?;
+        self.version = self.shared.cell.publish(self.version, bytes_of(value));
+        Ok(())
+    }
+}
+
+/// A reader of a [`Latest`] value.
+pub struct LatestReader<T> {
+    membership: Membership,
+    shared: Arc<Shared>,
+    copy: Box<[u8]>,
+    waiting: Waiting,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: ShmSafe> LatestReader<T> {
+    /// The latest value; `None` before the first. Never waits.
+    ///
+    /// # Errors
+    /// `Lagged` if the writer overtakes the copy a thousand times in a row; `Corrupted` if the bytes are no value of the
+    /// type; `Forked`.
+    pub fn read(&mut self) -> Result<Option<T>> {
+        self.membership.check()?;
+        let Some(version) = self.shared.cell.read(&mut self.copy)? else { return Ok(None) };
+        self.shared.seen.store(version, Ordering::Relaxed);
+        value_of(&self.copy, "read the latest value").map(Some)
+    }
+
+    /// The latest value if this reader has not read it yet.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it has; as [`read`](Self::read).
+    pub fn try_changed(&mut self) -> Result<T> {
+        self.changed_until(Until::Now)
+    }
+
+    /// Waits for a value that this reader has not read yet. A writer that dies does not end the wait: another may come.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn changed(&mut self) -> Result<T> {
+        self.changed_until(Until::Forever)
+    }
+
+    /// [`changed`](Self::changed) for at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut`; as [`read`](Self::read).
+    pub fn changed_timeout(&mut self, timeout: Duration) -> Result<T> {
+        self.changed_until(Until::At(Deadline::after(timeout)))
+    }
+
+    fn changed_until(&mut self, until: Until) -> Result<T> {
+        self.membership.check()?;
+        self.shared.cell.wait_changed(self.shared.seen(), self.waiting, until)?;
+        self.read_some()
+    }
+
+    /// The value, where there is a version.
+    fn read_some(&mut self) -> Result<T> {
+        self.read()?.ok_or_else(|| {
+            Error::new("read the latest value", ErrorKind::Corrupted).because("its version went back to none")
+        })
+    }
+
+    /// [`try_changed`](Self::try_changed) for tasks, where "not yet" is `None`.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_changed(&mut self) -> Option<Result<T>> {
+        if let Err(error) = self.membership.check() {
+            return Some(Err(error));
+        }
+        self.shared.is_ready().then(|| self.read_some())
+    }
+}
+
+impl<T> LatestReader<T> {
+    #[cfg(feature = "tokio")]
+    pub(crate) fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.shared) as Arc<dyn Source>
+    }
+}
+
+impl<T> Waitable for LatestReader<T> {
+    fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared) as Arc<dyn Source>)
+    }
+}
+
+impl<T> fmt::Debug for LatestWriter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatestWriter").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for LatestReader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatestReader").field("seen", &self.shared.seen()).finish_non_exhaustive()
+    }
+}
