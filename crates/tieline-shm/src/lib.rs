@@ -3,6 +3,8 @@
 #![deny(unsafe_code)]
 #![allow(dead_code, reason = "the crate is being put together")]
 
+#[cfg(all(feature = "tokio", not(model)))]
+mod aio;
 mod channel;
 mod error;
 mod layout;
@@ -22,3 +24,5 @@ pub use segment::Kind;
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
 pub use wait::Waiting;
+#[cfg(not(model))]
+pub use wait::{Ready, WaitSet, Waitable, Watch};
