@@ -5,6 +5,8 @@
 //! The invariant: an entry is written by its subscriber only, from admission to dismissal; the publisher writes it
 //! before the one and after the other.
 
+use std::ops::Deref;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words};
@@ -44,14 +46,24 @@ pub(crate) struct RosterHeader {
 // SAFETY: repr(C), event counts and atomics, 384 bytes without padding.
 unsafe impl Words for RosterHeader {}
 
+impl RosterHeader {
+    fn sleepers(&self) -> &EventCount {
+        &self.sleepers
+    }
+
+    fn room(&self) -> &EventCount {
+        &self.room
+    }
+}
+
 #[cfg(test)]
 impl RosterHeader {
     /// An empty header for memory that is not zeroed by the kernel.
     pub(crate) fn zeroed() -> Self {
         Self {
-            sleepers: EventCount::zeroed(),
+            sleepers: EventCount::new(),
             _sleepers_pair: std::array::from_fn(|_| AtomicU32::new(0)),
-            room: EventCount::zeroed(),
+            room: EventCount::new(),
             _room_pair: std::array::from_fn(|_| AtomicU32::new(0)),
             geometry: std::array::from_fn(|_| AtomicU64::new(0)),
             _reserved: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -96,7 +108,8 @@ impl RosterGeometry {
     /// `Corrupted`.
     pub(crate) fn claimed(header: &RosterHeader, body_bytes: usize) -> Result<Self> {
         // Relaxed: written before the segment was handed over. Each is loaded once and checked as loaded.
-        let field = |index: usize| usize::try_from(header.geometry[index].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let field =
+            |index: usize| usize::try_from(header.geometry[index].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let claim = Self { entries: field(0), held: field(1) };
         if (1..=ENTRIES_MAX).contains(&claim.entries) && claim.held <= HELD_MAX && claim.body_bytes() <= body_bytes {
             Ok(claim)
@@ -131,6 +144,16 @@ impl Roster {
         &self.header.room
     }
 
+    /// Where the publisher sleeps, to be kept.
+    pub(crate) fn room_view(&self) -> Place {
+        Place { header: self.header.clone(), of: RosterHeader::room }
+    }
+
+    /// Where subscribers sleep, to be kept.
+    pub(crate) fn sleepers_view(&self) -> Place {
+        Place { header: self.header.clone(), of: RosterHeader::sleepers }
+    }
+
     pub(crate) fn geometry(&self) -> RosterGeometry {
         self.geometry
     }
@@ -144,6 +167,20 @@ impl Roster {
             stride,
             held: self.geometry.held,
         })
+    }
+}
+
+/// An event count of a roster, with what keeps it mapped.
+pub(crate) struct Place {
+    header: View<RosterHeader>,
+    of: fn(&RosterHeader) -> &EventCount,
+}
+
+impl Deref for Place {
+    type Target = EventCount;
+
+    fn deref(&self) -> &EventCount {
+        (self.of)(&self.header)
     }
 }
 
