@@ -20,9 +20,10 @@ mod wait;
 
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
-pub use segment::Kind;
+pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
+pub use tieline_os::mapping::HugePages;
 pub use wait::Waiting;
 #[cfg(not(model))]
 pub use wait::{Ready, WaitSet, Waitable, Watch};

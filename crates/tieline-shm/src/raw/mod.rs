@@ -5,8 +5,10 @@
 //! above: read once into a local, check, then use the local.
 
 pub(crate) mod atomic;
+mod bytes;
 pub(crate) mod cpu;
 pub(crate) mod futex;
+pub(crate) mod numa;
 pub(crate) mod process;
 #[cfg(all(feature = "tokio", not(model)))]
 pub(crate) mod reactor;
@@ -14,5 +16,6 @@ mod step;
 mod view;
 pub(crate) mod words;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};
