@@ -18,6 +18,7 @@ mod segment;
 pub mod sync;
 mod wait;
 
+pub use channel::topic;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use rendezvous::{Access, Allowed, Name};

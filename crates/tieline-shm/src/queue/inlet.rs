@@ -10,25 +10,16 @@ use crate::queue::pool::Descriptor;
 
 const RECEIVE: &str = "receive";
 
-/// One message, as values.
-pub(crate) enum Message<T> {
-    /// Copied out of its slot.
-    Inline(Inline<T>),
+/// Where the values of a message are.
+pub(crate) enum Found<T> {
+    /// There is no message.
+    Nothing,
+    /// Copied out of the slot, to where the caller wanted them.
+    Inline,
     /// In the publisher's pool, held there.
     Held(HeldItems<T>),
     /// Copied out of the pool of a publisher that is not trusted.
     Copied(Box<[T]>),
-}
-
-impl<T: ShmSafe> Message<T> {
-    #[inline(always)]
-    pub(crate) fn items(&self) -> &[T] {
-        match self {
-            Self::Inline(inline) => inline.items(),
-            Self::Held(held) => held.items(),
-            Self::Copied(copy) => copy,
-        }
-    }
 }
 
 /// The subscriber's end of one log. One thread at a time.
@@ -47,29 +38,36 @@ impl Inlet {
         &self.reader
     }
 
-    /// The next message; with `count` given, one of exactly so many values. With `tell` off, the publisher is not
-    /// told until [`tell`](Self::tell).
+    /// The next message; with `count` given, one of exactly so many values. Small ones are copied into `inline`. With
+    /// `tell` off, the publisher is not told until [`tell`](Self::tell).
     ///
     /// # Errors
     /// `Lagged`; `LimitReached` if too many are held; `Corrupted`.
     #[inline(always)]
-    pub(crate) fn try_receive<T: ShmSafe>(&mut self, count: Option<usize>, tell: bool) -> Result<Option<Message<T>>> {
+    pub(crate) fn try_receive<T: ShmSafe>(
+        &mut self,
+        inline: &mut Inline<T>,
+        count: Option<usize>,
+        tell: bool,
+    ) -> Result<Found<T>> {
+        if !self.reader.is_ready() {
+            return Ok(Found::Nothing);
+        }
         // Known when this is compiled for values of one size, and then so is the length of every copy.
         let room = match count {
             Some(count) if Inline::<T>::FITS && count * size_of::<T>() <= INLINE_MAX_BYTES => {
-                (count * size_of::<T>()).max(if self.holder.is_some() { Descriptor::BYTES } else { 0 })
+                (count * size_of::<T>()).max(Descriptor::BYTES)
             }
             _ => INLINE_MAX_BYTES,
         };
-        let mut inline = Inline::with_room(room);
-        let Some(tag) = self.reader.peek(inline.room())? else { return Ok(None) };
-        let Some(len_bytes) = tag.inline_len() else { return self.receive_pooled(inline.room(), count, tell) };
+        let Some(tag) = self.reader.peek(inline.room(room))? else { return Ok(Found::Nothing) };
+        let Some(len_bytes) = tag.inline_len() else { return self.receive_pooled(inline.room(room), count, tell) };
         let filled = inline.fill(RECEIVE, len_bytes);
         self.reader.advance(tell);
         filled?;
         match count {
             Some(count) if inline.items().len() != count => Err(wrong_count()),
-            _ => Ok(Some(Message::Inline(inline))),
+            _ => Ok(Found::Inline),
         }
     }
 
@@ -79,25 +77,24 @@ impl Inlet {
         self.reader.tell();
     }
 
-    fn receive_pooled<T: ShmSafe>(
-        &mut self,
-        slot: &mut [u8],
-        count: Option<usize>,
-        tell: bool,
-    ) -> Result<Option<Message<T>>> {
+    fn receive_pooled<T: ShmSafe>(&mut self, slot: &mut [u8], count: Option<usize>, tell: bool) -> Result<Found<T>> {
         let Some(held) = self.hold(slot)? else {
             // Given up while we looked, and counted as lost; the caller looks again.
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
         self.reader.advance(tell);
-        let message = if held.is_trusted() {
-            Message::Held(held.into_items(RECEIVE)?)
+        let (found, len) = if held.is_trusted() {
+            let items = held.into_items(RECEIVE)?;
+            let len = items.items().len();
+            (Found::Held(items), len)
         } else {
-            Message::Copied(held.copy(RECEIVE)?)
+            let items = held.copy(RECEIVE)?;
+            let len = items.len();
+            (Found::Copied(items), len)
         };
         match count {
-            Some(count) if message.items().len() != count => Err(wrong_count()),
-            _ => Ok(Some(message)),
+            Some(count) if len != count => Err(wrong_count()),
+            _ => Ok(found),
         }
     }
 

@@ -64,20 +64,24 @@ impl<T: ShmSafe> Inline<T> {
     /// Whether values of the type can lie in a slot and here.
     pub(crate) const FITS: bool = size_of::<T>() <= INLINE_MAX_BYTES && align_of::<T>() <= align_of::<Buffer>();
 
-    /// Room for `len_bytes`, at most [`INLINE_MAX_BYTES`]; no values yet.
+    /// No values, and no room yet.
     #[inline(always)]
-    pub(crate) fn with_room(len_bytes: usize) -> Self {
-        let mut buffer = Buffer([MaybeUninit::uninit(); INLINE_MAX_BYTES]);
-        buffer.0[..len_bytes].fill(MaybeUninit::new(0));
-        Self { bytes: buffer, room_bytes: len_bytes, count: 0, of: PhantomData }
+    pub(crate) fn new() -> Self {
+        let bytes = Buffer([MaybeUninit::uninit(); INLINE_MAX_BYTES]);
+        Self { bytes, room_bytes: 0, count: 0, of: PhantomData }
     }
 
-    /// The room.
+    /// Room for `len_bytes`, at most [`INLINE_MAX_BYTES`]; what was there is no value any more.
     #[inline(always)]
-    pub(crate) fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self, len_bytes: usize) -> &mut [u8] {
         self.count = 0;
-        // SAFETY: `with_room` initialised so many bytes of the buffer, which only `self` owns.
-        unsafe { std::slice::from_raw_parts_mut(self.bytes.0.as_mut_ptr().cast(), self.room_bytes) }
+        if self.room_bytes < len_bytes {
+            self.bytes.0[self.room_bytes..len_bytes].fill(MaybeUninit::new(0));
+            self.room_bytes = len_bytes;
+        }
+        let room = &mut self.bytes.0[..len_bytes];
+        // SAFETY: `room_bytes` at least were initialised, here or before, and bytes stay so; only `self` owns them.
+        unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), len_bytes) }
     }
 
     /// Believes that the first `len_bytes` of the room are values.
@@ -86,8 +90,10 @@ impl<T: ShmSafe> Inline<T> {
     /// `Corrupted` if they are none, or more than there is room.
     #[inline(always)]
     pub(crate) fn fill(&mut self, operation: &'static str, len_bytes: usize) -> Result<()> {
-        let bytes = self.room().get(..len_bytes).filter(|_| align_of::<T>() <= align_of::<Buffer>());
-        let bytes = bytes.ok_or_else(|| Error::new(operation, ErrorKind::Corrupted).because("its length is wrong"))?;
+        if len_bytes > self.room_bytes || align_of::<T>() > align_of::<Buffer>() {
+            return Err(Error::new(operation, ErrorKind::Corrupted).because("its length is wrong"));
+        }
+        let bytes = self.room(len_bytes);
         self.count = check_all::<T>(operation, bytes)?;
         Ok(())
     }
@@ -187,9 +193,11 @@ impl<T> LoanedItems<T> {
 }
 
 impl<T> LoanedItems<MaybeUninit<T>> {
-    /// # Safety
-    /// All values were written.
-    pub(crate) unsafe fn assume_init(self) -> LoanedItems<T> {
+    /// Writes all values.
+    pub(crate) fn fill_with(mut self, mut item: impl FnMut(usize) -> T) -> LoanedItems<T> {
+        for (index, place) in self.items_mut().iter_mut().enumerate() {
+            place.write(item(index));
+        }
         LoanedItems { loaned: self.loaned, count: self.count, of: PhantomData }
     }
 }

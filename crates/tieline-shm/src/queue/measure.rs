@@ -6,8 +6,8 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::inlet::Inlet;
-use super::items::Holder;
+use super::inlet::{Found, Inlet};
+use super::items::{Holder, Inline};
 use super::log::tests::{Log, aligned};
 use super::log::{Geometry, Overflow};
 use super::outlet::Outlet;
@@ -78,9 +78,10 @@ fn channel(geometry: Geometry, subscribers: usize) -> (Outlet, Vec<Inlet>) {
 }
 
 fn receive<const W: usize>(inlet: &mut Inlet, tell: bool) -> u64 {
+    let mut inline = Inline::<[u64; W]>::new();
     loop {
-        if let Some(message) = inlet.try_receive::<[u64; W]>(Some(1), tell).unwrap() {
-            let value = &message.items()[0];
+        if let Found::Inline = inlet.try_receive(&mut inline, Some(1), tell).unwrap() {
+            let value = &inline.items()[0];
             return value[0].wrapping_add(value[W - 1]);
         }
         spin_loop();
@@ -124,7 +125,7 @@ fn loan_rtt(n: u64, bytes: usize) -> f64 {
         outlet.send(items.into_loaned(), Waiting::Poll, Until::Forever).map_err(|(e, _)| e).unwrap();
     };
     let receive = move |inlet: &mut Inlet| loop {
-        if let Some(message) = inlet.try_receive::<u64>(None, true).unwrap() {
+        if let Found::Held(message) = inlet.try_receive::<u64>(&mut Inline::new(), None, true).unwrap() {
             break message.items()[0] + message.items()[bytes / 8 - 1];
         }
         spin_loop();
@@ -196,11 +197,12 @@ fn log_flood(n: u64, batch: usize, slots: usize, drain: bool) -> f64 {
             let mut sum = 0_u64;
             let inlet = &mut inlets[0];
             let mut taken = 0;
+            let mut inline = Inline::<[u64; 8]>::new();
             if drain {
                 while taken < n {
                     let mut some = 0;
-                    while let Some(message) = inlet.try_receive::<[u64; 8]>(Some(1), false).unwrap() {
-                        sum = sum.wrapping_add(message.items()[0][0]).wrapping_add(message.items()[0][7]);
+                    while let Found::Inline = inlet.try_receive(&mut inline, Some(1), false).unwrap() {
+                        sum = sum.wrapping_add(inline.items()[0][0]).wrapping_add(inline.items()[0][7]);
                         some += 1;
                         if some == slots as u64 / 8 {
                             break;
@@ -267,6 +269,39 @@ fn publish_with(subscribers: usize, n: u64) -> f64 {
         }
     }
     spent / n as f64
+}
+
+fn alone(n: u64) -> (f64, f64, f64) {
+    let (mut outlet, mut inlets) = channel(Geometry::new(1024, 64), 1);
+    let (mut put, mut take, mut empty) = (0, 0, 0);
+    for _ in 0..n / 512 {
+        let begun = Instant::now();
+        for i in 0..512 {
+            publish(&mut outlet, &[i; 8]);
+        }
+        put += begun.elapsed().as_nanos();
+        let begun = Instant::now();
+        for _ in 0..512 {
+            std::hint::black_box(receive::<8>(&mut inlets[0], true));
+        }
+        take += begun.elapsed().as_nanos();
+        let begun = Instant::now();
+        for _ in 0..512 {
+            let found = inlets[0].try_receive::<[u64; 8]>(&mut Inline::new(), Some(1), true).unwrap();
+            assert!(matches!(found, Found::Nothing));
+        }
+        empty += begun.elapsed().as_nanos();
+    }
+    (put as f64 / n as f64, take as f64 / n as f64, empty as f64 / n as f64)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn alone_in_one_thread() {
+    crate::wait::prepare();
+    for _ in 0..3 {
+        println!("publish, receive, empty: {:?} ns", alone(1 << 20));
+    }
 }
 
 fn report(what: &str, least: bool, measure: impl Fn() -> f64) -> f64 {

@@ -205,7 +205,7 @@ impl Lending {
         if matches!(until, Until::Now) || rosters.is_empty() {
             return Err(full());
         }
-        let rooms: Vec<_> = rosters.iter().map(|roster| roster.room_view()).collect();
+        let rooms: Vec<_> = rosters.iter().map(|roster| roster.room().clone()).collect();
         EventCount::wait_any(&rooms, how, until, LOAN, || match self.find(writer) {
             Ok(found) => {
                 let changed = writer.rosters().len() != rosters.len();

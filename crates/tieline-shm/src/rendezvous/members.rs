@@ -8,8 +8,8 @@
 //! The states of a word, in `docs/formats/shm-rendezvous.md` to the bit: 0 free; a thread's id: alive; a thread's id and
 //! [`MARKED`]: left or dead, and that thread undoes what it held; [`DIED`]: dead.
 
-use std::os::fd::AsFd;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -5,8 +5,6 @@
 //! The invariant: an entry is written by its subscriber only, from admission to dismissal; the publisher writes it
 //! before the one and after the other.
 
-use std::ops::Deref;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words};
@@ -45,31 +43,6 @@ pub(crate) struct RosterHeader {
 
 // SAFETY: repr(C), event counts and atomics, 384 bytes without padding.
 unsafe impl Words for RosterHeader {}
-
-impl RosterHeader {
-    fn sleepers(&self) -> &EventCount {
-        &self.sleepers
-    }
-
-    fn room(&self) -> &EventCount {
-        &self.room
-    }
-}
-
-#[cfg(test)]
-impl RosterHeader {
-    /// An empty header for memory that is not zeroed by the kernel.
-    pub(crate) fn zeroed() -> Self {
-        Self {
-            sleepers: EventCount::new(),
-            _sleepers_pair: std::array::from_fn(|_| AtomicU32::new(0)),
-            room: EventCount::new(),
-            _room_pair: std::array::from_fn(|_| AtomicU32::new(0)),
-            geometry: std::array::from_fn(|_| AtomicU64::new(0)),
-            _reserved: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-}
 
 /// The measures of a roster, all fixed at creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,36 +95,37 @@ impl RosterGeometry {
 /// A roster as either side sees it.
 #[derive(Clone)]
 pub(crate) struct Roster {
-    header: View<RosterHeader>,
+    sleepers: View<EventCount>,
+    room: View<EventCount>,
     words: View<[AtomicU64]>,
     geometry: RosterGeometry,
 }
 
 impl Roster {
+    /// Where [`sleepers`](Self::sleepers) lies, in bytes after the start of the body.
+    pub(crate) const SLEEPERS_OFFSET: usize = std::mem::offset_of!(RosterHeader, sleepers);
+    /// Where [`room`](Self::room) lies.
+    pub(crate) const ROOM_OFFSET: usize = std::mem::offset_of!(RosterHeader, room);
+
     /// `words` must be as many as the geometry says.
-    pub(crate) fn new(header: View<RosterHeader>, words: View<[AtomicU64]>, geometry: RosterGeometry) -> Self {
+    pub(crate) fn new(
+        sleepers: View<EventCount>,
+        room: View<EventCount>,
+        words: View<[AtomicU64]>,
+        geometry: RosterGeometry,
+    ) -> Self {
         assert_eq!(words.len(), geometry.words(), "the view was made for another geometry");
-        Self { header, words, geometry }
+        Self { sleepers, room, words, geometry }
     }
 
     /// Where subscribers sleep.
-    pub(crate) fn sleepers(&self) -> &EventCount {
-        &self.header.sleepers
+    pub(crate) fn sleepers(&self) -> &View<EventCount> {
+        &self.sleepers
     }
 
     /// Where the publisher sleeps.
-    pub(crate) fn room(&self) -> &EventCount {
-        &self.header.room
-    }
-
-    /// Where the publisher sleeps, to be kept.
-    pub(crate) fn room_view(&self) -> Place {
-        Place { header: self.header.clone(), of: RosterHeader::room }
-    }
-
-    /// Where subscribers sleep, to be kept.
-    pub(crate) fn sleepers_view(&self) -> Place {
-        Place { header: self.header.clone(), of: RosterHeader::sleepers }
+    pub(crate) fn room(&self) -> &View<EventCount> {
+        &self.room
     }
 
     pub(crate) fn geometry(&self) -> RosterGeometry {
@@ -167,20 +141,6 @@ impl Roster {
             stride,
             held: self.geometry.held,
         })
-    }
-}
-
-/// An event count of a roster, with what keeps it mapped.
-pub(crate) struct Place {
-    header: View<RosterHeader>,
-    of: fn(&RosterHeader) -> &EventCount,
-}
-
-impl Deref for Place {
-    type Target = EventCount;
-
-    fn deref(&self) -> &EventCount {
-        (self.of)(&self.header)
     }
 }
 

@@ -27,8 +27,9 @@ impl Log {
         let header = View::leak(Box::new(LogHeader::zeroed()));
         let slots = Slots::new(aligned(geometry.slot_words()), &geometry);
         let roster_geometry = RosterGeometry { entries, held: 3 };
-        let roster_header = View::leak(Box::new(super::RosterHeader::zeroed()));
-        let roster = Roster::new(roster_header, aligned(roster_geometry.words()), roster_geometry);
+        let event_count = || View::leak(Box::new(crate::wait::EventCount::new()));
+        let words = aligned(roster_geometry.words());
+        let roster = Roster::new(event_count(), event_count(), words, roster_geometry);
         let gates = Gates::new();
         let writer = Writer::new(header.clone(), slots.clone(), geometry, gates.clone());
         (Self { header, slots, geometry, gates, roster }, writer)

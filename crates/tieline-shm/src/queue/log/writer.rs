@@ -96,7 +96,8 @@ impl Gates {
             let member = members.swap_remove(index);
             self.limit.store(0, Ordering::Release);
             drop(members);
-            member.roster.room().notify();
+            // It may have died between taking our announcement off and waking us.
+            member.roster.room().wake_after_death();
         }
     }
 
@@ -299,7 +300,8 @@ impl Writer {
 fn distinct(members: &[Member]) -> Vec<Roster> {
     let mut rosters: Vec<Roster> = Vec::new();
     for member in members {
-        if !rosters.iter().any(|known| std::ptr::eq(known.sleepers(), member.roster.sleepers())) {
+        let address = member.roster.sleepers().address();
+        if !rosters.iter().any(|known| known.sleepers().address() == address) {
             rosters.push(member.roster.clone());
         }
     }
