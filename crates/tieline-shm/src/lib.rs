@@ -26,8 +26,10 @@ mod wait;
 pub use arena::{
     Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
 };
+pub use channel::topic;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
+pub use rendezvous::{Access, Allowed, Name};
 pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;

@@ -7,3 +7,11 @@ pub(crate) mod latest;
 pub(crate) mod planted;
 pub(crate) mod stream;
 pub(crate) mod work;
+pub(crate) mod inlet;
+pub(crate) mod items;
+pub(crate) mod log;
+pub(crate) mod outlet;
+pub(crate) mod pool;
+
+#[cfg(all(test, not(model)))]
+mod measure;

@@ -9,6 +9,7 @@
 //! [`MARKED`]: left or dead, and that thread undoes what it held; [`DIED`]: dead.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
