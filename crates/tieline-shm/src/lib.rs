@@ -5,7 +5,8 @@
 
 #[cfg(all(feature = "tokio", not(model)))]
 mod aio;
-mod channel;
+#[cfg(not(model))]
+pub mod channel;
 mod error;
 mod layout;
 #[allow(unsafe_code, reason = "structures in shared memory")]

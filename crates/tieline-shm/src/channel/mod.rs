@@ -1,1 +1,4 @@
 //! What users hold: channels by name, made of a meeting place, segments, a structure and a way to wait.
+
+pub(crate) mod payload;
+pub mod queue;
