@@ -2,3 +2,4 @@
 
 pub(crate) mod payload;
 pub mod queue;
+pub mod stream;

@@ -31,10 +31,10 @@ pub(crate) struct Held {
 }
 
 /// Payloads are aligned so.
-pub(crate) const ALIGN: usize = align_of::<u128>();
+const ALIGN: usize = align_of::<u128>();
 
 impl Held {
-    /// Bytes to be read. They lie within `cells`, and `offset` is a multiple of [`ALIGN`]; both as the structure says.
+    /// Bytes to be read. They lie within `cells`, as the structure says.
     pub(crate) fn to_read(cells: &Cells, offset: usize, len: usize, trust: Trust) -> Self {
         let mut held = Self::to_write(cells, offset, len, trust);
         if held.copy.is_some() {
@@ -48,8 +48,8 @@ impl Held {
     /// Bytes to be written: what they are at first has no meaning. To be [stored](Self::store) in the end.
     pub(crate) fn to_write(cells: &Cells, offset: usize, len: usize, trust: Trust) -> Self {
         let copy = match trust {
-            Trust::SameUser if offset.is_multiple_of(ALIGN) => None,
-            _ => Some(vec![0; len.div_ceil(ALIGN)]),
+            Trust::SameUser => None,
+            Trust::Nobody => Some(vec![0; len.div_ceil(ALIGN)]),
         };
         Self { cells: cells.clone(), offset, len, copy, checked: None }
     }
@@ -102,7 +102,7 @@ impl Held {
         if self.len != size_of::<T>() {
             return Err(corrupted(format!("a payload of {} bytes is no {}", self.len, T::LAYOUT.name)));
         }
-        if align_of::<T>() > ALIGN {
+        if !self.as_bytes().as_ptr().cast::<T>().is_aligned() {
             return Err(Error::new(operation, ErrorKind::Unsupported).because("its type is aligned beyond 16 bytes"));
         }
         T::check(self.as_bytes()).map_err(|invalid| corrupted(invalid.to_string()))?;
@@ -117,7 +117,7 @@ impl Held {
     pub(crate) fn value<T: ShmSafe>(&self) -> &T {
         assert!(self.checked == Some(TypeId::of::<T>()), "checked when it was received");
         let bytes = self.as_bytes();
-        // SAFETY: `check` saw that length and alignment fit (both forms begin at multiples of 16) and that the bytes
+        // SAFETY: `check` saw that length and alignment fit and that the bytes
         // are a valid value; they do not change while held, `as_bytes_mut` forgets that they were checked.
         unsafe { &*bytes.as_ptr().cast::<T>() }
     }
