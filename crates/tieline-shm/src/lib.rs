@@ -8,6 +8,9 @@ mod arena;
 pub mod aio;
 #[cfg(not(model))]
 mod channel;
+mod aio;
+#[cfg(not(model))]
+pub mod channel;
 mod error;
 mod layout;
 #[allow(unsafe_code, reason = "structures in shared memory")]

@@ -3,3 +3,6 @@
 pub(crate) mod event;
 pub(crate) mod latest;
 pub mod topic;
+pub(crate) mod payload;
+pub mod queue;
+pub mod stream;

@@ -4,6 +4,7 @@ pub(crate) mod calls;
 pub(crate) mod cells;
 pub(crate) mod event;
 pub(crate) mod latest;
+pub(crate) mod held;
 pub(crate) mod planted;
 pub(crate) mod stream;
 pub(crate) mod work;

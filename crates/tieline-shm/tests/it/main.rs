@@ -10,3 +10,5 @@ mod latest;
 mod layout;
 mod waiting;
 mod waitset;
+mod queue;
+mod stream;

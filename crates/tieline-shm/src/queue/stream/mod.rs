@@ -96,7 +96,7 @@ impl Ring {
         Ok(Self { control, cells, capacity })
     }
 
-    pub(crate) fn control(&self) -> &Control {
+    pub(crate) fn control(&self) -> &View<Control> {
         &self.control
     }
 

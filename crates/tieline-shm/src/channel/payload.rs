@@ -1,0 +1,70 @@
+//! What a channel carries: values of one type, or bytes.
+
+use crate::error::Result;
+use crate::layout::ShmSafe;
+use crate::queue::held::Held;
+
+/// What a channel carries: any [`ShmSafe`] type, or `[u8]` for plain bytes of any length up to the channel's maximum.
+pub trait Payload: sealed::Described {}
+
+pub(crate) use sealed::Incoming;
+
+impl<P: sealed::Described + ?Sized> Payload for P {}
+
+pub(crate) mod sealed {
+    use crate::error::Result;
+
+    /// What both sides must agree on.
+    pub trait Described: Send + Sync + 'static {
+        /// 0 for plain bytes.
+        const HASH: u64;
+        /// The length of each payload; `None` for plain bytes.
+        const LEN_BYTES: Option<usize>;
+        /// For people.
+        fn text() -> String;
+        /// Whether the bytes that came are such a payload.
+        #[doc(hidden)]
+        fn check(held: &mut Incoming, operation: &'static str) -> Result<()>;
+        /// The payload that the bytes were seen to be.
+        #[doc(hidden)]
+        fn view(held: &Incoming) -> &Self;
+    }
+
+    /// Bytes that came.
+    #[derive(Debug)]
+    pub struct Incoming(pub(crate) super::Held);
+}
+
+impl<T: ShmSafe> sealed::Described for T {
+    const HASH: u64 = T::LAYOUT.hash();
+    const LEN_BYTES: Option<usize> = Some(size_of::<T>());
+
+    fn text() -> String {
+        T::LAYOUT.to_string()
+    }
+
+    fn check(held: &mut Incoming, operation: &'static str) -> Result<()> {
+        held.0.check::<T>(operation)
+    }
+
+    fn view(held: &Incoming) -> &Self {
+        held.0.value()
+    }
+}
+
+impl sealed::Described for [u8] {
+    const HASH: u64 = 0;
+    const LEN_BYTES: Option<usize> = None;
+
+    fn text() -> String {
+        "bytes".to_owned()
+    }
+
+    fn check(_: &mut Incoming, _: &'static str) -> Result<()> {
+        Ok(())
+    }
+
+    fn view(held: &Incoming) -> &Self {
+        held.0.as_bytes()
+    }
+}

@@ -1,0 +1,396 @@
+//! A work queue between processes: each item goes to one consumer, and to another one if that one dies.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! use tieline_shm::channel::queue::Queue;
+//!
+//! let jobs = Queue::<u64>::open_or_create("jobs")?; // in any number of processes
+//! jobs.send(&7)?;
+//! let job = jobs.recv()?;
+//! assert_eq!((*job, job.attempts()), (7, 0));
+//! job.ack()?; // or drop it
+//! # Ok::<(), tieline_shm::Error>(())
+//! ```
+//!
+//! # What is promised
+//! * An item that was sent is delivered at least once, as long as any process uses the queue. It is delivered to one
+//!   consumer; only if that one dies or hands it back, to another, which sees [`Delivery::attempts`] above 0. A consumer
+//!   that dies after its work and before [`ack`](Delivery::ack) has done work that another does again: make it
+//!   harmless to repeat.
+//! * A producer that dies while it writes leaves nothing: its place is skipped and counted.
+//! * Items come in the order in which they were sent, except what was handed back or belonged to the dead, which comes
+//!   first, and what was reserved long before it was sent, which comes when it is sent.
+//! * Nobody waits for a slow one: neither for a producer that holds a reservation, nor for a consumer that works on an
+//!   item. But each of these holds a slot; who holds all of them fills the queue.
+//! * The queue lives while anyone has it open; the last to leave takes the items with it.
+//!
+//! The memory is [`docs/formats/shm-queue.md`](https://docs.rs/tieline-shm), to the byte. Every user whom
+//! [`Access`] admits can write all of it: a hostile one can lose or forge items and make calls answer
+//! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one
+//! for several, they are copied first.
+
+mod delivery;
+mod options;
+mod reservation;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tieline_os::futex::Deadline;
+
+use crate::channel::payload::Payload;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
+use crate::queue::cells::Cells;
+use crate::queue::held::{Held, Trust};
+use crate::queue::work::{Claimed, Owner, Taken, WorkQueue};
+use crate::raw::words;
+use crate::rendezvous::{Link, Members, Membership, Participant, PeerId};
+use crate::wait::{Until, Waiting};
+
+pub use delivery::Delivery;
+pub use options::QueueOptions;
+pub use reservation::Reservation;
+
+/// A work queue, open in this process; see the [module](self). Any thread may send and receive.
+///
+/// Clones are the same membership. Dropping the last one, and all deliveries and reservations, leaves the queue.
+pub struct Queue<T: Payload + ?Sized> {
+    inner: Arc<Inner>,
+    of: std::marker::PhantomData<fn(&T)>,
+}
+
+/// What the queue has seen since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Items that wait, about.
+    pub waiting: u64,
+    /// Items that died with their producer, half written.
+    pub skipped: u64,
+    /// Deliveries that ended with their consumer's death.
+    pub orphaned: u64,
+    /// Deliveries that were handed back.
+    pub requeued: u64,
+    /// Deliveries that were refused for good.
+    pub rejected: u64,
+}
+
+struct Inner {
+    queue: WorkQueue,
+    owner: Owner,
+    claims: AtomicU8,
+    trust: Trust,
+    waiting: Waiting,
+    membership: Membership,
+}
+
+/// Undoes what dead members held.
+struct Recovery {
+    queue: WorkQueue,
+    members: Members,
+}
+
+impl Participant for Recovery {
+    fn connected(&self, _: &Link) -> Result<()> {
+        Ok(())
+    }
+
+    fn received(&self, _: PeerId, _: &[u8], _: Vec<std::os::fd::OwnedFd>) -> Result<()> {
+        Ok(())
+    }
+
+    fn disconnected(&self, _: PeerId) {}
+
+    fn departed(&self, member: u32) {
+        if let Some(owner) = owner_of(&self.members, member) {
+            // What a hostile peer keeps from being recovered is lost with the queue, which it may write anyway.
+            let _ = self.queue.departed(owner);
+        }
+    }
+}
+
+fn owner_of(members: &Members, member: u32) -> Option<Owner> {
+    Owner::new(member, members.who(member)?.generation)
+}
+
+const SEND: &str = "send to the queue";
+const RECEIVE: &str = "receive from the queue";
+
+impl<T: Payload + ?Sized> Queue<T> {
+    /// Sizes, access and ways of waiting other than the usual.
+    #[must_use]
+    pub fn options() -> QueueOptions<T> {
+        QueueOptions::new()
+    }
+
+    /// Creates a queue with the usual options under a free name; see [`QueueOptions::create`].
+    ///
+    /// # Errors
+    /// As [`QueueOptions::create`].
+    pub fn create(name: &str) -> Result<Self> {
+        Self::options().create(name)
+    }
+
+    /// Opens the queue of that name; see [`QueueOptions::open`].
+    ///
+    /// # Errors
+    /// As [`QueueOptions::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::options().open(name)
+    }
+
+    /// Opens the queue of that name, or creates it with the usual options; see [`QueueOptions::open_or_create`].
+    ///
+    /// # Errors
+    /// As [`QueueOptions::open_or_create`].
+    pub fn open_or_create(name: &str) -> Result<Self> {
+        Self::options().open_or_create(name)
+    }
+
+    /// How many items fit; those that are being written or worked on count.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.inner.queue.geometry().slots() as usize
+    }
+
+    /// How many bytes an item may have.
+    #[must_use]
+    pub fn item_max_bytes(&self) -> usize {
+        self.inner.queue.geometry().item_len_bytes()
+    }
+
+    /// What happened so far. Read without a lock: the figures need not be of one moment.
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        let counters = self.inner.queue.counters();
+        QueueStats {
+            waiting: self.inner.queue.len_about(),
+            skipped: counters.skipped,
+            orphaned: counters.orphaned,
+            requeued: counters.requeued,
+            rejected: counters.rejected,
+        }
+    }
+
+    /// Takes the next item, if one is there.
+    ///
+    /// # Errors
+    /// `WouldBlock`; `Corrupted` if a peer wrote what none writes; `Forked`.
+    pub fn try_recv(&self) -> Result<Delivery<T>> {
+        self.recv_until(Until::Now)
+    }
+
+    /// Takes the next item; waits until one is there. The death of others does not end the wait.
+    ///
+    /// # Errors
+    /// `Corrupted`, `Forked` as [`try_recv`](Self::try_recv).
+    pub fn recv(&self) -> Result<Delivery<T>> {
+        self.recv_until(Until::Forever)
+    }
+
+    /// Takes the next item; waits for `timeout` at most.
+    ///
+    /// # Errors
+    /// `TimedOut`; `Corrupted`, `Forked` as [`try_recv`](Self::try_recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Delivery<T>> {
+        self.recv_until(Until::At(Deadline::after(timeout)))
+    }
+
+    /// Waits for an item, and takes as many more as are there, up to `most` in all.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv). What was taken before an error is delivered.
+    pub fn recv_many(&self, most: usize) -> Result<Vec<Delivery<T>>> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let mut deliveries = vec![self.recv()?];
+        while deliveries.len() < most {
+            match self.try_recv() {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(_) => break,
+            }
+        }
+        Ok(deliveries)
+    }
+
+    fn recv_until(&self, until: Until) -> Result<Delivery<T>> {
+        let inner = &self.inner;
+        inner.membership.check()?;
+        let taken = inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || {
+            match inner.queue.take(inner.owner) {
+                Err(error) if error.is_would_block() => None,
+                answer => Some(answer),
+            }
+        })??;
+        Delivery::new(Arc::clone(inner), taken)
+    }
+}
+
+impl<T: ShmSafe> Queue<T> {
+    /// Sends a copy of `value`, if there is room.
+    ///
+    /// # Errors
+    /// `Full`; `Corrupted`; `Forked`; `OwnerDied` if the others took this process for dead: nothing was sent.
+    pub fn try_send(&self, value: &T) -> Result<()> {
+        self.inner.send(words::bytes_of(value), Until::Now)
+    }
+
+    /// Sends a copy of `value`; waits until there is room.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send) without `Full`.
+    pub fn send(&self, value: &T) -> Result<()> {
+        self.inner.send(words::bytes_of(value), Until::Forever)
+    }
+
+    /// Sends a copy of `value`; waits for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and `TimedOut`.
+    pub fn send_timeout(&self, value: &T, timeout: Duration) -> Result<()> {
+        self.inner.send(words::bytes_of(value), Until::At(Deadline::after(timeout)))
+    }
+
+    /// Sends copies of as many of `values` as there is room for, and says how many; wakes consumers once.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), if none could be sent.
+    pub fn try_send_many(&self, values: &[T]) -> Result<usize> {
+        self.inner.send_many(values.iter().map(words::bytes_of))
+    }
+}
+
+impl Queue<[u8]> {
+    /// Sends a copy of `bytes`, if there is room.
+    ///
+    /// # Errors
+    /// `TooLarge` if they are more than [`item_max_bytes`](Self::item_max_bytes); `Full`; `Corrupted`; `Forked`;
+    /// `OwnerDied` if the others took this process for dead: nothing was sent.
+    pub fn try_send(&self, bytes: &[u8]) -> Result<()> {
+        self.inner.send(bytes, Until::Now)
+    }
+
+    /// Sends a copy of `bytes`; waits until there is room.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send) without `Full`.
+    pub fn send(&self, bytes: &[u8]) -> Result<()> {
+        self.inner.send(bytes, Until::Forever)
+    }
+
+    /// Sends a copy of `bytes`; waits for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and `TimedOut`.
+    pub fn send_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<()> {
+        self.inner.send(bytes, Until::At(Deadline::after(timeout)))
+    }
+
+    /// Sends copies of as many of `items` as there is room for, and says how many; wakes consumers once.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), if none could be sent.
+    pub fn try_send_many<'a>(&self, items: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
+        self.inner.send_many(items)
+    }
+
+    /// Takes a slot of the queue to write `len` bytes into, without a copy; waits until there is room.
+    ///
+    /// The slot is held until the reservation is committed or dropped; others go past it meanwhile.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn reserve(&self, len: usize) -> Result<Reservation> {
+        let claimed = self.inner.claim(len, Until::Forever)?;
+        Ok(Reservation::new(Arc::clone(&self.inner), claimed, len))
+    }
+
+    /// Takes a slot as [`reserve`](Self::reserve), if there is room.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_reserve(&self, len: usize) -> Result<Reservation> {
+        let claimed = self.inner.claim(len, Until::Now)?;
+        Ok(Reservation::new(Arc::clone(&self.inner), claimed, len))
+    }
+}
+
+impl Inner {
+    fn claim(&self, len: usize, until: Until) -> Result<Claimed> {
+        self.membership.check()?;
+        let most = self.queue.geometry().item_len_bytes();
+        if len > most {
+            return Err(Error::new(SEND, ErrorKind::TooLarge)
+                .because(format!("an item may have {most} bytes, and this one has {len}")));
+        }
+        // Relaxed: only has to differ from the last few.
+        let claim = self.claims.fetch_add(1, Ordering::Relaxed);
+        let claimed =
+            self.queue.control().room.wait(self.waiting, until, SEND, || match self.queue.claim(self.owner, claim) {
+                Err(error) if error.kind() == ErrorKind::Full => None,
+                answer => Some(answer),
+            });
+        match claimed {
+            Err(error) if error.is_would_block() => Err(Error::new(SEND, ErrorKind::Full)),
+            claimed => claimed?,
+        }
+    }
+
+    fn put(&self, bytes: &[u8], until: Until) -> Result<()> {
+        let claimed = self.claim(bytes.len(), until)?;
+        self.cells().copy_in(claimed.item_offset(self.queue.geometry()), bytes);
+        // Fits: no item has more bytes than the geometry's 2^30.
+        self.queue.commit(claimed, bytes.len() as u32)
+    }
+
+    fn send(&self, bytes: &[u8], until: Until) -> Result<()> {
+        self.put(bytes, until)?;
+        self.queue.item_added();
+        Ok(())
+    }
+
+    fn send_many<'a>(&self, items: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
+        let mut count = 0;
+        for bytes in items {
+            match self.put(bytes, Until::Now) {
+                Ok(()) => count += 1,
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        self.queue.items_added();
+        Ok(count)
+    }
+
+    /// Gives a slot back, by any way that makes room.
+    fn end(&self, how: impl FnOnce(&WorkQueue) -> Result<()>) -> Result<()> {
+        how(&self.queue)?;
+        self.queue.room_changed();
+        Ok(())
+    }
+
+    fn held(&self, taken: Taken) -> Held {
+        Held::to_read(self.cells(), taken.item_offset(self.queue.geometry()), taken.len_bytes, self.trust)
+    }
+
+    fn cells(&self) -> &Cells {
+        self.queue.cells()
+    }
+}
+
+impl<T: Payload + ?Sized> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), of: self.of }
+    }
+}
+
+impl<T: Payload + ?Sized> std::fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("of", &T::text()).field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! Work queues by name, between real processes.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tieline_shm::channel::queue::Queue;
+use tieline_shm::{ErrorKind, ShmSafe};
+use tieline_testkit::{PATIENCE, Peer, PeerBuilder, Role, role, test_name};
+
+/// A runtime directory of the test's own, in this process too.
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    // SAFETY: this process runs one test (the others re-execute), and reads its environment in no other thread now.
+    unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", directory.path()) };
+    directory
+}
+
+/// Runs `test` in a process of its own, because the runtime directory is a matter of the environment.
+fn alone(test: String, body: impl FnOnce(&TempDir)) {
+    match role() {
+        Some(me) if me.name() == "alone" => body(&directory()),
+        Some(_) => unreachable!("roles are played before"),
+        None => Peer::of(test).role("alone").spawn().succeeds(),
+    }
+}
+
+fn peer(test: String, role: &str, directory: &TempDir) -> PeerBuilder {
+    Peer::of(test).role(role).env("TIELINE_RUNTIME_DIR", directory.path())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
+#[repr(C)]
+struct Job {
+    number: u32,
+    is_urgent: bool,
+    _pad: [u8; 3],
+}
+
+fn job(number: u32) -> Job {
+    Job { number, is_urgent: number % 2 == 1, _pad: [0; 3] }
+}
+
+#[test]
+fn values_and_bytes_go_through_and_come_back() {
+    alone(test_name!(), |_| {
+        let jobs = Queue::<Job>::options().capacity(4).create("jobs").unwrap();
+        let again = Queue::<Job>::open("jobs").unwrap();
+        assert_eq!(jobs.try_send_many(&[job(1), job(2), job(3), job(4), job(5)]).unwrap(), 4);
+        assert_eq!(jobs.try_send(&job(5)).unwrap_err().kind(), ErrorKind::Full);
+        let mut got = again.recv_many(3).unwrap();
+        assert_eq!(got.iter().map(|job| job.number).collect::<Vec<_>>(), [1, 2, 3]);
+        got.remove(0).requeue().unwrap();
+        got.remove(0).reject().unwrap();
+        drop(got);
+        let first = jobs.recv().unwrap();
+        assert_eq!((*first, first.attempts()), (job(1), 1));
+        first.ack().unwrap();
+        assert_eq!(*jobs.recv().unwrap(), job(4));
+        assert!(jobs.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+        let stats = jobs.stats();
+        assert_eq!((stats.waiting, stats.requeued, stats.rejected), (0, 1, 1));
+
+        let bytes = Queue::<[u8]>::options().capacity(2).item_max_bytes(5000).create("bytes").unwrap();
+        let mut reservation = bytes.reserve(5000).unwrap();
+        reservation.fill(7);
+        reservation.truncate(4000);
+        reservation.commit().unwrap();
+        drop(bytes.reserve(1).unwrap());
+        assert_eq!(*bytes.recv().unwrap(), [7; 4000]);
+        assert_eq!(bytes.send(&[0; 5001]).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(Queue::<Job>::open("bytes").unwrap_err().kind(), ErrorKind::Mismatch);
+        assert_eq!(Queue::<Job>::open("none").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(Queue::<Job>::create("jobs").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    });
+}
+
+#[test]
+fn a_panic_in_the_work_hands_the_item_back() {
+    alone(test_name!(), |_| {
+        let jobs = Queue::<Job>::create("jobs").unwrap();
+        jobs.send(&job(1)).unwrap();
+        let work = std::panic::catch_unwind(|| {
+            let _job = jobs.recv().unwrap();
+            panic!("on purpose");
+        });
+        assert!(work.is_err());
+        assert_eq!(jobs.recv().unwrap().attempts(), 1);
+    });
+}
+
+fn play(me: &Role) {
+    let jobs = Queue::<Job>::open("jobs").unwrap();
+    match me.name() {
+        "worker" => {
+            let job = jobs.recv().unwrap();
+            me.say(&job.number.to_string());
+            me.wait_for("never");
+            drop(job);
+        }
+        "writer" => {
+            me.say("ready");
+            (0..).for_each(|number| jobs.send(&job(number)).unwrap());
+        }
+        _ => {
+            me.say("ready");
+            loop {
+                jobs.recv().unwrap().ack().unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_job_of_a_killed_worker_comes_to_another_within_ten_milliseconds() {
+    if let Some(me) = role()
+        && me.name() != "alone"
+    {
+        return play(&me);
+    }
+    alone(test_name!(), |directory| {
+        let jobs = Queue::<Job>::create("jobs").unwrap();
+        let mut best = Duration::MAX;
+        for number in 0..5 {
+            let mut worker = peer(test_name!(), "worker", directory).spawn();
+            jobs.send(&job(number)).unwrap();
+            worker.wait_for(&number.to_string());
+            let waiting = {
+                let jobs = jobs.clone();
+                std::thread::spawn(move || {
+                    (jobs.recv_timeout(PATIENCE).map(|job| (*job, job.attempts())), Instant::now())
+                })
+            };
+            tieline_testkit::pause(Duration::from_millis(20));
+            let killed = Instant::now();
+            worker.kill();
+            let (got, at) = waiting.join().unwrap();
+            assert_eq!(got.unwrap(), (job(number), 1));
+            best = best.min(at.duration_since(killed));
+        }
+        assert!(best < Duration::from_millis(10), "{best:?}");
+        assert_eq!(jobs.stats().orphaned, 5);
+    });
+}
+
+#[test]
+fn peers_killed_at_any_step_leave_a_queue_that_works() {
+    if let Some(me) = role()
+        && me.name() != "alone"
+    {
+        return play(&me);
+    }
+    alone(test_name!(), |directory| {
+        let steps = ["claimed", "tail-raised", "written", "committed"].map(|step| ("writer", step));
+        let other = ["taken", "head-raised", "finishing", "finished"].map(|step| ("reader", step));
+        for (role, step) in steps.into_iter().chain(other) {
+            let jobs = Queue::<Job>::options().capacity(4).create("jobs").unwrap();
+            let builder = peer(test_name!(), role, directory).env("TIELINE_STEP", format!("kill:work:{step}:3"));
+            let mut victim = builder.spawn();
+            victim.wait_for("ready");
+            let mut got = HashSet::new();
+            if role == "reader" {
+                (1000..1003).for_each(|number| jobs.send(&job(number)).unwrap());
+            } else {
+                while let Ok(job) = jobs.recv_timeout(Duration::from_millis(300)) {
+                    assert!(got.insert(job.number), "once");
+                }
+            }
+            victim.exit_status();
+            // Twice the capacity: no slot is lost.
+            for number in 2000..2008 {
+                jobs.send_timeout(&job(number), PATIENCE).unwrap();
+                loop {
+                    let job = jobs.recv_timeout(PATIENCE).unwrap();
+                    if job.number == number {
+                        break;
+                    }
+                    assert!(job.number < 2 && role == "writer" || job.number >= 1000, "{step}");
+                    assert!(got.insert(job.number), "{step}");
+                }
+            }
+            let expected = match (role, step) {
+                ("writer", "committed") => 3,
+                ("writer", _) => 2,
+                (_, "finished") => 0,
+                _ => 1,
+            };
+            assert_eq!(got.len(), expected, "{role} {step}");
+            assert_eq!(jobs.try_recv().unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    });
+}
