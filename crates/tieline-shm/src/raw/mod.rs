@@ -8,6 +8,7 @@ pub(crate) mod atomic;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod process;
+pub(crate) mod robust;
 mod step;
 mod view;
 pub(crate) mod words;
