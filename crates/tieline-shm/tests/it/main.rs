@@ -12,3 +12,4 @@ mod waiting;
 mod waitset;
 mod queue;
 mod stream;
+mod sync;
