@@ -195,6 +195,12 @@ impl Deadline {
         self.clock
     }
 
+    /// Whether the moment has come: what a loop asks whose waits end early, because the word keeps changing.
+    #[must_use]
+    pub fn has_passed(self) -> bool {
+        as_duration(clock_gettime(self.clock.id())) >= as_duration(self.at)
+    }
+
     /// As the kernel and the C library take it: seconds and nanoseconds on its clock.
     pub(crate) fn timespec(&self) -> &Timespec {
         &self.at
