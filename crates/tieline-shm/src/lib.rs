@@ -17,6 +17,8 @@ pub mod sync;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, ShmSafe};
+pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use segment::Kind;
+#[cfg(feature = "derive")]
+pub use tieline_macros::ShmSafe;
 pub use wait::Waiting;

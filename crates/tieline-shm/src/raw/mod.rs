@@ -8,8 +8,10 @@ pub(crate) mod atomic;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod process;
+pub(crate) mod robust;
 mod step;
 mod view;
+pub(crate) mod words;
 
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};
