@@ -7,11 +7,17 @@
 //!
 //! The invariant: a generation begins only when each participant has arrived in the one before, is dead, or has left.
 
+use tieline_os::futex::AnyWaited;
+
 use crate::raw::View;
-use crate::raw::atomic::{AtomicU32, Ordering};
-use crate::sync::kernel::{ANYONE, DIED, Kernel, Line, OWNER, WAITERS, Woken, has_passed, mark, model_fence};
+use crate::raw::atomic::{AtomicU64, Ordering};
+use crate::raw::robust::{Thread, low, step};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, mark, model_fence, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
+
+/// Where in a participant's line it lies how many have died in this place.
+const DEATHS: usize = 0;
 
 const JOIN: &str = "join a barrier";
 const WAIT: &str = "wait at a barrier";
@@ -20,10 +26,10 @@ const WAIT: &str = "wait at a barrier";
 pub(crate) const MAX_PARTICIPANTS: usize = 127;
 
 /// Stands in place of an owner who has left; no thread has this id.
-const LEFT: u32 = OWNER;
+const LEFT: u64 = OWNER;
 
-/// The barrier's memory: the generation is the first line's `state`. A participant's `state` is the generation it
-/// has finished arriving in, plus one; `more[0]` counts those who died in its place.
+/// The barrier's memory: the generation is the first line's word. A participant's `note` is the generation it
+/// has finished arriving in, plus one; `more[DEATHS]` counts those who died in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct BarrierWords {
     head: View<Line>,
@@ -47,94 +53,98 @@ impl BarrierWords {
     }
 
     /// Takes a place: one that nobody had yet, else that of one who left or died.
-    pub(crate) fn join<K: Kernel>(&self, kernel: &K) -> Result<Member> {
-        let fresh = |seen: u32| seen & (OWNER | DIED) == 0;
-        let given_up = |seen: u32| seen & OWNER == LEFT || seen & OWNER == 0;
-        let place = self.take_place(kernel, fresh).or_else(|| self.take_place(kernel, given_up));
+    pub(crate) fn join(&self, thread: Thread) -> Result<Member> {
+        let fresh = |seen: u64| seen & (OWNER | DIED) == 0;
+        let given_up = |seen: u64| seen & OWNER == LEFT || seen & OWNER == 0;
+        let place = self.take_place(thread, fresh).or_else(|| self.take_place(thread, given_up));
         let Some(place) = place else {
             return Err(Error::new(JOIN, ErrorKind::LimitReached).because("all places are taken"));
         };
-        kernel.step("barrier:joined");
+        step("barrier:joined");
         let told = self.places.iter().map(deaths).collect();
         Ok(Member { place, arrived: None, told })
     }
 
-    fn take_place<K: Kernel>(&self, kernel: &K, free: impl Fn(u32) -> bool) -> Option<usize> {
-        let me = kernel.thread_id();
+    fn take_place(&self, thread: Thread, free: impl Fn(u64) -> bool) -> Option<usize> {
+        let me = u64::from(thread.id());
         self.places.iter().position(|line| {
-            let seen = line.word.load(Ordering::SeqCst);
+            let seen = line.word().load(Ordering::SeqCst);
             if !free(seen) {
                 return false;
             }
-            kernel.begin(line);
-            kernel.step("barrier:joining");
-            let taken = line.word.compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed);
+            thread.begin(&line.robust);
+            step("barrier:joining");
+            let taken = line.word().compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed);
             if taken.is_ok() {
-                kernel.link(line);
-                kernel.step("barrier:place-taken");
+                thread.link(&line.robust);
+                step("barrier:place-taken");
                 if seen & DIED != 0 {
                     // Relaxed: only the owner of the place writes it. Dying before, we are the death to be counted.
-                    line.more[0].fetch_add(1, Ordering::Relaxed);
+                    line.more[DEATHS].fetch_add(1, Ordering::Relaxed);
                 }
             }
-            kernel.end();
+            thread.end();
             taken.is_ok()
         })
     }
 
     /// Leaves for good: nobody waits for this place any more.
-    pub(crate) fn leave<K: Kernel>(&self, kernel: &K, member: &Member) {
+    pub(crate) fn leave(&self, thread: Thread, member: &Member) {
         let line = &self.places[member.place];
-        kernel.begin(line);
-        kernel.unlink(line);
-        kernel.step("barrier:leaving");
-        let mut seen = line.word.load(Ordering::Relaxed);
+        thread.begin(&line.robust);
+        if !thread.unlink(&line.robust) {
+            // Inherited by fork: the place is the parent's.
+            thread.end();
+            return;
+        }
+        step("barrier:leaving");
+        let mut seen = line.word().load(Ordering::Relaxed);
         while let Err(now) =
-            line.word.compare_exchange_weak(seen, LEFT | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed)
+            line.word().compare_exchange_weak(seen, LEFT | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed)
         {
             seen = now;
         }
         model_fence();
-        kernel.end();
-        self.finish(kernel, self.generation().load(Ordering::SeqCst));
+        thread.end();
+        self.finish(self.generation());
         // The others look again, as after a death; they do not mind if we die before.
-        kernel.unmark(&line.word);
+        line.robust.unmark();
     }
 
     /// Arrives, and waits for the others; `true` for the one who began the next generation.
-    pub(crate) fn wait<K: Kernel>(&self, kernel: &K, member: &mut Member, until: Until) -> Result<bool> {
-        let now = self.generation().load(Ordering::SeqCst);
+    pub(crate) fn wait(&self, member: &mut Member, until: Until) -> Result<bool> {
+        let now = self.generation();
         let mine = *member.arrived.get_or_insert(now);
         // Whoever was told of a death in mid-wait may find that the others went on meanwhile.
         if mine == now {
-            kernel.step("barrier:arriving");
+            step("barrier:arriving");
             // Release, with [finish]: what we did before the barrier. SeqCst: we see that we are the last, or the
             // last sees us.
-            self.places[member.place].state.store(arrival(mine), Ordering::SeqCst);
+            self.places[member.place].robust.note.store(arrival(mine), Ordering::SeqCst);
             model_fence();
-            kernel.step("barrier:arrived");
+            step("barrier:arrived");
         }
-        let waited = self.wait_for(kernel, member, mine, until);
+        let waited = self.wait_for(member, mine, until);
         if waited.is_ok() {
             member.arrived = None;
         }
         waited
     }
 
-    fn wait_for<K: Kernel>(&self, kernel: &K, member: &mut Member, mine: u32, until: Until) -> Result<bool> {
+    fn wait_for(&self, member: &mut Member, mine: u32, until: Until) -> Result<bool> {
         let mut over = false;
         loop {
-            if self.generation().load(Ordering::SeqCst) != mine {
+            if self.generation() != mine {
                 return Ok(false);
             }
             if self.learn_of_deaths(member) {
-                self.wake_all(kernel);
+                self.wake_all();
                 return Err(Error::new(WAIT, ErrorKind::PeerGone).because("a participant died; wait again to go on"));
             }
-            if self.finish(kernel, mine) {
+            if self.finish(mine) {
                 return Ok(true);
             }
-            if self.generation().load(Ordering::SeqCst) != mine {
+            if self.generation() != mine {
                 return Ok(false);
             }
             if matches!(until, Until::Now) {
@@ -143,48 +153,49 @@ impl BarrierWords {
             if over {
                 return Err(Error::new(WAIT, ErrorKind::TimedOut));
             }
-            kernel.step("barrier:sleeps");
-            over = self.sleep(kernel, member, mine, until)?;
+            step("barrier:sleeps");
+            over = self.sleep(member, mine, until)?;
         }
     }
 
     /// Begins the next generation if nobody is missing in this one; answers whether this call did.
-    fn finish<K: Kernel>(&self, kernel: &K, generation: u32) -> bool {
+    fn finish(&self, generation: u32) -> bool {
         // Acquire, with [wait]: what each did before it arrived.
-        let complete = self.places.iter().all(|line| match line.word.load(Ordering::SeqCst) & (OWNER | DIED) {
+        let complete = self.places.iter().all(|line| match line.word().load(Ordering::SeqCst) & (OWNER | DIED) {
             0 => false,
             LEFT => true,
             seen if seen & OWNER == 0 => true,
-            _ => line.state.load(Ordering::SeqCst) == arrival(generation),
+            _ => line.robust.note.load(Ordering::SeqCst) == arrival(generation),
         });
         if !complete {
             return false;
         }
-        kernel.step("barrier:complete");
+        step("barrier:complete");
         let next = generation.wrapping_add(1);
         // Release, with [wait_for]: through us, everyone's work before the barrier.
-        let first = self.generation().compare_exchange(generation, next, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        let (now, next) = (u64::from(generation), u64::from(next));
+        let first = self.head.word().compare_exchange(now, next, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         if first {
-            kernel.step("barrier:finished");
-            self.wake_all(kernel);
+            step("barrier:finished");
+            self.wake_all();
         }
         first
     }
 
     /// Sleeps until something may have changed; answers whether the deadline passed.
-    fn sleep<K: Kernel>(&self, kernel: &K, member: &Member, mine: u32, until: Until) -> Result<bool> {
-        let mut words: [(&AtomicU32, u32); MAX_PARTICIPANTS + 1] =
-            [(self.generation(), mine); MAX_PARTICIPANTS + 1];
+    fn sleep(&self, member: &Member, mine: u32, until: Until) -> Result<bool> {
+        let mut words: [(&AtomicU64, u32); MAX_PARTICIPANTS + 1] =
+            [(self.head.word(), mine); MAX_PARTICIPANTS + 1];
         let mut count = 1;
         for (at, line) in self.places.iter().enumerate() {
-            let seen = line.word.load(Ordering::SeqCst);
+            let seen = line.word().load(Ordering::SeqCst);
             if at == member.place || seen & OWNER == 0 && seen & DIED != 0 {
                 continue;
             }
-            let Ok(marked) = mark(&line.word, seen) else {
+            let Ok(marked) = mark(line.word(), seen) else {
                 return Ok(has_passed(until));
             };
-            words[count] = (&line.word, marked);
+            words[count] = (line.word(), low(marked));
             count += 1;
         }
         model_fence();
@@ -192,24 +203,24 @@ impl BarrierWords {
         if self.deaths_unknown_to(member) {
             return Ok(false);
         }
-        Ok(match kernel.wait_any(&words[..count], until)? {
-            Woken::At(0) => false,
-            Woken::At(_) => {
+        Ok(match watch(&self.head.robust, &words[..count], until)? {
+            AnyWaited::Woken(0) => false,
+            AnyWaited::Woken(_) => {
                 // By a death or a departure, of which the kernel tells one sleeper only.
-                self.wake_all(kernel);
+                self.wake_all();
                 false
             }
-            Woken::Look => has_passed(until),
-            Woken::TimedOut => true,
+            AnyWaited::Changed => has_passed(until),
+            AnyWaited::TimedOut => true,
         })
     }
 
-    fn wake_all<K: Kernel>(&self, kernel: &K) {
-        kernel.wake(self.generation(), u32::MAX, ANYONE);
+    fn wake_all(&self) {
+        self.head.robust.wake(u32::MAX);
     }
 
     fn deaths_unknown_to(&self, member: &Member) -> bool {
-        self.places.iter().zip(&member.told).any(|(line, told)| deaths(line) != *told)
+        self.places.iter().zip(&member.told).any(|(line, told)| newer(deaths(line), *told))
     }
 
     /// Whether somebody died of whom `member` was not told; it is told now.
@@ -217,22 +228,31 @@ impl BarrierWords {
         let mut news = false;
         for (line, told) in self.places.iter().zip(&mut member.told) {
             let deaths = deaths(line);
-            news |= deaths != *told;
-            *told = deaths;
+            if newer(deaths, *told) {
+                news = true;
+                *told = deaths;
+            }
         }
         news
     }
 
-    fn generation(&self) -> &AtomicU32 {
-        &self.head.state
+    fn generation(&self) -> u32 {
+        // SeqCst, with [wait] and [finish]: what everyone did before the barrier.
+        low(self.head.word().load(Ordering::SeqCst))
     }
 }
 
 /// How many have died in this place.
 fn deaths(line: &Line) -> u32 {
-    let dead = u32::from(line.word.load(Ordering::SeqCst) & (OWNER | DIED) == DIED);
+    let dead = u32::from(line.word().load(Ordering::SeqCst) & (OWNER | DIED) == DIED);
     // Relaxed: comes with the word.
-    line.more[0].load(Ordering::Relaxed).wrapping_add(dead)
+    line.more[DEATHS].load(Ordering::Relaxed).wrapping_add(dead)
+}
+
+/// Whether `deaths` are more than `told`. For a moment they are fewer: when the place of a dead one is taken again,
+/// before the new owner has counted the death.
+fn newer(deaths: u32, told: u32) -> bool {
+    deaths.wrapping_sub(told).cast_signed() > 0
 }
 
 /// The state of one who has arrived in `generation`.

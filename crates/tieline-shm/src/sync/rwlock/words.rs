@@ -14,7 +14,8 @@
 
 use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::View;
-use crate::sync::kernel::{DIED, Kernel, Line, OWNER, WAITERS, mark, model_fence, release, sleep};
+use crate::raw::robust::{Thread, step};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, mark, model_fence, give_back, is_planted};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -28,7 +29,10 @@ const WRITER: u32 = 2;
 /// The state of a slot whose owner reads, or is about to.
 const READS: u32 = 0;
 
-/// What the data is like, in `more[1]` of the first line.
+/// Where in the first line the number of the present phase lies.
+const PHASE: usize = 0;
+/// Where in the first line it lies what the data is like.
+const DATA: usize = 1;
 const WHOLE: u32 = 0;
 const BEING_WRITTEN: u32 = 1;
 const GIVEN_UP: u32 = 2;
@@ -69,54 +73,61 @@ impl RwWords {
         Self { gates, slots, fair }
     }
 
-    pub(crate) fn read<K: Kernel>(&self, kernel: &K, until: Until) -> Result<Reading> {
-        let Some(slot) = self.claim(kernel)? else {
-            return self.read_at_gate(kernel, until);
+    pub(crate) fn read(&self, thread: Thread, until: Until) -> Result<Reading> {
+        let Some(slot) = self.claim(thread)? else {
+            return self.read_at_gate(thread, until);
         };
-        kernel.step("rwlock:read-claimed");
-        match self.enter(kernel, &self.slots[slot], until) {
+        step("rwlock:read-claimed");
+        match self.enter(thread, &self.slots[slot], until) {
             Ok(()) => Ok(Reading::Slot(slot)),
             Err(error) => {
-                self.leave(kernel, &self.slots[slot]);
+                self.leave(thread, &self.slots[slot]);
                 Err(error)
             }
         }
     }
 
-    pub(crate) fn unlock_read<K: Kernel>(&self, kernel: &K, held: Reading) {
+    pub(crate) fn unlock_read(&self, thread: Thread, held: Reading) {
         match held {
-            Reading::Slot(slot) => self.leave(kernel, &self.slots[slot]),
-            Reading::Gate(phase) => self.open_gate(kernel, phase, self.fair),
+            Reading::Slot(slot) => self.leave(thread, &self.slots[slot]),
+            Reading::Gate(phase) if thread.holds(&self.gate(phase).robust) => {
+                self.open_gate(thread, phase, self.fair);
+            }
+            Reading::Gate(_) => {}
         }
     }
 
-    pub(crate) fn write<K: Kernel>(&self, kernel: &K, until: Until) -> Result<Writing> {
-        let phase = self.take_gate(kernel, WRITE, until, |_| Ok(()))?;
-        kernel.step("rwlock:write-gate");
-        if let Err(error) = self.drain(kernel, phase, until) {
+    pub(crate) fn write(&self, thread: Thread, until: Until) -> Result<Writing> {
+        let phase = self.take_gate(thread, WRITE, until, |_| Ok(()))?;
+        step("rwlock:write-gate");
+        if let Err(error) = self.drain(thread, phase, until) {
             // Nothing was written. After a dead writer the data is what it was: the next one must learn of it.
             if self.data().load(Ordering::Relaxed) == BEING_WRITTEN {
-                self.leave_for_dead(kernel, phase);
+                self.leave_for_dead(thread, phase);
             } else {
-                self.open_gate(kernel, phase, false);
+                self.open_gate(thread, phase, false);
             }
             return Err(error);
         }
-        kernel.step("rwlock:write-drained");
+        step("rwlock:write-drained");
         // Relaxed: only the holder of the gate writes it, and whoever reads it has acquired the gate's word.
         let owner_died = self.data().load(Ordering::Relaxed) == BEING_WRITTEN;
         self.data().store(BEING_WRITTEN, Ordering::Relaxed);
-        kernel.step("rwlock:write-inside");
+        step("rwlock:write-inside");
         Ok(Writing { phase, owner_died })
     }
 
     /// `whole` tells whether the data makes sense; if not, nobody enters any more.
-    pub(crate) fn unlock_write<K: Kernel>(&self, kernel: &K, held: Writing, whole: bool) {
-        kernel.step("rwlock:write-leaving");
+    pub(crate) fn unlock_write(&self, thread: Thread, held: Writing, whole: bool) {
+        if !thread.holds(&self.gate(held.phase).robust) {
+            // Inherited by fork: the lock is the parent's.
+            return;
+        }
+        step("rwlock:write-leaving");
         // Relaxed: published by the release of the phase and of the gate's word.
         self.data().store(if whole { WHOLE } else { GIVEN_UP }, Ordering::Relaxed);
-        kernel.step("rwlock:write-whole");
-        self.open_gate(kernel, held.phase, self.fair);
+        step("rwlock:write-whole");
+        self.open_gate(thread, held.phase, self.fair);
     }
 
     /// Whether the lock was given up; for tests and lookers.
@@ -130,41 +141,41 @@ impl RwWords {
     // --- readers ---
 
     /// Takes a free slot, beginning with the one that the thread's id points to.
-    fn claim<K: Kernel>(&self, kernel: &K) -> Result<Option<usize>> {
-        let me = kernel.thread_id();
+    fn claim(&self, thread: Thread) -> Result<Option<usize>> {
+        let me = u64::from(thread.id());
         let count = self.slots.len();
-        let first = (me.wrapping_mul(0x9e37_79b1) >> 16) as usize % count;
+        let first = favourite(thread, count);
         for at in (first..count).chain(0..first) {
             let line = &self.slots[at];
             // Relaxed: a guess that the exchange checks.
-            let seen = line.word.load(Ordering::Relaxed);
+            let seen = line.word().load(Ordering::Relaxed);
             if seen & OWNER != 0 {
-                if seen & OWNER == me && kernel.holds(line) {
+                if seen & OWNER == me && thread.holds(&line.robust) {
                     return Err(Error::new(READ, ErrorKind::Deadlock).because("this thread reads already"));
                 }
                 continue;
             }
-            kernel.begin(line);
-            kernel.step("rwlock:read-begun");
+            thread.begin(&line.robust);
+            step("rwlock:read-begun");
             // SeqCst, with [drain]: the slot is taken before the gate is looked at, and a writer that does not see it
             // is seen there. Acquire: what the last owner left in the line.
-            let taken = line.word.compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed);
+            let taken = line.word().compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed);
             if taken.is_ok() {
-                kernel.step("rwlock:read-taken");
-                kernel.link(line);
-                kernel.end();
+                step("rwlock:read-taken");
+                thread.link(&line.robust);
+                thread.end();
                 return Ok(Some(at));
             }
-            kernel.end();
+            thread.end();
         }
         Ok(None)
     }
 
     /// Waits, in a slot, until no writer is inside or about to be.
-    fn enter<K: Kernel>(&self, kernel: &K, slot: &Line, until: Until) -> Result<()> {
+    fn enter(&self, thread: Thread, slot: &Line, until: Until) -> Result<()> {
         // Relaxed: only the owner of the slot writes it, and a former owner's store was acquired with the word.
-        if slot.state.load(Ordering::Relaxed) != READS {
-            slot.state.store(READS, Ordering::SeqCst);
+        if slot.robust.note.load(Ordering::Relaxed) != READS {
+            slot.robust.note.store(READS, Ordering::SeqCst);
         }
         model_fence();
         let mut timed_out = false;
@@ -180,18 +191,18 @@ impl RwWords {
             if matches!(until, Until::Now) {
                 return Err(Error::new(READ, ErrorKind::WouldBlock));
             }
-            self.refuse_own(kernel, gate, READ)?;
-            slot.state.store(waits_in(phase), Ordering::SeqCst);
+            self.refuse_own(thread, gate, READ)?;
+            slot.robust.note.store(waits_in(phase), Ordering::SeqCst);
             model_fence();
-            self.tell_drainer(kernel, slot);
-            kernel.step("rwlock:read-waits");
-            kernel.begin(gate);
-            let waited = self.wait_for_phase(kernel, phase, until);
+            self.tell_drainer(slot);
+            step("rwlock:read-waits");
+            thread.begin(&gate.robust);
+            let waited = self.wait_for_phase(phase, until);
             // Release, with [drain]; sequentially consistent, because the gate is looked at next.
-            slot.state.store(READS, Ordering::SeqCst);
+            slot.robust.note.store(READS, Ordering::SeqCst);
             model_fence();
-            self.pass_on(kernel, gate);
-            kernel.end();
+            self.pass_on(gate);
+            thread.end();
             match waited? {
                 Passed::Phase => return self.given_up(READ),
                 Passed::Gate => {}
@@ -201,18 +212,18 @@ impl RwWords {
     }
 
     /// Sleeps at the gate of `phase` until the phase is over or the gate is free.
-    fn wait_for_phase<K: Kernel>(&self, kernel: &K, phase: u32, until: Until) -> Result<Passed> {
+    fn wait_for_phase(&self, phase: u32, until: Until) -> Result<Passed> {
         let gate = self.gate(phase);
         loop {
             if self.phase().load(Ordering::SeqCst) != phase {
                 return Ok(Passed::Phase);
             }
-            let seen = gate.word.load(Ordering::SeqCst);
+            let seen = gate.word().load(Ordering::SeqCst);
             if seen & OWNER == 0 {
                 return Ok(Passed::Gate);
             }
-            kernel.step("rwlock:read-sleeps");
-            if sleep(kernel, &gate.word, seen, READER, until)? {
+            step("rwlock:read-sleeps");
+            if gate.sleep(seen, READER, until)? {
                 return Ok(Passed::Deadline);
             }
         }
@@ -221,8 +232,8 @@ impl RwWords {
     /// What stands at a gate, seen by somebody who is in a slot.
     fn look(&self, gate: &Line) -> Result<Gate> {
         // SeqCst, with [take]; Acquire of what the last writer wrote.
-        let seen = gate.word.load(Ordering::SeqCst);
-        if seen & OWNER != 0 {
+        let seen = gate.word().load(Ordering::SeqCst);
+        if seen & OWNER != 0 && !is_planted("gate is not looked at") {
             return Ok(Gate::Held);
         }
         self.dead_inside(seen, READ)?;
@@ -231,7 +242,7 @@ impl RwWords {
     }
 
     /// Refuses if the last holder of a gate that nobody holds died writing.
-    fn dead_inside(&self, seen: u32, operation: &'static str) -> Result<()> {
+    fn dead_inside(&self, seen: u64, operation: &'static str) -> Result<()> {
         // Relaxed: the word was acquired, and what a dead thread stored last comes before the kernel's mark.
         if seen & DIED != 0 && self.data().load(Ordering::Relaxed) == BEING_WRITTEN {
             return Err(Error::new(operation, ErrorKind::OwnerDied).because("a writer died; lock for writing to repair"));
@@ -240,62 +251,66 @@ impl RwWords {
     }
 
     /// Empties a slot. A mark stays until the one who sleeps is woken with it.
-    fn leave<K: Kernel>(&self, kernel: &K, slot: &Line) {
-        kernel.begin(slot);
-        kernel.unlink(slot);
-        kernel.step("rwlock:read-leaving");
-        // Release, with [drain]: what was read was read before.
-        let before = release(&slot.word, kernel.thread_id());
-        kernel.step("rwlock:read-left");
-        if before & WAITERS != 0 {
-            kernel.unmark(&slot.word);
+    fn leave(&self, thread: Thread, slot: &Line) {
+        thread.begin(&slot.robust);
+        if !thread.unlink(&slot.robust) {
+            // Inherited by fork: the parent reads, not we.
+            thread.end();
+            return;
         }
-        kernel.end();
+        step("rwlock:read-leaving");
+        // Release, with [drain]: what was read was read before.
+        let before = give_back(slot.word(), thread.id().into());
+        step("rwlock:read-left");
+        if before & WAITERS != 0 {
+            slot.robust.unmark();
+        }
+        thread.end();
     }
 
     /// A writer may sleep on a slot whose owner waits for the writer: it must look again.
-    fn tell_drainer<K: Kernel>(&self, kernel: &K, slot: &Line) {
-        if slot.word.load(Ordering::SeqCst) & WAITERS != 0 {
-            kernel.unmark(&slot.word);
+    fn tell_drainer(&self, slot: &Line) {
+        if slot.word().load(Ordering::SeqCst) & WAITERS != 0 && !is_planted("drainer is not told") {
+            slot.robust.unmark();
         }
     }
 
     /// All slots are taken: reads as the holder of the gate, which keeps writers out and later readers waiting.
-    fn read_at_gate<K: Kernel>(&self, kernel: &K, until: Until) -> Result<Reading> {
-        let phase = self.take_gate(kernel, READ, until, |seen| self.dead_inside(seen, READ))?;
+    fn read_at_gate(&self, thread: Thread, until: Until) -> Result<Reading> {
+        let phase = self.take_gate(thread, READ, until, |seen| self.dead_inside(seen, READ))?;
         Ok(Reading::Gate(phase))
     }
 
     // --- writers ---
 
     /// Takes the gate of the present phase. `admissible` is asked about what stands in a word that nobody owns.
-    fn take_gate<K: Kernel>(
+    fn take_gate(
         &self,
-        kernel: &K,
+        thread: Thread,
         operation: &'static str,
         until: Until,
-        admissible: impl Fn(u32) -> Result<()>,
+        admissible: impl Fn(u64) -> Result<()>,
     ) -> Result<u32> {
-        let me = kernel.thread_id();
+        let me = u64::from(thread.id());
         loop {
             let phase = self.phase().load(Ordering::SeqCst);
             let gate = self.gate(phase);
-            kernel.begin(gate);
-            let taken = self.take(kernel, gate, phase, me, operation, until, &admissible);
+            thread.begin(&gate.robust);
+            let taken = self.take(thread, gate, phase, me, operation, until, &admissible);
             if !matches!(taken, Ok(true)) {
-                self.pass_on(kernel, gate);
+                self.pass_on(gate);
             }
-            kernel.end();
+            thread.end();
             if !taken? {
                 continue;
             }
             // SeqCst, with [open]: only the holder of the present gate begins the next phase.
-            if self.phase().load(Ordering::SeqCst) != phase {
-                self.open_gate(kernel, phase, false);
+            if self.phase().load(Ordering::SeqCst) != phase && !is_planted("phase is not looked at again") {
+                self.open_gate(thread, phase, false);
                 continue;
             }
             if let Err(error) = self.given_up(operation) {
-                self.open_gate(kernel, phase, false);
+                self.open_gate(thread, phase, false);
                 return Err(error);
             }
             return Ok(phase);
@@ -304,29 +319,29 @@ impl RwWords {
 
     /// Takes one gate, or finds that its phase is over.
     #[expect(clippy::too_many_arguments, reason = "the two halves of one loop")]
-    fn take<K: Kernel>(
+    fn take(
         &self,
-        kernel: &K,
+        thread: Thread,
         gate: &Line,
         phase: u32,
-        me: u32,
+        me: u64,
         operation: &'static str,
         until: Until,
-        admissible: &impl Fn(u32) -> Result<()>,
+        admissible: &impl Fn(u64) -> Result<()>,
     ) -> Result<bool> {
         loop {
-            let seen = gate.word.load(Ordering::SeqCst);
+            let seen = gate.word().load(Ordering::SeqCst);
             if seen & OWNER == 0 {
                 if let Err(error) = admissible(seen) {
                     // What is said of the data may concern a later phase.
                     return if self.phase().load(Ordering::SeqCst) == phase { Err(error) } else { Ok(false) };
                 }
-                kernel.step("rwlock:gate-free");
+                step("rwlock:gate-free");
                 // SeqCst, with [look]: the gate is taken before the slots are looked at. Acquire of the last writer.
                 let new = me | seen & WAITERS;
-                if gate.word.compare_exchange(seen, new, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                    kernel.step("rwlock:gate-taken");
-                    kernel.link(gate);
+                if gate.word().compare_exchange(seen, new, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                    step("rwlock:gate-taken");
+                    thread.link(&gate.robust);
                     model_fence();
                     return Ok(true);
                 }
@@ -335,10 +350,10 @@ impl RwWords {
             if matches!(until, Until::Now) {
                 return Err(Error::new(operation, ErrorKind::WouldBlock));
             }
-            self.refuse_own(kernel, gate, operation)?;
-            kernel.step("rwlock:gate-sleeps");
-            let timed_out = sleep(kernel, &gate.word, seen, WRITER, until)?;
-            if timed_out && gate.word.load(Ordering::SeqCst) & OWNER != 0 {
+            self.refuse_own(thread, gate, operation)?;
+            step("rwlock:gate-sleeps");
+            let timed_out = gate.sleep(seen, WRITER, until)?;
+            if timed_out && gate.word().load(Ordering::SeqCst) & OWNER != 0 {
                 return Err(Error::new(operation, ErrorKind::TimedOut));
             }
             if self.phase().load(Ordering::SeqCst) != phase {
@@ -348,40 +363,41 @@ impl RwWords {
     }
 
     /// Waits until every slot is empty, or its owner waits for us.
-    fn drain<K: Kernel>(&self, kernel: &K, phase: u32, until: Until) -> Result<()> {
+    fn drain(&self, thread: Thread, phase: u32, until: Until) -> Result<()> {
         for slot in self.slots.iter() {
-            self.drain_slot(kernel, slot, phase, until)?;
+            self.drain_slot(thread, slot, phase, until)?;
         }
         Ok(())
     }
 
-    fn drain_slot<K: Kernel>(&self, kernel: &K, slot: &Line, phase: u32, until: Until) -> Result<()> {
+    fn drain_slot(&self, thread: Thread, slot: &Line, phase: u32, until: Until) -> Result<()> {
         loop {
             // SeqCst, with [claim]; Acquire, with [leave]: the reader has read before we write.
-            let seen = slot.word.load(Ordering::SeqCst);
+            let seen = slot.word().load(Ordering::SeqCst);
             if seen & OWNER == 0 {
                 // A dead reader leaves nothing behind but its mark, which the next reader takes off.
                 return Ok(());
             }
-            if slot.state.load(Ordering::SeqCst) == waits_in(phase) {
+            let waits = slot.robust.note.load(Ordering::SeqCst);
+            if waits == waits_in(phase) || is_planted("all who wait are passed over") && waits != READS {
                 return Ok(());
             }
             if matches!(until, Until::Now) {
                 return Err(Error::new(WRITE, ErrorKind::WouldBlock));
             }
-            if seen & OWNER == kernel.thread_id() && kernel.holds(slot) {
+            if seen & OWNER == u64::from(thread.id()) && thread.holds(&slot.robust) {
                 return Err(Error::new(WRITE, ErrorKind::Deadlock).because("this thread reads, and would wait for itself"));
             }
             if seen & WAITERS == 0 {
                 // Look at the state once more behind the mark, with [tell_drainer].
-                let _ = mark(&slot.word, seen);
+                let _ = mark(slot.word(), seen);
                 model_fence();
                 continue;
             }
-            kernel.step("rwlock:drain-sleeps");
-            if sleep(kernel, &slot.word, seen, WRITER, until)? {
-                let now = slot.word.load(Ordering::SeqCst);
-                if now & OWNER != 0 && slot.state.load(Ordering::SeqCst) != waits_in(phase) {
+            step("rwlock:drain-sleeps");
+            if slot.sleep(seen, WRITER, until)? {
+                let now = slot.word().load(Ordering::SeqCst);
+                if now & OWNER != 0 && slot.robust.note.load(Ordering::SeqCst) != waits_in(phase) {
                     return Err(Error::new(WRITE, ErrorKind::TimedOut));
                 }
             }
@@ -389,64 +405,67 @@ impl RwWords {
     }
 
     /// Gives up a gate we hold.
-    fn open_gate<K: Kernel>(&self, kernel: &K, phase: u32, next_phase: bool) {
+    fn open_gate(&self, thread: Thread, phase: u32, next_phase: bool) {
         let gate = self.gate(phase);
-        kernel.begin(gate);
-        kernel.step("rwlock:gate-opening");
+        thread.begin(&gate.robust);
+        step("rwlock:gate-opening");
         if next_phase {
             // Release, with the readers' and writers' loads of the phase: whom it lets in sees what we wrote.
             self.phase().store(phase.wrapping_add(1), Ordering::SeqCst);
-            kernel.step("rwlock:gate-phase");
+            step("rwlock:gate-phase");
         }
-        kernel.unlink(gate);
+        thread.unlink(&gate.robust);
         // Release, with [look] and [take].
-        let before = release(&gate.word, kernel.thread_id());
-        kernel.step("rwlock:gate-open");
+        let before = give_back(gate.word(), thread.id().into());
+        step("rwlock:gate-open");
         if before & WAITERS != 0 {
-            self.wake(kernel, gate);
+            self.wake(gate);
         }
-        kernel.end();
+        thread.end();
     }
 
     /// Gives up a gate we hold as if we had died: the data is as a dead writer left it.
-    fn leave_for_dead<K: Kernel>(&self, kernel: &K, phase: u32) {
+    fn leave_for_dead(&self, thread: Thread, phase: u32) {
         let gate = self.gate(phase);
-        kernel.begin(gate);
-        kernel.unlink(gate);
-        let mut seen = gate.word.load(Ordering::Relaxed);
+        thread.begin(&gate.robust);
+        thread.unlink(&gate.robust);
+        let mut seen = gate.word().load(Ordering::Relaxed);
         while let Err(now) =
-            gate.word.compare_exchange_weak(seen, DIED | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed)
+            gate.word().compare_exchange_weak(seen, DIED | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed)
         {
             seen = now;
         }
         if seen & WAITERS != 0 {
-            kernel.unmark(&gate.word);
+            gate.robust.unmark();
         }
-        kernel.end();
+        thread.end();
     }
 
     /// Somebody who slept at a gate, and may have been woken in another's place, goes without taking it.
-    fn pass_on<K: Kernel>(&self, kernel: &K, gate: &Line) {
-        let seen = gate.word.load(Ordering::SeqCst);
+    fn pass_on(&self, gate: &Line) {
+        if is_planted("wake-up is not passed on") {
+            return;
+        }
+        let seen = gate.word().load(Ordering::SeqCst);
         // An owner has kept the mark and will wake.
         if seen & OWNER == 0 && seen & WAITERS != 0 {
-            kernel.step("rwlock:pass-on");
-            self.wake(kernel, gate);
+            step("rwlock:pass-on");
+            self.wake(gate);
         }
     }
 
     /// Wakes whose turn it is at a gate that nobody owns: a writer; without one, or if phases let them in, the readers.
-    fn wake<K: Kernel>(&self, kernel: &K, gate: &Line) {
-        if kernel.wake(&gate.word, 1, WRITER) == 0 {
-            kernel.unmark(&gate.word);
+    fn wake(&self, gate: &Line) {
+        if gate.robust.wake_as(1, WRITER) == 0 {
+            gate.robust.unmark();
         } else if self.fair {
-            kernel.wake(&gate.word, u32::MAX, READER);
+            gate.robust.wake_as(u32::MAX, READER);
         }
     }
 
     /// Refuses a wait for a lock that this thread holds itself.
-    fn refuse_own<K: Kernel>(&self, kernel: &K, gate: &Line, operation: &'static str) -> Result<()> {
-        if gate.word.load(Ordering::Relaxed) & OWNER == kernel.thread_id() && kernel.holds(gate) {
+    fn refuse_own(&self, thread: Thread, gate: &Line, operation: &'static str) -> Result<()> {
+        if gate.word().load(Ordering::Relaxed) & OWNER == u64::from(thread.id()) && thread.holds(&gate.robust) {
             return Err(Error::new(operation, ErrorKind::Deadlock).because("this thread holds the lock already"));
         }
         Ok(())
@@ -457,11 +476,11 @@ impl RwWords {
     }
 
     fn phase(&self) -> &AtomicU32 {
-        &self.gates[0].more[0]
+        &self.gates[0].more[PHASE]
     }
 
     fn data(&self) -> &AtomicU32 {
-        &self.gates[0].more[1]
+        &self.gates[0].more[DATA]
     }
 }
 

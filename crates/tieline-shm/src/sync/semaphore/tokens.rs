@@ -1,16 +1,18 @@
 //! The protocol of the count that anyone may raise and lower.
 //!
 //! The invariant: while somebody sleeps, the bell is marked. Who raises the count wakes as many as it raised it by;
-//! one who was woken and dies before it took anything is replaced by the kernel, because it was announced as waiting
+//! one who was woken and dies before it took anything is replaced by the thread, because it was announced as waiting
 //! for the bell, which nobody owns.
 
-use tieline_os::futex::Waited;
-
 use crate::raw::View;
-use crate::raw::atomic::{AtomicU32, Ordering};
-use crate::sync::kernel::{ANYONE, Kernel, Line, WAITERS, has_passed, model_fence};
+use crate::raw::atomic::Ordering;
+use crate::raw::robust::{Thread, step};
+use crate::sync::line::{ANYONE, Line, WAITERS, model_fence};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
+
+/// Where in the line the count lies.
+const COUNT: usize = 0;
 
 const POST: &str = "post";
 const TAKE: &str = "take a token";
@@ -29,23 +31,22 @@ impl TokenWords {
 
     pub(crate) fn count(&self) -> u32 {
         // Relaxed: a number for people and tests, out of date when it is read.
-        self.0.state.load(Ordering::Relaxed)
+        self.0.more[COUNT].load(Ordering::Relaxed)
     }
 
-    pub(crate) fn post<K: Kernel>(&self, kernel: &K, count: u32) -> Result<()> {
-        let bell = &self.0.word;
-        kernel.begin(&self.0);
+    pub(crate) fn post(&self, thread: Thread, count: u32) -> Result<()> {
+        thread.begin(&self.0.robust);
         // Release, with [take_now]. SeqCst, with [take]: we see the mark, or the sleeper the count.
-        let raised = self.0.state.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |present| {
+        let raised = self.0.more[COUNT].fetch_update(Ordering::SeqCst, Ordering::Relaxed, |present| {
             present.checked_add(count).filter(|sum| *sum <= MAX_TOKENS)
         });
         model_fence();
-        kernel.step("tokens:posted");
-        if raised.is_ok() && bell.load(Ordering::SeqCst) & WAITERS != 0 && kernel.wake(bell, count, ANYONE) < count {
-            kernel.step("tokens:unmarking");
-            kernel.unmark(bell);
+        step("tokens:posted");
+        if raised.is_ok() && self.0.word().load(Ordering::SeqCst) & WAITERS != 0 && self.wake(count) < count {
+            step("tokens:unmarking");
+            self.0.robust.unmark();
         }
-        kernel.end();
+        thread.end();
         match raised {
             Ok(_) => Ok(()),
             Err(present) if present > MAX_TOKENS => {
@@ -55,45 +56,45 @@ impl TokenWords {
         }
     }
 
-    pub(crate) fn take<K: Kernel>(&self, kernel: &K, until: Until) -> Result<()> {
+    pub(crate) fn take(&self, thread: Thread, until: Until) -> Result<()> {
         if self.take_now() {
             return Ok(());
         }
         if matches!(until, Until::Now) {
             return Err(Error::new(TAKE, ErrorKind::WouldBlock));
         }
-        kernel.begin(&self.0);
-        let taken = self.wait(kernel, until);
-        kernel.step("tokens:waited");
+        thread.begin(&self.0.robust);
+        let taken = self.wait(until);
+        step("tokens:waited");
         // We may have been woken in another's place, or stand for a waker that died having woken only us.
-        if self.count() > 0 && self.0.word.load(Ordering::SeqCst) & WAITERS != 0 {
-            kernel.wake(&self.0.word, 1, ANYONE);
+        if self.count() > 0 && self.0.word().load(Ordering::SeqCst) & WAITERS != 0 {
+            self.wake(1);
         }
-        kernel.end();
+        thread.end();
         taken
+    }
+
+    fn wake(&self, count: u32) -> u32 {
+        u32::try_from(self.0.robust.wake_as(count, ANYONE)).unwrap_or(u32::MAX)
     }
 
     fn take_now(&self) -> bool {
         // Acquire, with [post].
         let lower = |present: u32| present.checked_sub(1);
-        self.0.state.fetch_update(Ordering::SeqCst, Ordering::Relaxed, lower).is_ok()
+        self.0.more[COUNT].fetch_update(Ordering::SeqCst, Ordering::Relaxed, lower).is_ok()
     }
 
     #[cold]
-    fn wait<K: Kernel>(&self, kernel: &K, until: Until) -> Result<()> {
+    fn wait(&self, until: Until) -> Result<()> {
         loop {
-            self.0.word.fetch_or(WAITERS, Ordering::SeqCst);
+            self.0.word().fetch_or(WAITERS, Ordering::SeqCst);
             model_fence();
-            kernel.step("tokens:waits");
+            step("tokens:waits");
             if self.take_now() {
                 return Ok(());
             }
-            let over = match kernel.wait(&self.0.word, WAITERS, ANYONE, until)? {
-                Waited::Woken => false,
-                Waited::Changed => has_passed(until),
-                Waited::TimedOut => true,
-            };
-            kernel.step("tokens:woken");
+            let over = self.0.sleep(WAITERS, ANYONE, until)?;
+            step("tokens:woken");
             if self.take_now() {
                 return Ok(());
             }

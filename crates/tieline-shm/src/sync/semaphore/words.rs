@@ -8,9 +8,12 @@
 //! The invariant: while somebody sleeps, the bell is marked, and so is each permit's word. One who was woken and dies
 //! is replaced by the kernel: it was announced as waiting for the bell, which nobody ever owns.
 
+use tieline_os::futex::AnyWaited;
+
 use crate::raw::View;
-use crate::raw::atomic::{AtomicU32, Ordering};
-use crate::sync::kernel::{ANYONE, Kernel, Line, OWNER, WAITERS, Woken, has_passed, mark, model_fence, release};
+use crate::raw::atomic::{AtomicU64, Ordering};
+use crate::raw::robust::{Thread, low, step};
+use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, has_passed, mark, model_fence, give_back, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -35,111 +38,115 @@ impl PermitWords {
     /// How many permits nobody holds now.
     pub(crate) fn available(&self) -> usize {
         // Relaxed: a number for people and tests, out of date when it is read.
-        self.permits.iter().filter(|permit| permit.word.load(Ordering::Relaxed) & OWNER == 0).count()
+        self.permits.iter().filter(|permit| permit.word().load(Ordering::Relaxed) & OWNER == 0).count()
     }
 
-    pub(crate) fn acquire<K: Kernel>(&self, kernel: &K, until: Until) -> Result<usize> {
-        if let Some(permit) = self.take_any(kernel) {
+    pub(crate) fn acquire(&self, thread: Thread, until: Until) -> Result<usize> {
+        if let Some(permit) = self.take_any(thread) {
             return Ok(permit);
         }
         if matches!(until, Until::Now) {
             return Err(Error::new(ACQUIRE, ErrorKind::WouldBlock));
         }
-        self.wait(kernel, until)
+        self.wait(thread, until)
     }
 
-    pub(crate) fn release<K: Kernel>(&self, kernel: &K, permit: usize) {
+    pub(crate) fn release(&self, thread: Thread, permit: usize) {
         let line = &self.permits[permit];
-        kernel.begin(line);
-        kernel.unlink(line);
-        kernel.step("semaphore:releasing");
+        thread.begin(&line.robust);
+        if !thread.unlink(&line.robust) {
+            // Inherited by fork: the permit is the parent's.
+            thread.end();
+            return;
+        }
+        step("semaphore:releasing");
         // Release, with [take_any]: what was done with the permit was done before. SeqCst, with [wait]: we see the
         // bell's mark, or the sleeper the free permit.
-        release(&line.word, kernel.thread_id());
+        give_back(line.word(), thread.id().into());
         model_fence();
-        kernel.step("semaphore:released");
+        step("semaphore:released");
         // Dead from here on, the sleepers have been told only if one of them slept on this permit: all do.
-        if self.bell.word.load(Ordering::SeqCst) & WAITERS != 0 {
-            kernel.begin(&self.bell);
-            kernel.step("semaphore:ringing");
-            self.ring(kernel);
+        if self.bell.word().load(Ordering::SeqCst) & WAITERS != 0 {
+            thread.begin(&self.bell.robust);
+            step("semaphore:ringing");
+            self.ring();
         }
-        kernel.end();
+        thread.end();
     }
 
-    fn ring<K: Kernel>(&self, kernel: &K) {
-        if kernel.wake(&self.bell.word, 1, ANYONE) == 0 {
-            kernel.unmark(&self.bell.word);
+    fn ring(&self) {
+        if self.bell.robust.wake_as(1, ANYONE) == 0 {
+            self.bell.robust.unmark();
         }
     }
 
     /// Takes a permit that is free, beginning where the thread's id points to.
-    fn take_any<K: Kernel>(&self, kernel: &K) -> Option<usize> {
-        let me = kernel.thread_id();
+    fn take_any(&self, thread: Thread) -> Option<usize> {
+        let me = u64::from(thread.id());
         let count = self.permits.len();
-        let first = (me.wrapping_mul(0x9e37_79b1) >> 16) as usize % count;
-        (first..count).chain(0..first).find(|at| take(kernel, &self.permits[*at], me))
+        let first = favourite(thread, count);
+        (first..count).chain(0..first).find(|at| take(thread, &self.permits[*at], me))
     }
 
     #[cold]
-    fn wait<K: Kernel>(&self, kernel: &K, until: Until) -> Result<usize> {
+    fn wait(&self, thread: Thread, until: Until) -> Result<usize> {
         loop {
-            kernel.begin(&self.bell);
-            self.bell.word.fetch_or(WAITERS, Ordering::SeqCst);
+            thread.begin(&self.bell.robust);
+            self.bell.word().fetch_or(WAITERS, Ordering::SeqCst);
             model_fence();
-            kernel.step("semaphore:waits");
-            let waited = self.sleep(kernel, until);
-            kernel.step("semaphore:woken");
+            step("semaphore:waits");
+            let waited = self.sleep(until);
+            step("semaphore:woken");
             // From here on the announcement is the permit's: whoever else sleeps, sleeps on the permit as well.
-            if let Some(permit) = self.take_any(kernel) {
+            if let Some(permit) = self.take_any(thread) {
                 return Ok(permit);
             }
             if !matches!(waited, Ok(false)) {
                 // We may have been woken in another's place.
-                kernel.begin(&self.bell);
-                kernel.wake(&self.bell.word, 1, ANYONE);
-                kernel.end();
+                thread.begin(&self.bell.robust);
+                self.bell.robust.wake_as(1, ANYONE);
+                thread.end();
                 return Err(waited.err().unwrap_or_else(|| Error::new(ACQUIRE, ErrorKind::TimedOut)));
             }
         }
     }
 
     /// Sleeps until something may have changed; answers whether the deadline passed.
-    fn sleep<K: Kernel>(&self, kernel: &K, until: Until) -> Result<bool> {
-        let mut words: [(&AtomicU32, u32); MAX_PERMITS + 1] = [(&self.bell.word, WAITERS); MAX_PERMITS + 1];
+    fn sleep(&self, until: Until) -> Result<bool> {
+        let mut words: [(&AtomicU64, u32); MAX_PERMITS + 1] = [(self.bell.word(), low(WAITERS)); MAX_PERMITS + 1];
         for (place, permit) in words[1..].iter_mut().zip(self.permits.iter()) {
-            let seen = permit.word.load(Ordering::SeqCst);
-            let Ok(marked) = mark(&permit.word, seen) else {
+            let seen = permit.word().load(Ordering::SeqCst);
+            let Ok(marked) = mark(permit.word(), seen) else {
                 return Ok(has_passed(until));
             };
             if seen & OWNER == 0 {
                 return Ok(has_passed(until));
             }
-            *place = (&permit.word, marked);
+            *place = (permit.word(), low(marked));
         }
-        Ok(match kernel.wait_any(&words[..=self.permits.len()], until)? {
-            Woken::At(_) => false,
-            Woken::Look => has_passed(until),
-            Woken::TimedOut => true,
-        })
+        match watch(&self.bell.robust, &words[..=self.permits.len()], until)? {
+            AnyWaited::Woken(_) => Ok(false),
+            AnyWaited::Changed => Ok(has_passed(until)),
+            AnyWaited::TimedOut => Ok(true),
+        }
     }
 }
 
 /// Takes one permit if nobody holds it. A dead holder's permit is as free as any.
-fn take<K: Kernel>(kernel: &K, permit: &Line, me: u32) -> bool {
+fn take(thread: Thread, permit: &Line, me: u64) -> bool {
     // Relaxed: a guess that the exchange checks.
-    let seen = permit.word.load(Ordering::Relaxed);
+    let seen = permit.word().load(Ordering::Relaxed);
     if seen & OWNER != 0 {
         return false;
     }
-    kernel.begin(permit);
-    kernel.step("semaphore:taking");
+    thread.begin(&permit.robust);
+    step("semaphore:taking");
     // Acquire, with [release]. The mark stays: others may sleep here.
-    let taken = permit.word.compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+    let taken = permit.word().compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed).is_ok();
     if taken {
-        kernel.step("semaphore:taken");
-        kernel.link(permit);
+        step("semaphore:taken");
+        thread.link(&permit.robust);
     }
-    kernel.end();
+    thread.end();
     taken
 }

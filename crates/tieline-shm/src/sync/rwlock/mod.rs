@@ -1,0 +1,3 @@
+#[cfg(all(test, model))]
+mod model;
+mod words;
