@@ -57,6 +57,35 @@ impl Line {
     }
 }
 
+/// Where in a structure's first line its form lies: which structure this is, and its version.
+const FORM: usize = 4;
+/// Where in a structure's first line it lies how many lines follow.
+const COUNT: usize = 5;
+
+/// Writes a structure's form, in memory that nobody else has yet.
+#[cfg(not(model))]
+pub(crate) fn make(first: &Line, form: u32, count: u32) {
+    // Relaxed: handing over the memory orders everything.
+    first.more[FORM].store(form, Ordering::Relaxed);
+    first.more[COUNT].store(count, Ordering::Relaxed);
+}
+
+/// How many lines follow the first of a structure that a peer made; what stands there is believed if it is possible.
+///
+/// # Errors
+/// `Corrupted`
+#[cfg(not(model))]
+pub(crate) fn attach(first: &Line, is_form: impl Fn(u32) -> bool, max: usize) -> Result<(u32, usize)> {
+    // Relaxed: written before the memory was handed over.
+    let (form, count) = (first.more[FORM].load(Ordering::Relaxed), first.more[COUNT].load(Ordering::Relaxed));
+    let count = count as usize;
+    if is_form(form) && (1..=max).contains(&count) {
+        Ok((form, count))
+    } else {
+        Err(Error::new("attach to a lock", ErrorKind::Corrupted).because("no such lock was made there"))
+    }
+}
+
 /// The calling thread, if it can own one more word.
 pub(crate) fn thread(operation: &'static str) -> Result<Thread> {
     let thread = Thread::current()?;
@@ -149,26 +178,30 @@ impl Line {
 /// What the models of the locks share.
 #[cfg(all(test, model))]
 pub(crate) mod model {
-    use std::cell::Cell;
-    use std::panic::{self, AssertUnwindSafe};
-    use std::sync::Arc;
+    use std::process::Command;
+    use std::sync::{Arc, OnceLock};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    thread_local! {
-        /// The bug that is planted in the models of this thread.
-        static PLANTED: Cell<Option<&'static str>> = const { Cell::new(None) };
-    }
+    const BUG: &str = "TIELINE_MODEL_BUG";
 
     pub(crate) fn is_planted(bug: &str) -> bool {
-        PLANTED.get() == Some(bug)
+        static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+        PLANTED.get_or_init(|| std::env::var(BUG).ok()).as_deref() == Some(bug)
     }
 
-    /// Runs a model with a planted bug, which it must find.
-    pub(crate) fn found(bug: &'static str, model: impl FnOnce()) {
-        PLANTED.set(Some(bug));
-        let outcome = panic::catch_unwind(AssertUnwindSafe(model));
-        PLANTED.set(None);
-        assert!(outcome.is_err(), "the model does not find the planted bug {bug}");
+    /// Runs the model test `name` of `module` with a planted bug, which it must find. In a process of its own, which
+    /// loom ends when it finds a deadlock.
+    pub(crate) fn found(bug: &str, module: &str, name: &str) {
+        let test = format!("{}::{name}", module.split_once("::").unwrap().1);
+        let run = |bug: &str| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([&test, "--exact", "--test-threads=1"]).env(BUG, bug);
+            command.output().unwrap()
+        };
+        let output = run(bug);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("running 1 test"), "there is no model {test}");
+        assert!(!output.status.success(), "{test} does not find the planted bug: {bug}");
     }
 
     /// Explores all executions with at most `bound` preemptions, and prints how many there were.

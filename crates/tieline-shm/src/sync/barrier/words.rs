@@ -11,8 +11,10 @@ use tieline_os::futex::AnyWaited;
 
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering};
+#[cfg(not(model))]
+use crate::raw::robust::is_held_here;
 use crate::raw::robust::{Thread, low, step};
-use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, mark, model_fence, watch};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, is_planted, mark, model_fence, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -68,23 +70,28 @@ impl BarrierWords {
     fn take_place(&self, thread: Thread, free: impl Fn(u64) -> bool) -> Option<usize> {
         let me = u64::from(thread.id());
         self.places.iter().position(|line| {
-            let seen = line.word().load(Ordering::SeqCst);
-            if !free(seen) {
-                return false;
-            }
-            thread.begin(&line.robust);
-            step("barrier:joining");
-            let taken = line.word().compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed);
-            if taken.is_ok() {
-                thread.link(&line.robust);
-                step("barrier:place-taken");
-                if seen & DIED != 0 {
-                    // Relaxed: only the owner of the place writes it. Dying before, we are the death to be counted.
-                    line.more[DEATHS].fetch_add(1, Ordering::Relaxed);
+            loop {
+                let seen = line.word().load(Ordering::SeqCst);
+                if !free(seen) {
+                    return false;
+                }
+                thread.begin(&line.robust);
+                step("barrier:joining");
+                let new = me | seen & WAITERS;
+                let taken = line.word().compare_exchange(seen, new, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+                if taken {
+                    thread.link(&line.robust);
+                    step("barrier:place-taken");
+                    if seen & DIED != 0 {
+                        // Relaxed: only the owner of the place writes it. Dying before, we are the death to be counted.
+                        line.more[DEATHS].fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                thread.end();
+                if taken {
+                    return true;
                 }
             }
-            thread.end();
-            taken.is_ok()
         })
     }
 
@@ -105,14 +112,18 @@ impl BarrierWords {
             seen = now;
         }
         model_fence();
-        thread.end();
+        step("barrier:left");
         self.finish(self.generation());
         // The others look again, as after a death; they do not mind if we die before.
         line.robust.unmark();
+        thread.end();
     }
 
     /// Arrives, and waits for the others; `true` for the one who began the next generation.
-    pub(crate) fn wait(&self, member: &mut Member, until: Until) -> Result<bool> {
+    pub(crate) fn wait(&self, thread: Thread, member: &mut Member, until: Until) -> Result<bool> {
+        if !thread.holds(&self.places[member.place].robust) {
+            return Err(Error::new(WAIT, ErrorKind::Forked));
+        }
         let now = self.generation();
         let mine = *member.arrived.get_or_insert(now);
         // Whoever was told of a death in mid-wait may find that the others went on meanwhile.
@@ -138,7 +149,9 @@ impl BarrierWords {
                 return Ok(false);
             }
             if self.learn_of_deaths(member) {
-                self.wake_all();
+                if !is_planted("death is not told on") {
+                    self.wake_all();
+                }
                 return Err(Error::new(WAIT, ErrorKind::PeerGone).because("a participant died; wait again to go on"));
             }
             if self.finish(mine) {
@@ -165,7 +178,7 @@ impl BarrierWords {
             0 => false,
             LEFT => true,
             seen if seen & OWNER == 0 => true,
-            _ => line.robust.note.load(Ordering::SeqCst) == arrival(generation),
+            _ => line.robust.note.load(Ordering::SeqCst) == arrival(generation) || is_planted("arrival is not looked at"),
         });
         if !complete {
             return false;
@@ -205,6 +218,7 @@ impl BarrierWords {
         }
         Ok(match watch(&self.head.robust, &words[..count], until)? {
             AnyWaited::Woken(0) => false,
+            AnyWaited::Woken(_) if is_planted("death is not told on") => false,
             AnyWaited::Woken(_) => {
                 // By a death or a departure, of which the kernel tells one sleeper only.
                 self.wake_all();
@@ -236,7 +250,14 @@ impl BarrierWords {
         news
     }
 
-    fn generation(&self) -> u32 {
+    /// Whether a thread of this process has a place.
+    #[cfg(not(model))]
+    pub(crate) fn is_held_here(&self) -> bool {
+        let word = |line: &Line| low(line.word().load(Ordering::Relaxed));
+        self.places.iter().any(|line| is_held_here(word(line)))
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
         // SeqCst, with [wait] and [finish]: what everyone did before the barrier.
         low(self.head.word().load(Ordering::SeqCst))
     }

@@ -15,6 +15,8 @@
 use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::View;
 use crate::raw::robust::{Thread, step};
+#[cfg(not(model))]
+use crate::raw::robust::{is_held_here, low};
 use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, mark, model_fence, give_back, is_planted};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
@@ -130,7 +132,25 @@ impl RwWords {
         self.open_gate(thread, held.phase, self.fair);
     }
 
-    /// Whether the lock was given up; for tests and lookers.
+    /// Who holds the gate, as of a moment ago.
+    #[cfg(not(model))]
+    pub(crate) fn writer(&self) -> Option<u32> {
+        let word = self.gate(self.phase().load(Ordering::Relaxed)).word().load(Ordering::Relaxed);
+        owner(word)
+    }
+
+    /// Who was in a slot a moment ago.
+    #[cfg(not(model))]
+    pub(crate) fn reading(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().filter_map(|slot| owner(slot.word().load(Ordering::Relaxed)))
+    }
+
+    /// Whether a thread of this process holds a part of it.
+    #[cfg(not(model))]
+    pub(crate) fn is_held_here(&self) -> bool {
+        self.gates.iter().chain(self.slots.iter()).any(|line| is_held_here(low(line.word().load(Ordering::Relaxed))))
+    }
+
     fn given_up(&self, operation: &'static str) -> Result<()> {
         match self.data().load(Ordering::Relaxed) {
             GIVEN_UP => Err(Error::new(operation, ErrorKind::NotRecoverable)),
@@ -494,4 +514,10 @@ enum Passed {
 /// The state of a slot whose owner waits for the writer of `phase`.
 fn waits_in(phase: u32) -> u32 {
     phase << 1 | 1
+}
+
+#[cfg(not(model))]
+fn owner(word: u64) -> Option<u32> {
+    let owner = low(word & OWNER);
+    (owner != 0).then_some(owner)
 }

@@ -12,8 +12,10 @@ use tieline_os::futex::AnyWaited;
 
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering};
+#[cfg(not(model))]
+use crate::raw::robust::is_held_here;
 use crate::raw::robust::{Thread, low, step};
-use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, has_passed, mark, model_fence, give_back, watch};
+use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, has_passed, is_planted, mark, model_fence, give_back, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -41,6 +43,19 @@ impl PermitWords {
         self.permits.iter().filter(|permit| permit.word().load(Ordering::Relaxed) & OWNER == 0).count()
     }
 
+    /// How many permits there are.
+    #[cfg(not(model))]
+    pub(crate) fn permits(&self) -> usize {
+        self.permits.len()
+    }
+
+    /// Whether a thread of this process holds one.
+    #[cfg(not(model))]
+    pub(crate) fn is_held_here(&self) -> bool {
+        let word = |permit: &Line| low(permit.word().load(Ordering::Relaxed));
+        self.permits.iter().any(|permit| is_held_here(word(permit)))
+    }
+
     pub(crate) fn acquire(&self, thread: Thread, until: Until) -> Result<usize> {
         if let Some(permit) = self.take_any(thread) {
             return Ok(permit);
@@ -66,7 +81,7 @@ impl PermitWords {
         model_fence();
         step("semaphore:released");
         // Dead from here on, the sleepers have been told only if one of them slept on this permit: all do.
-        if self.bell.word().load(Ordering::SeqCst) & WAITERS != 0 {
+        if self.bell.word().load(Ordering::SeqCst) & WAITERS != 0 && !is_planted("bell is not rung") {
             thread.begin(&self.bell.robust);
             step("semaphore:ringing");
             self.ring();
@@ -91,7 +106,9 @@ impl PermitWords {
     #[cold]
     fn wait(&self, thread: Thread, until: Until) -> Result<usize> {
         loop {
-            thread.begin(&self.bell.robust);
+            if !is_planted("wait is not announced") {
+                thread.begin(&self.bell.robust);
+            }
             self.bell.word().fetch_or(WAITERS, Ordering::SeqCst);
             model_fence();
             step("semaphore:waits");
