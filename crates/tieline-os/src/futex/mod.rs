@@ -195,10 +195,11 @@ impl Deadline {
         self.clock
     }
 
-    /// Whether the moment has come: what a loop asks whose waits end early, because the word keeps changing.
+    /// Whether the moment lies in the past.
     #[must_use]
     pub fn has_passed(self) -> bool {
-        as_duration(clock_gettime(self.clock.id())) >= as_duration(self.at)
+        let now = clock_gettime(self.clock.id());
+        (now.tv_sec, now.tv_nsec) >= (self.at.tv_sec, self.at.tv_nsec)
     }
 
     /// As the kernel and the C library take it: seconds and nanoseconds on its clock.

@@ -34,7 +34,7 @@ mod word;
 pub(crate) mod model;
 
 #[cfg(model)]
-pub(crate) use model::{Thread, is_held_here, step, wait_any};
+pub(crate) use model::{Thread, is_held_here, planted, step, wait_any};
 #[cfg(not(model))]
 pub(crate) use thread::{HELD_MAX, Thread, is_held_here};
 #[cfg(not(model))]
@@ -42,6 +42,12 @@ pub(crate) use word::wait_any;
 
 #[cfg(not(model))]
 pub(crate) use crate::raw::step::step;
+
+/// Whether the model that is being checked shall have the named bug, to show that it would find it.
+#[cfg(not(model))]
+pub(crate) const fn planted(_: &str) -> bool {
+    false
+}
 
 use crate::raw::Words;
 use crate::raw::atomic::{AtomicU32, AtomicU64};
@@ -69,13 +75,36 @@ pub(crate) struct RobustWord {
     pub(crate) turn: AtomicU64,
     /// A number that only the owner writes, for the structure that uses it.
     pub(crate) note: AtomicU32,
-    /// Where the list's links lie, at the offset from `state` that the C library's list of the thread demands; written
-    /// by the owner, read by the kernel when the owner dies, and by nobody else: see [`Thread`].
+    /// Where the list's link lies, at the offset from `state` that the C library's list of the thread demands (32 bytes
+    /// with glibc, 28 with musl); written by the owner, read by the kernel when the owner dies, and by nobody else: see
+    /// [`Thread`].
     links: [AtomicU32; 5],
 }
 
 // SAFETY: repr(C), 8 + 8 + 4 + 20 bytes of atomics, no padding.
 unsafe impl Words for RobustWord {}
+
+impl RobustWord {
+    /// A word that nobody owns, in ordinary memory.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
+            note: AtomicU32::new(0),
+            links: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+}
+
+/// What a thread can own so that the kernel watches over it.
+///
+/// # Safety
+/// The type is `repr(C)` and begins with the futex word, in whose low 30 bits the owner's thread id stands while it is
+/// owned; its bytes 24 to 40 are for the links of the owner's list and for nothing else.
+pub(crate) unsafe trait Watched: Words {}
+
+// SAFETY: the low half of `state` comes first (on a big-endian machine `Thread::register` refuses), `links` last.
+unsafe impl Watched for RobustWord {}
 
 /// The futex half of `state` or `turn`.
 #[inline]

@@ -5,7 +5,7 @@
 //! what it does with a thread's list, and the thread is gone. Each load and exchange of the kernel is one of loom's, so
 //! others come in between. Deadlines never pass: who relies on one to be woken is found out as a deadlock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 
 use loom::sync::{Condvar, Mutex};
@@ -13,7 +13,7 @@ use tieline_os::futex::{AnyWaited, Deadline, Waited};
 
 use super::{OWNER, OWNER_DIED, RobustWord, WAITERS, high, low, pair};
 use crate::error::Result;
-use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::raw::atomic::{AtomicU64, Ordering};
 
 /// One who sleeps, on one word or on several.
 struct Sleeper {
@@ -53,6 +53,20 @@ loom::thread_local! {
 }
 
 struct Died;
+
+thread_local! {
+    /// Loom runs all threads of a model on the thread of its test.
+    static PLANTED: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// From here on this test's models have the named bug.
+pub(crate) fn plant(bug: &'static str) {
+    PLANTED.set(bug);
+}
+
+pub(crate) fn planted(bug: &str) -> bool {
+    PLANTED.get() == bug
+}
 
 /// Runs `life` as the thread `id`, which dies at the n-th passing of a step if `dies_at` names it. Says what `life`
 /// answered, or `None` if it died. Words it held must stay where they are for ever ([`View::leak`](crate::raw::View)).
@@ -172,20 +186,11 @@ impl Thread {
 }
 
 /// A model keeps its memory for ever.
-pub(crate) fn is_held_here(_: &RobustWord) -> bool {
+pub(crate) fn is_held_here(_: u32) -> bool {
     false
 }
 
 impl RobustWord {
-    pub(crate) fn new() -> Self {
-        Self {
-            state: AtomicU64::new(0),
-            turn: AtomicU64::new(0),
-            note: AtomicU32::new(0),
-            links: std::array::from_fn(|_| AtomicU32::new(0)),
-        }
-    }
-
     pub(crate) fn wait(&self, expected: u32, deadline: Option<Deadline>) -> tieline_os::Result<Waited> {
         Ok(match wait_any(&[(&self.state, expected)], deadline)? {
             AnyWaited::Woken(_) => Waited::Woken,

@@ -10,12 +10,11 @@
 //!     head -> (C library's, newer) -> first sentinel -> our words, newest first -> last sentinel -> (older) -> head
 
 use std::cell::Cell;
-use std::mem::offset_of;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 
-use super::{OWNER, OWNER_DIED, RobustWord, low};
+use super::{OWNER, OWNER_DIED, RobustWord, Watched};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many words a thread can own at a time. The kernel stops after 2,048 entries of a list, so that it cannot be
@@ -80,7 +79,7 @@ impl Thread {
     }
 
     /// Whether this thread owns `word`: not what the word says, which a stranger may have written, but what we did.
-    pub(crate) fn holds(self, word: &RobustWord) -> bool {
+    pub(crate) fn holds<W: Watched>(self, word: &W) -> bool {
         self.place_of(self.entry(word)).is_some()
     }
 
@@ -92,13 +91,13 @@ impl Thread {
 
     /// Announces that `word` is about to be taken, slept on or given back.
     #[inline]
-    pub(crate) fn begin(self, word: &RobustWord) {
+    pub(crate) fn begin<W: Watched>(self, word: &W) {
         self.set_pending(self.entry(word));
     }
 
     /// As [`begin`](Self::begin), for a word that the kernel's priority-inheriting lock lives in.
     #[inline]
-    pub(crate) fn begin_inheriting(self, word: &RobustWord) {
+    pub(crate) fn begin_inheriting<W: Watched>(self, word: &W) {
         self.set_pending(inheriting(self.entry(word)));
     }
 
@@ -118,20 +117,20 @@ impl Thread {
 
     /// Puts `word`, which this thread has just taken, into the list. There must be [room](Self::has_room).
     #[inline]
-    pub(crate) fn link(self, word: &RobustWord) {
+    pub(crate) fn link<W: Watched>(self, word: &W) {
         self.insert(self.entry(word));
     }
 
     /// As [`link`](Self::link), for a word that the kernel's priority-inheriting lock lives in.
     #[inline]
-    pub(crate) fn link_inheriting(self, word: &RobustWord) {
+    pub(crate) fn link_inheriting<W: Watched>(self, word: &W) {
         self.insert(inheriting(self.entry(word)));
     }
 
     /// Takes `word` out of the list, and says whether it was there: if not, this thread does not own it (a guard that
     /// was inherited by `fork` is dropped).
     #[inline]
-    pub(crate) fn unlink(self, word: &RobustWord) -> bool {
+    pub(crate) fn unlink<W: Watched>(self, word: &W) -> bool {
         let block = self.0;
         let entry = self.entry(word);
         let count = block.held_count.get();
@@ -173,7 +172,7 @@ impl Thread {
     }
 
     #[inline]
-    fn entry(self, word: &RobustWord) -> *mut u8 {
+    fn entry<W: Watched>(self, word: &W) -> *mut u8 {
         ptr::from_ref(word).cast::<u8>().cast_mut().wrapping_offset(self.0.entry_offset.get())
     }
 
@@ -200,10 +199,8 @@ impl Thread {
         let head = registered_head()?;
         // SAFETY: the kernel says that this is the calling thread's list head.
         let futex_offset = unsafe { (*head).futex_offset };
-        let (lowest, highest) = (offset_of!(RobustWord, links), size_of::<RobustWord>() - size_of::<usize>());
-        let room_for_prev = if HAS_PREV { size_of::<usize>() } else { 0 };
         let entry_offset = futex_offset.checked_neg().unwrap_or(0);
-        if !usize::try_from(entry_offset).is_ok_and(|offset| (lowest + room_for_prev..=highest).contains(&offset)) {
+        if !matches!(entry_offset, 28 | 32) || cfg!(target_endian = "big") || size_of::<usize>() != 8 {
             return Err(unsupported("the C library's list of held locks has a shape that is not known"));
         }
         let id = crate::raw::process::thread_id();
@@ -218,10 +215,10 @@ impl Thread {
     }
 }
 
-/// Whether some thread of this process owns `word`, as far as the word tells: then its memory must stay mapped.
-pub(crate) fn is_held_here(word: &RobustWord) -> bool {
-    // Relaxed: a thread that holds the lock does not go on to use a handle that is being dropped.
-    let owner = low(word.state.load(Ordering::Relaxed)) & OWNER;
+/// Whether the owner that `word` names is a thread of this process: then the lock's memory must stay mapped, although
+/// its handle is dropped (a guard was forgotten).
+pub(crate) fn is_held_here(word: u32) -> bool {
+    let owner = word & OWNER;
     if owner == 0 {
         return false;
     }
@@ -230,9 +227,6 @@ pub(crate) fn is_held_here(word: &RobustWord) -> bool {
     // SAFETY: signal 0 only asks whether the thread exists in this process.
     unsafe { libc::syscall(libc::SYS_tgkill, process, thread, number(0)) == 0 }
 }
-
-/// Whether the C library's entries have a link back, right before the entry: not glibc's on machines of 32 bits.
-const HAS_PREV: bool = cfg!(not(all(target_env = "gnu", target_pointer_width = "32")));
 
 impl Block {
     /// A block whose thread has ended, or else a new one.
@@ -248,8 +242,8 @@ impl Block {
             next = block.older.load(Ordering::Acquire);
         }
         let block: &'static Self = Box::leak(Box::new(Self {
-            first: RobustWord::owned_by(0),
-            last: RobustWord::owned_by(id),
+            first: RobustWord::new(),
+            last: RobustWord::new(),
             head: Cell::new(ptr::null_mut()),
             entry_offset: Cell::new(0),
             id: Cell::new(id),
@@ -257,6 +251,7 @@ impl Block {
             held: [const { Cell::new(ptr::null_mut()) }; HELD_MAX],
             older: AtomicPtr::new(ptr::null_mut()),
         }));
+        block.last.state.store(id.into(), Ordering::Relaxed);
         let mut newest = BLOCKS.load(Ordering::Relaxed);
         loop {
             block.older.store(newest, Ordering::Relaxed);
@@ -279,17 +274,15 @@ impl Block {
         unsafe { set_next(last, older) };
         // SAFETY: as above.
         unsafe { set_next(first, last) };
-        if HAS_PREV {
-            // SAFETY: as above.
-            unsafe { set_prev(last, first) };
-            // SAFETY: as above; the head has the place of a first entry.
-            unsafe { set_prev(first, head.cast()) };
-            let oldest_neighbour = untagged(older);
-            if oldest_neighbour != head.cast() {
-                // SAFETY: an entry that the C library put into this thread's list: a robust mutex that this thread
-                // holds, whose link back the C library itself would set to a newer entry.
-                unsafe { set_prev(oldest_neighbour, last) };
-            }
+        // SAFETY: as above.
+        unsafe { set_prev(last, first) };
+        // SAFETY: as above; the head stands where an entry before the first would.
+        unsafe { set_prev(first, head.cast()) };
+        let neighbour = untagged(older);
+        if neighbour != head.cast() {
+            // SAFETY: an entry that the C library put into this thread's list: a robust mutex that this thread holds,
+            // whose link back the C library itself would set to a newer entry.
+            unsafe { set_prev(neighbour, last) };
         }
         compiler_fence(Ordering::SeqCst);
         // SAFETY: this thread's head; the thread itself is the only one that changes it.
@@ -313,17 +306,6 @@ impl Block {
     }
 }
 
-impl RobustWord {
-    fn owned_by(id: u32) -> Self {
-        Self {
-            state: AtomicU64::new(id.into()),
-            turn: AtomicU64::new(0),
-            note: AtomicU32::new(0),
-            links: [const { AtomicU32::new(0) }; 5],
-        }
-    }
-}
-
 /// # Safety
 /// `entry` points at an entry: a word's links, a sentinel's, or one of the C library's.
 #[inline]
@@ -336,7 +318,7 @@ unsafe fn set_next(entry: *mut u8, next: *mut u8) {
 }
 
 /// # Safety
-/// As [`set_next`], and the C library's entries have links back.
+/// As [`set_next`], and the entry is a sentinel or one of the C library's: only these have a link back.
 unsafe fn set_prev(entry: *mut u8, prev: *mut u8) {
     let place = entry.wrapping_sub(size_of::<*mut u8>());
     // SAFETY: the caller's promise: the link back stands right before the entry.
