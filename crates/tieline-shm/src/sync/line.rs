@@ -179,8 +179,8 @@ impl Line {
 #[cfg(all(test, model))]
 pub(crate) mod model {
     use std::process::Command;
-    use std::sync::{Arc, OnceLock};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, OnceLock};
 
     const BUG: &str = "TIELINE_MODEL_BUG";
 

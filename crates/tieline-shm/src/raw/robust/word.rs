@@ -35,12 +35,7 @@ impl RobustWord {
     ///
     /// # Errors
     /// As [`Futex::wait_bits`].
-    pub(crate) fn wait_as(
-        &self,
-        expected: u32,
-        kind: u32,
-        deadline: Option<Deadline>,
-    ) -> tieline_os::Result<Waited> {
+    pub(crate) fn wait_as(&self, expected: u32, kind: u32, deadline: Option<Deadline>) -> tieline_os::Result<Waited> {
         let kind = NonZeroU32::new(kind).unwrap_or(NonZeroU32::MAX);
         Futex::shared(low_half(&self.state)).wait_bits(expected, kind, deadline)
     }

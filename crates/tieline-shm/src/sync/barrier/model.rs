@@ -80,7 +80,7 @@ fn model_barrier_and_death() {
         "barrier:left",
     ] {
         meet(2, 2, 1, Some(step), false);
-        meet(1, 3, 1, Some(step), false);
+        meet(2, 3, 1, Some(step), false);
     }
 }
 
@@ -89,5 +89,5 @@ fn model_barrier_and_death() {
 fn model_controls() {
     let found = |bug, model| found(bug, module_path!(), model);
     found("arrival is not looked at", "model_barrier");
-    found("death is not told on", "model_barrier_and_death");
+    found("dead are not watched", "model_barrier_and_death");
 }

@@ -149,9 +149,7 @@ impl BarrierWords {
                 return Ok(false);
             }
             if self.learn_of_deaths(member) {
-                if !is_planted("death is not told on") {
-                    self.wake_all();
-                }
+                self.wake_all();
                 return Err(Error::new(WAIT, ErrorKind::PeerGone).because("a participant died; wait again to go on"));
             }
             if self.finish(mine) {
@@ -178,7 +176,9 @@ impl BarrierWords {
             0 => false,
             LEFT => true,
             seen if seen & OWNER == 0 => true,
-            _ => line.robust.note.load(Ordering::SeqCst) == arrival(generation) || is_planted("arrival is not looked at"),
+            _ => {
+                line.robust.note.load(Ordering::SeqCst) == arrival(generation) || is_planted("arrival is not looked at")
+            }
         });
         if !complete {
             return false;
@@ -197,12 +197,11 @@ impl BarrierWords {
 
     /// Sleeps until something may have changed; answers whether the deadline passed.
     fn sleep(&self, member: &Member, mine: u32, until: Until) -> Result<bool> {
-        let mut words: [(&AtomicU64, u32); MAX_PARTICIPANTS + 1] =
-            [(self.head.word(), mine); MAX_PARTICIPANTS + 1];
+        let mut words: [(&AtomicU64, u32); MAX_PARTICIPANTS + 1] = [(self.head.word(), mine); MAX_PARTICIPANTS + 1];
         let mut count = 1;
         for (at, line) in self.places.iter().enumerate() {
             let seen = line.word().load(Ordering::SeqCst);
-            if at == member.place || seen & OWNER == 0 && seen & DIED != 0 {
+            if at == member.place || seen & (OWNER | DIED) == DIED || is_planted("dead are not watched") {
                 continue;
             }
             let Ok(marked) = mark(line.word(), seen) else {
@@ -218,7 +217,6 @@ impl BarrierWords {
         }
         Ok(match watch(&self.head.robust, &words[..count], until)? {
             AnyWaited::Woken(0) => false,
-            AnyWaited::Woken(_) if is_planted("death is not told on") => false,
             AnyWaited::Woken(_) => {
                 // By a death or a departure, of which the kernel tells one sleeper only.
                 self.wake_all();

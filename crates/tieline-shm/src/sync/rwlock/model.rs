@@ -6,7 +6,10 @@ use loom::sync::Arc;
 use super::words::{Reading, RwWords, Writing};
 use crate::raw::View;
 use crate::raw::robust::{Thread, model::live};
-use crate::sync::line::{Line, model::{explore, found}};
+use crate::sync::line::{
+    Line,
+    model::{explore, found},
+};
 use crate::wait::Until;
 use crate::{ErrorKind, Result};
 
@@ -140,6 +143,13 @@ fn model_two_writers_and_a_reader() {
 }
 
 #[test]
+fn model_three_writers() {
+    for fair in [false, true] {
+        play("writer, writer, writer", 2, 1, fair, None, &[writes, writes, writes]);
+    }
+}
+
+#[test]
 fn model_writer_and_two_readers() {
     for fair in [false, true] {
         play("writer, reader, reader", 2, 2, fair, None, &[writes, reads, reads]);
@@ -181,5 +191,5 @@ fn model_controls() {
     found("mark is dropped", "model_death_of_a_writer");
     found("phase is not looked at again", "model_two_writers_and_a_reader");
     found("all who wait are passed over", "model_two_writers_and_a_reader");
-    found("wake-up is not passed on", "model_deadline");
+    found("wake-up is not passed on", "model_three_writers");
 }

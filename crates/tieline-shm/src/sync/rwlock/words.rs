@@ -12,12 +12,12 @@
 //!
 //! The invariant: while a writer is inside, each slot is empty or its owner waits for the present phase.
 
-use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::View;
+use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::robust::{Thread, step};
 #[cfg(not(model))]
 use crate::raw::robust::{is_held_here, low};
-use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, mark, model_fence, give_back, is_planted};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, give_back, is_planted, mark, model_fence};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -265,7 +265,9 @@ impl RwWords {
     fn dead_inside(&self, seen: u64, operation: &'static str) -> Result<()> {
         // Relaxed: the word was acquired, and what a dead thread stored last comes before the kernel's mark.
         if seen & DIED != 0 && self.data().load(Ordering::Relaxed) == BEING_WRITTEN {
-            return Err(Error::new(operation, ErrorKind::OwnerDied).because("a writer died; lock for writing to repair"));
+            return Err(
+                Error::new(operation, ErrorKind::OwnerDied).because("a writer died; lock for writing to repair")
+            );
         }
         Ok(())
     }
@@ -406,7 +408,9 @@ impl RwWords {
                 return Err(Error::new(WRITE, ErrorKind::WouldBlock));
             }
             if seen & OWNER == u64::from(thread.id()) && thread.holds(&slot.robust) {
-                return Err(Error::new(WRITE, ErrorKind::Deadlock).because("this thread reads, and would wait for itself"));
+                return Err(
+                    Error::new(WRITE, ErrorKind::Deadlock).because("this thread reads, and would wait for itself")
+                );
             }
             if seen & WAITERS == 0 {
                 // Look at the state once more behind the mark, with [tell_drainer].

@@ -150,4 +150,6 @@ fn model_controls() {
     found("bell is not rung", "model_permits");
     found("wait is not announced", "model_permits_and_death");
     found("token is not announced", "model_tokens_and_death");
+    found("wake-up is not passed on", "model_tokens_and_death");
+    found("bit is not set", "model_tokens_and_death");
 }

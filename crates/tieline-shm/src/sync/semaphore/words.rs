@@ -15,7 +15,9 @@ use crate::raw::atomic::{AtomicU64, Ordering};
 #[cfg(not(model))]
 use crate::raw::robust::is_held_here;
 use crate::raw::robust::{Thread, low, step};
-use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, has_passed, is_planted, mark, model_fence, give_back, watch};
+use crate::sync::line::{
+    ANYONE, Line, OWNER, WAITERS, favourite, give_back, has_passed, is_planted, mark, model_fence, watch,
+};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
