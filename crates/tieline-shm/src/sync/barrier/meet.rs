@@ -45,9 +45,9 @@ pub const MAX_PARTICIPANTS: u32 = words::MAX_PARTICIPANTS as u32;
 /// ```
 ///
 /// # Death
-/// When a participant dies, at any instruction, every other one is told once, by `PeerGone`, at the meeting it waits
-/// in or at its next one. Nobody waits for the dead any more: who wants to go on with fewer calls
-/// [`wait`](Participant::wait) again, which continues the same meeting; who does not, drops its place. A new
+/// When a participant dies, at any instruction, every other one is told once, by `PeerGone`: at the meeting it waits
+/// in, before it passes, or else at its next one. Nobody waits for the dead any more: who wants to go on with fewer
+/// calls [`wait`](Participant::wait) again, which continues the same meeting; who does not, drops its place. A new
 /// participant may [join](Self::join) in the dead one's place. A thread that is only stopped (`SIGSTOP`) is waited for.
 ///
 /// Before it has joined a thread is unknown: if one of those expected never comes, the first meeting waits for it, so

@@ -27,8 +27,9 @@ const WAIT: &str = "wait at a barrier";
 /// As many as one sleep can watch beside the generation.
 pub(crate) const MAX_PARTICIPANTS: usize = 127;
 
-/// Stands in place of an owner who has left; no thread has this id.
-const LEFT: u64 = OWNER;
+/// Set in the high half of a place's word when its owner has left. The low half has no owner then, so that the kernel
+/// wakes somebody if the leaver dies before it has.
+const LEFT: u64 = 1 << 32;
 
 /// The barrier's memory: the generation is the first line's word. A participant's `note` is the generation it
 /// has finished arriving in, plus one; `more[DEATHS]` counts those who died in its place.
@@ -56,8 +57,8 @@ impl BarrierWords {
 
     /// Takes a place: one that nobody had yet, else that of one who left or died.
     pub(crate) fn join(&self, thread: Thread) -> Result<Member> {
-        let fresh = |seen: u64| seen & (OWNER | DIED) == 0;
-        let given_up = |seen: u64| seen & OWNER == LEFT || seen & OWNER == 0;
+        let fresh = |seen: u64| seen & (OWNER | DIED | LEFT) == 0;
+        let given_up = |seen: u64| seen & OWNER == 0;
         let place = self.take_place(thread, fresh).or_else(|| self.take_place(thread, given_up));
         let Some(place) = place else {
             return Err(Error::new(JOIN, ErrorKind::LimitReached).because("all places are taken"));
@@ -113,8 +114,7 @@ impl BarrierWords {
         }
         model_fence();
         step("barrier:left");
-        self.finish(self.generation());
-        // The others look again, as after a death; they do not mind if we die before.
+        // The others look again, as after a death.
         line.robust.unmark();
         thread.end();
     }
@@ -145,12 +145,13 @@ impl BarrierWords {
     fn wait_for(&self, member: &mut Member, mine: u32, until: Until) -> Result<bool> {
         let mut over = false;
         loop {
-            if self.generation() != mine {
-                return Ok(false);
-            }
+            // First of all, so that nobody passes without knowing whom the others went on without.
             if self.learn_of_deaths(member) {
                 self.wake_all();
                 return Err(Error::new(WAIT, ErrorKind::PeerGone).because("a participant died; wait again to go on"));
+            }
+            if self.generation() != mine {
+                return Ok(false);
             }
             if self.finish(mine) {
                 return Ok(true);
@@ -172,15 +173,19 @@ impl BarrierWords {
     /// Begins the next generation if nobody is missing in this one; answers whether this call did.
     fn finish(&self, generation: u32) -> bool {
         // Acquire, with [wait]: what each did before it arrived.
-        let complete = self.places.iter().all(|line| match line.word().load(Ordering::SeqCst) & (OWNER | DIED) {
-            0 => false,
-            LEFT => true,
-            seen if seen & OWNER == 0 => true,
-            _ => {
-                line.robust.note.load(Ordering::SeqCst) == arrival(generation) || is_planted("arrival is not looked at")
-            }
-        });
-        if !complete {
+        let mut has_come = false;
+        let complete =
+            self.places.iter().all(|line| match line.word().load(Ordering::SeqCst) & (OWNER | DIED | LEFT) {
+                0 => false,
+                seen if seen & OWNER == 0 => true,
+                _ => {
+                    let has = line.robust.note.load(Ordering::SeqCst) == arrival(generation);
+                    has_come |= has;
+                    has || is_planted("arrival is not looked at")
+                }
+            });
+        // Where nobody is left nobody meets.
+        if !complete || !has_come {
             return false;
         }
         step("barrier:complete");
@@ -201,7 +206,7 @@ impl BarrierWords {
         let mut count = 1;
         for (at, line) in self.places.iter().enumerate() {
             let seen = line.word().load(Ordering::SeqCst);
-            if at == member.place || seen & (OWNER | DIED) == DIED || is_planted("dead are not watched") {
+            if at == member.place || is_planted("dead are not watched") {
                 continue;
             }
             let Ok(marked) = mark(line.word(), seen) else {
