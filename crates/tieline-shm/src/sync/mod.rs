@@ -7,13 +7,23 @@
 //! Whoever shares a lock is trusted: it can write the lock and what the lock guards. Between users who do not trust
 //! each other use a channel.
 
+mod barrier;
 #[cfg(not(model))]
 mod error;
+mod line;
 mod mutex;
 #[cfg(not(model))]
 pub mod order;
+mod rwlock;
+mod semaphore;
 
+#[cfg(not(model))]
+pub use barrier::{Barrier, MAX_PARTICIPANTS, Participant};
 #[cfg(not(model))]
 pub use error::{LockError, LockResult};
 #[cfg(not(model))]
 pub use mutex::{Mutex, MutexGuard, MutexKind, MutexOptions, RawMutex, RawMutexGuard};
+#[cfg(not(model))]
+pub use rwlock::{MAX_READERS, ReadGuard, RwLock, RwLockKind, RwLockOptions, WriteGuard};
+#[cfg(not(model))]
+pub use semaphore::{MAX_PERMITS, Permit, Semaphore, Tokens};

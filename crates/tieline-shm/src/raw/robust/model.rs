@@ -18,6 +18,7 @@ use crate::raw::atomic::{AtomicU64, Ordering};
 /// One who sleeps, on one word or on several.
 struct Sleeper {
     number: u64,
+    kind: u32,
     words: Vec<usize>,
     woken: Option<usize>,
 }
@@ -205,22 +206,50 @@ impl RobustWord {
     pub(crate) fn wake_turn(&self, count: u32) -> usize {
         wake(&self.turn, count)
     }
+
+    /// Unlike the other waits, one with a deadline finds it passed as soon as it would sleep.
+    pub(crate) fn wait_as(&self, expected: u32, kind: u32, deadline: Option<Deadline>) -> tieline_os::Result<Waited> {
+        if deadline.is_some() {
+            let changed = low(self.state.load(Ordering::SeqCst)) != expected;
+            return Ok(if changed { Waited::Changed } else { Waited::TimedOut });
+        }
+        Ok(match sleep(&[(&self.state, expected)], kind) {
+            AnyWaited::Woken(_) => Waited::Woken,
+            AnyWaited::Changed => Waited::Changed,
+            AnyWaited::TimedOut => Waited::TimedOut,
+        })
+    }
+
+    pub(crate) fn wake_as(&self, count: u32, kind: u32) -> usize {
+        wake_kind(&mut KERNEL.lock().unwrap(), &self.state, count, kind)
+    }
+
+    pub(crate) fn unmark(&self) {
+        let mut kernel = KERNEL.lock().unwrap();
+        self.state.fetch_and(!u64::from(WAITERS), Ordering::SeqCst);
+        wake_kind(&mut kernel, &self.state, u32::MAX, u32::MAX);
+    }
 }
 
 pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], _: Option<Deadline>) -> tieline_os::Result<AnyWaited> {
+    Ok(sleep(words, u32::MAX))
+}
+
+fn sleep(words: &[(&AtomicU64, u32)], kind: u32) -> AnyWaited {
     let mut kernel = KERNEL.lock().unwrap();
-    if words.iter().any(|(word, expected)| low(word.load(Ordering::SeqCst)) != *expected) {
-        return Ok(AnyWaited::Changed);
+    // The kernel compares with the newest value: an exchange, because a load of loom's may answer an older one.
+    if words.iter().any(|(word, expected)| low(word.fetch_or(0, Ordering::SeqCst)) != *expected) {
+        return AnyWaited::Changed;
     }
     kernel.came += 1;
     let number = kernel.came;
     let words = words.iter().map(|(word, _)| std::ptr::from_ref(*word).addr()).collect();
-    kernel.sleepers.push(Sleeper { number, words, woken: None });
+    kernel.sleepers.push(Sleeper { number, kind, words, woken: None });
     loop {
         let place = kernel.sleepers.iter().position(|sleeper| sleeper.number == number).unwrap();
         if let Some(word) = kernel.sleepers[place].woken {
             kernel.sleepers.remove(place);
-            return Ok(AnyWaited::Woken(word));
+            return AnyWaited::Woken(word);
         }
         kernel = BELL.wait(kernel).unwrap();
     }
@@ -228,7 +257,10 @@ pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], _: Option<Deadline>) -> tiel
 
 /// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
 fn wake(word: &AtomicU64, count: u32) -> usize {
-    let mut kernel = KERNEL.lock().unwrap();
+    wake_kind(&mut KERNEL.lock().unwrap(), word, count, u32::MAX)
+}
+
+fn wake_kind(kernel: &mut Kernel, word: &AtomicU64, count: u32, kind: u32) -> usize {
     let address = std::ptr::from_ref(word).addr();
     let mut woken = 0;
     for sleeper in &mut kernel.sleepers {
@@ -236,6 +268,7 @@ fn wake(word: &AtomicU64, count: u32) -> usize {
             break;
         }
         if sleeper.woken.is_none()
+            && sleeper.kind & kind != 0
             && let Some(place) = sleeper.words.iter().position(|&word| word == address)
         {
             sleeper.woken = Some(place);

@@ -1,10 +1,11 @@
 //! Sleeping on, and waking, the futex halves of a [`RobustWord`].
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use tieline_os::futex::{self, AnyWaited, Deadline, Futex, Waited};
 
-use super::RobustWord;
+use super::{RobustWord, WAITERS};
 
 impl RobustWord {
     /// Sleeps while the low half of `state` is `expected`; look again in every case.
@@ -28,6 +29,35 @@ impl RobustWord {
     /// Wakes up to `count` who sleep on `turn`.
     pub(crate) fn wake_turn(&self, count: u32) -> usize {
         Futex::shared(low_half(&self.turn)).wake(count).unwrap_or(0)
+    }
+
+    /// As [`wait`](Self::wait), as a sleeper of these kinds (bits, at least one).
+    ///
+    /// # Errors
+    /// As [`Futex::wait_bits`].
+    pub(crate) fn wait_as(&self, expected: u32, kind: u32, deadline: Option<Deadline>) -> tieline_os::Result<Waited> {
+        let kind = NonZeroU32::new(kind).unwrap_or(NonZeroU32::MAX);
+        Futex::shared(low_half(&self.state)).wait_bits(expected, kind, deadline)
+    }
+
+    /// Wakes up to `count` of these kinds who sleep on `state`, and says how many there were. Whoever sleeps without a
+    /// kind is of all kinds.
+    pub(crate) fn wake_as(&self, count: u32, kind: u32) -> usize {
+        let kind = NonZeroU32::new(kind).unwrap_or(NonZeroU32::MAX);
+        Futex::shared(low_half(&self.state)).wake_bits(count, kind).unwrap_or(0)
+    }
+
+    /// Takes [`WAITERS`] off `state` and wakes everyone who sleeps there, in one system call: a thread is killed
+    /// before it or after it, but not in between.
+    pub(crate) fn unmark(&self) {
+        // Clear bit 31 of the word, wake all on it; the comparison, which would wake one more, is with a word of all
+        // ones, which no state of ours is.
+        const AND_NOT_SHIFTED: u32 = 3 | 8;
+        const OPERATION: u32 = AND_NOT_SHIFTED << 28 | WAITERS.trailing_zeros() << 12 | 0xfff;
+        let word = low_half(&self.state).as_ptr();
+        // SAFETY: the kernel changes the word atomically, which it checks to be mapped, and which lives as long as
+        // `self`. All other accesses to it are atomic.
+        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE_OP, i32::MAX, 0_usize, word, OPERATION) };
     }
 
     /// The futex of `state`, for the kernel's priority-inheriting lock. A word used so is never used as `state`.

@@ -1,12 +1,17 @@
 //! Locks among real processes.
 
+mod barrier;
 mod mutex;
 mod mutex_death;
 mod robust;
+mod rwlock;
+mod semaphore;
 
 use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use tieline_os::mapping::{MapOptions, Mapping};
 use tieline_testkit::{Peer, PeerBuilder};
 
 /// A peer that can open the lock's segment.
@@ -36,4 +41,41 @@ impl Chance {
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
+}
+
+/// Another process flips bytes of a lock's body one after the other, again and again, while this one uses the lock: each
+/// use ends in time, whatever it answers.
+fn hostile<L>(test: &str, make: impl Fn() -> (OwnedFd, L), use_it: impl Fn(&L)) {
+    const HEADER: usize = 4096;
+    if let Some(me) = tieline_testkit::role() {
+        let fd = segment();
+        let memory = Mapping::of(&fd, &MapOptions::new()).unwrap();
+        let len = memory.len().min(HEADER + 1024);
+        me.say("ready");
+        loop {
+            for at in HEADER..len {
+                let mut byte = [0];
+                memory.read(at, &mut byte).unwrap();
+                for bits in [0xff, 0x01, 0x80] {
+                    memory.write(at, &[byte[0] ^ bits]).unwrap();
+                    std::hint::spin_loop();
+                }
+                memory.write(at, &byte).unwrap();
+            }
+        }
+    }
+    let (fd, lock) = make();
+    let mut attacker = peer(test, "attacker", fd.as_fd()).spawn();
+    attacker.wait_for("ready");
+    let until = Instant::now() + Duration::from_millis(500);
+    let mut longest = Duration::ZERO;
+    while Instant::now() < until {
+        let before = Instant::now();
+        use_it(&lock);
+        longest = longest.max(before.elapsed());
+    }
+    attacker.kill();
+    // The uses wait for some milliseconds; a loaded machine may add its share.
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    std::mem::forget(lock);
 }

@@ -1,0 +1,220 @@
+//! The lines that locks of several robust words are made of, and what is done to such a word.
+//!
+//! The invariant: a mark [`WAITERS`] is taken off a word only together with waking everyone who sleeps on it, in one
+//! system call ([`RobustWord::unmark`]). So whoever sleeps on a word either stands behind the mark or has been woken,
+//! whoever else dies meanwhile. (Leaving the mark off between giving a word back and waking loses a sleeper when the
+//! one who was woken dies while a third owns the word without the mark.)
+
+use std::time::Duration;
+
+use tieline_os::futex::{AnyWaited, Deadline, Waited};
+
+use crate::raw::Words;
+use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::raw::robust::{self, RobustWord, Thread, low};
+use crate::wait::Until;
+use crate::{Error, ErrorKind, Result};
+
+/// The part of a robust word that is its owner's thread id; 0 if nobody owns it.
+pub(crate) const OWNER: u64 = robust::OWNER as u64;
+/// The owner died: the kernel puts this in the owner's place.
+pub(crate) const DIED: u64 = robust::OWNER_DIED as u64;
+/// Somebody sleeps on the word, or did.
+pub(crate) const WAITERS: u64 = robust::WAITERS as u64;
+
+/// Sleepers of all kinds.
+pub(crate) const ANYONE: u32 = u32::MAX;
+
+/// A line of 64 bytes that begins with a word the kernel marks when its owner dies.
+#[repr(C, align(64))]
+pub(crate) struct Line {
+    pub(crate) robust: RobustWord,
+    /// For the structure that the line belongs to.
+    pub(crate) more: [AtomicU32; 6],
+}
+
+// SAFETY: repr(C), 40 bytes of words and 24 of atomics: 64 bytes without padding.
+unsafe impl Words for Line {}
+
+impl Line {
+    /// The word: owner and marks in its low half, nothing in its high half.
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        &self.robust.state
+    }
+
+    /// Sleeps while the word is `seen`, behind the mark; answers whether the deadline passed. The word may be anything
+    /// afterwards. A word that changes all the time does not outlast the deadline.
+    pub(crate) fn sleep(&self, seen: u64, kind: u32, until: Until) -> Result<bool> {
+        let Ok(marked) = mark(self.word(), seen) else {
+            return Ok(has_passed(until));
+        };
+        let waited = self.robust.wait_as(low(marked), kind, deadline(until));
+        Ok(match waited.map_err(|error| Error::system_refused("wait", error))? {
+            Waited::Woken => false,
+            Waited::Changed => has_passed(until),
+            Waited::TimedOut => true,
+        })
+    }
+}
+
+/// Where in a structure's first line its form lies: which structure this is, and its version.
+const FORM: usize = 4;
+/// Where in a structure's first line it lies how many lines follow.
+const COUNT: usize = 5;
+
+/// Writes a structure's form, in memory that nobody else has yet.
+#[cfg(not(model))]
+pub(crate) fn make(first: &Line, form: u32, count: u32) {
+    // Relaxed: handing over the memory orders everything.
+    first.more[FORM].store(form, Ordering::Relaxed);
+    first.more[COUNT].store(count, Ordering::Relaxed);
+}
+
+/// How many lines follow the first of a structure that a peer made; what stands there is believed if it is possible.
+///
+/// # Errors
+/// `Corrupted`
+#[cfg(not(model))]
+pub(crate) fn attach(first: &Line, is_form: impl Fn(u32) -> bool, max: usize) -> Result<(u32, usize)> {
+    // Relaxed: written before the memory was handed over.
+    let (form, count) = (first.more[FORM].load(Ordering::Relaxed), first.more[COUNT].load(Ordering::Relaxed));
+    let count = count as usize;
+    if is_form(form) && (1..=max).contains(&count) {
+        Ok((form, count))
+    } else {
+        Err(Error::new("attach to a lock", ErrorKind::Corrupted).because("no such lock was made there"))
+    }
+}
+
+/// The calling thread, if it can own one more word.
+pub(crate) fn thread(operation: &'static str) -> Result<Thread> {
+    let thread = Thread::current()?;
+    if thread.has_room() {
+        Ok(thread)
+    } else {
+        Err(Error::new(operation, ErrorKind::LimitReached).because("this thread holds 1024 locks"))
+    }
+}
+
+/// Sleeps while all words are as expected, `first` among them. On a kernel that cannot sleep on several words (before
+/// Linux 5.16) sleeps on the first, for a while: what happens to the others is noticed so much later.
+pub(crate) fn watch(first: &RobustWord, words: &[(&AtomicU64, u32)], until: Until) -> Result<AnyWaited> {
+    let refused = |error| Error::system_refused("wait", error);
+    match robust::wait_any(words, deadline(until)) {
+        Err(error) if error.kind() == tieline_os::ErrorKind::Unsupported => {}
+        waited => return waited.map_err(refused),
+    }
+    if has_passed(until) {
+        return Ok(AnyWaited::TimedOut);
+    }
+    let waited = first.wait(words[0].1, Some(Deadline::after(LOOK_AGAIN))).map_err(refused)?;
+    Ok(if waited == Waited::Woken { AnyWaited::Woken(0) } else { AnyWaited::Changed })
+}
+
+/// How late a death is noticed where the kernel cannot sleep on several words.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The moment at which a wait is over, if there is one.
+pub(crate) fn deadline(until: Until) -> Option<Deadline> {
+    match until {
+        Until::At(deadline) => Some(deadline),
+        Until::Now | Until::Forever => None,
+    }
+}
+
+/// Whether a wait is over its time.
+pub(crate) fn has_passed(until: Until) -> bool {
+    matches!(until, Until::At(deadline) if deadline.has_passed())
+}
+
+/// Puts the mark on a word that is `seen`, unless it is there; answers what stands there then.
+pub(crate) fn mark(word: &AtomicU64, seen: u64) -> Result<u64, u64> {
+    if seen & WAITERS != 0 {
+        return Ok(seen);
+    }
+    // SeqCst, with [give_back]: who gives the word up sees the mark, or the sleeper the change.
+    word.compare_exchange(seen, seen | WAITERS, Ordering::SeqCst, Ordering::Relaxed).map(|seen| seen | WAITERS)
+}
+
+/// Takes the owner off a word and leaves the mark; answers what stood there.
+pub(crate) fn give_back(word: &AtomicU64, owner: u64) -> u64 {
+    if is_planted("mark is dropped") {
+        return word.swap(0, Ordering::SeqCst);
+    }
+    match word.compare_exchange(owner, 0, Ordering::SeqCst, Ordering::Relaxed) {
+        Ok(before) => before,
+        Err(_) => word.fetch_and(WAITERS, Ordering::SeqCst),
+    }
+}
+
+/// Where a thread begins to look among `count` lines, so that threads seldom meet.
+pub(crate) fn favourite(thread: Thread, count: usize) -> usize {
+    (thread.id().wrapping_mul(0x9e37_79b1) >> 16) as usize % count
+}
+
+/// Loom knows sequential consistency only of fences, so that a model needs one where the other build relies on two
+/// sequentially consistent accesses, the first of them a read-modify-write or an exchange.
+pub(crate) fn model_fence() {
+    #[cfg(model)]
+    crate::raw::atomic::fence(Ordering::SeqCst);
+}
+
+/// Whether a model has planted this bug; the models must find each.
+#[inline(always)]
+pub(crate) fn is_planted(_bug: &str) -> bool {
+    #[cfg(all(test, model))]
+    return model::is_planted(_bug);
+    #[cfg(not(all(test, model)))]
+    false
+}
+
+#[cfg(model)]
+impl Line {
+    pub(crate) fn new() -> Self {
+        Self { robust: RobustWord::new(), more: std::array::from_fn(|_| AtomicU32::new(0)) }
+    }
+}
+
+/// What the models of the locks share.
+#[cfg(all(test, model))]
+pub(crate) mod model {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, OnceLock};
+
+    const BUG: &str = "TIELINE_MODEL_BUG";
+
+    pub(crate) fn is_planted(bug: &str) -> bool {
+        static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+        PLANTED.get_or_init(|| std::env::var(BUG).ok()).as_deref() == Some(bug)
+    }
+
+    /// Runs the model test `name` of `module` with a planted bug, which it must find. In a process of its own, which
+    /// loom ends when it finds a deadlock.
+    pub(crate) fn found(bug: &str, module: &str, name: &str) {
+        let test = format!("{}::{name}", module.split_once("::").unwrap().1);
+        let run = |bug: &str| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([&test, "--exact", "--test-threads=1"]).env(BUG, bug);
+            command.output().unwrap()
+        };
+        let output = run(bug);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("running 1 test"), "there is no model {test}");
+        assert!(!output.status.success(), "{test} does not find the planted bug: {bug}");
+    }
+
+    /// Explores all executions with at most `bound` preemptions, and prints how many there were.
+    pub(crate) fn explore(name: &str, bound: usize, run: impl Fn() + Send + Sync + 'static) {
+        let executions = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&executions);
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(bound);
+        builder.max_branches = 20_000;
+        builder.check(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            run();
+        });
+        println!("{name}: {} executions, {bound} preemptions", executions.load(Ordering::Relaxed));
+    }
+}

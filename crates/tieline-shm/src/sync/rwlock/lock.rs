@@ -1,0 +1,444 @@
+//! The lock with what it guards: [`RwLock`].
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::panic::Location;
+use std::time::Duration;
+
+use tieline_os::Access;
+use tieline_os::futex::Deadline;
+
+use super::words::{Reading, RwWords, Writing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
+use crate::segment::{Kind, Purpose, Segment};
+use crate::sync::error::{LockError, LockResult};
+use crate::sync::line::{self, Line};
+use crate::sync::mutex::Data;
+use crate::sync::order;
+use crate::wait::Until;
+
+/// The largest number of [readers](RwLockOptions::readers) a lock can be made for.
+pub const MAX_READERS: u32 = 512;
+
+/// Who goes first when both readers and writers want the lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RwLockKind {
+    /// Writers: readers who come while a writer waits wait until no writer does. Readers may wait for ever if writers
+    /// never pause.
+    #[default]
+    WriterPreferring,
+    /// Turns: a writer that leaves lets in all readers who came while it was inside or waited for, and the next writer
+    /// waits for those. A reader waits for one writer at most, a writer for one group of readers and for other writers.
+    /// Writers among themselves have no order.
+    Fair,
+}
+
+/// How a lock is made. Those who attach find it as it was made.
+#[derive(Clone, Debug)]
+pub struct RwLockOptions {
+    kind: RwLockKind,
+    readers: u32,
+    name: String,
+}
+
+impl RwLockOptions {
+    /// A lock that prefers writers, for 32 readers at a time, without a name.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { kind: RwLockKind::default(), readers: 32, name: String::new() }
+    }
+
+    /// Who goes first.
+    #[must_use]
+    pub fn kind(mut self, kind: RwLockKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// How many threads can read at a time without being in each other's way, from 1 to [`MAX_READERS`].
+    ///
+    /// Each takes 64 bytes, and each makes locking for writing a little slower, because a writer looks at all of them.
+    /// The limit is soft. One reader more is let in, but while it reads, those who come later wait until it leaves.
+    /// Choose at least twice the number of threads that really read at the same moment, so that each finds its own line
+    /// of the cache.
+    #[must_use]
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// A name for people who look at the segment, and the lock's class for the [order check](order).
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+}
+
+impl Default for RwLockOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A value in shared memory that many threads may read, or one may change, in whichever processes they run.
+///
+/// Readers of different threads write to different lines of the cache, so reading scales with the processors.
+///
+/// ```
+/// use tieline_shm::sync::{LockError, RwLock, RwLockKind, RwLockOptions};
+///
+/// let prices = RwLock::create([100_u32; 16], &RwLockOptions::new().kind(RwLockKind::Fair))?;
+/// // A peer that was sent the descriptor:
+/// let theirs = RwLock::<[u32; 16]>::from_fd(prices.as_fd().try_clone_to_owned().unwrap())?;
+///
+/// theirs.write()?[3] = 250;
+/// assert_eq!(prices.read()?[3], 250);
+///
+/// // A writer that is prepared for the death of another:
+/// match prices.write() {
+///     Ok(mut guard) => guard[0] += 1,
+///     Err(LockError::OwnerDied(mut guard)) => {
+///         *guard = [100; 16]; // whatever makes the value whole again
+///         guard.mark_consistent();
+///     }
+///     Err(LockError::Failed(error)) => return Err(error),
+/// }
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+///
+/// # Death
+/// Of a reader, at any instruction: nobody is told, a writer who waits for it goes on. Of a writer: the next writer is
+/// told ([`LockError::OwnerDied`]) and gets the lock to repair the value; until one has, readers are refused with
+/// `OwnerDied`, whether they wait already or come later. A writer that dies before it was let in has changed nothing,
+/// and nobody is told. A writer that was told and leaves without [`mark_consistent`](WriteGuard::mark_consistent) gives
+/// the lock up: `NotRecoverable`, for everyone, for ever. A thread that is only stopped (`SIGSTOP`) holds what it
+/// holds, and those who wait without a deadline wait for it.
+///
+/// # Recursion
+/// A thread that holds the lock must not lock it again, in either way: a writer may have come in between, which would
+/// wait for the first guard while the second waits for the writer. A wait that cannot end for this reason is refused
+/// with `Deadlock`. Turning a read lock into a write lock is not offered for the same reason: two readers who both try
+/// wait for each other for ever. Let go, lock for writing, and look again.
+///
+/// # Limits
+/// A thread holds at most 1,024 locks of this crate at a time. Whoever shares a lock is trusted: it can write the lock,
+/// and what the lock guards.
+pub struct RwLock<T: ShmSafe> {
+    words: RwWords,
+    data: Data<T>,
+    class: order::Class,
+    kind: RwLockKind,
+    readers: usize,
+    segment: Segment,
+}
+
+/// The value can be read as long as this lives, and nobody changes it. Not to be sent to another thread.
+///
+/// In a child made by `fork` an inherited guard is no guard: the parent holds the lock, and dropping it there does
+/// nothing.
+#[must_use = "the lock is given back when this is dropped"]
+pub struct ReadGuard<'a, T: ShmSafe> {
+    lock: &'a RwLock<T>,
+    held: Reading,
+    not_send: PhantomData<*const ()>,
+}
+
+/// The value is ours alone as long as this lives. Not to be sent to another thread; for `fork` see [`ReadGuard`].
+#[must_use = "the lock is given back when this is dropped"]
+pub struct WriteGuard<'a, T: ShmSafe> {
+    lock: &'a RwLock<T>,
+    held: Writing,
+    /// Whether the value makes sense when this is dropped.
+    whole: Cell<bool>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T: ShmSafe> RwLock<T> {
+    /// Makes a lock and its value in a segment of their own.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a number of readers that is not 1 to [`MAX_READERS`]; `OutOfMemory`, `LimitReached`
+    /// (descriptors), `System`.
+    pub fn create(value: T, options: &RwLockOptions) -> Result<Self> {
+        if !(1..=MAX_READERS).contains(&options.readers) {
+            return Err(Error::new("create a reader-writer lock", ErrorKind::InvalidInput)
+                .because(format!("it can have 1 to {MAX_READERS} readers, not {}", options.readers)));
+        }
+        let purpose = Purpose { kind: Kind::Locks, name: &options.name, layout_hash: layout_hash::<T>() };
+        let offset = data_offset::<T>(options.readers as usize);
+        let segment = Segment::create(&purpose, offset.saturating_add(size_of::<T>()))?;
+        let form = FORM | u32::from(options.kind == RwLockKind::Fair);
+        line::make(&*segment.view::<Line>(0)?, form, options.readers);
+        let lock = Self::over(segment, &options.name)?;
+        lock.data.init(value);
+        Ok(lock)
+    }
+
+    /// The lock whose segment a peer sent.
+    ///
+    /// # Errors
+    /// `Mismatch` if it guards another type or is the segment of something else; `Corrupted`.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::over(Segment::accept(fd, Kind::Locks, layout_hash::<T>(), Access::ReadWrite)?, "")
+    }
+
+    fn over(segment: Segment, name: &str) -> Result<Self> {
+        let gates = segment.view::<[Line; 2]>(0)?;
+        let (form, readers) = line::attach(&gates[0], |form| form & !1 == FORM, MAX_READERS as usize)?;
+        let kind = if form & 1 == 0 { RwLockKind::WriterPreferring } else { RwLockKind::Fair };
+        let slots = segment.slice::<Line>(GATES_BYTES, readers)?;
+        let data = Data::at(&segment, data_offset::<T>(readers))?;
+        let class = order::Class::of(name, std::ptr::from_ref(&*gates).addr());
+        let words = RwWords::new(gates, slots, kind == RwLockKind::Fair);
+        Ok(Self { words, data, class, kind, readers, segment })
+    }
+
+    /// The descriptor to send to peers that shall share the lock.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+
+    /// Who goes first here.
+    #[must_use]
+    pub fn kind(&self) -> RwLockKind {
+        self.kind
+    }
+
+    /// How many can read at a time without being in each other's way.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.readers
+    }
+
+    /// The thread that is in the lock as a writer or waits to be the next one, in its own pid namespace, as of a moment
+    /// ago.
+    #[must_use]
+    pub fn writer(&self) -> Option<u32> {
+        self.words.writer()
+    }
+
+    /// The threads that were reading, or waiting to, a moment ago, each in its own pid namespace.
+    #[must_use]
+    pub fn reading(&self) -> Vec<u32> {
+        self.words.reading().collect()
+    }
+
+    /// Locks for reading, waiting as long as it takes.
+    ///
+    /// # Errors
+    /// * `OwnerDied`: a writer died and the value may be half changed; [`write`](Self::write) to repair it.
+    /// * `NotRecoverable`: it was never repaired.
+    /// * `Deadlock`: this thread holds the lock; or the [order check](order) is on and this order is the reverse of one
+    ///   that was seen.
+    /// * `LimitReached`: this thread holds as many locks as can be watched over.
+    /// * `Corrupted`: the value is no value of `T`. `Unsupported` (no robust lists here), `System`.
+    #[track_caller]
+    #[inline]
+    pub fn read(&self) -> Result<ReadGuard<'_, T>> {
+        self.read_until(Until::Forever)
+    }
+
+    /// Locks for reading if no writer is inside or waits to be; never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock`; otherwise as [`read`](Self::read).
+    #[track_caller]
+    #[inline]
+    pub fn try_read(&self) -> Result<ReadGuard<'_, T>> {
+        self.read_until(Until::Now)
+    }
+
+    /// Locks for reading, waiting for at most `timeout`, on the monotonic clock.
+    ///
+    /// # Errors
+    /// `TimedOut`; otherwise as [`read`](Self::read).
+    #[track_caller]
+    pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<'_, T>> {
+        self.read_until(Until::At(Deadline::after(timeout)))
+    }
+
+    /// Locks for writing, waiting as long as it takes.
+    ///
+    /// # Errors
+    /// * [`LockError::OwnerDied`] with the guard: the writer before died inside; see [there](RwLock#death).
+    /// * Otherwise as [`read`](Self::read), without `OwnerDied`.
+    #[track_caller]
+    #[inline]
+    pub fn write(&self) -> LockResult<WriteGuard<'_, T>> {
+        self.write_until(Until::Forever)
+    }
+
+    /// Locks for writing if nobody holds the lock; never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock`; otherwise as [`write`](Self::write).
+    #[track_caller]
+    #[inline]
+    pub fn try_write(&self) -> LockResult<WriteGuard<'_, T>> {
+        self.write_until(Until::Now)
+    }
+
+    /// Locks for writing, waiting for at most `timeout`, on the monotonic clock. Readers who come while this waits wait
+    /// too, and go on if it gives up.
+    ///
+    /// # Errors
+    /// `TimedOut`; otherwise as [`write`](Self::write).
+    #[track_caller]
+    pub fn write_timeout(&self, timeout: Duration) -> LockResult<WriteGuard<'_, T>> {
+        self.write_until(Until::At(Deadline::after(timeout)))
+    }
+
+    #[track_caller]
+    #[inline]
+    fn read_until(&self, until: Until) -> Result<ReadGuard<'_, T>> {
+        let thread = line::thread("lock for reading")?;
+        if order::is_on() {
+            self.class.check(Location::caller(), !matches!(until, Until::Now))?;
+        }
+        let held = self.words.read(thread, until)?;
+        if order::is_on() {
+            self.class.taken(Location::caller());
+        }
+        let guard = ReadGuard { lock: self, held, not_send: PhantomData };
+        self.data.check(false)?;
+        Ok(guard)
+    }
+
+    #[track_caller]
+    #[inline]
+    fn write_until(&self, until: Until) -> LockResult<WriteGuard<'_, T>> {
+        let thread = line::thread("lock for writing")?;
+        if order::is_on() {
+            self.class.check(Location::caller(), !matches!(until, Until::Now))?;
+        }
+        let held = self.words.write(thread, until)?;
+        if order::is_on() {
+            self.class.taken(Location::caller());
+        }
+        let guard = WriteGuard { lock: self, held, whole: Cell::new(!held.owner_died), not_send: PhantomData };
+        self.data.check(held.owner_died)?;
+        if held.owner_died { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
+    }
+
+    fn given_back(&self) {
+        if order::is_on() {
+            self.class.given_back();
+        }
+    }
+}
+
+impl<T: ShmSafe> Drop for RwLock<T> {
+    fn drop(&mut self) {
+        if self.words.is_held_here() {
+            // A guard was forgotten: the thread's list of what it holds names this memory.
+            std::mem::forget(self.words.clone());
+        }
+    }
+}
+
+impl<T: ShmSafe> WriteGuard<'_, T> {
+    /// Whether the writer before died inside, and nobody has repaired since.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        !self.whole.get()
+    }
+
+    /// Says that the value is whole again. Who drops the guard of a dead writer without this gives the lock up:
+    /// everyone who waits, and everyone who comes, is told `NotRecoverable`, for ever.
+    pub fn mark_consistent(&self) {
+        self.whole.set(true);
+    }
+}
+
+impl<T: ShmSafe> Drop for ReadGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // In a forked child the thread is another one, and holds nothing.
+        if let Ok(thread) = crate::raw::robust::Thread::current() {
+            self.lock.words.unlock_read(thread, self.held);
+        }
+        self.lock.given_back();
+    }
+}
+
+impl<T: ShmSafe> Drop for WriteGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Ok(thread) = crate::raw::robust::Thread::current() {
+            self.lock.words.unlock_write(thread, self.held, self.whole.get());
+        }
+        self.lock.given_back();
+    }
+}
+
+impl<T: ShmSafe> Deref for ReadGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held for reading, so nobody has a unique reference; the bytes were checked when the guard
+        // was made.
+        unsafe { self.lock.data.get() }
+    }
+}
+
+impl<T: ShmSafe> Deref for WriteGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held for writing, by this guard alone; the bytes were checked when it was made.
+        unsafe { self.lock.data.get() }
+    }
+}
+
+impl<T: ShmSafe> DerefMut for WriteGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`, and the guard is borrowed uniquely.
+        unsafe { self.lock.data.get_mut() }
+    }
+}
+
+impl<T: ShmSafe> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RwLock")
+            .field("kind", &self.kind)
+            .field("writer", &self.writer())
+            .field("reading", &self.reading())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: ShmSafe + fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ShmSafe + fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// "RW", version 1; the lowest bit tells the fair kind.
+const FORM: u32 = 0x5257_0100;
+
+const GATES_BYTES: usize = size_of::<[Line; 2]>();
+
+/// Where the value lies.
+const fn data_offset<T: ShmSafe>(readers: usize) -> usize {
+    Data::<T>::offset_after(GATES_BYTES + readers * size_of::<Line>())
+}
+
+/// A reader-writer lock of `T` and nothing else has this hash.
+fn layout_hash<T: ShmSafe>() -> u64 {
+    T::LAYOUT.hash() ^ u64::from_le_bytes(*b"rwlock\0\x01")
+}

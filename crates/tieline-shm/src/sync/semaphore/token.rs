@@ -1,0 +1,141 @@
+//! Tokens that nobody holds: [`Tokens`].
+
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use tieline_os::Access;
+use tieline_os::futex::Deadline;
+
+use super::tokens::TokenWords;
+use crate::error::Result;
+use crate::raw::robust::Thread;
+use crate::segment::{Kind, Purpose, Segment};
+use crate::sync::line::{self, Line};
+use crate::wait::Until;
+
+/// A count that any process may raise and any may lower: the semaphore for telling others that something is ready.
+///
+/// A token belongs to nobody: the process that posts it and the process that takes it are different ones, so there is
+/// no holder whose death could give it back. For "so many of us may use this", where permits come back, see
+/// [`Semaphore`](super::Semaphore).
+///
+/// ```
+/// use std::time::Duration;
+/// use tieline_shm::sync::Tokens;
+///
+/// let ready = Tokens::create("items ready", 0)?;
+/// // A peer that was sent the descriptor:
+/// let theirs = Tokens::from_fd(ready.as_fd().try_clone_to_owned().unwrap())?;
+///
+/// theirs.post(2)?;
+/// ready.take()?;
+/// ready.take_timeout(Duration::from_secs(1))?;
+/// assert!(ready.try_take().unwrap_err().is_would_block());
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+///
+/// # Death
+/// Of one who waits: the tokens it has not taken go to the others, also if it had been woken to take one. Of one who
+/// posts, in mid-post: either all or none of the tokens are there, and if they are, those who wait are woken. One who
+/// dies after it took a token has taken it.
+///
+/// # Limits
+/// The count is at most 2,147,483,647. Which of those who wait is served first is not promised. Whoever shares the
+/// tokens is trusted: it can write the count.
+pub struct Tokens {
+    words: TokenWords,
+    segment: Segment,
+}
+
+impl Tokens {
+    /// Makes a count in a segment of its own; `name` is for people who look at it.
+    ///
+    /// # Errors
+    /// `LimitReached` if `count` is above the limit, or for lack of descriptors; `OutOfMemory`, `System`.
+    pub fn create(name: &str, count: u32) -> Result<Self> {
+        let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
+        let segment = Segment::create(&purpose, size_of::<Line>())?;
+        line::make(&*segment.view::<Line>(0)?, FORM, 1);
+        let tokens = Self::over(segment)?;
+        tokens.post(count)?;
+        Ok(tokens)
+    }
+
+    /// The count whose segment a peer sent.
+    ///
+    /// # Errors
+    /// `Mismatch` if it is the segment of something else; `Corrupted`.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::over(Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?)
+    }
+
+    fn over(segment: Segment) -> Result<Self> {
+        let line = segment.view::<Line>(0)?;
+        line::attach(&line, |form| form == FORM, 1)?;
+        Ok(Self { words: TokenWords::new(line), segment })
+    }
+
+    /// The descriptor to send to peers that shall share the tokens.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+
+    /// How many tokens there were a moment ago.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.words.count()
+    }
+
+    /// Adds `count` tokens and wakes as many of those who wait. Does not block.
+    ///
+    /// # Errors
+    /// `LimitReached`: the count would be above its limit; nothing was added. `Corrupted`: it is above it already.
+    /// `Unsupported` (no robust lists here).
+    #[doc(alias = "sem_post")]
+    #[inline]
+    pub fn post(&self, count: u32) -> Result<()> {
+        self.words.post(Thread::current()?, count)
+    }
+
+    /// Takes one token, waiting as long as it takes.
+    ///
+    /// # Errors
+    /// `Unsupported` (no robust lists here), `System`.
+    #[doc(alias = "sem_wait")]
+    #[inline]
+    pub fn take(&self) -> Result<()> {
+        self.words.take(Thread::current()?, Until::Forever)
+    }
+
+    /// Takes one token if there is one; never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock`; otherwise as [`take`](Self::take).
+    #[doc(alias = "sem_trywait")]
+    #[inline]
+    pub fn try_take(&self) -> Result<()> {
+        self.words.take(Thread::current()?, Until::Now)
+    }
+
+    /// Takes one token, waiting for at most `timeout`, on the monotonic clock.
+    ///
+    /// # Errors
+    /// `TimedOut`; otherwise as [`take`](Self::take).
+    #[doc(alias = "sem_timedwait")]
+    pub fn take_timeout(&self, timeout: Duration) -> Result<()> {
+        self.words.take(Thread::current()?, Until::At(Deadline::after(timeout)))
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("count", &self.count()).finish_non_exhaustive()
+    }
+}
+
+/// "TO", version 1.
+const FORM: u32 = 0x544f_0100;
+
+/// What a segment says whose body is a count of tokens.
+const LAYOUT_HASH: u64 = u64::from_le_bytes(*b"tokens\0\x01");
