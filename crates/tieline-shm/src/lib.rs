@@ -17,7 +17,10 @@ pub mod sync;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
+pub use layout::{
+    Field, Invalid, Layout, Mismatch, Padding, Primitive, Schema, SchemaError, SchemaField, SchemaShape, Shape,
+    ShmSafe, Variant,
+};
 pub use segment::Kind;
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
