@@ -17,6 +17,8 @@ pub mod sync;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "json")]
+pub use layout::JsonError;
 pub use layout::{
     Field, Invalid, Layout, Mismatch, Padding, Primitive, Schema, SchemaError, SchemaField, SchemaShape, Shape,
     ShmSafe, Variant,
