@@ -34,6 +34,13 @@ pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use rendezvous::{Access, Allowed, Name};
 pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
+#[cfg(feature = "json")]
+pub use layout::JsonError;
+pub use layout::{
+    Field, Invalid, Layout, Mismatch, Padding, Primitive, Schema, SchemaError, SchemaField, SchemaShape, Shape,
+    ShmSafe, Variant,
+};
+pub use segment::Kind;
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
 pub use tieline_os::mapping::HugePages;

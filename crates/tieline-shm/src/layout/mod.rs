@@ -6,14 +6,20 @@
 //! the type nor the program it was compiled into matters.
 
 mod describe;
+#[cfg(feature = "json")]
+mod json;
 mod mismatch;
 mod padding;
 #[allow(unsafe_code, reason = "an implementation of ShmSafe is a promise about a layout")]
 mod primitive;
+mod schema;
 
 pub use describe::{Field, Layout, Shape, Variant};
+#[cfg(feature = "json")]
+pub use json::JsonError;
 pub use mismatch::Mismatch;
 pub use padding::Padding;
+pub use schema::{Primitive, Schema, SchemaError, SchemaField, SchemaShape};
 
 /// A type whose values may lie in memory that other processes map. Derive it; do not implement it by hand.
 ///

@@ -1,0 +1,363 @@
+//! A layout read back from its text: what a program knows of a type that it was not compiled with.
+//!
+//! The invariant: a schema is consistent in itself. Every field lies within its struct, in order and without overlap,
+//! and sizes are those of what they are made of; so whoever walks a value of the schema's size by it never leaves it.
+
+use std::fmt;
+
+use super::Layout;
+
+/// The structure of a type, as [`Layout`]'s `Display` tells it, for programs that look into values of others.
+///
+/// ```
+/// use tieline_shm::{Schema, SchemaShape, ShmSafe};
+///
+/// let schema: Schema = <[u32; 3]>::LAYOUT.to_string().parse()?;
+/// assert_eq!(schema.size, 12);
+/// assert!(matches!(schema.shape, SchemaShape::Array { count: 3, .. }));
+/// # Ok::<(), tieline_shm::SchemaError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Schema {
+    /// The size of a value in bytes.
+    pub size: usize,
+    /// What it consists of.
+    pub shape: SchemaShape,
+}
+
+/// What a value consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaShape {
+    /// A number, `bool` or `char`.
+    Primitive(Primitive),
+    /// So many of the same, one after the other.
+    Array {
+        /// What each is.
+        element: Box<Schema>,
+        /// How many.
+        count: usize,
+    },
+    /// Fields in the order of their offsets.
+    Struct(Vec<SchemaField>),
+    /// One of several named numbers.
+    Enum {
+        /// How the number lies in memory.
+        number: Primitive,
+        /// The names.
+        variants: Vec<(String, i64)>,
+    },
+}
+
+/// One field of a struct.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemaField {
+    /// Its name; `0`, `1`, ... for a tuple.
+    pub name: String,
+    /// Where it begins, in bytes from the start of the struct.
+    pub offset: usize,
+    /// What it is.
+    pub schema: Schema,
+}
+
+macro_rules! primitives {
+    ($($variant:ident $name:literal $size:literal)*) => {
+        /// What everything else consists of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "each is Rust's primitive of that name")]
+        pub enum Primitive { $($variant),* }
+
+        impl Primitive {
+            /// As Rust writes it; `nonzero u8` and so on for `NonZero`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// In bytes.
+            #[must_use]
+            pub fn size(self) -> usize {
+                match self { $(Self::$variant => $size),* }
+            }
+
+            fn parse(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+primitives! {
+    Bool "bool" 1
+    Char "char" 4
+    F32 "f32" 4
+    F64 "f64" 8
+    I128 "i128" 16
+    I16 "i16" 2
+    I32 "i32" 4
+    I64 "i64" 8
+    I8 "i8" 1
+    NonZeroI128 "nonzero i128" 16
+    NonZeroI16 "nonzero i16" 2
+    NonZeroI32 "nonzero i32" 4
+    NonZeroI64 "nonzero i64" 8
+    NonZeroI8 "nonzero i8" 1
+    NonZeroU128 "nonzero u128" 16
+    NonZeroU16 "nonzero u16" 2
+    NonZeroU32 "nonzero u32" 4
+    NonZeroU64 "nonzero u64" 8
+    NonZeroU8 "nonzero u8" 1
+    U128 "u128" 16
+    U16 "u16" 2
+    U32 "u32" 4
+    U64 "u64" 8
+    U8 "u8" 1
+}
+
+/// A text is not one that [`Layout`] prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaError {
+    line: usize,
+    expected: &'static str,
+}
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of the layout should have {}", self.line, self.expected)
+    }
+}
+
+impl std::error::Error for SchemaError {}
+
+impl From<&Layout> for Schema {
+    fn from(layout: &Layout) -> Self {
+        // What we print ourselves is read back by construction; the tests compare the two for every shape.
+        layout.to_string().parse().expect("a layout's own text is a layout")
+    }
+}
+
+impl std::str::FromStr for Schema {
+    type Err = SchemaError;
+
+    /// Reads what [`Layout`]'s `Display` prints; names of structs and enums are forgotten.
+    ///
+    /// The text may come from a stranger: nesting is limited to 32, and no size or count is believed before it agrees
+    /// with the others.
+    fn from_str(text: &str) -> Result<Self, SchemaError> {
+        let mut lines = Lines { rest: text.lines(), number: 0 };
+        let head = lines.next_item()?.ok_or_else(|| lines.wrong("a type"))?;
+        let (name, schema) = lines.item(head, 0, NESTING_MAX)?;
+        if !name.is_empty() || head.offset != 0 || lines.rest.next().is_some() {
+            return Err(lines.wrong("one type at offset 0 and nothing after it"));
+        }
+        Ok(schema)
+    }
+}
+
+/// How deep structs may lie in each other; nobody writes deeper ones, and each level costs a frame of the stack.
+const NESTING_MAX: usize = 32;
+
+struct Lines<'a> {
+    rest: std::str::Lines<'a>,
+    number: usize,
+}
+
+/// A line `OFFSET: NAME: TITLE { REST`, the name and the brace with its rest not always there.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    offset: usize,
+    body: &'a str,
+}
+
+impl<'a> Lines<'a> {
+    fn wrong(&self, expected: &'static str) -> SchemaError {
+        SchemaError { line: self.number, expected }
+    }
+
+    fn next_line(&mut self) -> Result<&'a str, SchemaError> {
+        self.number += 1;
+        self.rest.next().map(str::trim_start).ok_or_else(|| self.wrong("the rest of a type"))
+    }
+
+    /// The head of the next type, or nothing at the closing brace.
+    fn next_item(&mut self) -> Result<Option<Head<'a>>, SchemaError> {
+        let line = self.next_line()?;
+        if line == "}" {
+            return Ok(None);
+        }
+        let (offset, body) = line.split_once(": ").ok_or_else(|| self.wrong("an offset"))?;
+        let offset = offset.parse().map_err(|_| self.wrong("a number as offset"))?;
+        Ok(Some(Head { offset, body }))
+    }
+
+    /// The type that `head` begins, which lies `head.offset - base` bytes into the one around it, and its name there.
+    fn item(&mut self, head: Head<'a>, base: usize, nesting: usize) -> Result<(&'a str, Schema), SchemaError> {
+        let nesting = nesting.checked_sub(1).ok_or_else(|| self.wrong("fewer levels of nesting"))?;
+        if head.offset < base {
+            return Err(self.wrong("an offset within the type around it"));
+        }
+        let (typed, braced) = match head.body.split_once(" {") {
+            Some((typed, rest)) => (typed, Some(rest.trim_start())),
+            None => (head.body, None),
+        };
+        let (name, title) = typed.split_once(": ").unwrap_or(("", typed));
+        let schema = match braced {
+            None => {
+                let (primitive, counts) = self.arrays(title)?;
+                let primitive = Primitive::parse(primitive).ok_or_else(|| self.wrong("a primitive type"))?;
+                self.repeated(Schema { size: primitive.size(), shape: SchemaShape::Primitive(primitive) }, &counts)?
+            }
+            Some(rest) => {
+                let (_, counts) = self.arrays(title)?;
+                let inner = match rest.strip_prefix("size ") {
+                    Some(sizes) => self.structure(sizes, head.offset, &counts, nesting)?,
+                    None => self.enumeration(rest)?,
+                };
+                self.repeated(inner, &counts)?
+            }
+        };
+        Ok((name, schema))
+    }
+
+    /// `[[T; 3]; 2]` as `T` and its counts, the outermost first.
+    fn arrays(&self, title: &'a str) -> Result<(&'a str, Vec<usize>), SchemaError> {
+        let (mut inner, mut counts) = (title, Vec::new());
+        while let Some(array) = inner.strip_prefix('[') {
+            let (element, count) = array
+                .strip_suffix(']')
+                .and_then(|array| array.rsplit_once("; "))
+                .ok_or_else(|| self.wrong("an array as [T; N]"))?;
+            counts.push(count.parse().map_err(|_| self.wrong("a number of elements"))?);
+            if counts.len() > NESTING_MAX {
+                return Err(self.wrong("fewer levels of nesting"));
+            }
+            inner = element;
+        }
+        Ok((inner, counts))
+    }
+
+    fn repeated(&self, inner: Schema, counts: &[usize]) -> Result<Schema, SchemaError> {
+        counts.iter().rev().try_fold(inner, |element, &count| {
+            let size = element.size.checked_mul(count).ok_or_else(|| self.wrong("a size that exists"))?;
+            Ok(Schema { size, shape: SchemaShape::Array { element: Box::new(element), count } })
+        })
+    }
+
+    /// A struct whose line said `sizes`, which are those of the whole array of it.
+    fn structure(&mut self, sizes: &str, base: usize, counts: &[usize], nesting: usize) -> Result<Schema, SchemaError> {
+        let whole: usize = sizes
+            .split_once(',')
+            .and_then(|(size, _)| size.parse().ok())
+            .ok_or_else(|| self.wrong("a size and an alignment"))?;
+        let mut fields: Vec<SchemaField> = Vec::new();
+        let mut end: usize = 0;
+        while let Some(head) = self.next_item()? {
+            let (name, schema) = self.item(head, base, nesting)?;
+            let offset = head.offset - base;
+            if offset < end {
+                return Err(self.wrong("a field behind the one before"));
+            }
+            end = offset.checked_add(schema.size).ok_or_else(|| self.wrong("a size that exists"))?;
+            fields.push(SchemaField { name: name.to_owned(), offset, schema });
+        }
+        // Without padding, a struct is as large as its fields reach; an array of none tells no size of its element.
+        let of_all = counts.iter().try_fold(end, |size, count| size.checked_mul(*count));
+        if of_all != Some(whole) {
+            return Err(self.wrong("fields that fill the struct"));
+        }
+        Ok(Schema { size: end, shape: SchemaShape::Struct(fields) })
+    }
+
+    fn enumeration(&mut self, number: &str) -> Result<Schema, SchemaError> {
+        let number = Primitive::parse(number).ok_or_else(|| self.wrong("a primitive type"))?;
+        let mut variants = Vec::new();
+        loop {
+            let line = self.next_line()?;
+            if line == "}" {
+                break;
+            }
+            let (name, value) = line.split_once(" = ").ok_or_else(|| self.wrong("a variant as NAME = NUMBER"))?;
+            let value = value.parse().map_err(|_| self.wrong("a number as the variant's value"))?;
+            variants.push((name.to_owned(), value));
+        }
+        Ok(Schema { size: number.size(), shape: SchemaShape::Enum { number, variants } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ShmSafe;
+    use crate::layout::{Field, Shape, Variant};
+
+    /// The same structure, from the layout itself.
+    fn expected(layout: &Layout) -> Schema {
+        let shape = match layout.shape {
+            Shape::Primitive => SchemaShape::Primitive(Primitive::parse(layout.name).unwrap()),
+            Shape::Array { element, count } => SchemaShape::Array { element: Box::new(expected(element)), count },
+            Shape::Struct(fields) => SchemaShape::Struct(
+                fields
+                    .iter()
+                    .map(|field| SchemaField {
+                        name: field.name.to_owned(),
+                        offset: field.offset,
+                        schema: expected(field.layout),
+                    })
+                    .collect(),
+            ),
+            Shape::Enum { number, variants } => SchemaShape::Enum {
+                number: Primitive::parse(number.name).unwrap(),
+                variants: variants.iter().map(|variant| (variant.name.to_owned(), variant.number)).collect(),
+            },
+        };
+        Schema { size: layout.size, shape }
+    }
+
+    static ENUM: Layout =
+        Layout::enumeration::<u16>("State", u16::LAYOUT, &[Variant::new("Idle", 0), Variant::new("Lost", 65535)]);
+    static INNER: Layout = Layout::structure::<[u32; 2]>(
+        "Inner",
+        &[Field::new("0", 0, u32::LAYOUT), Field::new("1", 4, <[u8; 4]>::LAYOUT)],
+    );
+    static INNERS: Layout = Layout::array::<[[u32; 2]; 3]>(&INNER, 3);
+    static STATES: Layout = Layout::array::<[u16; 4]>(&ENUM, 4);
+    static OUTER: Layout = Layout::structure::<[u64; 6]>(
+        "Outer",
+        &[
+            Field::new("head", 0, u64::LAYOUT),
+            Field::new("inners", 8, &INNERS),
+            Field::new("states", 32, &STATES),
+            Field::new("grid", 40, <[[u16; 2]; 2]>::LAYOUT),
+        ],
+    );
+
+    #[test]
+    fn every_shape_is_read_back() {
+        for layout in [&OUTER, &ENUM, &INNER, bool::LAYOUT, <[[std::num::NonZero<u64>; 2]; 5]>::LAYOUT] {
+            assert_eq!(Schema::from(layout), expected(layout), "{layout}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_contradicts_itself_is_refused() {
+        for text in [
+            "",
+            "}",
+            "0: u33",
+            "4: u32",
+            "0: S { size 8, align 4\n    0: a: u32\n}",
+            "0: S { size 8, align 4\n    0: a: u64\n    4: b: u32\n}",
+            "0: S { size 4, align 4\n    0: a: u32",
+            "0: [u64; 18446744073709551615]",
+            "0: [u64; 3",
+            "0: u32\n0: u32",
+        ] {
+            assert!(text.parse::<Schema>().is_err(), "{text:?}");
+        }
+        let deep = "0: S { size 0, align 1\n".repeat(100_000);
+        assert!(deep.parse::<Schema>().is_err());
+    }
+}
