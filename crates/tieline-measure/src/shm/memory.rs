@@ -1,0 +1,64 @@
+//! Bare memory of two processes, for the floors: nothing stands between them and the processor.
+//!
+//! The invariant is the caller's protocol: bytes are copied in only by the end whose turn it is, and copied out only
+//! after an acquire load that saw the release store made after them. Both ends are ours.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use tieline_os::mapping::{MapOptions, Mapping};
+use tieline_os::pthread::Place;
+
+use crate::control::{Outcome, Sentence};
+
+/// A file in memory, mapped for good.
+#[derive(Clone, Copy)]
+pub(super) struct Memory(&'static Mapping);
+
+impl Memory {
+    /// Maps the file `name` of the folder, making it if it is not there; every page is present.
+    pub(super) fn open(folder: &Path, name: &str, len: usize) -> Outcome<Self> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(folder.join(name));
+        let file = file.sentence()?;
+        file.set_len(len as u64).sentence()?;
+        let mapping = Mapping::of(&file, &MapOptions::new().populate()).sentence()?;
+        // The ends of a measurement use it until their process ends.
+        Ok(Self(Box::leak(Box::new(mapping))))
+    }
+
+    pub(super) fn word(self, offset: usize) -> Outcome<&'static AtomicU64> {
+        self.0.atomic_u64(offset).sentence()
+    }
+
+    pub(super) fn futex(self, offset: usize) -> Outcome<&'static AtomicU32> {
+        self.0.atomic_u32(offset).sentence()
+    }
+
+    /// Where a lock of the C library lies, alone in its memory.
+    #[allow(unsafe_code, reason = "only the maker of the memory can promise what is written to it")]
+    pub(super) fn lock_place(self) -> Place<'static> {
+        // SAFETY: the file was made for one measurement and is known to its two players only, which write nothing else
+        // to it.
+        unsafe { Place::trusting(self.0, 0) }
+    }
+
+    /// Copies all of `bytes` to `offset`.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "a floor must not pay for the checks of a library")]
+    pub(super) fn copy_in(self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.0.len());
+        // SAFETY: the range lies in the mapping (asserted), which is never unmapped (leaked) and is no Rust variable;
+        // by the protocol of the caller (module page) no other process touches these bytes now.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.as_ptr().cast_mut().add(offset), bytes.len()) };
+    }
+
+    /// Fills `bytes` from `offset`.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "as for copy_in")]
+    pub(super) fn copy_out(self, offset: usize, bytes: &mut [u8]) {
+        assert!(offset + bytes.len() <= self.0.len());
+        // SAFETY: as in copy_in.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) };
+    }
+}
