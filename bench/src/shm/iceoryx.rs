@@ -10,7 +10,9 @@ use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
-use iceoryx2::prelude::{BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, SemanticString, ipc, set_log_level};
+use iceoryx2::prelude::{
+    BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, SemanticString, ipc, set_log_level,
+};
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use tieline_measure::shm::{
     Contestant, Exchange, Figure, Footprint, Message, Part, Rank, Stage, Subject, Touch, Wait, flood, idle, number_of,
@@ -59,9 +61,7 @@ impl Contestant for Iceoryx {
             Subject::RoundTrip { wait, .. } => round_trips(stage, Small::<64>::join(&there, wait, false)?),
             Subject::Loan { bytes, touch } => round_trips(stage, Large::join(&there, bytes, touch, false)?),
             Subject::Flood { bytes: 64, batch } => flood(stage, Small::<64>::join(&there, Wait::Poll, true)?, batch),
-            Subject::Flood { bytes, batch } => {
-                flood(stage, Large::join(&there, bytes, Touch::Every, true)?, batch)
-            }
+            Subject::Flood { bytes, batch } => flood(stage, Large::join(&there, bytes, Touch::Every, true)?, batch),
             Subject::Publish { subscribers } => publish(&there, subscribers),
             Subject::Memory { bytes } => memory(&there, bytes),
             Subject::Descriptors => further(&there, |footprint| footprint.descriptors),

@@ -3,9 +3,9 @@
 //! The conductor, the floors and ours are those of `tieline bench shm`; here the peers join in.
 
 mod iceoryx;
+mod report;
 mod ringfire;
 mod tokio_socket;
-mod report;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -55,9 +55,8 @@ pub(crate) fn run(flags: &Flags) -> Outcome {
         window: Duration::from_millis(flags.window_ms),
         ..Plan::full(player)
     };
-    let wanted = |who: &&dyn Contestant| {
-        flags.who.is_empty() || flags.who.iter().any(|part| who.name().contains(part.as_str()))
-    };
+    let wanted =
+        |who: &&dyn Contestant| flags.who.is_empty() || flags.who.iter().any(|part| who.name().contains(part.as_str()));
     let who: Vec<_> = everyone().into_iter().filter(wanted).collect();
     let is_lively = std::io::stderr().is_terminal();
     let report = measure(&plan, &who, &mut |progress| {

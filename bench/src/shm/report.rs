@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use tieline_measure::shm::{Entry, Rank, Report, Row, Unit, absolute};
 use tieline_measure::Placement;
+use tieline_measure::shm::{Entry, Rank, Report, Row, Unit, absolute};
 
 use crate::machine::Machine;
 use crate::statistics::table;

@@ -38,7 +38,9 @@ impl Contestant for Ringfire {
     fn play(&self, subject: Subject, stage: &Stage<'_>) -> Outcome<Option<Figure>> {
         match subject {
             Subject::RoundTrip { bytes: 8, .. } => round_trips(stage, Ends::<8, _>::join(stage, BusySpin, false)?),
-            Subject::RoundTrip { bytes: 1024, .. } => round_trips(stage, Ends::<1024, _>::join(stage, BusySpin, false)?),
+            Subject::RoundTrip { bytes: 1024, .. } => {
+                round_trips(stage, Ends::<1024, _>::join(stage, BusySpin, false)?)
+            }
             Subject::RoundTrip { wait: Wait::Poll, .. } => {
                 round_trips(stage, Ends::<64, _>::join(stage, BusySpin, false)?)
             }

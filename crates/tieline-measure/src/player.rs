@@ -41,7 +41,10 @@ pub fn play_with(contestants: &[&'static dyn Contestant]) -> Result<(), String> 
             Order::Play { contestant, subject, part, folder, window, cpus } => {
                 let stage = Stage { part, folder, window, cpus, control: &control };
                 let named = contestants.iter().find(|known| known.name() == contestant);
-                named.ok_or_else(|| "an unknown contestant".to_owned()).and_then(|who| who.play(subject, &stage)).map(Answer::Figure)
+                named
+                    .ok_or_else(|| "an unknown contestant".to_owned())
+                    .and_then(|who| who.play(subject, &stage))
+                    .map(Answer::Figure)
             }
             order => carry_out(order, descriptors, &mut links),
         };

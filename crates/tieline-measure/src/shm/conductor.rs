@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::contestant::{Contestant, Rank};
+use super::goal;
 use super::report::{Entry, Ratio, Report, Row, SCHEMA};
 use super::stage::{Figure, Part};
 use super::subject::{Subject, Touch, Unit, Wait};
-use super::goal;
 use crate::conductor::Progress;
 use crate::control::{Answer, Order, Outcome, Player, PlayerCommand};
 use crate::facts;
@@ -62,7 +62,13 @@ fn subjects() -> Vec<(Subject, Placement)> {
     two.extend(waiting);
     two.extend([1, 2, 10, 50, 100, 200].map(|subscribers| Subject::Publish { subscribers }));
     two.extend([false, true].map(|contended| Subject::Lock { contended }));
-    two.extend([Subject::Memory { bytes: 1 << 20 }, Subject::Descriptors, Subject::Mappings, Subject::Join, Subject::Idle]);
+    two.extend([
+        Subject::Memory { bytes: 1 << 20 },
+        Subject::Descriptors,
+        Subject::Mappings,
+        Subject::Join,
+        Subject::Idle,
+    ]);
     let on = |placement| move |subject| (subject, placement);
     two.into_iter().map(on(Placement::TwoCpus)).chain(waiting.map(on(Placement::OneCpu))).collect()
 }

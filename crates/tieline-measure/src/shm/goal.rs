@@ -65,7 +65,9 @@ pub(super) fn of(subject: Subject, on_one_cpu: bool) -> Vec<Comparison> {
         Subject::RoundTrip { wait: Wait::Await, .. } => vec![here("tokio Unix socket", AtMost(0.5))],
         Subject::Loan { touch: Touch::Ends, .. } => vec![own(round_trip(64, Wait::Poll), AtMost(1.2))],
         Subject::Loan { touch: Touch::Every, .. } => vec![here("iceoryx2", AtMost(1.0))],
-        Subject::Flood { bytes: 64, batch: 1 } => vec![here("bare ring", AtLeast(0.8)), here("iceoryx2", AtLeast(10.0))],
+        Subject::Flood { bytes: 64, batch: 1 } => {
+            vec![here("bare ring", AtLeast(0.8)), here("iceoryx2", AtLeast(10.0))]
+        }
         Subject::Flood { bytes: 64, .. } => vec![
             here("bare ring", AtLeast(0.8)),
             Comparison {

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use tieline_os::mapping::{MapOptions, Mapping};
-use tieline_os::pthread::Place;
 
 use crate::control::{Outcome, Sentence};
 
@@ -35,12 +34,9 @@ impl Memory {
         self.0.atomic_u32(offset).sentence()
     }
 
-    /// Where a lock of the C library lies, alone in its memory.
-    #[allow(unsafe_code, reason = "only the maker of the memory can promise what is written to it")]
-    pub(super) fn lock_place(self) -> Place<'static> {
-        // SAFETY: the file was made for one measurement and is known to its two players only, which write nothing else
-        // to it.
-        unsafe { Place::trusting(self.0, 0) }
+    /// Where it begins, for one thing that fills it alone.
+    pub(super) fn place<T>(self) -> *mut T {
+        self.0.as_ptr().cast_mut().cast()
     }
 
     /// Copies all of `bytes` to `offset`.

@@ -85,7 +85,12 @@ pub struct Ratio {
 
 impl Entry {
     /// From the rounds of figures with their 99th percentiles.
-    pub(super) fn of(name: &'static str, rank: Rank, unit: Unit, rounds: &[Result<(f64, Option<f64>), String>]) -> Self {
+    pub(super) fn of(
+        name: &'static str,
+        rank: Rank,
+        unit: Unit,
+        rounds: &[Result<(f64, Option<f64>), String>],
+    ) -> Self {
         let values: Vec<f64> = rounds.iter().flatten().map(|(value, _)| *value).collect();
         let p99: Vec<f64> = rounds.iter().flatten().filter_map(|(_, p99)| *p99).collect();
         let mut failures: Vec<String> = rounds.iter().filter_map(|round| round.as_ref().err().cloned()).collect();

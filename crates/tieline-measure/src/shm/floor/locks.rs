@@ -1,9 +1,8 @@
 //! The locks that everybody has: the C library's robust mutex between processes, and Rust's within one.
 
+use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::thread;
-
-use tieline_os::pthread::{self, Locked, MutexOptions};
 
 use crate::control::{Outcome, Sentence};
 use crate::player::pin;
@@ -34,30 +33,55 @@ impl Contestant for Pthread {
 
     fn play(&self, subject: Subject, stage: &Stage<'_>) -> Outcome<Option<Figure>> {
         let memory = Memory::open(stage.folder(), "lock", 4096)?;
+        let mutex = RobustMutex { place: memory.place() };
         if stage.part() == Part::First {
-            pthread::Mutex::create(memory.lock_place(), MutexOptions::new()).sentence()?;
+            mutex.make()?;
         }
         stage.meet()?;
-        let mutex = pthread::Mutex::attach(memory.lock_place()).sentence()?;
-        play_lock(subject, stage, || match mutex.lock().sentence()? {
-            Locked::Clean(guard) => {
-                drop(guard);
-                Ok(())
-            }
-            Locked::OwnerDied(_) => Err("the owner died".to_owned()),
-        })
+        play_lock(subject, stage, || mutex.lock_and_unlock())
     }
+}
+
+/// The C library's, without the checks by which `tieline-os` makes it safe to use: they would be part of the figure.
+struct RobustMutex {
+    /// A page that is known to the two players only, never unmapped, and holds nothing but the mutex.
+    place: *mut libc::pthread_mutex_t,
+}
+
+#[allow(unsafe_code, reason = "a floor must not pay for the checks of a library")]
+impl RobustMutex {
+    fn make(&self) -> Outcome<()> {
+        let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: room for attributes.
+        answered(unsafe { libc::pthread_mutexattr_init(attributes) })?;
+        // SAFETY: made above.
+        answered(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
+        // SAFETY: made above.
+        answered(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
+        // SAFETY: `place` is zeroed memory of our own, aligned to a page; the other player waits until it is made.
+        answered(unsafe { libc::pthread_mutex_init(self.place, attributes) })
+    }
+
+    #[inline(always)]
+    fn lock_and_unlock(&self) -> Outcome<()> {
+        // SAFETY: made before both players met, and never destroyed.
+        answered(unsafe { libc::pthread_mutex_lock(self.place) })?;
+        // SAFETY: this thread has just locked it.
+        answered(unsafe { libc::pthread_mutex_unlock(self.place) })
+    }
+}
+
+#[inline(always)]
+fn answered(code: i32) -> Outcome<()> {
+    if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(code).to_string()) }
 }
 
 /// Times `step`, which locks and unlocks; contended, both processes do it.
 ///
 /// # Errors
 /// If a step fails.
-pub fn play_lock(
-    subject: Subject,
-    stage: &Stage<'_>,
-    step: impl FnMut() -> Outcome<()>,
-) -> Outcome<Option<Figure>> {
+pub fn play_lock(subject: Subject, stage: &Stage<'_>, step: impl FnMut() -> Outcome<()>) -> Outcome<Option<Figure>> {
     stage.meet()?;
     let figure = match (subject, stage.part()) {
         (Subject::Lock { contended: true }, _) => rate(stage.window(), step)?,

@@ -10,6 +10,6 @@ use super::contestant::Contestant;
 pub use locks::play_lock;
 
 /// All of them.
-pub(super) fn all() -> [&'static dyn Contestant; 5] {
-    [&spin::SPIN, &ring::RING, &futex::FUTEX, &locks::PTHREAD, &locks::STD]
+pub(super) fn all() -> [&'static dyn Contestant; 6] {
+    [&spin::SPIN, &spin::SPIN_APART, &ring::RING, &futex::FUTEX, &locks::PTHREAD, &locks::STD]
 }

@@ -11,16 +11,20 @@ use crate::shm::memory::Memory;
 use crate::shm::stage::{Exchange, Figure, LAST, Message, Part, Stage, round_trips};
 use crate::shm::subject::{Subject, Touch, Wait};
 
-pub(super) struct Spin;
+pub(super) struct Spin {
+    /// Whether the number has a line of its own, so that a message that fills a line travels as two.
+    is_apart: bool,
+}
 
-pub(super) static SPIN: Spin = Spin;
+pub(super) static SPIN: Spin = Spin { is_apart: false };
+pub(super) static SPIN_APART: Spin = Spin { is_apart: true };
 
 /// Neighbouring lines are fetched in pairs.
 const LINES: usize = 256;
 
 impl Contestant for Spin {
     fn name(&self) -> &'static str {
-        "bare spin"
+        if self.is_apart { "bare spin, 2 lines" } else { "bare spin" }
     }
 
     fn rank(&self) -> Rank {
@@ -28,11 +32,16 @@ impl Contestant for Spin {
     }
 
     fn takes(&self, subject: Subject) -> bool {
-        matches!(subject, Subject::RoundTrip { wait: Wait::Poll, bytes: 8 | 64 | 1024 } | Subject::Loan { .. })
+        match subject {
+            Subject::RoundTrip { wait: Wait::Poll, bytes: 64 } => true,
+            Subject::RoundTrip { wait: Wait::Poll, bytes: 8 | 1024 } | Subject::Loan { .. } => !self.is_apart,
+            _ => false,
+        }
     }
 
     fn play(&self, subject: Subject, stage: &Stage<'_>) -> Outcome<Option<Figure>> {
         match subject {
+            Subject::RoundTrip { .. } if self.is_apart => round_trips(stage, Apart::join(stage)?),
             Subject::RoundTrip { bytes: 8, .. } => round_trips(stage, Small::<8>::join(stage)?),
             Subject::RoundTrip { bytes: 64, .. } => round_trips(stage, Small::<64>::join(stage)?),
             Subject::RoundTrip { .. } => round_trips(stage, Small::<1024>::join(stage)?),
@@ -107,6 +116,39 @@ impl<const N: usize> Exchange for Small<N> {
         self.back.memory.copy_out(self.back.offset + 8, &mut message.0[8..]);
         black_box(&message);
         Ok(self.last)
+    }
+}
+
+/// A message of a line, behind the line of its number.
+struct Apart {
+    out: Place,
+    back: Place,
+    last: u64,
+}
+
+impl Apart {
+    fn join(stage: &Stage<'_>) -> Outcome<Self> {
+        let [out, back] = Place::both(stage, 64 + 64)?;
+        Ok(Self { out, back, last: 0 })
+    }
+}
+
+impl Exchange for Apart {
+    #[inline(always)]
+    fn send(&mut self, number: u64) -> Outcome<()> {
+        let message = black_box(Message::<64>::numbered(number));
+        self.out.memory.copy_in(self.out.offset + 64, &message.0);
+        self.out.first.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn receive(&mut self) -> Outcome<u64> {
+        let mut message = Message([0; 64]);
+        self.last = self.back.await_other_than(self.last);
+        self.back.memory.copy_out(self.back.offset + 64, &mut message.0);
+        black_box(&message);
+        Ok(message.number())
     }
 }
 
