@@ -12,6 +12,11 @@ pub fn run(rest: &[String]) -> Outcome {
     if rest.iter().any(|word| word == "observe") {
         step(&mut cargo(&["build", "--release", "--package", "tieline-observe", "--example", "scan"]))?;
     }
-    let mut bench = cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--"]);
+    let mut bench = cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml"]);
+    if rest.iter().any(|word| word == "shm") {
+        // Libraries of others, half a minute to build, which the other comparisons do not need.
+        bench.args(["--features", "shm"]);
+    }
+    bench.arg("--");
     step(bench.args(rest))
 }
