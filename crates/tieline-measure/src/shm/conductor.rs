@@ -40,13 +40,13 @@ impl Plan {
     /// Everything.
     #[must_use]
     pub fn full(player: PlayerCommand) -> Self {
-        Self { player, only: Vec::new(), subjects: subjects(), window: Duration::from_millis(300), rounds: 5 }
+        Self { player, only: Vec::new(), subjects: subjects(), window: Duration::from_millis(200), rounds: 3 }
     }
 
     /// Everything once and briefly: for a first look, and for tests.
     #[must_use]
     pub fn quick(player: PlayerCommand) -> Self {
-        Self { window: Duration::from_millis(30), rounds: 1, ..Self::full(player) }
+        Self { window: Duration::from_millis(20), rounds: 1, ..Self::full(player) }
     }
 }
 
