@@ -43,18 +43,25 @@ impl Memory {
     #[inline(always)]
     #[allow(unsafe_code, reason = "a floor must not pay for the checks of a library")]
     pub(super) fn copy_in(self, offset: usize, bytes: &[u8]) {
-        assert!(offset + bytes.len() <= self.0.len());
-        // SAFETY: the range lies in the mapping (asserted), which is never unmapped (leaked) and is no Rust variable;
-        // by the protocol of the caller (module page) no other process touches these bytes now.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.as_ptr().cast_mut().add(offset), bytes.len()) };
+        let target = self.at(offset, bytes.len());
+        // SAFETY: the range lies in the mapping (`at`), which is never unmapped (leaked) and is no Rust variable; by the
+        // protocol of the caller (module page) no other process touches these bytes now.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
     }
 
     /// Fills `bytes` from `offset`.
     #[inline(always)]
     #[allow(unsafe_code, reason = "as for copy_in")]
     pub(super) fn copy_out(self, offset: usize, bytes: &mut [u8]) {
-        assert!(offset + bytes.len() <= self.0.len());
+        let source = self.at(offset, bytes.len());
         // SAFETY: as in copy_in.
-        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// The address of `offset`, after asserting that `len` bytes follow it.
+    #[inline(always)]
+    fn at(self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset + len <= self.0.len());
+        self.0.as_ptr().cast_mut().wrapping_add(offset)
     }
 }

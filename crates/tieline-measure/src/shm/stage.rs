@@ -279,7 +279,7 @@ pub fn steps(window: Duration, per_batch: u32, mut step: impl FnMut() -> Outcome
 pub fn rate(window: Duration, mut step: impl FnMut() -> Outcome<()>) -> Outcome<Option<Figure>> {
     let start = Instant::now();
     let mut count = 0_u64;
-    while count % 64 != 0 || start.elapsed() < window {
+    while !count.is_multiple_of(64) || start.elapsed() < window {
         step()?;
         count += 1;
     }
