@@ -3,6 +3,8 @@
 #![deny(unsafe_code)]
 #![allow(dead_code, reason = "the crate is being put together")]
 
+#[cfg(all(feature = "tokio", not(model)))]
+mod aio;
 mod channel;
 mod error;
 mod layout;
@@ -17,6 +19,10 @@ pub mod sync;
 mod wait;
 
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, ShmSafe};
+pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
 pub use segment::Kind;
+#[cfg(feature = "derive")]
+pub use tieline_macros::ShmSafe;
 pub use wait::Waiting;
+#[cfg(not(model))]
+pub use wait::{Ready, WaitSet, Waitable, Watch};

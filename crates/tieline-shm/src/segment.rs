@@ -14,6 +14,7 @@ use tieline_os::memfd::{Memfd, MemfdOptions, Seals};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words};
+use crate::wait;
 
 /// What a segment is for. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +92,7 @@ impl Segment {
             .checked_add(body_len_bytes)
             .ok_or_else(|| Error::new(CREATE, ErrorKind::TooLarge).on(purpose.name))?;
         let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
+        wait::prepare();
         let memfd = Memfd::create(&memfd_name(purpose), &MemfdOptions::new()).map_err(refused)?;
         memfd.set_len(len as u64).map_err(refused)?;
         memfd.reserve().map_err(refused)?;
@@ -104,6 +106,7 @@ impl Segment {
     /// Takes a segment that a peer sent, after checking everything its header claims.
     pub(crate) fn accept(fd: OwnedFd, kind: Kind, layout_hash: u64, access: Access) -> Result<Self> {
         let refused = |error| Error::system_refused(ACCEPT, error);
+        wait::prepare();
         let memfd = Memfd::from_fd(fd, Seals::SHRINK | Seals::GROW).map_err(refused)?;
         let memory = Arc::new(memfd.map(&MapOptions::new().access(access)).map_err(refused)?);
         let segment = Self { memfd, memory, kind };

@@ -195,6 +195,12 @@ impl Deadline {
         self.clock
     }
 
+    /// How long it is until then by its clock, zero once it has passed: for whoever looks before asking the kernel.
+    #[must_use]
+    pub fn remaining(self) -> Duration {
+        as_duration(self.at).saturating_sub(as_duration(clock_gettime(self.clock.id())))
+    }
+
     /// As the kernel and the C library take it: seconds and nanoseconds on its clock.
     pub(crate) fn timespec(&self) -> &Timespec {
         &self.at

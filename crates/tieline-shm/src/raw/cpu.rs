@@ -8,3 +8,20 @@ pub(crate) fn current() -> u32 {
     let cpu = unsafe { libc::sched_getcpu() };
     u32::try_from(cpu).unwrap_or(u32::MAX)
 }
+
+/// In a model nobody does anything while we spin, either.
+#[cfg(model)]
+pub(crate) fn are_several() -> bool {
+    false
+}
+
+/// Whether this machine has more than one processor running, as of the first call: where it has not, nobody can do
+/// anything while we spin.
+#[cfg(not(model))]
+pub(crate) fn are_several() -> bool {
+    use std::sync::OnceLock;
+
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    // SAFETY: no preconditions; -1 for "not known" counts as one.
+    *SEVERAL.get_or_init(|| unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) } > 1)
+}

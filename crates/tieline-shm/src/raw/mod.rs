@@ -8,8 +8,11 @@ pub(crate) mod atomic;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod process;
+#[cfg(all(feature = "tokio", not(model)))]
+pub(crate) mod reactor;
 mod step;
 mod view;
+pub(crate) mod words;
 
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};

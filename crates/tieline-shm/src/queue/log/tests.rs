@@ -1,0 +1,175 @@
+//! The log against plain memory: what one thread does, step by step, and what two do at once.
+
+use std::sync::atomic::AtomicU64;
+
+use super::{Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer};
+use crate::error::ErrorKind;
+use crate::raw::View;
+
+pub(super) struct Log {
+    pub(super) header: View<LogHeader>,
+    pub(super) slots: Slots,
+    pub(super) geometry: Geometry,
+    pub(super) gates: std::sync::Arc<Gates>,
+    pub(super) roster: Roster,
+}
+
+impl Log {
+    pub(super) fn new(slots: usize, inline: usize) -> (Self, Writer) {
+        Self::with(Geometry::new(slots, inline))
+    }
+
+    pub(super) fn with(geometry: Geometry) -> (Self, Writer) {
+        let header = View::leak(Box::new(LogHeader::zeroed()));
+        let words: Box<[AtomicU64]> = (0..geometry.slot_words()).map(|_| AtomicU64::new(0)).collect();
+        let slots = Slots::new(View::leak(words), &geometry);
+        let roster_geometry = RosterGeometry { entries: 8, held: 3 };
+        let words: Box<[AtomicU64]> = (0..roster_geometry.words()).map(|_| AtomicU64::new(0)).collect();
+        let roster =
+            Roster::new(View::leak(Box::new(super::RosterHeader::zeroed())), View::leak(words), roster_geometry);
+        let gates = Gates::new();
+        let writer = Writer::new(header.clone(), slots.clone(), geometry, gates.clone());
+        (Self { header, slots, geometry, gates, roster }, writer)
+    }
+
+    pub(super) fn entry(&self, index: usize) -> Entry {
+        self.roster.entry(index).expect("an entry")
+    }
+
+    pub(super) fn join(&self, index: usize, overflow: Overflow, history: u64) -> Reader {
+        let entry = self.entry(index);
+        let depth = (overflow == Overflow::Gated).then_some(u64::MAX);
+        let start = self.gates.admit(index as u64, &self.roster, &entry, depth, 0, 0, &self.header, history);
+        let (header, slots) = (self.header.clone(), self.slots.clone());
+        Reader::new(header, slots, self.geometry, self.roster.clone(), entry, overflow, start)
+    }
+}
+
+pub(super) fn put(writer: &mut Writer, value: u64) -> bool {
+    writer.try_publish(Tag::inline(8), &value.to_ne_bytes()) == Room::Free
+}
+
+pub(super) fn get(reader: &mut Reader) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let tag = reader.peek(&mut bytes).expect("not an error")?;
+    assert_eq!(tag.inline_len(), Some(8));
+    reader.advance(true);
+    Some(u64::from_ne_bytes(bytes))
+}
+
+#[test]
+fn the_publisher_waits_for_the_slowest_of_those_it_waits_for() {
+    let (log, mut writer) = Log::new(4, 8);
+    let mut fast = log.join(0, Overflow::Gated, 0);
+    let mut slow = log.join(1, Overflow::Gated, 0);
+    let mut loser = log.join(2, Overflow::SkipOldest, 0);
+    assert!((0..4).all(|value| put(&mut writer, value)));
+    assert!(!put(&mut writer, 4));
+    assert_eq!((0..4).map(|_| get(&mut fast)).collect::<Option<Vec<_>>>(), Some(vec![0, 1, 2, 3]));
+    assert!(!put(&mut writer, 4), "the slow one has taken nothing");
+    assert_eq!(get(&mut slow), Some(0));
+    assert!(put(&mut writer, 4));
+    assert!(!put(&mut writer, 5));
+    log.gates.dismiss(1);
+    assert!(put(&mut writer, 5), "nobody waits for the dead");
+    assert_eq!(get(&mut loser).map(|value| value >= 2), Some(true));
+    assert!(loser.lost() >= 2);
+    assert_eq!(fast.lost(), 0);
+}
+
+#[test]
+fn policies_lose_what_they_say() {
+    let (log, mut writer) = Log::new(8, 8);
+    let mut oldest = log.join(0, Overflow::SkipOldest, 0);
+    let mut latest = log.join(1, Overflow::SkipToLatest, 0);
+    let mut disconnect = log.join(2, Overflow::Disconnect, 0);
+    assert!(put(&mut writer, 0));
+    assert_eq!((get(&mut oldest), get(&mut latest), get(&mut disconnect)), (Some(0), Some(0), Some(0)));
+    for value in 1..=20 {
+        assert!(put(&mut writer, value));
+    }
+    assert_eq!((get(&mut latest), get(&mut latest), latest.lost()), (Some(20), None, 19));
+    let rest: Vec<u64> = std::iter::from_fn(|| get(&mut oldest)).collect();
+    assert_eq!(rest, (14..=20).collect::<Vec<_>>());
+    assert_eq!(oldest.lost(), 13);
+    assert_eq!(disconnect.peek(&mut [0; 8]).unwrap_err().kind(), ErrorKind::Lagged);
+    assert!(put(&mut writer, 21));
+    assert_eq!(disconnect.peek(&mut [0; 8]).unwrap_err().kind(), ErrorKind::Lagged);
+}
+
+#[test]
+fn a_batch_is_there_whole_or_not_at_all_and_stops_at_the_limit() {
+    let (log, mut writer) = Log::new(16, 8);
+    let mut reader = log.join(0, Overflow::Gated, 0);
+    let values: Vec<[u8; 8]> = (0..40_u64).map(u64::to_ne_bytes).collect();
+    let batch = |from: usize| values[from..].iter().map(|value| (Tag::inline(8), &value[..]));
+    assert_eq!(writer.try_publish_all(batch(0)), 8);
+    assert_eq!(writer.try_publish_all(batch(8)), 8);
+    assert_eq!(writer.try_publish_all(batch(16)), 0);
+    assert_eq!((0..3).map(|_| get(&mut reader)).collect::<Option<Vec<_>>>(), Some(vec![0, 1, 2]));
+    assert_eq!(writer.try_publish_all(batch(16)), 3);
+    assert_eq!(std::iter::from_fn(|| get(&mut reader)).collect::<Vec<_>>(), (3..19).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_late_joiner_starts_as_far_back_as_there_is_history() {
+    let (log, mut writer) = Log::new(16, 8);
+    for value in 0..5 {
+        assert!(put(&mut writer, value));
+    }
+    let mut all = log.join(0, Overflow::Gated, 100);
+    let mut two = log.join(1, Overflow::Gated, 2);
+    let mut none = log.join(2, Overflow::Gated, 0);
+    assert_eq!(std::iter::from_fn(|| get(&mut all)).collect::<Vec<_>>(), vec![0, 1, 2, 3, 4]);
+    assert_eq!(std::iter::from_fn(|| get(&mut two)).collect::<Vec<_>>(), vec![3, 4]);
+    assert_eq!(get(&mut none), None);
+}
+
+#[test]
+fn a_cursor_that_lies_neither_frees_nor_blocks_more_than_its_own_messages() {
+    use std::sync::atomic::Ordering;
+    let (log, mut writer) = Log::new(4, 8);
+    let mut honest = log.join(0, Overflow::Gated, 0);
+    let _liar = log.join(1, Overflow::Gated, 0);
+    for lie in [u64::MAX, 1 << 56, 100, 0] {
+        log.entry(1).cursor().store(lie, Ordering::Relaxed);
+        let _ = writer.look();
+    }
+    assert!((0..4).all(|value| put(&mut writer, value)));
+    assert!(!put(&mut writer, 4));
+    log.entry(1).cursor().store(5, Ordering::Relaxed);
+    assert!(!put(&mut writer, 4), "the honest one has taken nothing");
+    assert_eq!(get(&mut honest), Some(0));
+    assert!(put(&mut writer, 4));
+}
+
+#[test]
+fn messages_are_whole_while_the_publisher_overwrites() {
+    for inline in [8, 48, 64, 112] {
+        let (log, mut writer) = Log::new(4, inline);
+        let mut readers = [log.join(0, Overflow::SkipOldest, 0), log.join(1, Overflow::SkipToLatest, 0)];
+        let words = inline / 8;
+        std::thread::scope(|scope| {
+            for reader in &mut readers {
+                scope.spawn(move || {
+                    let mut bytes = vec![0; inline];
+                    let mut last = 0;
+                    while last < 200_000 {
+                        let Some(tag) = reader.peek(&mut bytes).expect("no error") else { continue };
+                        assert_eq!(tag.inline_len(), Some(inline));
+                        let values: Vec<_> = bytes.as_chunks::<8>().0.iter().map(|w| u64::from_ne_bytes(*w)).collect();
+                        assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
+                        assert!(values[0] > last);
+                        last = values[0];
+                        reader.advance(true);
+                        assert_eq!(reader.received() + reader.lost() + 1, reader.next());
+                    }
+                });
+            }
+            for value in 1..=200_000_u64 {
+                let payload = value.to_ne_bytes().repeat(words);
+                let _ = writer.try_publish(Tag::inline(inline), &payload);
+            }
+        });
+    }
+}

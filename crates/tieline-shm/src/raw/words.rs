@@ -1,0 +1,194 @@
+//! Values in and out of atomic words: how a small payload crosses shared memory without a data race.
+//!
+//! A [`ShmSafe`] value has no padding, so every byte of it is defined and it can be moved as 64-bit words, each a
+//! relaxed atomic. The invariant: what is loaded is a copy of our own, and becomes a value only after
+//! [`ShmSafe::check`]; that the words belong together is for the caller to know (a sequence number, a lock).
+//!
+//! A value whose size is no multiple of eight takes one more word, whose last bytes are zero.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use crate::layout::{Invalid, ShmSafe};
+use crate::raw::atomic::{AtomicU64, Ordering};
+
+const WORD: usize = size_of::<u64>();
+
+/// How many words a `T` takes.
+pub(crate) const fn words_of<T>() -> usize {
+    size_of::<T>().div_ceil(WORD)
+}
+
+/// Stores `value` in the first [`words_of::<T>()`](words_of) of `words`.
+///
+/// Relaxed: the caller's release store, which says that the words are complete, comes after.
+///
+/// # Panics
+/// If there are fewer words.
+#[inline]
+pub(crate) fn store_words<T: ShmSafe>(words: &[AtomicU64], value: &T) {
+    store_bytes(words, bytes_of(value));
+}
+
+/// Loads the bytes of a `T` from the first [`words_of::<T>()`](words_of) of `words`.
+///
+/// Relaxed: the caller's acquire load, which saw that the words are complete, comes before; one that validates a
+/// sequence number afterwards puts an acquire fence between.
+///
+/// # Panics
+/// If there are fewer words.
+#[inline]
+pub(crate) fn load_words<T: ShmSafe>(words: &[AtomicU64]) -> Loaded<T> {
+    let mut value = Loaded { bytes: MaybeUninit::zeroed() };
+    load_bytes(words, value.as_bytes_mut());
+    value
+}
+
+/// Stores `bytes` in the first words, as many as it takes; the last is filled up with zeros.
+///
+/// # Panics
+/// If there are too few words.
+#[inline]
+pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<WORD>();
+    let (words, behind) = words.split_at(whole.len());
+    for (word, bytes) in words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; WORD];
+        last[..rest.len()].copy_from_slice(rest);
+        behind[0].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+    }
+}
+
+/// Fills `bytes` from the first words.
+///
+/// # Panics
+/// If there are too few words.
+#[inline]
+pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
+    let (whole, rest) = bytes.as_chunks_mut::<WORD>();
+    let (words, behind) = words.split_at(whole.len());
+    for (word, bytes) in words.iter().zip(whole) {
+        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if !rest.is_empty() {
+        let last = behind[0].load(Ordering::Relaxed).to_ne_bytes();
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// The bytes of a value, all of them defined.
+#[inline]
+pub(crate) fn bytes_of<T: ShmSafe>(value: &T) -> &[u8] {
+    let () = NoPadding::<T>::HOLDS;
+    // SAFETY: a ShmSafe type has no padding, so each of its size_of::<T>() bytes is initialised, and no interior
+    // mutability, so none changes while `value` is borrowed, as long as the slice lives.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The value whose bytes these are.
+///
+/// # Errors
+/// [`Invalid`] if they are no value of `T`, or not as many as it has.
+pub(crate) fn value_of<T: ShmSafe>(bytes: &[u8]) -> Result<T, Invalid> {
+    let mut loaded = Loaded::<T> { bytes: MaybeUninit::zeroed() };
+    let target = loaded.as_bytes_mut();
+    if target.len() != bytes.len() {
+        return Err(Invalid::new(T::LAYOUT.name, "as many bytes as the type has"));
+    }
+    target.copy_from_slice(bytes);
+    loaded.check()
+}
+
+/// A generic type's padding is looked for when its layout is asked for; this asks.
+struct NoPadding<T>(PhantomData<T>);
+
+impl<T: ShmSafe> NoPadding<T> {
+    const HOLDS: () = assert!(T::LAYOUT.size == size_of::<T>() && T::LAYOUT.padding().is_none());
+}
+
+/// The bytes of a `T` as they came out of shared memory: our own copy, not yet believed.
+pub(crate) struct Loaded<T> {
+    /// Always initialised; not yet known to be a `T`.
+    bytes: MaybeUninit<T>,
+}
+
+impl<T: ShmSafe> Loaded<T> {
+    /// The value, if it is one. Costs nothing for types of which every bit pattern is a value.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field.
+    #[inline]
+    pub(crate) fn check(self) -> Result<T, Invalid> {
+        let () = NoPadding::<T>::HOLDS;
+        T::check(self.as_bytes())?;
+        // SAFETY: the bytes are initialised, and `check` answers Ok only for bytes that are a valid value, by the
+        // contract of ShmSafe. They are a copy of ours (`self` by value), so nobody changed them after the check.
+        Ok(unsafe { self.bytes.assume_init() })
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        // SAFETY: every constructor initialises all bytes (`zeroed`), which stay initialised.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().cast(), size_of::<T>()) }
+    }
+
+    #[inline]
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `as_bytes`; the borrow is exclusive, and a `u8` written keeps the byte initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.bytes.as_mut_ptr().cast(), size_of::<T>()) }
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    fn words<const N: usize>() -> [AtomicU64; N] {
+        std::array::from_fn(|_| AtomicU64::new(u64::MAX))
+    }
+
+    #[test]
+    fn values_of_every_size_come_back_and_touch_nothing_behind() {
+        fn there_and_back<const N: usize>() {
+            let words = words::<6>();
+            let value: [u8; N] = std::array::from_fn(|index| index as u8 + 1);
+            store_words(&words, &value);
+            assert_eq!(load_words::<[u8; N]>(&words).check(), Ok(value));
+            let behind = words_of::<[u8; N]>();
+            assert!(words[behind..].iter().all(|word| word.load(Ordering::Relaxed) == u64::MAX), "{N}");
+            if !N.is_multiple_of(WORD) {
+                let last = words[behind - 1].load(Ordering::Relaxed).to_ne_bytes();
+                assert!(last[N % WORD..].iter().all(|byte| *byte == 0), "{N}");
+            }
+        }
+        there_and_back::<0>();
+        there_and_back::<1>();
+        there_and_back::<7>();
+        there_and_back::<8>();
+        there_and_back::<9>();
+        there_and_back::<24>();
+        there_and_back::<31>();
+        there_and_back::<33>();
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused() {
+        let words = words::<1>();
+        assert_eq!(load_words::<bool>(&words).check().unwrap_err().field, "bool");
+        assert_eq!(load_words::<char>(&words).check().unwrap_err().field, "char");
+        words[0].store(0, Ordering::Relaxed);
+        assert_eq!(load_words::<bool>(&words).check(), Ok(false));
+        assert!(load_words::<std::num::NonZero<u32>>(&words).check().is_err());
+        assert!(value_of::<u32>(&[1, 2, 3]).is_err());
+        assert_eq!(value_of::<u32>(&7_u32.to_ne_bytes()), Ok(7));
+    }
+
+    #[test]
+    #[should_panic(expected = "mid > len")]
+    fn too_few_words_are_a_bug_of_ours() {
+        store_words(&words::<1>(), &[0_u64; 2]);
+    }
+}

@@ -1,0 +1,455 @@
+//! The shared half of waiting.
+//!
+//! Sources: the event count of Dmitry Vyukov; the sleeper's barrier as in ringfire and folly (`AsymmetricThreadFence`).
+//! The order of the steps is argued here, checked by loom in `model.rs`, and, with store buffers, by Spin in
+//! `models/eventcount.pml`. The layout to the byte is `docs/formats/shm-waiting.md`.
+
+use std::ops::Deref;
+use std::time::Instant;
+
+use tieline_os::futex::{Deadline, Waited};
+
+use super::spin::{Habit, Spun};
+use super::{Until, Waiting, barrier, bell};
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::raw::{Words, cpu, futex, step};
+
+/// The shared half of waiting: who sleeps says so here, who changes something looks here.
+///
+/// Both sides must be able to write it; a side that lies costs the other wake-ups, in vain or missed.
+#[repr(C, align(64))]
+pub(crate) struct EventCount {
+    /// Who sleeps, and whether notifiers must use a fence: the bits below.
+    state: AtomicU64,
+    /// The futex: counts notifications that found a sleeper.
+    turn: AtomicU32,
+    /// The processor on which a notifier was last seen, plus one; 0 if unknown.
+    notifier_cpu: AtomicU32,
+    _reserved: [AtomicU32; 12],
+}
+
+// SAFETY: repr(C), one 64-bit and fourteen 32-bit atomics, no padding: 64 bytes.
+#[allow(unsafe_code, reason = "Words is a promise about a layout")]
+unsafe impl Words for EventCount {}
+
+/// Somebody sleeps on the turn, or is about to.
+const ASLEEP: u64 = 1;
+/// Notifiers must use a fence of their own. Set by the first sleeper, cleared after a while without any.
+const FENCE: u64 = 1 << 1;
+/// Every notifier that might have missed `FENCE` has passed the barrier: sleepers need none.
+const SETTLED: u64 = 1 << 2;
+/// Counts how often `FENCE` was cleared, so that a sleeper who was long about its barrier settles nothing newer.
+const EPOCH: u64 = 0xffff << 8;
+const EPOCH_ONE: u64 = 1 << 8;
+/// One bit for each doorbell that its owner waits for.
+const BELLS: u64 = !0 << BELLS_SHIFT;
+const BELLS_SHIFT: u32 = 24;
+
+/// How many doorbells are told apart; more share.
+pub(crate) const BELL_COUNT: u32 = u64::BITS - BELLS_SHIFT;
+
+impl EventCount {
+    /// To be called after the change, which must be a store (or any later one by the same thread): wakes everyone who
+    /// sleeps here.
+    ///
+    /// Does not block. One load of shared memory while nobody has slept here lately.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        barrier::light();
+        // Relaxed: ordered after the change by the barrier that sleepers make us pass, or by the fence below.
+        let state = self.state.load(Ordering::Relaxed);
+        if state & (ASLEEP | FENCE | BELLS) != 0 || !barrier::is_covered() {
+            self.notify_fenced(Self::wake);
+        }
+    }
+
+    /// [`notify`](Self::notify) for a change that serves one waiter only, any of them: wakes one who sleeps in a
+    /// thread, or else everyone.
+    ///
+    /// A waiter that dies between being woken and taking what it was woken for took the wake-up with it: whoever
+    /// learns of the death calls [`wake_after_death`](Self::wake_after_death).
+    #[inline]
+    pub(crate) fn notify_one(&self) {
+        barrier::light();
+        // Relaxed: as in `notify`.
+        let state = self.state.load(Ordering::Relaxed);
+        if state & (ASLEEP | FENCE | BELLS) != 0 || !barrier::is_covered() {
+            self.notify_fenced(Self::wake_one);
+        }
+    }
+
+    #[inline(never)]
+    fn notify_fenced(&self, wake: fn(&Self)) {
+        if !barrier::is_covered() {
+            barrier::prepare();
+        }
+        if !planted::NO_FENCE.is_on() {
+            // SeqCst: store the change, then load who sleeps, against announce, then load the change, in `announce`:
+            // one of the two must see the other, which no weaker order gives. Partner: the fence in `announce`.
+            fence(Ordering::SeqCst);
+        }
+        // Relaxed: ordered by the fence.
+        if self.state.load(Ordering::Relaxed) & (ASLEEP | BELLS) != 0 {
+            wake(self);
+        }
+    }
+
+    /// Wakes everyone who announced before, thread or doorbell.
+    ///
+    /// The announcements are taken off first. A sleeper announces after reading the turn, so the turn that follows
+    /// keeps it from sleeping, or wakes it; were the turn first, it could read the new one, have its announcement
+    /// taken off, and sleep unseen.
+    fn wake(&self) {
+        if planted::TURN_FIRST.is_on() {
+            self.turn.fetch_add(1, Ordering::Release);
+        }
+        // SeqCst: a sleeper that announces after this one sees the change; partner: `announce`. It is one total order
+        // with the fences there, which acquire and release would not give.
+        let before = self.state.fetch_and(!(ASLEEP | BELLS), Ordering::SeqCst);
+        step("wait:cleared");
+        self.leave_address();
+        if before & ASLEEP != 0 {
+            if !planted::TURN_FIRST.is_on() {
+                // Release: partner is the load of the turn in `wait`, which then sees the change.
+                self.turn.fetch_add(1, Ordering::Release);
+            }
+            step("wait:turned");
+            futex::wake(&self.turn, u32::MAX);
+        }
+        if before & BELLS != 0 {
+            bell::ring(self.address(), before >> BELLS_SHIFT);
+        }
+    }
+
+    /// Wakes one thread. The announcement stays, for it may have been made by several; it goes with the first
+    /// wake-up that finds nobody.
+    fn wake_one(&self) {
+        // Relaxed: doorbells that are rung in vain, or by the full wake-up below, lose nothing.
+        if self.state.load(Ordering::Relaxed) & BELLS != 0 {
+            return self.wake();
+        }
+        self.leave_address();
+        // Release: as in `wake`.
+        self.turn.fetch_add(1, Ordering::Release);
+        step("wait:turned");
+        if futex::wake(&self.turn, 1) == 0 {
+            self.wake();
+        }
+    }
+
+    /// Wakes all who wait here, whatever they announced: for whoever learned that a peer is dead, which may have died
+    /// between taking an announcement off and waking.
+    ///
+    /// Store what the waiters shall see (that the peer is gone) before. To be called in each process that is told of
+    /// the death; doorbells are rung as far as this process has them.
+    pub(crate) fn wake_after_death(&self) {
+        // SeqCst and Release: as in `wake`.
+        self.state.fetch_and(!(ASLEEP | BELLS), Ordering::SeqCst);
+        self.turn.fetch_add(1, Ordering::Release);
+        futex::wake(&self.turn, u32::MAX);
+        bell::ring(self.address(), u64::MAX);
+    }
+
+    /// Tells waiters where we run. Only who had to wake somebody does so: a waiter that spins with success need not
+    /// know, and one that spins in vain sleeps in the end.
+    fn leave_address(&self) {
+        let here = cpu::current().wrapping_add(1);
+        // Relaxed, both: a hint. The load keeps the line shared where nothing changed.
+        if self.notifier_cpu.load(Ordering::Relaxed) != here {
+            self.notifier_cpu.store(here, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until `ready` answers, which must load what [`notify`](Self::notify) comes after.
+    ///
+    /// To be told of a death, let `ready` look at a flag that is set before
+    /// [`wake_after_death`](Self::wake_after_death).
+    ///
+    /// # Errors
+    /// `WouldBlock`, `TimedOut`; what `ready` answers ends the wait, also if it is an error.
+    #[inline]
+    pub(crate) fn wait<R>(
+        &self,
+        how: Waiting,
+        until: Until,
+        operation: &'static str,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Result<R> {
+        match ready() {
+            Some(answer) => {
+                self.met_awake();
+                Ok(answer)
+            }
+            None if matches!(until, Until::Now) => Err(Error::new(operation, ErrorKind::WouldBlock)),
+            None => wait_any(&[self], how, until, operation, ready),
+        }
+    }
+
+    /// Waits until `ready` answers, where any of `counts` may be the one that is notified; one call of the kernel for
+    /// all of them.
+    ///
+    /// At most [`futex::MAX_WORDS`] counts, one at least.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait); `LimitReached` for too many, `Unsupported` for more than one before Linux 5.16.
+    pub(crate) fn wait_any<R, C: Deref<Target = Self>>(
+        counts: &[C],
+        how: Waiting,
+        until: Until,
+        operation: &'static str,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Result<R> {
+        match ready() {
+            Some(answer) => {
+                counts.iter().for_each(|count| count.met_awake());
+                Ok(answer)
+            }
+            None if matches!(until, Until::Now) => Err(Error::new(operation, ErrorKind::WouldBlock)),
+            None => wait_any(counts, how, until, operation, ready),
+        }
+    }
+
+    /// Whether a waiter of this thread had better not spin: the notifier was last seen on this very processor.
+    pub(crate) fn notifier_is_here(&self) -> bool {
+        // Relaxed: a hint.
+        self.notifier_cpu.load(Ordering::Relaxed) == cpu::current().wrapping_add(1)
+    }
+
+    /// Looks for a while, if that may help: for waiters that have their own way to sleep.
+    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
+        match Habit::of(self.address()).look(self.notifier_is_here(), Waiting::Adaptive, Until::Forever, ready) {
+            Spun::Ready(answer) => Some(answer),
+            Spun::Expired | Spun::GaveUp => None,
+        }
+    }
+
+    /// Says that doorbell `bell` is waited for (taken modulo [`BELL_COUNT`]). Look again afterwards, then sleep.
+    pub(crate) fn announce_bell(&self, bell: u32) {
+        self.announce(1 << (BELLS_SHIFT + bell % BELL_COUNT));
+    }
+
+    /// Says that somebody sleeps on the turn, for a thread that does so on behalf of others. Look again afterwards.
+    pub(crate) fn announce_sleeper(&self) {
+        self.announce(ASLEEP);
+    }
+
+    /// The word to sleep on; it changes with every wake-up.
+    pub(crate) fn turn(&self) -> &AtomicU32 {
+        &self.turn
+    }
+
+    /// Where this one lies in this process.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn announce(&self, who: u64) {
+        // SeqCst: see `wake`, which takes this off.
+        let before = self.state.fetch_or(who | FENCE, Ordering::SeqCst);
+        if before & SETTLED == 0 {
+            step("wait:fenced");
+            barrier::heavy();
+            self.settle(before & EPOCH);
+        }
+        if !planted::NO_FENCE.is_on() {
+            // SeqCst: announce, then look, against change, then load, in `notify_fenced`; see there.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Tells other sleepers that the barrier after `FENCE` has been passed, if that one still stands.
+    fn settle(&self, epoch: u64) {
+        // Relaxed: the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & (EPOCH | FENCE | SETTLED) == epoch | FENCE {
+            // Release: who reads `SETTLED` (`announce`) sees all that the barrier made visible to us.
+            match self.state.compare_exchange_weak(state, state | SETTLED, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn met_awake(&self) {
+        // Relaxed: a hint; the exchange in `calm` decides.
+        if self.state.load(Ordering::Relaxed) & FENCE != 0 {
+            self.calm();
+        }
+    }
+
+    /// Lets notifiers off their fence once nobody has slept for a while.
+    #[cold]
+    fn calm(&self) {
+        if !Habit::of(self.address()).is_calm() {
+            return;
+        }
+        // Relaxed: the exchange decides.
+        let state = self.state.load(Ordering::Relaxed);
+        if state & !EPOCH == FENCE | SETTLED {
+            let next = state.wrapping_add(EPOCH_ONE) & EPOCH;
+            // Relaxed: it changes who uses a fence, and orders nothing; the next sleeper starts with the barrier.
+            let _ = self.state.compare_exchange(state, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+#[inline(never)]
+fn wait_any<R, C: Deref<Target = EventCount>>(
+    counts: &[C],
+    how: Waiting,
+    until: Until,
+    operation: &'static str,
+    mut ready: impl FnMut() -> Option<R>,
+) -> Result<R> {
+    if counts.is_empty() || counts.len() > futex::MAX_WORDS {
+        let why = format!("{} places are not 1 to {}", counts.len(), futex::MAX_WORDS);
+        return Err(Error::new(operation, ErrorKind::LimitReached).because(why));
+    }
+    let deadline = match until {
+        Until::Now => return Err(Error::new(operation, ErrorKind::WouldBlock)),
+        Until::At(deadline) => Some(deadline),
+        Until::Forever => None,
+    };
+    let habit = Habit::of(counts[0].address());
+    let timed_out = || Error::new(operation, ErrorKind::TimedOut);
+    loop {
+        let in_vain = counts.iter().any(|count| count.notifier_is_here());
+        let slept_from = match habit.look(in_vain, how, until, &mut ready) {
+            Spun::Ready(answer) => {
+                counts.iter().for_each(|count| count.met_awake());
+                return Ok(answer);
+            }
+            Spun::Expired => return ready().ok_or_else(timed_out),
+            Spun::GaveUp => (how == Waiting::Adaptive && !in_vain).then(Instant::now),
+        };
+        let slept = match counts {
+            [count] => count.sleep(deadline, &mut ready),
+            counts => sleep_on_any(counts, deadline, &mut ready),
+        };
+        match slept.map_err(|error| Error::system_refused(operation, error))? {
+            Slept::Ready(answer) => return Ok(answer),
+            Slept::TimedOut => return ready().ok_or_else(timed_out),
+            Slept::Woken => habit.slept(slept_from),
+        }
+        if let Some(answer) = ready() {
+            return Ok(answer);
+        }
+    }
+}
+
+enum Slept<R> {
+    Ready(R),
+    Woken,
+    TimedOut,
+}
+
+impl EventCount {
+    fn sleep<R>(
+        &self,
+        deadline: Option<Deadline>,
+        ready: &mut impl FnMut() -> Option<R>,
+    ) -> tieline_os::Result<Slept<R>> {
+        // Acquire: partner is the release in `wake`; the turn must be read before announcing, see there.
+        let turn = self.turn.load(Ordering::Acquire);
+        self.announce(ASLEEP);
+        step("wait:announced");
+        if !planted::NO_SECOND_LOOK.is_on()
+            && let Some(answer) = ready()
+        {
+            return Ok(Slept::Ready(answer));
+        }
+        futex::wait(&self.turn, turn, deadline).map(Slept::after)
+    }
+}
+
+/// As [`EventCount::sleep`], on all of `counts`.
+fn sleep_on_any<R, C: Deref<Target = EventCount>>(
+    counts: &[C],
+    deadline: Option<Deadline>,
+    ready: &mut impl FnMut() -> Option<R>,
+) -> tieline_os::Result<Slept<R>> {
+    let mut turns = [(&counts[0].turn, 0); futex::MAX_WORDS];
+    let turns = &mut turns[..counts.len()];
+    for (entry, count) in turns.iter_mut().zip(counts) {
+        // Acquire: as in `sleep`.
+        *entry = (&count.turn, count.turn.load(Ordering::Acquire));
+        count.announce(ASLEEP);
+    }
+    step("wait:announced");
+    if let Some(answer) = ready() {
+        return Ok(Slept::Ready(answer));
+    }
+    futex::wait_any(turns, deadline).map(Slept::after)
+}
+
+impl<R> Slept<R> {
+    fn after(waited: Waited) -> Self {
+        match waited {
+            Waited::Woken | Waited::Changed => Self::Woken,
+            Waited::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+/// Mistakes that the models switch on to see that they would be found.
+mod planted {
+    pub(super) struct Mistake(#[cfg(model)] &'static std::thread::LocalKey<std::cell::Cell<bool>>);
+
+    impl Mistake {
+        /// Always false outside of models.
+        #[cfg(not(model))]
+        #[inline(always)]
+        pub(super) fn is_on(&self) -> bool {
+            false
+        }
+
+        #[cfg(model)]
+        pub(super) fn is_on(&self) -> bool {
+            self.0.with(std::cell::Cell::get)
+        }
+
+        /// A model's threads are one thread of the system, so other models do not see it.
+        #[cfg(model)]
+        pub(super) fn switch(&self, on: bool) {
+            self.0.with(|mistake| mistake.set(on));
+        }
+    }
+
+    macro_rules! mistakes {
+        ($($(#[$doc:meta])* $name:ident),*) => {$(
+            $(#[$doc])*
+            #[cfg(not(model))]
+            pub(super) static $name: Mistake = Mistake();
+            $(#[$doc])*
+            #[cfg(model)]
+            pub(super) static $name: Mistake = Mistake({
+                thread_local!(static ON: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+                &ON
+            });
+        )*};
+    }
+
+    mistakes! {
+        /// Neither side uses a fence.
+        NO_FENCE,
+        /// The sleeper does not look again after announcing.
+        NO_SECOND_LOOK,
+        /// The turn is counted before the announcement is taken off.
+        TURN_FIRST
+    }
+}
+
+#[cfg(any(test, model))]
+impl EventCount {
+    /// One that nobody has used, as zeroed memory is.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            turn: AtomicU32::new(0),
+            notifier_cpu: AtomicU32::new(0),
+            _reserved: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+}

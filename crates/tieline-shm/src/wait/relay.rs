@@ -1,0 +1,165 @@
+//! Doorbells for who has no line to the notifiers: one thread of this process sleeps on their behalf.
+//!
+//! Members of one segment that never met (the users of a queue, an event, a latest value) hold no copies of each
+//! other's bells. The relay sleeps on the turns of all those counts at once, and rings the bell of each whose turn has
+//! moved. One thread serves [`SERVED`] counts; it ends with the last of them.
+//!
+//! The invariant: a turn that moves after an entry was made is answered by a ring after the move. A turn that a liar
+//! moves rings in vain.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::bell::Bell;
+use super::event_count::EventCount;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::{View, futex, process};
+
+/// How many counts one thread can sleep on, beside the word that tells it of new ones.
+const SERVED: usize = futex::MAX_WORDS - 1;
+
+/// A bell that is rung whenever `count` wakes a sleeper, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Relayed {
+    relay: Arc<Relay>,
+    id: u64,
+}
+
+#[derive(Debug)]
+struct Relay {
+    /// Moves when the entries change; private to this process.
+    changes: AtomicU32,
+    entries: Mutex<Entries>,
+    /// A child of fork has the entries but not the thread.
+    generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    list: Vec<Entry>,
+    /// The thread has seen an empty list and does not look again.
+    ended: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    id: u64,
+    count: View<EventCount>,
+    bell: Bell,
+    seen: u32,
+}
+
+static RELAYS: Mutex<Vec<Arc<Relay>>> = Mutex::new(Vec::new());
+
+impl Relayed {
+    /// # Errors
+    /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
+    pub(super) fn new(count: &View<EventCount>, bell: &Bell) -> Result<Self> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: unique numbers, no more.
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        // Acquire: as a sleeper reads it before announcing.
+        let seen = count.turn().load(Ordering::Acquire);
+        let entry = Entry { id, count: count.clone(), bell: bell.clone(), seen };
+
+        let mut relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
+        relays.retain(|relay| relay.generation == process::generation() && !relay.entries().ended);
+        if let Some(relay) = relays.iter().find(|relay| relay.take(&entry)) {
+            return Ok(Self { relay: Arc::clone(relay), id });
+        }
+        let relay = Relay::start(entry)?;
+        relays.push(Arc::clone(&relay));
+        Ok(Self { relay, id })
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        self.relay.entries().list.retain(|entry| entry.id != self.id);
+        self.relay.changed();
+    }
+}
+
+impl Relay {
+    fn start(first: Entry) -> Result<Arc<Self>> {
+        const START: &str = "start the thread that rings doorbells";
+        if !tieline_os::futex::wait_any_is_supported() {
+            return Err(Error::new(START, ErrorKind::Unsupported).because("it needs futex_waitv (Linux 5.16)"));
+        }
+        let relay = Arc::new(Self {
+            changes: AtomicU32::new(0),
+            entries: Mutex::new(Entries { list: vec![first], ended: false }),
+            generation: process::generation(),
+        });
+        let run = Arc::clone(&relay);
+        let thread = std::thread::Builder::new().name("tieline-bells".to_owned());
+        thread
+            .spawn(move || run.run())
+            .map_err(|error| Error::new(START, ErrorKind::System).because(error.to_string()))?;
+        Ok(relay)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the entry if there is room.
+    fn take(&self, entry: &Entry) -> bool {
+        let mut entries = self.entries();
+        if entries.ended || entries.list.len() >= SERVED {
+            return false;
+        }
+        entries.list.push(entry.clone());
+        drop(entries);
+        self.changed();
+        true
+    }
+
+    fn changed(&self) {
+        // Release: partner is the acquire in `run`, which then locks and sees the entries.
+        self.changes.fetch_add(1, Ordering::Release);
+        futex::wake(&self.changes, 1);
+    }
+
+    fn run(&self) {
+        let mut changes = self.changes.load(Ordering::Acquire);
+        let Some(mut entries) = self.current(Vec::new()) else { return };
+        loop {
+            let mut words = Vec::with_capacity(entries.len() + 1);
+            words.push((&self.changes, changes));
+            words.extend(entries.iter().map(|entry| (entry.count.turn(), entry.seen)));
+            // However it ends, all words are looked at.
+            let _ = futex::wait_any(&words, None);
+            for entry in &mut entries {
+                // Acquire: partner is the release in `EventCount::wake`.
+                let turn = entry.count.turn().load(Ordering::Acquire);
+                if turn != entry.seen {
+                    entry.seen = turn;
+                    entry.bell.ring();
+                }
+            }
+            let now = self.changes.load(Ordering::Acquire);
+            if now != changes {
+                changes = now;
+                match self.current(entries) {
+                    Some(list) => entries = list,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// The entries as they are now, with the turns that were seen before; `None` if none is left.
+    fn current(&self, before: Vec<Entry>) -> Option<Vec<Entry>> {
+        let mut entries = self.entries();
+        if entries.list.is_empty() {
+            entries.ended = true;
+            return None;
+        }
+        let list = entries.list.iter().map(|entry| {
+            let known = before.iter().find(|known| known.id == entry.id);
+            known.unwrap_or(entry).clone()
+        });
+        Some(list.collect())
+    }
+}

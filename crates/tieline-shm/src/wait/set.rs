@@ -1,0 +1,379 @@
+//! Waiting in one thread for any of many channels and descriptors.
+//!
+//! The invariant: a source that is not among the awake ones is announced at all its counts, and was looked at after
+//! that; so whatever makes it ready rings its bell, and the bell makes it awake again.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tieline_os::epoll::{Epoll, Events, Options};
+use tieline_os::futex::Deadline;
+use tieline_os::poll::{Interest, Readiness};
+
+use super::Until;
+use super::bell::{Bell, Hung};
+use super::event_count::EventCount;
+use super::relay::Relayed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::{View, process};
+
+/// One count whose notifications shall ring a bell.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    count: View<EventCount>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Notifiers have copies of the bell, under this number.
+    Lines { number: u32, _here: Hung },
+    /// This process's relay rings it.
+    Relay { _entry: Relayed },
+}
+
+impl Alarm {
+    /// Rung by the notifiers themselves, each of which has hung a copy of `bell` under `number`, or will have before its
+    /// first notification.
+    pub(crate) fn by_lines(bell: &Bell, count: &View<EventCount>, number: u32) -> Self {
+        let here = Hung::new(bell, count, number);
+        Self { count: count.clone(), way: Way::Lines { number, _here: here } }
+    }
+
+    /// Rung by this process's relay, for counts whose notifiers have no copy.
+    ///
+    /// # Errors
+    /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
+    pub(crate) fn by_relay(bell: &Bell, count: &View<EventCount>) -> Result<Self> {
+        let entry = Relayed::new(count, bell)?;
+        Ok(Self { count: count.clone(), way: Way::Relay { _entry: entry } })
+    }
+
+    fn arm(&self) {
+        match self.way {
+            Way::Lines { number, .. } => self.count.announce_bell(number),
+            Way::Relay { .. } => self.count.announce_sleeper(),
+        }
+    }
+}
+
+/// All that may wake one handle: its bell, and the counts that ring it.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    bell: Bell,
+    list: Mutex<Vec<(u64, Alarm)>>,
+}
+
+impl Alarms {
+    /// With a new bell and no counts yet.
+    ///
+    /// # Errors
+    /// `LimitReached` if there is no descriptor left.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { bell: Bell::new()?, list: Mutex::default() })
+    }
+
+    /// The bell, to make alarms with and to send to peers.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Adds a count under a key of the channel's own; rings, for whoever sleeps without having announced there.
+    pub(crate) fn add(&self, key: u64, alarm: Alarm) {
+        self.list().push((key, alarm));
+        self.bell.ring();
+    }
+
+    /// Removes what was added under `key`; rings, for whoever ought to notice.
+    pub(crate) fn remove(&self, key: u64) {
+        self.list().retain(|(of, _)| *of != key);
+        self.bell.ring();
+    }
+
+    /// Announces at all counts; look again afterwards, then wait for the bell.
+    pub(crate) fn arm(&self) {
+        for (_, alarm) in self.list().iter() {
+            alarm.arm();
+        }
+    }
+
+    /// Looks for a while where that may help. Where several counts are waited for, one notifier that runs here is
+    /// reason enough not to.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
+        let first = {
+            let list = self.list();
+            if list.iter().any(|(_, alarm)| alarm.count.notifier_is_here()) {
+                return None;
+            }
+            list.first()?.1.count.clone()
+        };
+        first.look_a_while(ready)
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<(u64, Alarm)>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a channel shows of itself to be waited for.
+pub(crate) trait Source: Send + Sync {
+    /// Whether the next call would not wait: something is there, or an error such as the peer's death.
+    fn is_ready(&self) -> bool;
+
+    /// What rings when that may have changed; made, and told to the peers, at the first call.
+    ///
+    /// # Errors
+    /// As [`Alarms::new`] and [`Alarm::by_relay`].
+    fn alarms(&self) -> Result<&Alarms>;
+}
+
+/// What a [`WaitSet`] can wait for: the receiving ends of all channels of this crate.
+pub trait Waitable {
+    #[doc(hidden)]
+    fn watch(&self) -> Watch;
+}
+
+/// The part of a channel that a [`WaitSet`] keeps.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Watch(pub(crate) Arc<dyn Source>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+/// Waits for any of many channels and descriptors.
+///
+/// What is ready is reported at each wait until it is not ready any more (level-triggered), everything that is ready at
+/// the same wait, so that nobody starves. A channel counts as ready when its next receiving call would not wait: also
+/// when it would answer an error, such as the peer's death. Ready for one is not ready for all: where others take from
+/// the same queue, use its `try_` form.
+///
+/// A set costs one descriptor, and one for each descriptor attached; a channel has one of its own once it has been
+/// attached anywhere. Waiting costs no more with many quiet channels than with few.
+pub struct WaitSet {
+    epoll: Epoll,
+    members: HashMap<u64, Member>,
+    /// Sources that are not announced: to be looked at by the next wait, in turn.
+    awake: VecDeque<u64>,
+    events: Events,
+    generation: u32,
+}
+
+enum Member {
+    Source { source: Arc<dyn Source>, is_awake: bool },
+    Descriptor(OwnedFd),
+}
+
+/// One thing that is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ready {
+    /// As it was attached.
+    pub token: u64,
+    /// What a descriptor shows; `READABLE` for a channel.
+    pub readiness: Readiness,
+}
+
+const WAIT: &str = "wait for any of several";
+const ATTACH: &str = "attach to a wait set";
+/// How many descriptors one call of the kernel reports; the rest come next time.
+const EVENTS: usize = 64;
+
+impl WaitSet {
+    /// One without members.
+    ///
+    /// # Errors
+    /// `LimitReached` if there is no descriptor left.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new().map_err(|error| Error::system_refused("make a wait set", error))?,
+            members: HashMap::new(),
+            awake: VecDeque::new(),
+            events: Events::with_capacity(EVENTS),
+            generation: process::generation(),
+        })
+    }
+
+    /// Adds a channel; `token` comes back when it is ready. The handle stays the caller's, to receive from.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the token is taken, or the channel attached already; `LimitReached` if there is no
+    /// descriptor left; `Forked`.
+    pub fn attach(&mut self, channel: &impl Waitable, token: u64) -> Result<()> {
+        self.check(ATTACH)?;
+        self.check_free(token)?;
+        let Watch(source) = channel.watch();
+        let bell = source.alarms()?.bell();
+        let added = self.epoll.add_with(bell.as_fd(), token, Interest::READABLE, Options::EDGE);
+        added.map_err(|error| Error::system_refused(ATTACH, error))?;
+        self.members.insert(token, Member::Source { source, is_awake: true });
+        self.awake.push_back(token);
+        Ok(())
+    }
+
+    /// Adds a descriptor, of which the set keeps a copy until it is detached.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the token is taken; `PermissionDenied` for a regular file or a directory, which cannot be
+    /// waited for; `LimitReached` if there is no descriptor left; `Forked`.
+    pub fn attach_fd(&mut self, fd: impl AsFd, interest: Interest, token: u64) -> Result<()> {
+        self.check(ATTACH)?;
+        self.check_free(token)?;
+        let fd = fd.as_fd().try_clone_to_owned().map_err(|error| {
+            let kind = match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => ErrorKind::LimitReached,
+                _ => ErrorKind::System,
+            };
+            Error::new(ATTACH, kind).because(error.to_string())
+        })?;
+        self.epoll.add(&fd, token, interest).map_err(|error| Error::system_refused(ATTACH, error))?;
+        self.members.insert(token, Member::Descriptor(fd));
+        Ok(())
+    }
+
+    /// Removes what was attached as `token`, which is free again.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing was.
+    pub fn detach(&mut self, token: u64) -> Result<()> {
+        const DETACH: &str = "detach from a wait set";
+        self.check(DETACH)?;
+        let removed = match self.members.remove(&token) {
+            None => return Err(Error::new(DETACH, ErrorKind::NotFound).because("no member has this token")),
+            Some(Member::Descriptor(fd)) => self.epoll.remove(&fd),
+            Some(Member::Source { source, .. }) => self.epoll.remove(source.alarms()?.bell().as_fd()),
+        };
+        self.awake.retain(|awake| *awake != token);
+        removed.map_err(|error| Error::system_refused(DETACH, error))
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Says what is ready now, in `ready`, whose earlier content is forgotten; how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is; as [`wait`](Self::wait).
+    pub fn try_wait(&mut self, ready: &mut Vec<Ready>) -> Result<usize> {
+        self.wait_until(ready, Until::Now)
+    }
+
+    /// Waits until something is ready, and says what, in `ready`, whose earlier content is forgotten; how many.
+    ///
+    /// A set without members waits for ever.
+    ///
+    /// # Errors
+    /// `Forked` in a child of the process that made it.
+    pub fn wait(&mut self, ready: &mut Vec<Ready>) -> Result<usize> {
+        self.wait_until(ready, Until::Forever)
+    }
+
+    /// [`wait`](Self::wait) for at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut`; as `wait`.
+    pub fn wait_timeout(&mut self, ready: &mut Vec<Ready>, timeout: Duration) -> Result<usize> {
+        self.wait_until(ready, Until::At(Deadline::after(timeout)))
+    }
+
+    fn wait_until(&mut self, ready: &mut Vec<Ready>, until: Until) -> Result<usize> {
+        self.check(WAIT)?;
+        ready.clear();
+        loop {
+            self.look(ready)?;
+            let (is_last, rung) = match until {
+                // Descriptors have their turn too, however busy the channels are.
+                _ if !ready.is_empty() => (true, self.epoll.try_wait(&mut self.events)),
+                Until::Now => (true, self.epoll.try_wait(&mut self.events)),
+                Until::Forever => (false, self.epoll.wait(&mut self.events)),
+                Until::At(deadline) => {
+                    let rest = deadline.remaining();
+                    (rest.is_zero(), self.epoll.wait_timeout(&mut self.events, rest))
+                }
+            };
+            match rung {
+                Ok(_) => self.collect(ready),
+                Err(error) if error.is_would_block() || error.is_timeout() => {}
+                Err(error) => return Err(Error::system_refused(WAIT, error)),
+            }
+            // Bells that ring in vain do not carry us past the deadline.
+            if is_last && ready.is_empty() {
+                self.look(ready)?;
+            }
+            match (ready.len(), until) {
+                (0, Until::Now) => return Err(Error::new(WAIT, ErrorKind::WouldBlock)),
+                (0, _) if is_last => return Err(Error::new(WAIT, ErrorKind::TimedOut)),
+                (0, _) => {}
+                (count, _) => return Ok(count),
+            }
+        }
+    }
+
+    /// Reports the awake sources that are ready and announces the others, each of which is looked at once more.
+    fn look(&mut self, ready: &mut Vec<Ready>) -> Result<()> {
+        for _ in 0..self.awake.len() {
+            let Some(token) = self.awake.pop_front() else { break };
+            let Some(Member::Source { source, is_awake }) = self.members.get_mut(&token) else { continue };
+            let is_ready = source.is_ready() || {
+                source.alarms()?.arm();
+                source.is_ready()
+            };
+            if is_ready {
+                ready.push(Ready { token, readiness: Readiness::READABLE });
+                self.awake.push_back(token);
+            } else {
+                *is_awake = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the descriptors that the kernel found ready, and wakes the sources whose bell was rung.
+    fn collect(&mut self, ready: &mut Vec<Ready>) {
+        for event in &self.events {
+            match self.members.get_mut(&event.token) {
+                Some(Member::Descriptor(_)) => {
+                    ready.push(Ready { token: event.token, readiness: event.readiness });
+                }
+                Some(Member::Source { is_awake, .. }) if !*is_awake => {
+                    *is_awake = true;
+                    self.awake.push_back(event.token);
+                }
+                Some(Member::Source { .. }) | None => {}
+            }
+        }
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        if self.generation == process::generation() { Ok(()) } else { Err(Error::new(operation, ErrorKind::Forked)) }
+    }
+
+    fn check_free(&self, token: u64) -> Result<()> {
+        if self.members.contains_key(&token) {
+            return Err(Error::new(ATTACH, ErrorKind::AlreadyExists).because("another member has this token"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for WaitSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitSet").field("members", &self.members.len()).finish_non_exhaustive()
+    }
+}

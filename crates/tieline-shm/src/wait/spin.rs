@@ -1,0 +1,142 @@
+//! How long to look before sleeping: learned for each thing waited for, and never where looking keeps the peer from
+//! running.
+//!
+//! To spin a while and then sleep costs at most about twice the better of the two, if the while is what sleeping
+//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong; where answers
+//! come after `t`, a little more than `t` is enough; where spinning failed and the answer came much later, it will
+//! fail again. What was learned is this process's own: a peer cannot make us spin longer than [`LONGEST`].
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Until, Waiting};
+use crate::raw::atomic::pause;
+use crate::raw::cpu;
+
+/// The first guess: about what it costs to be woken on another processor of a virtual machine.
+const FIRST: Duration = Duration::from_micros(50);
+/// What is tried where spinning never helped, to notice when it does again.
+const SHORTEST: Duration = Duration::from_micros(1);
+/// Nothing that takes longer is worth a processor.
+const LONGEST: Duration = Duration::from_micros(100);
+/// An answer this late, its wake-up included, would not have come to a spinner either.
+const LATE: Duration = Duration::from_micros(250);
+/// How many looks between two looks at the clock: about half a microsecond.
+const LOOKS: u32 = 16;
+/// A poller offers its processor to others this often: whom it waits for may need that very one.
+const OFFER_EVERY: u32 = 64;
+/// After so many waits in a row that met their event awake, notifiers are let off their fence.
+const CALM_AFTER: u32 = 256;
+
+/// What this process learned about waiting at one place.
+#[derive(Debug)]
+pub(super) struct Habit {
+    /// How long to spin, in nanoseconds.
+    spin_ns: AtomicU32,
+    /// How many waits in a row ended without sleeping.
+    awake: AtomicU32,
+}
+
+/// One line for each of a few hundred places; two that share one learn from each other, which does no harm.
+static HABITS: [Habit; 256] =
+    [const { Habit { spin_ns: AtomicU32::new(nanos(FIRST)), awake: AtomicU32::new(0) } }; 256];
+
+/// How spinning ended.
+pub(super) enum Spun<R> {
+    Ready(R),
+    Expired,
+    GaveUp,
+}
+
+impl Habit {
+    /// The habit of whoever waits at `address`.
+    pub(super) fn of(address: usize) -> &'static Self {
+        // Multiplied by a large odd number, so that neighbours and same offsets in several segments spread.
+        let spread = (address >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize);
+        &HABITS[spread >> (usize::BITS - 8)]
+    }
+
+    /// Looks for as long as `how` and the habit allow; `in_vain` if the notifier needs this very processor.
+    pub(super) fn look<R>(
+        &self,
+        in_vain: bool,
+        how: Waiting,
+        until: Until,
+        ready: &mut impl FnMut() -> Option<R>,
+    ) -> Spun<R> {
+        match how {
+            Waiting::Adaptive if in_vain || !cpu::are_several() => Spun::GaveUp,
+            Waiting::Block => Spun::GaveUp,
+            Waiting::Adaptive | Waiting::Poll => self.spin(how, until, ready),
+        }
+    }
+
+    fn spin<R>(&self, how: Waiting, until: Until, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {
+        let mut started = None;
+        for round in 1_u32.. {
+            for _ in 0..LOOKS {
+                pause();
+                if let Some(answer) = ready() {
+                    // The first round is not timed: a clock costs as much as what is measured.
+                    if let Some(started) = started {
+                        self.was_worth_it(how, started);
+                    }
+                    return Spun::Ready(answer);
+                }
+            }
+            if let Until::At(deadline) = until
+                && deadline.remaining().is_zero()
+            {
+                return Spun::Expired;
+            }
+            let started = *started.get_or_insert_with(Instant::now);
+            match how {
+                Waiting::Poll if round % OFFER_EVERY == 0 => std::thread::yield_now(),
+                Waiting::Poll => {}
+                Waiting::Block | Waiting::Adaptive => {
+                    // Relaxed, here and below: a guess that stands alone.
+                    if nanos(started.elapsed()) >= self.spin_ns.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            }
+        }
+        Spun::GaveUp
+    }
+
+    fn was_worth_it(&self, how: Waiting, started: Instant) {
+        if how != Waiting::Adaptive {
+            return;
+        }
+        let before = self.spin_ns.load(Ordering::Relaxed);
+        let wished = nanos(started.elapsed().saturating_mul(3));
+        self.learn(before - before / 16 + wished / 16);
+    }
+
+    /// A wait had to sleep; from when on, if it had spun before.
+    pub(super) fn slept(&self, spun_until: Option<Instant>) {
+        self.awake.store(0, Ordering::Relaxed);
+        if let Some(spun_until) = spun_until {
+            let before = self.spin_ns.load(Ordering::Relaxed);
+            self.learn(if spun_until.elapsed() > LATE { before / 2 } else { before.saturating_mul(2) });
+        }
+    }
+
+    fn learn(&self, spin_ns: u32) {
+        self.spin_ns.store(spin_ns.clamp(nanos(SHORTEST), nanos(LONGEST)), Ordering::Relaxed);
+    }
+
+    /// Counts a wait that met its event awake; whether there were enough of them in a row.
+    pub(super) fn is_calm(&self) -> bool {
+        // Relaxed: a count that decides about speed only; a lost increment delays it.
+        let awake = self.awake.load(Ordering::Relaxed) + 1;
+        self.awake.store(awake % CALM_AFTER, Ordering::Relaxed);
+        awake >= CALM_AFTER
+    }
+}
+
+/// As far as 32 bits hold: four seconds.
+const fn nanos(duration: Duration) -> u32 {
+    let nanos = duration.as_nanos();
+    if nanos > u32::MAX as u128 { u32::MAX } else { nanos as u32 }
+}
