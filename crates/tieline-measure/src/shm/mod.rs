@@ -10,6 +10,7 @@ mod floor;
 mod footprint;
 mod goal;
 mod memory;
+mod ours;
 mod report;
 mod stage;
 mod subject;
@@ -26,5 +27,5 @@ pub use subject::{IDLE_WINDOW, Subject, Touch, Unit, Wait};
 /// The floors and ours.
 #[must_use]
 pub fn contestants() -> Vec<&'static dyn Contestant> {
-    floor::all().to_vec()
+    floor::all().into_iter().chain(ours::all()).collect()
 }

@@ -201,6 +201,13 @@ impl Deadline {
         as_duration(self.at).saturating_sub(as_duration(clock_gettime(self.clock.id())))
     }
 
+    /// Whether the moment lies in the past.
+    #[must_use]
+    pub fn has_passed(self) -> bool {
+        let now = clock_gettime(self.clock.id());
+        (now.tv_sec, now.tv_nsec) >= (self.at.tv_sec, self.at.tv_nsec)
+    }
+
     /// As the kernel and the C library take it: seconds and nanoseconds on its clock.
     pub(crate) fn timespec(&self) -> &Timespec {
         &self.at

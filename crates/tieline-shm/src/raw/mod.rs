@@ -10,6 +10,7 @@ pub(crate) mod futex;
 pub(crate) mod process;
 #[cfg(all(feature = "tokio", not(model)))]
 pub(crate) mod reactor;
+pub(crate) mod robust;
 mod step;
 mod view;
 pub(crate) mod words;

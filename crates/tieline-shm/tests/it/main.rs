@@ -1,3 +1,4 @@
 //! What the crate promises, between real processes.
 
 mod layout;
+mod sync;

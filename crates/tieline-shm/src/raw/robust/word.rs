@@ -1,0 +1,58 @@
+//! Sleeping on, and waking, the futex halves of a [`RobustWord`].
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use tieline_os::futex::{self, AnyWaited, Deadline, Futex, Waited};
+
+use super::RobustWord;
+
+impl RobustWord {
+    /// Sleeps while the low half of `state` is `expected`; look again in every case.
+    ///
+    /// # Errors
+    /// As [`Futex::wait`].
+    pub(crate) fn wait(&self, expected: u32, deadline: Option<Deadline>) -> tieline_os::Result<Waited> {
+        let futex = Futex::shared(low_half(&self.state));
+        match deadline {
+            Some(deadline) => futex.wait_until(expected, deadline),
+            None => futex.wait(expected),
+        }
+    }
+
+    /// Wakes up to `count` who sleep on `state`, and says how many there were.
+    pub(crate) fn wake(&self, count: u32) -> usize {
+        // Memory that is mapped can be woken on.
+        Futex::shared(low_half(&self.state)).wake(count).unwrap_or(0)
+    }
+
+    /// Wakes up to `count` who sleep on `turn`.
+    pub(crate) fn wake_turn(&self, count: u32) -> usize {
+        Futex::shared(low_half(&self.turn)).wake(count).unwrap_or(0)
+    }
+
+    /// The futex of `state`, for the kernel's priority-inheriting lock. A word used so is never used as `state`.
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        low_half(&self.state)
+    }
+}
+
+/// Sleeps while the low half of each atomic is what stands beside it.
+///
+/// # Errors
+/// As [`futex::wait_any`]; `Unsupported` before Linux 5.16.
+pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], deadline: Option<Deadline>) -> tieline_os::Result<AnyWaited> {
+    let nothing = AtomicU32::new(0);
+    let mut list = [(Futex::shared(&nothing), 0); futex::MAX_WORDS];
+    let list = &mut list[..words.len().min(futex::MAX_WORDS)];
+    for (place, &(word, expected)) in list.iter_mut().zip(words) {
+        *place = (Futex::shared(low_half(word)), expected);
+    }
+    futex::wait_any(list, deadline)
+}
+
+fn low_half(word: &AtomicU64) -> &AtomicU32 {
+    let half = word.as_ptr().cast::<AtomicU32>().wrapping_add(usize::from(cfg!(target_endian = "big")));
+    // SAFETY: it lies within the 8 bytes of `word`, aligned, and lives as long. We use it as an address for the kernel,
+    // and never load or store through it while others use the 64 bits, so no accesses of two sizes race in this program.
+    unsafe { &*half }
+}

@@ -1,0 +1,419 @@
+//! The lock without data: [`RawMutex`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::panic::Location;
+use std::time::Duration;
+
+use tieline_os::Access;
+use tieline_os::futex::Deadline;
+
+use super::core::{self, LOCK, Taken};
+use super::inheriting;
+use super::spins::Spins;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::atomic::{AtomicU32, Ordering};
+use crate::raw::robust::{RobustWord, Thread, is_held_here};
+use crate::raw::{View, Words};
+use crate::segment::{Kind, Purpose, Segment};
+use crate::sync::error::{LockError, LockResult};
+use crate::sync::order;
+use crate::wait::Until;
+
+/// What a lock does when a thread locks what it holds already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MutexKind {
+    /// `lock` answers `Deadlock`, because it would never end; `try_lock` and the timed forms behave as if another
+    /// thread held the lock.
+    #[default]
+    Normal,
+    /// It locks once more; the lock is free when as many guards have been dropped.
+    Recursive,
+    /// Every form of locking answers `Deadlock`.
+    ErrorChecking,
+}
+
+/// How a lock is made. Those who attach find it as it was made.
+///
+/// ```
+/// use tieline_shm::sync::{MutexKind, MutexOptions, RawMutex};
+///
+/// let lock = RawMutex::create(&MutexOptions::new().kind(MutexKind::Recursive).name("index"))?;
+/// let outer = lock.lock()?;
+/// let inner = lock.lock()?;
+/// drop(outer);
+/// assert!(lock.is_locked());
+/// drop(inner);
+/// assert!(!lock.is_locked());
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MutexOptions {
+    kind: MutexKind,
+    inherit_priority: bool,
+    name: String,
+}
+
+impl MutexOptions {
+    /// A normal lock without a name.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What locking twice does.
+    #[must_use]
+    pub fn kind(mut self, kind: MutexKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Whether the holder runs at the highest priority of those who wait.
+    ///
+    /// Only worth it among threads with real-time priorities: the kernel keeps the queue, and every lock that was
+    /// contended is given back by a system call. Processes in different pid namespaces must not share such a lock.
+    #[doc(alias = "PTHREAD_PRIO_INHERIT")]
+    #[must_use]
+    pub fn inherit_priority(mut self, inherit: bool) -> Self {
+        self.inherit_priority = inherit;
+        self
+    }
+
+    /// A name for people who look at the segment, and the lock's class for the [order check](order).
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+}
+
+impl MutexOptions {
+    pub(in crate::sync) fn name_of(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A lock in shared memory, as it lies there: 64 bytes. See `docs/formats/shm-locks.md`.
+#[repr(C, align(64))]
+pub(in crate::sync) struct MutexWords {
+    robust: RobustWord,
+    /// [`FORM`] and what the options say; written once by the maker.
+    form: AtomicU32,
+    _reserved: [AtomicU32; 5],
+}
+
+// SAFETY: repr(C), 40 + 4 + 20 bytes of atomics, no padding.
+unsafe impl Words for MutexWords {}
+
+/// Upper half of `form`: "MX", and version 1.
+const FORM: u32 = 0x4d58_0100;
+const INHERITS: u32 = 4;
+const KINDS: [MutexKind; 3] = [MutexKind::Normal, MutexKind::Recursive, MutexKind::ErrorChecking];
+
+/// A lock without data, for what lies elsewhere; see [`Mutex`](super::Mutex) for the lock with its data.
+///
+/// It guards by agreement. It works between all threads of all processes that have the segment: send
+/// [`as_fd`](Self::as_fd) to a peer, which makes its own handle by [`from_fd`](Self::from_fd), or let a child inherit
+/// it. The handle may be shared by threads. Dropping it does not unlock; a guard that was forgotten keeps the lock, and
+/// the memory stays mapped.
+///
+/// # Death of the holder
+/// Death of a thread while it holds the lock (of the process, or of the thread alone), at any instruction, gives the
+/// lock to the next who asks, with word of it: [`LockError::OwnerDied`]. If many wait, one is told and must repair; see
+/// [`RawMutexGuard::mark_consistent`]. A thread that is only stopped (`SIGSTOP`) holds what it holds.
+///
+/// # Limits
+/// A thread holds at most 1,024 locks of this crate at a time. Threads of different pid namespaces may share a lock
+/// (unless it inherits priorities) with one gap: two threads that have the same number, each in its own namespace, and
+/// one killed in the few instructions in which it locks or unlocks while the other holds: then the living one's lock
+/// may be taken for a dead one's.
+pub struct RawMutex {
+    words: View<MutexWords>,
+    kind: MutexKind,
+    inherits: bool,
+    spins: Spins,
+    class: order::Class,
+    /// None if the lock lies in a structure that keeps the segment itself.
+    segment: Option<Segment>,
+}
+
+/// The lock is held as long as this lives. Not to be sent to another thread.
+///
+/// In a child made by `fork` an inherited guard is no guard: the parent holds the lock, and dropping it here does
+/// nothing.
+#[must_use = "the lock is given back when this is dropped"]
+pub struct RawMutexGuard<'a> {
+    lock: &'a RawMutex,
+    me: Thread,
+    not_send: PhantomData<*const ()>,
+}
+
+impl RawMutex {
+    /// Makes a lock in a segment of its own.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `LimitReached` (descriptors), `System`.
+    pub fn create(options: &MutexOptions) -> Result<Self> {
+        let purpose = Purpose { kind: Kind::Locks, name: &options.name, layout_hash: LAYOUT_HASH };
+        let segment = Segment::create(&purpose, size_of::<MutexWords>())?;
+        let words = segment.view::<MutexWords>(0)?;
+        let mut lock = Self::make(words, options);
+        lock.segment = Some(segment);
+        Ok(lock)
+    }
+
+    /// The lock whose segment a peer sent.
+    ///
+    /// # Errors
+    /// `Mismatch` if it is the segment of something else; `Corrupted` if it is no segment of ours or not as one is
+    /// left by a maker.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let segment = Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?;
+        let words = segment.view::<MutexWords>(0)?;
+        let mut lock = Self::attach(words, "")?;
+        lock.segment = Some(segment);
+        Ok(lock)
+    }
+
+    /// Makes a lock where nothing but zeros is, in memory that nobody else has yet.
+    pub(in crate::sync) fn make(words: View<MutexWords>, options: &MutexOptions) -> Self {
+        let kind = KINDS.iter().position(|&kind| kind == options.kind).unwrap_or(0) as u32;
+        let form = FORM | kind | if options.inherit_priority { INHERITS } else { 0 };
+        // Relaxed: nobody else has the memory yet, and handing it over orders everything.
+        words.form.store(form, Ordering::Relaxed);
+        Self::with(words, options.kind, options.inherit_priority, &options.name)
+    }
+
+    /// A lock that was made before.
+    pub(in crate::sync) fn attach(words: View<MutexWords>, name: &str) -> Result<Self> {
+        // Relaxed: written before the memory was handed over.
+        let form = words.form.load(Ordering::Relaxed);
+        let kind = KINDS.get((form & 3) as usize);
+        match kind {
+            Some(&kind) if form & !(INHERITS | 3) == FORM => Ok(Self::with(words, kind, form & INHERITS != 0, name)),
+            _ => Err(Error::new("attach to a lock", ErrorKind::Corrupted).because("no lock was made there")),
+        }
+    }
+
+    fn with(words: View<MutexWords>, kind: MutexKind, inherits: bool, name: &str) -> Self {
+        let class = order::Class::of(name, std::ptr::from_ref(&*words).addr());
+        Self { words, kind, inherits, spins: Spins::default(), class, segment: None }
+    }
+
+    /// What locking twice does here.
+    #[must_use]
+    pub fn kind(&self) -> MutexKind {
+        self.kind
+    }
+
+    /// Whether the holder inherits the priority of those who wait.
+    #[must_use]
+    pub fn inherits_priority(&self) -> bool {
+        self.inherits
+    }
+
+    /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.segment.as_ref().map(Segment::as_fd)
+    }
+
+    /// Whether somebody held the lock a moment ago.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.owner().is_some()
+    }
+
+    /// The id of the thread that held the lock a moment ago, in that thread's pid namespace.
+    #[must_use]
+    pub fn owner(&self) -> Option<u32> {
+        if self.inherits {
+            let owner = inheriting::owner(&self.words.robust);
+            return (owner != 0).then_some(owner);
+        }
+        core::owner(&self.words.robust)
+    }
+
+    /// Locks, waiting as long as it takes.
+    ///
+    /// If the holder dies meanwhile, one of those who wait is told so at once; if a waiter dies, nobody notices.
+    ///
+    /// # Errors
+    /// * [`LockError::OwnerDied`] with the guard: see there.
+    /// * `NotRecoverable`: an owner that died was followed by one that did not repair.
+    /// * `Deadlock`: this thread holds the lock; or (with priority inheritance) its holder waits for a lock of ours; or
+    ///   the [order check](order) is on and this order is the reverse of one that was seen.
+    /// * `LimitReached`: this thread holds as many locks as can be watched over; or locked recursively too often.
+    /// * `Corrupted`, `Unsupported` (no robust lists here), `System`.
+    #[track_caller]
+    #[inline]
+    pub fn lock(&self) -> LockResult<RawMutexGuard<'_>> {
+        self.lock_with(Until::Forever)
+    }
+
+    /// Locks if nobody holds the lock; never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock`; otherwise as [`lock`](Self::lock).
+    #[track_caller]
+    #[inline]
+    pub fn try_lock(&self) -> LockResult<RawMutexGuard<'_>> {
+        self.lock_with(Until::Now)
+    }
+
+    /// Locks, waiting for at most `timeout`, on the monotonic clock.
+    ///
+    /// # Errors
+    /// `TimedOut`; otherwise as [`lock`](Self::lock).
+    #[track_caller]
+    pub fn lock_timeout(&self, timeout: Duration) -> LockResult<RawMutexGuard<'_>> {
+        self.lock_with(Until::At(Deadline::after(timeout)))
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(in crate::sync) fn lock_with(&self, until: Until) -> LockResult<RawMutexGuard<'_>> {
+        let me = Thread::current()?;
+        if self.owner() == Some(me.id()) && me.holds(&self.words.robust) {
+            return self.lock_again(me, until);
+        }
+        if !me.has_room() {
+            return Err(Error::new(LOCK, ErrorKind::LimitReached)
+                .because("this thread holds 1,024 locks, and more cannot be watched over")
+                .into());
+        }
+        if order::is_on() {
+            self.class.check(Location::caller(), !matches!(until, Until::Now))?;
+        }
+        let taken = if self.inherits {
+            inheriting::take(&self.words.robust, me, until)
+        } else {
+            core::take(&self.words.robust, me, until, &self.spins)
+        };
+        let taken = taken?;
+        if order::is_on() {
+            self.class.taken(Location::caller());
+        }
+        let guard = RawMutexGuard { lock: self, me, not_send: PhantomData };
+        match taken {
+            Taken::Clean => Ok(guard),
+            Taken::OwnerDied => {
+                // Relaxed: the lock is ours. The dead one may have held it several times.
+                self.words.robust.note.store(0, Ordering::Relaxed);
+                Err(LockError::OwnerDied(guard))
+            }
+        }
+    }
+
+    #[cold]
+    fn lock_again(&self, me: Thread, until: Until) -> LockResult<RawMutexGuard<'_>> {
+        let refuse = |kind| Err(Error::new(LOCK, kind).because("this thread holds it already").into());
+        match (self.kind, until) {
+            (MutexKind::Recursive, _) => {
+                // Relaxed: the lock is ours.
+                let note = &self.words.robust.note;
+                let Some(more) = note.load(Ordering::Relaxed).checked_add(1) else {
+                    return refuse(ErrorKind::LimitReached);
+                };
+                note.store(more, Ordering::Relaxed);
+                Ok(RawMutexGuard { lock: self, me, not_send: PhantomData })
+            }
+            (MutexKind::ErrorChecking, _) | (_, Until::Forever) => refuse(ErrorKind::Deadlock),
+            (MutexKind::Normal, Until::Now) => Err(Error::new(LOCK, ErrorKind::WouldBlock).into()),
+            (MutexKind::Normal, Until::At(deadline)) => {
+                // Nobody wakes on a word of our own.
+                let waited = RobustWord::new().wait(0, Some(deadline));
+                let _ = waited.map_err(|error| Error::system_refused(LOCK, error))?;
+                Err(Error::new(LOCK, ErrorKind::TimedOut).into())
+            }
+        }
+    }
+
+    #[inline]
+    fn unlock(&self, me: Thread) {
+        if self.kind == MutexKind::Recursive && me.holds(&self.words.robust) {
+            // Relaxed: the lock is ours.
+            let note = &self.words.robust.note;
+            if let Some(fewer) = note.load(Ordering::Relaxed).checked_sub(1) {
+                return note.store(fewer, Ordering::Relaxed);
+            }
+        }
+        if order::is_on() {
+            self.class.given_back();
+        }
+        if self.inherits {
+            inheriting::give_back(&self.words.robust, me);
+        } else {
+            core::give_back(&self.words.robust, me);
+        }
+    }
+}
+
+impl RawMutexGuard<'_> {
+    /// Whether the holder before died holding the lock, and nobody has repaired since.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        let words = &self.lock.words.robust;
+        if self.lock.inherits { inheriting::is_inherited(words) } else { core::is_inherited(words) }
+    }
+
+    /// Says that what the lock guards is whole again. Who drops the guard of a dead owner without this gives the lock
+    /// up: everyone who waits, and everyone who comes, is told `NotRecoverable`, for ever.
+    pub fn mark_consistent(&self) {
+        let words = &self.lock.words.robust;
+        if !self.lock.inherits {
+            core::mark_consistent(words);
+        } else {
+            inheriting::mark_consistent(words);
+        }
+    }
+
+    /// The lock.
+    #[must_use]
+    pub fn mutex(&self) -> &RawMutex {
+        self.lock
+    }
+
+    pub(in crate::sync) fn me(&self) -> Thread {
+        self.me
+    }
+}
+
+impl Drop for RawMutexGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // In a forked child the thread is another one, and holds nothing.
+        self.lock.unlock(Thread::current().unwrap_or(self.me));
+    }
+}
+
+impl Drop for RawMutex {
+    fn drop(&mut self) {
+        if is_held_here(self.owner().unwrap_or(0)) {
+            // A guard was forgotten: the thread's list of what it holds names this memory.
+            std::mem::forget(self.words.clone());
+        }
+    }
+}
+
+impl fmt::Debug for RawMutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawMutex")
+            .field("kind", &self.kind)
+            .field("inherits_priority", &self.inherits)
+            .field("owner", &self.owner())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RawMutexGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawMutexGuard").field("mutex", self.lock).finish()
+    }
+}
+
+/// What a segment says whose body is a lock without data.
+const LAYOUT_HASH: u64 = u64::from_le_bytes(*b"rawmutex");
+
+const _: () = assert!(size_of::<MutexWords>() == 64 && size_of::<RobustWord>() == 40);
