@@ -4,7 +4,6 @@ use std::fs;
 use std::hint::{black_box, spin_loop};
 use std::mem::MaybeUninit;
 use std::path::Path;
-use std::time::Instant;
 
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
@@ -15,7 +14,7 @@ use iceoryx2::prelude::{
 };
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use tieline_measure::shm::{
-    Contestant, Exchange, Figure, Footprint, Message, Part, Rank, Stage, Subject, Touch, Wait, flood, idle, number_of,
+    Contestant, Exchange, Figure, Footprint, Message, Part, Rank, Stage, Subject, Touch, Wait, events, flood, idle, number_of,
     round_trips, steps,
 };
 
@@ -351,7 +350,7 @@ fn further(there: &There<'_>, count: fn(Footprint) -> usize) -> Outcome<Option<F
     let after = look(&publisher, &subscribers)?;
     there.stage.meet()?;
     let each = (after.saturating_sub(before)) as f64 / FURTHER as f64;
-    Ok(publisher.is_some().then(|| Figure::plain(each)))
+    Ok(Some(Figure::plain(each)))
 }
 
 fn join(there: &There<'_>) -> Outcome<Option<Figure>> {
@@ -363,18 +362,13 @@ fn join(there: &There<'_>) -> Outcome<Option<Figure>> {
         return Ok(None);
     }
     there.stage.meet()?;
-    let mut times = Vec::new();
-    let begin = Instant::now();
-    while begin.elapsed() < there.stage.window() || times.len() < 20 {
-        let start = Instant::now();
+    let figure = events(there.stage.window(), || {
         let topic: Topic<[u8; 64]> = topic!(there.node, "topic", [u8; 64], false, 2, 8)?;
         let subscriber = topic.subscriber_builder().create().map_err(sentence)?;
-        times.push(start.elapsed().as_nanos() as f64);
-        drop((subscriber, topic));
-    }
+        Ok((subscriber, topic))
+    })?;
     there.stage.meet()?;
-    times.sort_by(f64::total_cmp);
-    Ok(Some(Figure { value: times[times.len() / 2], p99: times.get(times.len() * 99 / 100).copied() }))
+    Ok(figure)
 }
 
 fn quiet(there: &There<'_>) -> Outcome<Option<Figure>> {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -132,7 +133,11 @@ pub fn run(
 fn measure(plan: &Plan, contestant: &dyn Contestant, subject: Subject, placement: Placement) -> Round {
     let cpus = placement.cpus().ok_or("this process may use only one processor")?;
     let folder = Folder::new()?;
-    let players = [Player::start(&plan.player)?, Player::start(&plan.player)?];
+    // What has names in a runtime directory has one of its own.
+    let runtime = folder.0.path().join("run");
+    fs::DirBuilder::new().mode(0o700).create(&runtime).map_err(|error| format!("cannot make a folder: {error}"))?;
+    let command = plan.player.clone().env("TIELINE_RUNTIME_DIR", &runtime);
+    let players = [Player::start(&command)?, Player::start(&command)?];
     for (player, part) in players.iter().zip([Part::First, Part::Second]) {
         let cpu = cpus[usize::from(part == Part::Second)];
         player.carry_out(&Order::Pin { cpu }, &[], PATIENCE)?;
@@ -146,14 +151,14 @@ fn measure(plan: &Plan, contestant: &dyn Contestant, subject: Subject, placement
         };
         player.order(&order, &[])?;
     }
-    let answer = lead(&players, plan.window * 2 + subject.extra_time() + PATIENCE);
+    let answer = lead(&players, subject, plan.window * 2 + subject.extra_time() + PATIENCE);
     drop(players);
     contestant.clean_up(folder.0.path());
     answer.map(|figure| (figure.value, figure.p99))
 }
 
 /// Lets the players go on whenever both have come to the same point, until both have ended.
-fn lead(players: &[Player; 2], patience: Duration) -> Outcome<Figure> {
+fn lead(players: &[Player; 2], subject: Subject, patience: Duration) -> Outcome<Figure> {
     let deadline = Instant::now() + patience;
     let mut figures: [Option<Option<Figure>>; 2] = [None, None];
     let mut here = [false; 2];
@@ -182,7 +187,8 @@ fn lead(players: &[Player; 2], patience: Duration) -> Outcome<Figure> {
         }
     }
     let figures: Vec<Figure> = figures.into_iter().flatten().flatten().collect();
-    let value = figures.iter().map(|figure| figure.value).sum();
+    let values = figures.iter().map(|figure| figure.value);
+    let value = if subject.is_of_either() { values.fold(0.0, f64::max) } else { values.sum() };
     let p99 = figures.first().and_then(|figure| figure.p99);
     if figures.is_empty() { Err("nobody had a figure".to_owned()) } else { Ok(Figure { value, p99 }) }
 }

@@ -32,7 +32,7 @@ pub trait Contestant: Sync {
     fn takes(&self, subject: Subject) -> bool;
 
     /// Plays one of the two parts; runs in a process of its own for each figure. The figures of the two processes are
-    /// added up; the one that has none answers `None`.
+    /// added up (of descriptors and mappings the greater counts); the one that has none answers `None`.
     ///
     /// # Errors
     /// A sentence; the figure is missing then.

@@ -21,7 +21,7 @@ pub use floor::play_lock;
 pub use footprint::{Footprint, idle};
 pub use goal::{Goal, absolute};
 pub use report::{Entry, Ratio, Report, Row, SCHEMA};
-pub use stage::{Exchange, Figure, LAST, Message, Part, Stage, flood, number_of, rate, round_trips, steps};
+pub use stage::{Exchange, Figure, LAST, Message, Part, Stage, events, flood, number_of, rate, round_trips, steps};
 pub use subject::{IDLE_WINDOW, Subject, Touch, Unit, Wait};
 
 /// The floors and ours.

@@ -272,6 +272,22 @@ pub fn steps(window: Duration, per_batch: u32, mut step: impl FnMut() -> Outcome
     Ok(Some(Figure { value: batches[batches.len() / 2], p99: batches.get(batches.len() * 99 / 100).copied() }))
 }
 
+/// What an event takes that is long enough to be timed by itself; undoing it is not timed.
+///
+/// # Errors
+/// If an event fails.
+pub fn events<E>(window: Duration, mut event: impl FnMut() -> Outcome<E>) -> Outcome<Option<Figure>> {
+    let mut times = times()?;
+    let begin = Instant::now();
+    while begin.elapsed() < window || times.len() < 20 {
+        let start = Instant::now();
+        let made = event()?;
+        times.saturating_record(nanoseconds(start.elapsed()));
+        drop(made);
+    }
+    Ok(Some(Figure::of(&times)))
+}
+
 /// How often a second a step can be made until the window is over.
 ///
 /// # Errors

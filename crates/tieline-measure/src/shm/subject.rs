@@ -111,6 +111,11 @@ impl Subject {
         }
     }
 
+    /// Whether the greater figure of the two processes counts, not their sum.
+    pub(super) fn is_of_either(self) -> bool {
+        matches!(self, Self::Descriptors | Self::Mappings)
+    }
+
     /// Whether it is polled, which takes a processor for each end.
     pub(super) fn polls(self) -> bool {
         match self {
