@@ -268,6 +268,25 @@ impl Memfd {
         reserve("reserve memory for memfd", &self.fd, 0, self.len()?)
     }
 
+    /// [`reserve`](Self::reserve) for `len` bytes from `offset` only, for memory that is committed bit by bit.
+    ///
+    /// # Errors
+    /// As `reserve`; `PermissionDenied` also if the range reaches beyond a length that is sealed with `GROW`.
+    pub fn reserve_range(&self, offset: u64, len: u64) -> Result<()> {
+        reserve("reserve memory for memfd", &self.fd, offset, len)
+    }
+
+    /// Gives the memory behind `len` bytes from `offset` back to the system: they read as zeros afterwards, and the
+    /// next touch needs new memory. The length stays. Parts of pages are set to zero, not given back.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if sealed against writing (`WRITE`, `FUTURE_WRITE`); `InvalidInput` for a length of zero.
+    #[doc(alias = "FALLOC_FL_PUNCH_HOLE")]
+    pub fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        retry_on_intr(|| rustix::fs::fallocate(&self.fd, flags, offset, len)).during("punch a hole into memfd")
+    }
+
     /// Maps it; see [`Mapping::of`].
     ///
     /// # Errors

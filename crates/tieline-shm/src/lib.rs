@@ -18,11 +18,14 @@ mod segment;
 pub mod sync;
 mod wait;
 
+pub use channel::topic;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
-pub use segment::Kind;
+pub use rendezvous::{Access, Allowed, Name};
+pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
+pub use tieline_os::mapping::HugePages;
 pub use wait::Waiting;
 #[cfg(not(model))]
 pub use wait::{Ready, WaitSet, Waitable, Watch};

@@ -1,1 +1,3 @@
 //! What users hold: channels by name, made of a meeting place, segments, a structure and a way to wait.
+
+pub mod topic;

@@ -4,9 +4,13 @@
 //! wrong moment gives odd values, never undefined behaviour. What a value means, and whether to believe it, is decided
 //! above: read once into a local, check, then use the local.
 
+pub(crate) mod alive;
 pub(crate) mod atomic;
+mod bytes;
 pub(crate) mod cpu;
 pub(crate) mod futex;
+pub(crate) mod numa;
+pub(crate) mod private_fd;
 pub(crate) mod process;
 #[cfg(all(feature = "tokio", not(model)))]
 pub(crate) mod reactor;
@@ -15,5 +19,6 @@ mod step;
 mod view;
 pub(crate) mod words;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};

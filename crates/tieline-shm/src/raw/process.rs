@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::private_fd;
+
 /// How many forks lie between this process and the first one that asked: a handle remembers the number it was opened
 /// at, and is refused at another.
 ///
@@ -10,9 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) fn generation() -> u32 {
     static WATCHED: OnceLock<()> = OnceLock::new();
     WATCHED.get_or_init(|| {
-        // SAFETY: the handler only increments an atomic, which is async-signal-safe. If memory is short the call
-        // fails, and forks go unseen, as with a raw clone.
-        unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+        // SAFETY: the handler uses atomics and system calls only, which is async-signal-safe. If memory is short the
+        // call fails, and forks go unseen, as with a raw clone.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
     // Relaxed: changed only in a child before it runs anything else.
     FORKS.load(Ordering::Relaxed)
@@ -20,8 +22,9 @@ pub(crate) fn generation() -> u32 {
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn count_fork() {
+extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    private_fd::replace_all();
 }
 
 /// The kernel's id of this thread, as its own namespace has it.

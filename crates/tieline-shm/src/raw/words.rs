@@ -48,16 +48,19 @@ pub(crate) fn load_words<T: ShmSafe>(words: &[AtomicU64]) -> Loaded<T> {
 ///
 /// # Panics
 /// If there are too few words.
-#[inline]
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "an index is unrolled where the size is known, an iterator is not")]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<WORD>();
     let (words, behind) = words.split_at(whole.len());
-    for (word, bytes) in words.iter().zip(whole) {
-        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    for index in 0..whole.len() {
+        words[index].store(u64::from_ne_bytes(whole[index]), Ordering::Relaxed);
     }
     if !rest.is_empty() {
         let mut last = [0; WORD];
-        last[..rest.len()].copy_from_slice(rest);
+        for index in 0..rest.len() {
+            last[index] = rest[index];
+        }
         behind[0].store(u64::from_ne_bytes(last), Ordering::Relaxed);
     }
 }
@@ -66,16 +69,19 @@ pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
 ///
 /// # Panics
 /// If there are too few words.
-#[inline]
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "as in store_bytes")]
 pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     let (whole, rest) = bytes.as_chunks_mut::<WORD>();
     let (words, behind) = words.split_at(whole.len());
-    for (word, bytes) in words.iter().zip(whole) {
-        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+    for index in 0..whole.len() {
+        whole[index] = words[index].load(Ordering::Relaxed).to_ne_bytes();
     }
     if !rest.is_empty() {
         let last = behind[0].load(Ordering::Relaxed).to_ne_bytes();
-        rest.copy_from_slice(&last[..rest.len()]);
+        for index in 0..rest.len() {
+            rest[index] = last[index];
+        }
     }
 }
 

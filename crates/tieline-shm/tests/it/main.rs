@@ -1,4 +1,5 @@
 //! What the crate promises, between real processes.
 
 mod layout;
+mod segment;
 mod sync;

@@ -141,7 +141,8 @@ impl Geometry {
     /// `Corrupted`.
     pub(crate) fn claimed(header: &LogHeader, body_bytes: usize) -> Result<Self> {
         // Relaxed: written before the segment was handed over. Each is loaded once and checked as loaded.
-        let field = |index: usize| usize::try_from(header.geometry[index].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let field =
+            |index: usize| usize::try_from(header.geometry[index].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let claim = Self {
             slots: field(0),
             stride_words: field(1),

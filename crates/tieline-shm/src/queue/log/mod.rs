@@ -35,7 +35,7 @@ mod writer;
 mod models;
 mod planted;
 #[cfg(all(test, not(model)))]
-mod tests;
+pub(in crate::queue) mod tests;
 
 use planted::{Bug, planted};
 

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::log::layout::{Geometry, LogHeader};
-use crate::queue::log::{Bug, planted};
 use crate::queue::log::roster::{Entry, Roster};
 use crate::queue::log::slot::{Seen, Slots, Tag};
+use crate::queue::log::{Bug, planted};
 use crate::raw::View;
 use crate::raw::atomic::{Ordering, fence};
 

@@ -44,21 +44,6 @@ pub(crate) struct RosterHeader {
 // SAFETY: repr(C), event counts and atomics, 384 bytes without padding.
 unsafe impl Words for RosterHeader {}
 
-#[cfg(test)]
-impl RosterHeader {
-    /// An empty header for memory that is not zeroed by the kernel.
-    pub(crate) fn zeroed() -> Self {
-        Self {
-            sleepers: EventCount::zeroed(),
-            _sleepers_pair: std::array::from_fn(|_| AtomicU32::new(0)),
-            room: EventCount::zeroed(),
-            _room_pair: std::array::from_fn(|_| AtomicU32::new(0)),
-            geometry: std::array::from_fn(|_| AtomicU64::new(0)),
-            _reserved: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-}
-
 /// The measures of a roster, all fixed at creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RosterGeometry {
@@ -96,7 +81,8 @@ impl RosterGeometry {
     /// `Corrupted`.
     pub(crate) fn claimed(header: &RosterHeader, body_bytes: usize) -> Result<Self> {
         // Relaxed: written before the segment was handed over. Each is loaded once and checked as loaded.
-        let field = |index: usize| usize::try_from(header.geometry[index].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let field =
+            |index: usize| usize::try_from(header.geometry[index].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let claim = Self { entries: field(0), held: field(1) };
         if (1..=ENTRIES_MAX).contains(&claim.entries) && claim.held <= HELD_MAX && claim.body_bytes() <= body_bytes {
             Ok(claim)
@@ -109,26 +95,37 @@ impl RosterGeometry {
 /// A roster as either side sees it.
 #[derive(Clone)]
 pub(crate) struct Roster {
-    header: View<RosterHeader>,
+    sleepers: View<EventCount>,
+    room: View<EventCount>,
     words: View<[AtomicU64]>,
     geometry: RosterGeometry,
 }
 
 impl Roster {
+    /// Where [`sleepers`](Self::sleepers) lies, in bytes after the start of the body.
+    pub(crate) const SLEEPERS_OFFSET: usize = std::mem::offset_of!(RosterHeader, sleepers);
+    /// Where [`room`](Self::room) lies.
+    pub(crate) const ROOM_OFFSET: usize = std::mem::offset_of!(RosterHeader, room);
+
     /// `words` must be as many as the geometry says.
-    pub(crate) fn new(header: View<RosterHeader>, words: View<[AtomicU64]>, geometry: RosterGeometry) -> Self {
+    pub(crate) fn new(
+        sleepers: View<EventCount>,
+        room: View<EventCount>,
+        words: View<[AtomicU64]>,
+        geometry: RosterGeometry,
+    ) -> Self {
         assert_eq!(words.len(), geometry.words(), "the view was made for another geometry");
-        Self { header, words, geometry }
+        Self { sleepers, room, words, geometry }
     }
 
     /// Where subscribers sleep.
-    pub(crate) fn sleepers(&self) -> &EventCount {
-        &self.header.sleepers
+    pub(crate) fn sleepers(&self) -> &View<EventCount> {
+        &self.sleepers
     }
 
     /// Where the publisher sleeps.
-    pub(crate) fn room(&self) -> &EventCount {
-        &self.header.room
+    pub(crate) fn room(&self) -> &View<EventCount> {
+        &self.room
     }
 
     pub(crate) fn geometry(&self) -> RosterGeometry {

@@ -9,9 +9,9 @@
 //! (If a word came from a later message, then that message's guard, stored before the word, is seen too.)
 
 use crate::queue::log::layout::Geometry;
+use crate::queue::log::{Bug, planted};
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering, fence};
-use crate::queue::log::{Bug, planted};
 
 /// The number of the first message; slots of zeros hold none.
 pub(crate) const FIRST: u64 = 1;

@@ -6,37 +6,40 @@ use super::{Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, R
 use crate::error::ErrorKind;
 use crate::raw::View;
 
-pub(super) struct Log {
-    pub(super) header: View<LogHeader>,
-    pub(super) slots: Slots,
-    pub(super) geometry: Geometry,
-    pub(super) gates: std::sync::Arc<Gates>,
-    pub(super) roster: Roster,
+pub(in crate::queue) struct Log {
+    pub(in crate::queue) header: View<LogHeader>,
+    pub(in crate::queue) slots: Slots,
+    pub(in crate::queue) geometry: Geometry,
+    pub(in crate::queue) gates: std::sync::Arc<Gates>,
+    pub(in crate::queue) roster: Roster,
 }
 
 impl Log {
-    pub(super) fn new(slots: usize, inline: usize) -> (Self, Writer) {
+    pub(in crate::queue) fn new(slots: usize, inline: usize) -> (Self, Writer) {
         Self::with(Geometry::new(slots, inline))
     }
 
-    pub(super) fn with(geometry: Geometry) -> (Self, Writer) {
+    pub(in crate::queue) fn with(geometry: Geometry) -> (Self, Writer) {
+        Self::with_entries(geometry, 8)
+    }
+
+    pub(in crate::queue) fn with_entries(geometry: Geometry, entries: usize) -> (Self, Writer) {
         let header = View::leak(Box::new(LogHeader::zeroed()));
-        let words: Box<[AtomicU64]> = (0..geometry.slot_words()).map(|_| AtomicU64::new(0)).collect();
-        let slots = Slots::new(View::leak(words), &geometry);
-        let roster_geometry = RosterGeometry { entries: 8, held: 3 };
-        let words: Box<[AtomicU64]> = (0..roster_geometry.words()).map(|_| AtomicU64::new(0)).collect();
-        let roster =
-            Roster::new(View::leak(Box::new(super::RosterHeader::zeroed())), View::leak(words), roster_geometry);
+        let slots = Slots::new(aligned(geometry.slot_words()), &geometry);
+        let roster_geometry = RosterGeometry { entries, held: 3 };
+        let event_count = || View::leak(Box::new(crate::wait::EventCount::new()));
+        let words = aligned(roster_geometry.words());
+        let roster = Roster::new(event_count(), event_count(), words, roster_geometry);
         let gates = Gates::new();
         let writer = Writer::new(header.clone(), slots.clone(), geometry, gates.clone());
         (Self { header, slots, geometry, gates, roster }, writer)
     }
 
-    pub(super) fn entry(&self, index: usize) -> Entry {
+    pub(in crate::queue) fn entry(&self, index: usize) -> Entry {
         self.roster.entry(index).expect("an entry")
     }
 
-    pub(super) fn join(&self, index: usize, overflow: Overflow, history: u64) -> Reader {
+    pub(in crate::queue) fn join(&self, index: usize, overflow: Overflow, history: u64) -> Reader {
         let entry = self.entry(index);
         let depth = (overflow == Overflow::Gated).then_some(u64::MAX);
         let start = self.gates.admit(index as u64, &self.roster, &entry, depth, 0, 0, &self.header, history);
@@ -45,11 +48,18 @@ impl Log {
     }
 }
 
-pub(super) fn put(writer: &mut Writer, value: u64) -> bool {
+/// Words that begin at a page, as those in a segment do.
+pub(in crate::queue) fn aligned(words: usize) -> View<[AtomicU64]> {
+    let bytes = (words * 8).next_multiple_of(4096).max(4096);
+    let memory = std::sync::Arc::new(tieline_os::mapping::Mapping::anonymous(bytes).expect("memory"));
+    View::slice(&memory, 0, words).expect("it is long enough")
+}
+
+pub(in crate::queue) fn put(writer: &mut Writer, value: u64) -> bool {
     writer.try_publish(Tag::inline(8), &value.to_ne_bytes()) == Room::Free
 }
 
-pub(super) fn get(reader: &mut Reader) -> Option<u64> {
+pub(in crate::queue) fn get(reader: &mut Reader) -> Option<u64> {
     let mut bytes = [0; 8];
     let tag = reader.peek(&mut bytes).expect("not an error")?;
     assert_eq!(tag.inline_len(), Some(8));

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::queue::log::layout::{Geometry, LogHeader};
-use crate::queue::log::{Bug, planted};
 use crate::queue::log::roster::{Entry, Roster};
 use crate::queue::log::slot::{FIRST, Slots, Tag};
+use crate::queue::log::{Bug, planted};
 use crate::raw::View;
 use crate::raw::atomic::{Ordering, fence};
 use crate::wait::{Until, Waiting};
@@ -96,7 +96,8 @@ impl Gates {
             let member = members.swap_remove(index);
             self.limit.store(0, Ordering::Release);
             drop(members);
-            member.roster.room().notify();
+            // It may have died between taking our announcement off and waking us.
+            member.roster.room().wake_after_death();
         }
     }
 
@@ -147,6 +148,7 @@ pub(crate) struct Writer {
     next: u64,
     /// Whose sleepers are woken: a copy of what `gates` has.
     rosters: Vec<Roster>,
+    subscribers: usize,
 }
 
 impl Writer {
@@ -155,7 +157,7 @@ impl Writer {
         // Relaxed: before the segment is shared.
         header.head().store(FIRST, Ordering::Relaxed);
         header.oldest().store(FIRST, Ordering::Relaxed);
-        Self { header, slots, geometry, gates, next: FIRST, rosters: Vec::new() }
+        Self { header, slots, geometry, gates, next: FIRST, rosters: Vec::new(), subscribers: 0 }
     }
 
     /// The number of the next message.
@@ -202,6 +204,21 @@ impl Writer {
         count
     }
 
+    /// Whether one more message has room.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.next < self.limit() || self.look() == Room::Free
+    }
+
+    /// How many subscribers there were when last looked.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.subscribers
+    }
+
+    /// The rosters of those who subscribe now.
+    pub(crate) fn rosters(&self) -> Vec<Roster> {
+        distinct(&self.gates.lock())
+    }
+
     #[inline(always)]
     fn limit(&self) -> u64 {
         // Relaxed: a new subscriber may be noticed a message late, see `Gates::admit`.
@@ -231,6 +248,7 @@ impl Writer {
             }
         }
         self.rosters = distinct(&members);
+        self.subscribers = members.len();
         // Relaxed: changed under the lock only.
         self.gates.limit.store(limit, Ordering::Relaxed);
         if self.next < limit { Room::Free } else { Room::None }
@@ -282,7 +300,8 @@ impl Writer {
 fn distinct(members: &[Member]) -> Vec<Roster> {
     let mut rosters: Vec<Roster> = Vec::new();
     for member in members {
-        if !rosters.iter().any(|known| std::ptr::eq(known.sleepers(), member.roster.sleepers())) {
+        let address = member.roster.sleepers().address();
+        if !rosters.iter().any(|known| known.sleepers().address() == address) {
             rosters.push(member.roster.clone());
         }
     }

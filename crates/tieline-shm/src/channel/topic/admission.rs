@@ -1,0 +1,170 @@
+//! The publisher's side of the meeting place: who may read the log, and through which entry.
+//!
+//! The invariant: an entry belongs to at most one subscriber, from its admission until the line to it is down; and
+//! whoever has an entry is among the gates.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::options::Policy;
+use super::wire::{Admitted, Refused, Subscribe};
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::log::{ENTRIES_OFFSET, Gates, LogHeader, Roster, RosterGeometry, RosterHeader};
+use crate::raw::View;
+use crate::rendezvous::{Link, Participant, PeerId};
+use crate::segment::{Kind, Purpose, Segment};
+
+/// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
+pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
+
+pub(super) struct Admission {
+    name: String,
+    header: View<LogHeader>,
+    /// The log, as subscribers get it.
+    read_only: OwnedFd,
+    gates: Arc<Gates>,
+    rosters: RosterGeometry,
+    history: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those who have not said yet how they want to subscribe.
+    silent: HashMap<PeerId, Link>,
+    admitted: HashMap<PeerId, Place>,
+    /// By user.
+    rosters: HashMap<u32, Shared>,
+}
+
+struct Place {
+    uid: u32,
+    entry: usize,
+    /// Keeps the line.
+    _link: Link,
+}
+
+/// The roster of one user's subscribers.
+struct Shared {
+    segment: Segment,
+    roster: Roster,
+    taken: Vec<bool>,
+}
+
+impl Admission {
+    pub(super) fn new(
+        name: String,
+        header: View<LogHeader>,
+        read_only: OwnedFd,
+        gates: Arc<Gates>,
+        rosters: RosterGeometry,
+        history: usize,
+    ) -> Self {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Self { name, header, read_only, gates, rosters, history: history as u64, state, changed }
+    }
+
+    /// Waits until everyone who is connected has been admitted, or a while.
+    pub(super) fn settle(&self) {
+        let deadline = Instant::now() + MEET_TIMEOUT;
+        let mut state = self.lock();
+        while !state.silent.is_empty() {
+            let Some(rest) = deadline.checked_duration_since(Instant::now()) else { return };
+            state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How many subscribers there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().admitted.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is one insertion or removal; a panic leaves none half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, state: &mut State, link: &Link, wishes: &Subscribe) -> Result<Admitted> {
+        let peer = link.peer();
+        let shared = match state.rosters.entry(peer.uid) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(Shared::create(&self.name, self.rosters)?),
+        };
+        let free = shared.taken.iter().position(|taken| !taken).ok_or_else(|| {
+            Error::new("admit a subscriber", ErrorKind::LimitReached).because("the publisher has as many as it may")
+        })?;
+        let entry = shared.roster.entry(free).ok_or_else(|| Error::new("admit a subscriber", ErrorKind::Corrupted))?;
+        let depth = (wishes.policy == Policy::Block).then_some(match wishes.depth {
+            0 => u64::MAX >> 1,
+            depth => depth,
+        });
+        let history = wishes.history.min(self.history);
+        let policy = u64::from(wishes.policy.number());
+        let start = self.gates.admit(peer.id.0, &shared.roster, &entry, depth, policy, peer.pid, &self.header, history);
+        shared.taken[free] = true;
+        state.admitted.insert(peer.id, Place { uid: peer.uid, entry: free, _link: link.clone() });
+        crate::raw::step("topic:admitted");
+        #[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
+        let admitted = Admitted { entry: free as u32, start };
+        let shared = &state.rosters[&peer.uid];
+        link.send(&admitted.encode(), &[self.read_only.as_fd(), shared.segment.as_fd()])?;
+        Ok(admitted)
+    }
+}
+
+impl Shared {
+    fn create(name: &str, geometry: RosterGeometry) -> Result<Self> {
+        let purpose = Purpose { kind: Kind::Roster, name, layout_hash: 0 };
+        let segment = Segment::create(&purpose, geometry.body_bytes())?;
+        geometry.announce(&*segment.view::<RosterHeader>(0)?);
+        let roster = roster(&segment, geometry)?;
+        Ok(Self { segment, roster, taken: vec![false; geometry.entries] })
+    }
+}
+
+/// The roster in a segment that was made for this geometry, or found to have it.
+pub(super) fn roster(segment: &Segment, geometry: RosterGeometry) -> Result<Roster> {
+    let sleepers = segment.view(Roster::SLEEPERS_OFFSET)?;
+    let room = segment.view(Roster::ROOM_OFFSET)?;
+    Ok(Roster::new(sleepers, room, segment.slice(ENTRIES_OFFSET, geometry.words())?, geometry))
+}
+
+impl Participant for Admission {
+    fn connected(&self, link: &Link) -> Result<()> {
+        self.lock().silent.insert(link.peer().id, link.clone());
+        Ok(())
+    }
+
+    fn received(&self, peer: PeerId, message: &[u8], _: Vec<OwnedFd>) -> Result<()> {
+        let broken =
+            || Error::new("admit a subscriber", ErrorKind::Corrupted).because("it says what no subscriber does");
+        let mut state = self.lock();
+        let wishes = Subscribe::decode(message).ok_or_else(broken)?;
+        let link = state.silent.remove(&peer).ok_or_else(broken)?;
+        let answer = self.admit(&mut state, &link, &wishes);
+        self.changed.notify_all();
+        if let Err(error) = &answer {
+            // It learns why from this, or else only that the line is closed.
+            let _ = link.send(&Refused { kind: error.kind() }.encode(), &[]);
+        }
+        answer.map(|_| ())
+    }
+
+    fn disconnected(&self, peer: PeerId) {
+        let mut state = self.lock();
+        state.silent.remove(&peer);
+        // First it is waited for no longer and holds nothing, then its entry may be somebody else's.
+        self.gates.dismiss(peer.0);
+        if let Some(place) = state.admitted.remove(&peer)
+            && let Some(shared) = state.rosters.get_mut(&place.uid)
+        {
+            shared.taken[place.entry] = false;
+        }
+        self.changed.notify_all();
+    }
+
+    fn departed(&self, _: u32) {}
+}

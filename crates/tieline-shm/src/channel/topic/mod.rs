@@ -1,0 +1,207 @@
+//! Publish and subscribe: each message goes to every subscriber.
+//!
+//! ```no_run
+//! use tieline_shm::topic::Topic;
+//!
+//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?;
+//! let publisher = camera.publisher()?;
+//! publisher.publish(&[7; 64])?;
+//! # Ok::<(), tieline_shm::Error>(())
+//! ```
+//!
+//! and in any number of other processes
+//!
+//! ```no_run
+//! use tieline_shm::topic::Topic;
+//!
+//! let mut frames = Topic::<[u8; 64]>::open_or_create("camera")?.subscriber()?;
+//! loop {
+//!     let frame = frames.recv()?;
+//!     println!("{}", frame[0]);
+//! }
+//! # Ok::<(), tieline_shm::Error>(())
+//! ```
+//!
+//! A publisher writes each message once, however many subscribers there are; no process copies for another. Small
+//! messages (up to 112 bytes) are copied out when they are received. Larger ones stay where the publisher wrote them
+//! and are read there: a [`Sample`] keeps the place from being reused until it is dropped. A publisher can also write
+//! them there in the first place: [`Publisher::loan`].
+//!
+//! # What may be sent
+//! Values of a [`ShmSafe`](crate::ShmSafe) type (`Topic<Frame>`), or slices of such, of any length up to a maximum
+//! (`Topic<[Frame]>`, `Topic<[u8]>` for bytes). All who meet at a name must agree on the type's layout.
+//!
+//! # When a subscriber does not keep up
+//! Each publisher keeps a number of messages ([`PublisherBuilder::depth`]). What happens to a subscriber that falls
+//! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it, or it loses messages and is
+//! told how many. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
+//! that dies is not waited for.
+//!
+//! # Order and loss
+//! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
+//! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
+//! later gets the last messages if it asks for [`history`](SubscriberBuilder::history).
+//!
+//! # Death
+//! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was
+//! the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
+
+mod admission;
+mod options;
+mod payload;
+mod publisher;
+mod sample;
+mod sources;
+mod subscriber;
+mod wire;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::rendezvous::{self, Access, Joined, Name, Offer, Role};
+use crate::segment::Kind;
+
+pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
+pub use payload::Payload;
+pub use publisher::{Loan, Publisher};
+pub use sample::Sample;
+pub use subscriber::{Counters, Subscriber};
+
+/// How long joining a name may take: longer only if its host is stopped.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A topic by its name. Publishers and subscribers are made from it; it holds nothing itself.
+pub struct Topic<T: Payload + ?Sized> {
+    name: Name,
+    access: Access,
+    members_max: u32,
+    how: How,
+    /// We created it already, so that what comes next only opens it.
+    is_created: AtomicBool,
+    of: PhantomData<fn(&T)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Create,
+    Open,
+    OpenOrCreate,
+}
+
+impl<T: Payload + ?Sized> Topic<T> {
+    /// A topic that is joined if it is there and created if not, by the first publisher or subscriber made.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no [`Name`].
+    pub fn open_or_create(name: &str) -> Result<Self> {
+        Self::with(name, How::OpenOrCreate)
+    }
+
+    /// A topic that must be there when the first publisher or subscriber is made.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no [`Name`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::with(name, How::Open)
+    }
+
+    /// A topic that must not be there yet when the first publisher or subscriber is made.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no [`Name`].
+    pub fn create(name: &str) -> Result<Self> {
+        Self::with(name, How::Create)
+    }
+
+    fn with(name: &str, how: How) -> Result<Self> {
+        Ok(Self {
+            name: Name::new(name)?,
+            access: Access::owner(),
+            members_max: 256,
+            how,
+            is_created: AtomicBool::new(false),
+            of: PhantomData,
+        })
+    }
+
+    /// Who may publish and subscribe, if this creates the topic; otherwise its creator has decided.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// How many publishers and subscribers may be there at once, if this creates the topic: 256 unless told.
+    #[must_use]
+    pub fn members_max(mut self, count: u32) -> Self {
+        self.members_max = count;
+        self
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// A publisher with the usual options.
+    ///
+    /// # Errors
+    /// As [`PublisherBuilder::open`].
+    pub fn publisher(&self) -> Result<Publisher<T>> {
+        self.publish().open()
+    }
+
+    /// A subscriber with the usual options: the publisher waits for it.
+    ///
+    /// # Errors
+    /// As [`SubscriberBuilder::open`].
+    pub fn subscriber(&self) -> Result<Subscriber<T>> {
+        self.subscribe().open()
+    }
+
+    /// A publisher with options of choice.
+    #[must_use]
+    pub fn publish(&self) -> PublisherBuilder<'_, T> {
+        PublisherBuilder::new(self)
+    }
+
+    /// A subscriber with options of choice.
+    #[must_use]
+    pub fn subscribe(&self) -> SubscriberBuilder<'_, T> {
+        SubscriberBuilder::new(self)
+    }
+
+    fn join(&self, role: Role) -> Result<Joined> {
+        let offer = Offer {
+            kind: Kind::Log,
+            role,
+            layout_hash: payload::hash::<T>(),
+            layout_text: payload::text::<T>(),
+            config: vec![wire::VERSION],
+            access: self.access.clone(),
+            members_max: self.members_max,
+            core: None,
+        };
+        // Relaxed: a flag of this process, about nothing else in memory.
+        let joined = match self.how {
+            How::Create if !self.is_created.load(Ordering::Relaxed) => {
+                rendezvous::create(&self.name, offer, JOIN_TIMEOUT)?
+            }
+            How::Open => rendezvous::open(&self.name, offer, JOIN_TIMEOUT)?,
+            How::Create | How::OpenOrCreate => rendezvous::open_or_create(&self.name, offer, JOIN_TIMEOUT)?,
+        };
+        wire::check_version(joined.config())?;
+        self.is_created.store(true, Ordering::Relaxed);
+        Ok(joined)
+    }
+}
+
+impl<T: Payload + ?Sized> fmt::Debug for Topic<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,193 @@
+//! What may be chosen when a publisher or a subscriber is made.
+
+use super::{Payload, Publisher, Subscriber, Topic};
+use crate::error::Result;
+use crate::queue::log::INLINE_MAX_BYTES;
+use crate::wait::Waiting;
+
+/// What happens to a subscriber that has fallen behind by as many messages as the publisher keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The publisher waits for it (or, with a deadline, gives up): nothing is lost. The publisher goes on at once when
+    /// the subscriber leaves or dies.
+    #[default]
+    Block,
+    /// It loses the oldest messages, and goes on with the oldest that is safe to read: up to an eighth of the
+    /// publisher's depth more than necessary, so that it does not lose the next one as well.
+    DropOldest,
+    /// It always receives the newest message, and loses all between.
+    SkipToLatest,
+    /// Its next call answers [`Lagged`](crate::ErrorKind::Lagged), and so do all that follow.
+    Disconnect,
+}
+
+impl Policy {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Block => 1,
+            Self::DropOldest => 2,
+            Self::SkipToLatest => 4,
+            Self::Disconnect => 5,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        [Self::Block, Self::DropOldest, Self::SkipToLatest, Self::Disconnect]
+            .into_iter()
+            .find(|policy| policy.number() == number)
+    }
+}
+
+/// How to make a [`Publisher`].
+#[must_use = "nothing is made before `open`"]
+pub struct PublisherBuilder<'a, T: Payload + ?Sized> {
+    pub(super) topic: &'a Topic<T>,
+    pub(super) depth: Option<usize>,
+    pub(super) history: usize,
+    pub(super) loans: usize,
+    pub(super) max_payload: usize,
+    pub(super) buckets: Option<usize>,
+    pub(super) subscribers: usize,
+    pub(super) held: usize,
+    pub(super) waiting: Waiting,
+}
+
+impl<'a, T: Payload + ?Sized> PublisherBuilder<'a, T> {
+    pub(super) fn new(topic: &'a Topic<T>) -> Self {
+        let size = size_of::<T::Item>();
+        Self {
+            topic,
+            depth: None,
+            history: 0,
+            loans: 2,
+            max_payload: if T::COUNT.is_some() { size } else { 64 * 1024 },
+            buckets: None,
+            subscribers: 128,
+            held: 2,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// How many messages are kept for subscribers that fall behind, rounded up to a power of two.
+    ///
+    /// Unless told: 4 for types too large for a slot, as their memory is large, and 4096 for others.
+    pub fn depth(mut self, messages: usize) -> Self {
+        self.depth = Some(messages);
+        self
+    }
+
+    /// How many of the last messages are kept for subscribers that come later and ask for them, at most half the
+    /// depth; 0 unless told.
+    pub fn history(mut self, messages: usize) -> Self {
+        self.history = messages;
+        self
+    }
+
+    /// How many loans may be out at once; 2 unless told.
+    pub fn max_loans(mut self, loans: usize) -> Self {
+        self.loans = loans;
+        self
+    }
+
+    /// The most bytes of a message, for slices; 64 KiB unless told. Address space is taken for it, memory only when
+    /// such messages are published.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        if T::COUNT.is_none() {
+            self.max_payload = bytes;
+        }
+        self
+    }
+
+    /// How many payloads too large for a slot the memory may hold at once, those held by subscribers included. Unless
+    /// told, enough for all that may be kept, lent and held.
+    pub fn max_payloads(mut self, count: usize) -> Self {
+        self.buckets = Some(count);
+        self
+    }
+
+    /// How many subscribers of one user may be there at once; 128 unless told.
+    pub fn max_subscribers(mut self, count: usize) -> Self {
+        self.subscribers = count;
+        self
+    }
+
+    /// How many large samples each subscriber may hold at once; 2 unless told.
+    pub fn max_held(mut self, count: usize) -> Self {
+        self.held = count;
+        self
+    }
+
+    /// How to wait for subscribers.
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Joins the topic, and waits until those who subscribe already are connected (a stopped one is given up after
+    /// 200 ms and connected when it goes on).
+    ///
+    /// # Errors
+    /// * `Mismatch`: the topic carries another type.
+    /// * `PermissionDenied`, `NotFound`, `AlreadyExists`, `LimitReached`: of the name.
+    /// * `OutOfMemory`: for the slots, which are backed by memory now.
+    /// * `InvalidInput`: the type's alignment is more than a page.
+    pub fn open(self) -> Result<Publisher<T>> {
+        Publisher::open(self)
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.max_payload > INLINE_MAX_BYTES
+    }
+}
+
+/// How to make a [`Subscriber`].
+#[must_use = "nothing is made before `open`"]
+pub struct SubscriberBuilder<'a, T: Payload + ?Sized> {
+    pub(super) topic: &'a Topic<T>,
+    pub(super) policy: Policy,
+    pub(super) depth: u64,
+    pub(super) history: u64,
+    pub(super) waiting: Waiting,
+}
+
+impl<'a, T: Payload + ?Sized> SubscriberBuilder<'a, T> {
+    pub(super) fn new(topic: &'a Topic<T>) -> Self {
+        Self { topic, policy: Policy::default(), depth: 0, history: 0, waiting: Waiting::default() }
+    }
+
+    /// What happens when it does not keep up.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many messages it may be behind before a publisher waits, if that is less than the publisher's own depth.
+    /// Of no effect for other policies.
+    pub fn depth(mut self, messages: usize) -> Self {
+        self.depth = messages as u64;
+        self
+    }
+
+    /// How many messages published before it came it wants from each publisher, as far as that one keeps them.
+    pub fn history(mut self, messages: usize) -> Self {
+        self.history = messages as u64;
+        self
+    }
+
+    /// How to wait for messages.
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Joins the topic, and waits until it is connected with those who publish already (a stopped one is given up
+    /// after 200 ms and connected when it goes on).
+    ///
+    /// # Errors
+    /// * `Mismatch`: the topic carries another type.
+    /// * `PermissionDenied`, `NotFound`, `AlreadyExists`, `LimitReached`: of the name.
+    pub fn open(self) -> Result<Subscriber<T>> {
+        Subscriber::open(self)
+    }
+}

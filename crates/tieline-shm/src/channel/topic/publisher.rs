@@ -1,0 +1,353 @@
+//! The publishing end, as users hold it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_os::futex::Deadline;
+
+use super::admission::Admission;
+use super::payload::Sealed;
+use super::{Payload, PublisherBuilder, payload};
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::items::{LoanedItems, bytes_of_items};
+use crate::queue::log::{Gates, Geometry, INLINE_MAX_BYTES, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer};
+use crate::queue::outlet::Outlet;
+use crate::queue::pool::Buckets;
+use crate::rendezvous::{Membership, Role};
+use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
+use crate::wait::{Until, Waiting};
+
+const OPEN: &str = "make a publisher";
+
+/// Slots of a log whose messages lie in the slots: as many as keep two processors from meeting in one cache.
+const DEPTH: usize = 4096;
+/// Slots of a log whose messages lie in the pool.
+const DEPTH_POOLED: usize = 4;
+/// Slots of a log for slices, which may be either.
+const DEPTH_SLICES: usize = 256;
+/// Buckets beyond those for loans and held samples, of a log for slices.
+const BUCKETS_SLICES: usize = 16;
+
+/// The publishing end of a topic. One thread at a time; it may be moved to another.
+///
+/// Dropping it leaves the topic: subscribers receive what was published, then learn that the publisher is gone.
+pub struct Publisher<T: Payload + ?Sized> {
+    /// Loans give their buckets back while others are out.
+    outlet: RefCell<Outlet>,
+    admission: Arc<Admission>,
+    membership: Membership,
+    waiting: Waiting,
+    _of: std::marker::PhantomData<fn(&T)>,
+}
+
+impl<T: Payload + ?Sized> Publisher<T> {
+    pub(super) fn open(builder: PublisherBuilder<'_, T>) -> Result<Self> {
+        let topic = builder.topic;
+        if align_of::<T::Item>() > PAGE_BYTES {
+            return Err(Error::new(OPEN, ErrorKind::InvalidInput).because("the type's alignment is more than a page"));
+        }
+        crate::wait::prepare();
+        let joined = topic.join(Role::Producer)?;
+        let geometry = geometry(&builder);
+        let name = topic.name().to_string();
+        let log = create_log(&name, payload::hash::<T>(), geometry)?;
+        let gates = Gates::new();
+        let header = log.view(0)?;
+        let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
+        let writer = Writer::new(log.view(0)?, slots, geometry, Arc::clone(&gates));
+        let read_only = log.read_only_fd()?;
+        let outlet = Outlet::new(writer, lending(log, geometry)?, builder.loans);
+        let rosters = RosterGeometry { entries: builder.subscribers.clamp(1, 4096), held: builder.held.min(1024) };
+        let admission = Arc::new(Admission::new(name, header, read_only, gates, rosters, geometry.history));
+        let membership = joined.start(Arc::clone(&admission) as Arc<_>)?;
+        admission.settle();
+        let waiting = builder.waiting;
+        Ok(Self { outlet: RefCell::new(outlet), admission, membership, waiting, _of: std::marker::PhantomData })
+    }
+
+    /// Publishes a copy of `value`. Waits while a subscriber with [`Policy::Block`](super::Policy::Block) has not read
+    /// far enough; not for one that dies meanwhile.
+    ///
+    /// # Errors
+    /// * `TooLarge`: more than the maximum payload.
+    /// * `OutOfMemory`: there is no memory for a large payload; `Full`: subscribers hold all that may be used for them.
+    /// * `LimitReached`: all loans are out, and a large payload needs one.
+    /// * `Forked`.
+    #[inline]
+    pub fn publish(&self, value: &T) -> Result<()> {
+        self.publish_until(value, Until::Forever)
+    }
+
+    /// [`publish`](Self::publish), without waiting.
+    ///
+    /// # Errors
+    /// Also `WouldBlock` if it would have to wait.
+    #[inline]
+    pub fn try_publish(&self, value: &T) -> Result<()> {
+        self.publish_until(value, Until::Now)
+    }
+
+    /// [`publish`](Self::publish), waiting at most so long.
+    ///
+    /// # Errors
+    /// Also `TimedOut`.
+    pub fn publish_timeout(&self, value: &T, timeout: Duration) -> Result<()> {
+        self.publish_until(value, Until::At(Deadline::after(timeout)))
+    }
+
+    #[inline]
+    fn publish_until(&self, value: &T, until: Until) -> Result<()> {
+        self.membership.check()?;
+        self.outlet.borrow_mut().publish(bytes_of_items(value.items()), self.waiting, until)
+    }
+
+    /// A place in shared memory to write a message into, which [`Loan::send`] publishes without a copy. What lies there
+    /// is a value of the type, but any: zeros or an earlier message.
+    ///
+    /// Waits while subscribers hold, or have yet to read, all memory there is for messages.
+    ///
+    /// # Errors
+    /// * `LimitReached`: as many loans are out as may be.
+    /// * `InvalidInput`: zeros are no value of this type; use [`loan_uninit`](Self::loan_uninit).
+    /// * `OutOfMemory`; `Full`; `Forked`.
+    pub fn loan(&self) -> Result<Loan<'_, T>>
+    where
+        T: Sized,
+    {
+        self.loan_items(1, Until::Forever)
+    }
+
+    /// [`loan`](Self::loan) without writing anything, for types of which zeros are no value, or which are written
+    /// anyway.
+    ///
+    /// # Errors
+    /// As [`loan`](Self::loan).
+    pub fn loan_uninit(&self) -> Result<LoanUninit<'_, T>>
+    where
+        T: Sized,
+    {
+        self.loan_items_uninit(1, Until::Forever)
+    }
+
+    fn loan_items(&self, count: usize, until: Until) -> Result<Loan<'_, T>> {
+        let loaned = self.loan_bytes(count, until)?;
+        match loaned.into_items() {
+            Ok(items) => Ok(Loan { publisher: self, items: Some(items) }),
+            Err(loaned) => {
+                self.outlet.borrow_mut().give_back(loaned);
+                Err(Error::new("loan", ErrorKind::InvalidInput)
+                    .because("not every pattern of bits is a value of the type; use loan_uninit"))
+            }
+        }
+    }
+
+    fn loan_items_uninit(&self, count: usize, until: Until) -> Result<LoanUninit<'_, T>> {
+        let items = self.loan_bytes(count, until)?.into_uninit();
+        Ok(LoanUninit { publisher: self, items: Some(items) })
+    }
+
+    fn loan_bytes(&self, count: usize, until: Until) -> Result<crate::queue::items::Loaned> {
+        self.membership.check()?;
+        let len = count.checked_mul(size_of::<T::Item>()).unwrap_or(usize::MAX);
+        self.outlet.borrow_mut().loan(len, self.waiting, until)
+    }
+
+    /// How many subscribers are connected.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.admission.count()
+    }
+
+    /// How many messages were published.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.outlet.borrow().writer().next() - crate::queue::log::FIRST
+    }
+
+    /// How many places for large messages have memory.
+    #[must_use]
+    pub fn committed_payloads(&self) -> usize {
+        self.outlet.borrow().buckets().0
+    }
+}
+
+impl<T: Payload> Publisher<T> {
+    /// Publishes copies of all values, as many at a time as there is room for: subscribers see none of those before
+    /// all of them are there. Waits as [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); what was published before the error stays.
+    #[inline]
+    pub fn publish_n(&self, values: &[T]) -> Result<()> {
+        self.membership.check()?;
+        let mut outlet = self.outlet.borrow_mut();
+        if size_of::<T>() > INLINE_MAX_BYTES {
+            return values
+                .iter()
+                .try_for_each(|value| outlet.publish(bytes_of_items(value.items()), self.waiting, Until::Forever));
+        }
+        let mut rest = values;
+        while !rest.is_empty() {
+            let payloads = rest.iter().map(|value| bytes_of_items(value.items()));
+            let count = outlet.publish_some(payloads, self.waiting, Until::Forever)?;
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+}
+
+impl<T: crate::ShmSafe> Publisher<[T]> {
+    /// A place in shared memory for `count` items; see [`loan`](Self::loan).
+    ///
+    /// # Errors
+    /// As [`loan`](Self::loan), and `TooLarge`.
+    pub fn loan_slice(&self, count: usize) -> Result<Loan<'_, [T]>> {
+        self.loan_items(count, Until::Forever)
+    }
+
+    /// [`loan_slice`](Self::loan_slice) for items that are yet to be written.
+    ///
+    /// # Errors
+    /// As [`loan_slice`](Self::loan_slice).
+    pub fn loan_slice_uninit(&self, count: usize) -> Result<LoanUninit<'_, [T]>> {
+        self.loan_items_uninit(count, Until::Forever)
+    }
+}
+
+impl<T: Payload + ?Sized> fmt::Debug for Publisher<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("subscribers", &self.subscribers()).finish_non_exhaustive()
+    }
+}
+
+/// A message being written where subscribers will read it. Dropping it publishes nothing.
+pub struct Loan<'p, T: Payload + ?Sized> {
+    publisher: &'p Publisher<T>,
+    /// Until sent.
+    items: Option<LoanedItems<T::Item>>,
+}
+
+impl<T: Payload + ?Sized> Loan<'_, T> {
+    /// Publishes it, without a copy. Waits as [`Publisher::publish`] does.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]; the loan is given back then.
+    pub fn send(self) -> Result<()> {
+        self.send_until(Until::Forever)
+    }
+
+    /// [`send`](Self::send), waiting at most so long.
+    ///
+    /// # Errors
+    /// Also `TimedOut`.
+    pub fn send_timeout(self, timeout: Duration) -> Result<()> {
+        self.send_until(Until::At(Deadline::after(timeout)))
+    }
+
+    fn send_until(mut self, until: Until) -> Result<()> {
+        let publisher = self.publisher;
+        publisher.membership.check()?;
+        let Some(items) = self.items.take() else { return Ok(()) };
+        let mut outlet = publisher.outlet.borrow_mut();
+        outlet.send(items.into_loaned(), publisher.waiting, until).map_err(|(error, loaned)| {
+            outlet.give_back(loaned);
+            error
+        })
+    }
+}
+
+impl<T: Payload + ?Sized> Deref for Loan<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        let items = self.items.as_ref().expect("there until it is sent, which consumes the loan");
+        T::of_items(items.items())
+    }
+}
+
+impl<T: Payload + ?Sized> DerefMut for Loan<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        let items = self.items.as_mut().expect("there until it is sent, which consumes the loan");
+        T::of_items_mut(items.items_mut())
+    }
+}
+
+impl<T: Payload + ?Sized> Drop for Loan<'_, T> {
+    fn drop(&mut self) {
+        if let Some(items) = self.items.take() {
+            self.publisher.outlet.borrow_mut().give_back(items.into_loaned());
+        }
+    }
+}
+
+/// A message of which nothing is written yet. Dropping it publishes nothing.
+pub struct LoanUninit<'p, T: Payload + ?Sized> {
+    publisher: &'p Publisher<T>,
+    /// Until written.
+    items: Option<LoanedItems<MaybeUninit<T::Item>>>,
+}
+
+impl<'p, T: Payload + ?Sized> LoanUninit<'p, T> {
+    /// Writes all items, each as `item` says for its index.
+    #[must_use = "it is not published before `send`"]
+    pub fn fill_with(mut self, item: impl FnMut(usize) -> T::Item) -> Loan<'p, T> {
+        let items = self.items.take().expect("there until it is written, which consumes the loan");
+        Loan { publisher: self.publisher, items: Some(items.fill_with(item)) }
+    }
+}
+
+impl<'p, T: Payload<Item = T> + Copy> LoanUninit<'p, T> {
+    /// Writes the value.
+    #[must_use = "it is not published before `send`"]
+    pub fn write(self, value: T) -> Loan<'p, T> {
+        self.fill_with(|_| value)
+    }
+}
+
+impl<T: Payload + ?Sized> Drop for LoanUninit<'_, T> {
+    fn drop(&mut self) {
+        if let Some(items) = self.items.take() {
+            self.publisher.outlet.borrow_mut().give_back(items.into_loaned());
+        }
+    }
+}
+
+fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry {
+    let pooled = builder.is_pooled();
+    let default_depth = match (T::COUNT.is_some(), pooled) {
+        (true, false) => DEPTH,
+        (true, true) => DEPTH_POOLED,
+        (false, _) => DEPTH_SLICES,
+    };
+    let depth = builder.depth.unwrap_or(default_depth);
+    let inline = match T::COUNT {
+        Some(_) if pooled => crate::queue::pool::Descriptor::BYTES,
+        _ => builder.max_payload.min(INLINE_MAX_BYTES),
+    };
+    let kept = if T::COUNT.is_some() { depth.next_power_of_two() } else { BUCKETS_SLICES };
+    let buckets = builder
+        .buckets
+        .unwrap_or_else(|| kept + builder.history + builder.loans + builder.held.saturating_mul(builder.subscribers));
+    // Also small messages can be lent: then they lie in a bucket.
+    Geometry::new(depth, inline.max(crate::queue::pool::Descriptor::BYTES))
+        .with_pool(buckets.max(1), builder.max_payload.max(1))
+        .with_history(builder.history)
+}
+
+fn create_log(name: &str, layout_hash: u64, geometry: Geometry) -> Result<Segment> {
+    let purpose = Purpose { kind: Kind::Log, name, layout_hash };
+    let options = SegmentOptions::new(name).growable(geometry.body_bytes()).writer_only();
+    let log = Segment::create_with(&purpose, geometry.pool_offset(), &options)?;
+    geometry.announce(&*log.view(0)?);
+    Ok(log)
+}
+
+fn lending(log: Segment, geometry: Geometry) -> Result<Option<(Buckets, crate::queue::outlet::Back)>> {
+    let buckets = Buckets::new(log.slice(geometry.pool_offset(), geometry.pool_bytes() / 8)?, &geometry);
+    let back = move |range: std::ops::Range<usize>| log.commit(geometry.pool_offset() + range.start, range.len());
+    Ok(Some((buckets, Box::new(back))))
+}

@@ -1,0 +1,55 @@
+//! A received message.
+
+use std::fmt;
+use std::ops::Deref;
+
+use super::Payload;
+use super::payload::Sealed;
+use crate::queue::items::{HeldItems, Inline};
+
+/// A received message: a copy of a small one, or a view of a large one where its publisher wrote it.
+///
+/// A large one keeps its place from being reused until it is dropped, in any order and on any thread; the publisher's
+/// death does not take it away. A subscriber may hold as many as the publisher allows
+/// ([`max_held`](super::PublisherBuilder::max_held)).
+pub struct Sample<T: Payload + ?Sized> {
+    pub(super) inline: Inline<T::Item>,
+    pub(super) elsewhere: Option<Elsewhere<T::Item>>,
+}
+
+pub(super) enum Elsewhere<I> {
+    Held(HeldItems<I>),
+    Copied(Box<[I]>),
+}
+
+impl<T: Payload + ?Sized> Sample<T> {
+    #[inline(always)]
+    pub(super) fn empty() -> Self {
+        Self { inline: Inline::new(), elsewhere: None }
+    }
+
+    /// Whether the message is a view of shared memory rather than a copy.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.elsewhere, Some(Elsewhere::Held(_)))
+    }
+}
+
+impl<T: Payload + ?Sized> Deref for Sample<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        T::of_items(match &self.elsewhere {
+            None => self.inline.items(),
+            Some(Elsewhere::Held(held)) => held.items(),
+            Some(Elsewhere::Copied(copy)) => copy,
+        })
+    }
+}
+
+impl<T: Payload + fmt::Debug + ?Sized> fmt::Debug for Sample<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,201 @@
+//! The subscriber's side of the meeting place: which publishers there are, and what they sent of their memory.
+//!
+//! The invariant: a publisher's log is mapped only after everything it claims about it was checked, and it is taken off
+//! the list only after all it had published before it went was received.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tieline_os::mapping::Mapping;
+
+use super::admission::{MEET_TIMEOUT, roster};
+use super::options::Policy;
+use super::wire::{Admitted, Refused, Subscribe};
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::inlet::Inlet;
+use crate::queue::items::Holder;
+use crate::queue::log::{Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots};
+use crate::queue::pool::Buckets;
+use crate::raw::View;
+use crate::rendezvous::{Link, Participant, PeerId};
+use crate::segment::{Kind, Segment};
+use crate::wait::EventCount;
+
+const SUBSCRIBE: &str = "subscribe";
+
+/// One publisher.
+pub(super) struct Source {
+    pub(super) peer: PeerId,
+    pub(super) inlet: Inlet,
+    /// Its line is down: what is there is all there will be.
+    pub(super) is_gone: bool,
+}
+
+pub(super) struct Sources {
+    wishes: Subscribe,
+    layout_hash: u64,
+    /// Whose publishers may be believed not to write what they published.
+    uid: u32,
+    /// Counts arrivals and departures; the subscriber looks when it has changed.
+    changes: AtomicU64,
+    /// Notified with them: a subscriber that sleeps sleeps here, too.
+    bell: View<EventCount>,
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Publishers that have not answered yet, or whose source is with the subscriber.
+    lines: HashMap<PeerId, Line>,
+    arrived: Vec<Source>,
+    gone: Vec<PeerId>,
+    refused: Option<ErrorKind>,
+}
+
+struct Line {
+    link: Link,
+    is_answered: bool,
+}
+
+impl Sources {
+    pub(super) fn new(wishes: Subscribe, layout_hash: u64) -> Result<Self> {
+        let page = Mapping::anonymous(size_of::<EventCount>());
+        let page = page.map_err(|error| Error::system_refused(SUBSCRIBE, error))?;
+        Ok(Self {
+            wishes,
+            layout_hash,
+            uid: rustix::process::geteuid().as_raw(),
+            changes: AtomicU64::new(0),
+            bell: View::of(&Arc::new(page), 0)?,
+            state: Mutex::default(),
+            answered: Condvar::new(),
+        })
+    }
+
+    /// Waits until every publisher that is connected has answered, or a while.
+    ///
+    /// # Errors
+    /// Why one of them refused.
+    pub(super) fn settle(&self) -> Result<()> {
+        let deadline = Instant::now() + MEET_TIMEOUT;
+        let mut state = self.lock();
+        while state.lines.values().any(|line| !line.is_answered) {
+            let Some(rest) = deadline.checked_duration_since(Instant::now()) else { break };
+            state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        match state.refused {
+            Some(kind) => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
+            None => Ok(()),
+        }
+    }
+
+    /// A number that changes when there is something to [`take`](Self::take).
+    #[inline(always)]
+    pub(super) fn changes(&self) -> u64 {
+        // Acquire: what `take` finds is at least what this number counts; the lock there would do as well.
+        self.changes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn bell(&self) -> &View<EventCount> {
+        &self.bell
+    }
+
+    /// Who has come, and who has gone, since the last call.
+    pub(super) fn take(&self) -> (Vec<Source>, Vec<PeerId>) {
+        let mut state = self.lock();
+        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone))
+    }
+
+    /// Ends the conversation with a publisher that cannot be believed.
+    pub(super) fn cut(&self, peer: PeerId) {
+        if let Some(line) = self.lock().lines.get(&peer) {
+            line.link.close();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is one insertion or removal; a panic leaves none half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+        self.answered.notify_all();
+        self.bell.notify();
+    }
+
+    fn accept(&self, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<Source> {
+        let broken = |why| Error::new(SUBSCRIBE, ErrorKind::Corrupted).because(why);
+        let [log, book] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| broken("a publisher sent no log and roster"))?;
+        let log = Segment::accept(log, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
+        let book = Segment::accept(book, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
+        let header: View<LogHeader> = log.view(0)?;
+        let geometry = Geometry::claimed(&header, log.len())?;
+        let rosters = RosterGeometry::claimed(&*book.view::<RosterHeader>(0)?, book.len())?;
+        let roster = roster(&book, rosters)?;
+        let entry = roster.entry(admitted.entry as usize).ok_or_else(|| broken("its roster has no such entry"))?;
+        if admitted.start == 0 || admitted.start > 1 << 55 {
+            return Err(broken("a publisher's numbers make no sense"));
+        }
+        let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
+        let words = log.slice(geometry.pool_offset(), geometry.pool_bytes() / 8)?;
+        let holder = Holder {
+            buckets: Buckets::new(words, &geometry),
+            roster: roster.clone(),
+            entry: entry.clone(),
+            is_trusted: link.peer().uid == self.uid || link.peer().uid == 0,
+        };
+        let overflow = match self.wishes.policy {
+            Policy::Block => Overflow::Gated,
+            Policy::DropOldest => Overflow::SkipOldest,
+            Policy::SkipToLatest => Overflow::SkipToLatest,
+            Policy::Disconnect => Overflow::Disconnect,
+        };
+        let reader = Reader::new(header, slots, geometry, roster, entry, overflow, admitted.start);
+        Ok(Source { peer: link.peer().id, inlet: Inlet::new(reader, Some(Arc::new(holder))), is_gone: false })
+    }
+}
+
+impl Participant for Sources {
+    fn connected(&self, link: &Link) -> Result<()> {
+        self.lock().lines.insert(link.peer().id, Line { link: link.clone(), is_answered: false });
+        link.send(&self.wishes.encode(), &[]).inspect_err(|_| {
+            self.lock().lines.remove(&link.peer().id);
+        })
+    }
+
+    fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
+        let broken = || Error::new(SUBSCRIBE, ErrorKind::Corrupted).because("a publisher says what none does");
+        let link = {
+            let mut state = self.lock();
+            let line = state.lines.get_mut(&peer).filter(|line| !line.is_answered).ok_or_else(broken)?;
+            line.is_answered = true;
+            line.link.clone()
+        };
+        let answer = match (Admitted::decode(message), Refused::decode(message)) {
+            (Some(admitted), _) => self.accept(&link, admitted, fds).map(|source| self.lock().arrived.push(source)),
+            (None, Some(refused)) => {
+                self.lock().refused = Some(refused.kind);
+                Ok(())
+            }
+            (None, None) => Err(broken()),
+        };
+        self.changed();
+        answer
+    }
+
+    fn disconnected(&self, peer: PeerId) {
+        {
+            let mut state = self.lock();
+            state.lines.remove(&peer);
+            state.gone.push(peer);
+        }
+        self.changed();
+    }
+
+    fn departed(&self, _: u32) {}
+}

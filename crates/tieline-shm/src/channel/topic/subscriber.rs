@@ -1,0 +1,345 @@
+//! The receiving end, as users hold it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_os::futex::Deadline;
+
+use super::payload::Sealed;
+use super::sample::Elsewhere;
+use super::sources::{Source, Sources};
+use super::wire::Subscribe;
+use super::{Payload, Sample, SubscriberBuilder, payload};
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::inlet::Found;
+use crate::queue::items::Inline;
+use crate::raw::View;
+use crate::rendezvous::{Membership, Role};
+use crate::wait::{EventCount, Until, Waiting};
+
+const RECEIVE: &str = "receive";
+
+/// How a subscriber has fared, over all publishers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Messages received.
+    pub received: u64,
+    /// Messages lost because the subscriber was too slow.
+    pub lost: u64,
+    /// Messages that are there and not received yet.
+    pub lag: u64,
+    /// Publishers connected.
+    pub publishers: usize,
+}
+
+/// The receiving end of a topic. One thread at a time; it may be moved to another.
+///
+/// Dropping it leaves the topic; nobody waits for it any more.
+pub struct Subscriber<T: Payload + ?Sized> {
+    sources: Vec<Source>,
+    /// Whose turn it is.
+    turn: usize,
+    /// What [`Sources::changes`] was when last looked.
+    seen: u64,
+    /// Where to sleep: the bell, then every publisher's place.
+    counts: Vec<View<EventCount>>,
+    shared: Arc<Sources>,
+    /// What was received from, and lost of, publishers that are gone.
+    past: Counters,
+    /// The last publisher has gone, and the user was not told yet.
+    is_deserted: bool,
+    membership: Membership,
+    waiting: Waiting,
+    _of: std::marker::PhantomData<fn() -> Box<T>>,
+}
+
+/// What one look around brought.
+enum Look<F> {
+    Found(F),
+    Nothing,
+    /// Other publishers are there than before.
+    Changed,
+}
+
+impl<T: Payload + ?Sized> Subscriber<T> {
+    pub(super) fn open(builder: SubscriberBuilder<'_, T>) -> Result<Self> {
+        crate::wait::prepare();
+        let wishes = Subscribe { policy: builder.policy, depth: builder.depth, history: builder.history };
+        let joined = builder.topic.join(Role::Consumer)?;
+        let shared = Arc::new(Sources::new(wishes, payload::hash::<T>())?);
+        let membership = joined.start(Arc::clone(&shared) as Arc<_>)?;
+        shared.settle()?;
+        let mut subscriber = Self {
+            sources: Vec::new(),
+            turn: 0,
+            seen: 0,
+            counts: Vec::new(),
+            shared,
+            past: Counters::default(),
+            is_deserted: false,
+            membership,
+            waiting: builder.waiting,
+            _of: std::marker::PhantomData,
+        };
+        subscriber.refresh();
+        Ok(subscriber)
+    }
+
+    /// The next message, if one is there.
+    ///
+    /// # Errors
+    /// * `WouldBlock`: none is there.
+    /// * `PeerGone`, once: the last publisher has left or died, and all it had published was received. After that,
+    ///   calls wait for another publisher.
+    /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
+    /// * `LimitReached`: too many samples are held; the message stays where it is.
+    /// * `Corrupted`: a publisher's memory holds what no publisher writes; it is not listened to any more.
+    /// * `Forked`.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Sample<T>> {
+        self.recv_until(Until::Now)
+    }
+
+    /// The next message. Waits until there is one.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv), but for `WouldBlock`.
+    #[inline]
+    pub fn recv(&mut self) -> Result<Sample<T>> {
+        self.recv_until(Until::Forever)
+    }
+
+    /// The next message. Waits at most so long.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and `TimedOut`.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Sample<T>> {
+        self.recv_until(Until::At(Deadline::after(timeout)))
+    }
+
+    #[inline]
+    fn recv_until(&mut self, until: Until) -> Result<Sample<T>> {
+        self.membership.check()?;
+        let mut sample = Sample::empty();
+        let found = match self.look(&mut sample.inline)? {
+            Look::Found(found) => found,
+            Look::Nothing | Look::Changed => self.wait(&mut sample.inline, until)?,
+        };
+        sample.elsewhere = match found {
+            Found::Held(items) => Some(Elsewhere::Held(items)),
+            Found::Copied(items) => Some(Elsewhere::Copied(items)),
+            Found::Inline | Found::Nothing => None,
+        };
+        Ok(sample)
+    }
+
+    /// Calls `each` with every message that is there, and answers how many. Does not wait. Publishers are told of many
+    /// messages at once, which is cheaper than one by one.
+    ///
+    /// At most as many as one publisher keeps are taken from each, so that it comes to an end.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv), but `WouldBlock`: none is 0.
+    #[inline]
+    pub fn drain(&mut self, each: impl FnMut(&T)) -> Result<usize> {
+        self.take_up_to(usize::MAX, each)
+    }
+
+    /// Waits for a message, then calls `each` with it and with those behind it that are there, `count` at most. Answers
+    /// how many.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_n(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
+        if count == 0 {
+            return Ok(0);
+        }
+        let taken = self.take_up_to(count, &mut each)?;
+        if taken > 0 {
+            return Ok(taken);
+        }
+        each(&*self.recv()?);
+        Ok(1 + self.take_up_to(count - 1, each)?)
+    }
+
+    #[inline]
+    fn take_up_to(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
+        self.membership.check()?;
+        if self.shared.changes() != self.seen {
+            self.refresh();
+        }
+        let mut taken = 0;
+        let mut outcome = Ok(());
+        for source in &mut self.sources {
+            let slots = source.inlet.reader().geometry().slots;
+            let room = slots.min(count - taken);
+            let some = drain_source::<T>(source, room, slots / 8, &mut each, &mut taken);
+            outcome = outcome.and(some.map_err(|error| (source.peer, error)));
+        }
+        match outcome {
+            Err((peer, error)) if taken == 0 => Err(self.failed(peer, error)),
+            _ if taken > 0 => Ok(taken),
+            _ => self.bury().map_or(Ok(0), Err),
+        }
+    }
+
+    /// Received, lost, behind, connected.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = self.past;
+        for source in &self.sources {
+            let reader = source.inlet.reader();
+            sum.received += reader.received();
+            sum.lost += reader.lost();
+            sum.lag = sum.lag.saturating_add(reader.lag());
+            sum.publishers += usize::from(!source.is_gone);
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn look(&mut self, inline: &mut Inline<T::Item>) -> Result<Look<Found<T::Item>>> {
+        if self.shared.changes() != self.seen {
+            self.refresh();
+            return Ok(Look::Changed);
+        }
+        for _ in 0..self.sources.len() {
+            if self.turn >= self.sources.len() {
+                self.turn = 0;
+            }
+            let source = &mut self.sources[self.turn];
+            self.turn += 1;
+            match source.inlet.try_receive(inline, T::COUNT, true) {
+                Ok(Found::Nothing) => {}
+                Ok(found) => return Ok(Look::Found(found)),
+                Err(error) => {
+                    let peer = source.peer;
+                    return Err(self.failed(peer, error));
+                }
+            }
+        }
+        match self.bury() {
+            Some(error) => Err(error),
+            None => Ok(Look::Nothing),
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, peer: crate::rendezvous::PeerId, error: Error) -> Error {
+        if error.kind() == ErrorKind::Corrupted {
+            self.shared.cut(peer);
+            self.remove(|source| source.peer == peer);
+        }
+        error
+    }
+
+    /// Forgets publishers that are gone and of which nothing is left to receive.
+    #[inline(always)]
+    fn bury(&mut self) -> Option<Error> {
+        if self.sources.iter().any(|source| source.is_gone) {
+            // Gone before we looked, so what it published before is seen now.
+            self.remove(|source| source.is_gone && !source.inlet.reader().is_ready());
+        }
+        if std::mem::take(&mut self.is_deserted) {
+            return Some(Error::new(RECEIVE, ErrorKind::PeerGone));
+        }
+        None
+    }
+
+    fn remove(&mut self, which: impl Fn(&Source) -> bool) {
+        let before = self.sources.len();
+        let past = &mut self.past;
+        self.sources.retain(|source| {
+            let keep = !which(source);
+            if !keep {
+                past.received += source.inlet.reader().received();
+                past.lost += source.inlet.reader().lost();
+            }
+            keep
+        });
+        if self.sources.len() != before {
+            self.is_deserted = self.sources.is_empty();
+            self.list_counts();
+        }
+    }
+
+    #[cold]
+    fn refresh(&mut self) {
+        self.seen = self.shared.changes();
+        let (arrived, gone) = self.shared.take();
+        self.sources.extend(arrived);
+        for source in &mut self.sources {
+            source.is_gone |= gone.contains(&source.peer);
+        }
+        self.list_counts();
+    }
+
+    fn list_counts(&mut self) {
+        let places = self.sources.iter().filter(|source| !source.is_gone);
+        let places = places.map(|source| source.inlet.reader().roster().sleepers().clone());
+        self.counts = std::iter::once(self.shared.bell().clone()).chain(places).collect();
+    }
+
+    fn wait(&mut self, inline: &mut Inline<T::Item>, until: Until) -> Result<Found<T::Item>> {
+        loop {
+            let counts = std::mem::take(&mut self.counts);
+            let waiting = self.waiting;
+            let found = EventCount::wait_any(&counts, waiting, until, RECEIVE, || match self.look(inline) {
+                Ok(Look::Nothing) => None,
+                Ok(look) => Some(Ok(look)),
+                Err(error) => Some(Err(error)),
+            });
+            if self.counts.is_empty() {
+                // Unless the list was made anew.
+                self.counts = counts;
+            }
+            if let Look::Found(found) = found?? {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// Takes what one publisher has, telling it every so often.
+#[inline(always)]
+fn drain_source<T: Payload + ?Sized>(
+    source: &mut Source,
+    room: usize,
+    stretch: usize,
+    each: &mut impl FnMut(&T),
+    taken: &mut usize,
+) -> Result<()> {
+    let mut inline = Inline::new();
+    let (mut untold, mut rest) = (0, room);
+    let outcome = loop {
+        if rest == 0 {
+            break Ok(());
+        }
+        match source.inlet.try_receive(&mut inline, T::COUNT, false) {
+            Ok(Found::Nothing) => break Ok(()),
+            Ok(Found::Inline) => each(T::of_items(inline.items())),
+            Ok(Found::Held(items)) => each(T::of_items(items.items())),
+            Ok(Found::Copied(items)) => each(T::of_items(&items)),
+            Err(error) => break Err(error),
+        }
+        *taken += 1;
+        rest -= 1;
+        untold += 1;
+        if untold > stretch {
+            source.inlet.tell();
+            untold = 0;
+        }
+    };
+    if untold > 0 {
+        source.inlet.tell();
+    }
+    outcome
+}
+
+impl<T: Payload + ?Sized> fmt::Debug for Subscriber<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("counters", &self.counters()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,512 @@
+//! What a station does while it is the host of its name: it lets in whom the rule admits, and introduces them.
+//!
+//! The invariant: a stranger costs a bounded amount. Who connects and says nothing is dropped after [`HELLO_PATIENCE`],
+//! or sooner if others of the same user come; who says anything wrong is dropped at once; and nothing is ever waited for.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::AtFlags;
+use tieline_os::spare::SpareDescriptor;
+use tieline_os::unix::{Address, BindOptions, Credentials, RecvOptions, SendOptions, SeqPacket, SeqPacketListener};
+use tieline_os::{ErrorKind as OsErrorKind, Mode};
+
+use super::access::{Applicant, Right};
+use super::lock::{LockFile, Locked};
+use super::station::{Part, Site, State, Station};
+use super::wire::{Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
+use super::{Access, Link, Peer, PeerId, Role};
+use crate::error::{Error, Result};
+use crate::raw::private_fd::Private;
+use crate::raw::step;
+
+const HOST: &str = "host the name";
+
+/// How long somebody who connected may take to say what for.
+const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+/// How many such there may be of one user; a further one takes the place of the oldest.
+const CANDIDATES_PER_USER: usize = 16;
+/// How many such there may be in all.
+const CANDIDATES_MAX: usize = 64;
+/// How many connections are accepted before others have their turn.
+const ACCEPTED_AT_ONCE: usize = 64;
+/// How many may wait to be accepted, while the host is busy or stopped.
+const BACKLOG: u16 = 1024;
+
+pub(super) struct Host {
+    listener: Private<SeqPacketListener>,
+    pub(super) listener_token: Option<u64>,
+    /// Byte 0 of the lock file, while we are the host.
+    locked: Locked,
+    candidates: Vec<Candidate>,
+    registered: HashMap<PeerId, Registered>,
+    /// For a connection that cannot be accepted because no descriptor is left.
+    spare: Option<SpareDescriptor>,
+}
+
+struct Candidate {
+    token: u64,
+    connection: Private<SeqPacket>,
+    uid: u32,
+    until: Instant,
+}
+
+struct Registered {
+    connection: Private<SeqPacket>,
+    token: u64,
+    role: Role,
+    peer: Peer,
+    linked: HashSet<u64>,
+    /// What its socket has no room for at the moment: at most one introduction for each other member.
+    unsent: VecDeque<Packet>,
+}
+
+/// A member that is about to be told so.
+struct Enrolled {
+    id: PeerId,
+    linked: HashSet<u64>,
+    /// Its introductions.
+    packets: Vec<Packet>,
+}
+
+struct Packet {
+    bytes: Vec<u8>,
+    fd: Option<OwnedFd>,
+}
+
+impl Host {
+    /// Makes the socket of the name, in place of what a dead host may have left. The lock is ours.
+    pub(super) fn bind(site: &Site, access: &Access, locked: Locked) -> Result<Self> {
+        let refused = |error| Error::system_refused(HOST, error).on(&site.name);
+        let (fresh, named) = (site.new_socket_file(), site.socket_file());
+        // What a host left that died before it gave the socket its name.
+        let _ = rustix::fs::unlinkat(site.directory.fd(), fresh.as_str(), AtFlags::empty());
+        let mode = if access.is_owner_only() { Mode::OWNER } else { Mode::ANYONE };
+        let options = BindOptions::new().mode(mode).backlog(BACKLOG).replace_dead(false).keep_file(true);
+        let address = Address::path(site.directory.reach(&fresh)).map_err(refused)?;
+        let listener = Private::new(SeqPacketListener::bind_with(&address, options).map_err(refused)?);
+        step("meet:bound");
+        // Under its name it listens from the first moment on.
+        rustix::fs::renameat(site.directory.fd(), fresh.as_str(), site.directory.fd(), named.as_str()).map_err(
+            |errno| refused(tieline_os::Error::from_errno("give the socket its name", errno.raw_os_error())),
+        )?;
+        step("meet:named");
+        Ok(Self {
+            listener,
+            listener_token: None,
+            locked,
+            candidates: Vec::new(),
+            registered: HashMap::new(),
+            spare: SpareDescriptor::new().ok(),
+        })
+    }
+
+    pub(super) fn watch(&self, station: &Arc<Station>) -> Result<u64> {
+        station.keeper.watch(station, &self.listener)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.candidates.iter().map(|candidate| candidate.until).min()
+    }
+
+    pub(super) fn expire(&mut self, station: &Arc<Station>, state: &mut State, now: Instant) {
+        while let Some(place) = self.candidates.iter().position(|candidate| candidate.until <= now) {
+            self.drop_candidate(station, state, place);
+        }
+    }
+
+    pub(super) fn ready(&mut self, station: &Arc<Station>, state: &mut State, token: u64, part: Part) {
+        match part {
+            Part::Listener => self.accept(station, state),
+            Part::Candidate => self.hear_candidate(station, state, token),
+            Part::Registered(peer) => self.hear_member(station, state, peer),
+            Part::Link(_) | Part::Host => {}
+        }
+    }
+
+    /// Gives the name up: to whoever is still there, or for good.
+    pub(super) fn leave(self, station: &Station, lock_file: Option<&LockFile>) {
+        let keeper = &station.keeper;
+        if let Some(token) = self.listener_token {
+            keeper.ignore(token, &self.listener);
+        }
+        for candidate in &self.candidates {
+            keeper.ignore(candidate.token, &candidate.connection);
+        }
+        for registered in self.registered.values() {
+            keeper.ignore(registered.token, &registered.connection);
+        }
+        if let (Some(site), Some(file)) = (&station.site, lock_file)
+            && matches!(file.is_wanted(), Ok(false))
+            && file.has_its_name(&site.directory, &site.lock_file())
+        {
+            // The socket first: while the lock file has its name, nobody else touches the socket.
+            for file in [site.socket_file(), site.lock_file()] {
+                let _ = rustix::fs::unlinkat(site.directory.fd(), file.as_str(), AtFlags::empty());
+            }
+        }
+        // The lock before the connections: whose line goes down tries the lock at once.
+        drop(self.locked);
+        drop(self.listener);
+    }
+
+    fn accept(&mut self, station: &Arc<Station>, state: &mut State) {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            match self.listener.try_accept() {
+                Ok(connection) => self.take_candidate(station, state, Private::new(connection)),
+                Err(error) if error.is_would_block() => return,
+                Err(error) if error.kind() == OsErrorKind::LimitReached => {
+                    // It is turned away, rather than left to make the listener ready for ever.
+                    let turned_away = self.spare.as_mut().map(|spare| spare.refuse_one(&self.listener));
+                    if !matches!(turned_away, Some(Ok(()))) {
+                        self.spare = self.spare.take().or_else(|| SpareDescriptor::new().ok());
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_candidate(&mut self, station: &Arc<Station>, state: &mut State, connection: Private<SeqPacket>) {
+        // Nobody has descriptors to give us. An older kernel drops them when they are received without room.
+        let _ = connection.set_pass_rights(false);
+        let Ok(who) = connection.peer_credentials() else { return };
+        match hear(&connection) {
+            Heard::Hello(hello) => return self.admit(station, state, connection, None, who, &hello),
+            Heard::Nothing => {}
+            Heard::Nonsense => return refuse(&connection, Reason::Protocol, "the host did not understand"),
+            Heard::End => return,
+        }
+        let of_user = |candidate: &Candidate| candidate.uid == who.uid;
+        if self.candidates.iter().filter(|candidate| of_user(candidate)).count() >= CANDIDATES_PER_USER {
+            let oldest = self.candidates.iter().position(of_user);
+            self.drop_candidate(station, state, oldest.unwrap_or(0));
+        } else if self.candidates.len() >= CANDIDATES_MAX {
+            self.drop_candidate(station, state, 0);
+        }
+        if let Ok(token) = station.keeper.watch(station, &connection) {
+            state.parts.insert(token, Part::Candidate);
+            let until = Instant::now() + HELLO_PATIENCE;
+            self.candidates.push(Candidate { token, connection, uid: who.uid, until });
+        }
+    }
+
+    fn drop_candidate(&mut self, station: &Arc<Station>, state: &mut State, place: usize) {
+        let candidate = self.candidates.remove(place);
+        state.parts.remove(&candidate.token);
+        station.keeper.ignore(candidate.token, &candidate.connection);
+    }
+
+    fn hear_candidate(&mut self, station: &Arc<Station>, state: &mut State, token: u64) {
+        let Some(place) = self.candidates.iter().position(|candidate| candidate.token == token) else { return };
+        let connection = &self.candidates[place].connection;
+        let heard = hear(connection);
+        if let Heard::Nothing = heard {
+            return;
+        }
+        if let Heard::Nonsense = heard {
+            refuse(connection, Reason::Protocol, "the host did not understand");
+        }
+        let (Heard::Hello(hello), Ok(who)) = (heard, connection.peer_credentials()) else {
+            return self.drop_candidate(station, state, place);
+        };
+        let candidate = self.candidates.remove(place);
+        state.parts.remove(&token);
+        self.admit(station, state, candidate.connection, Some(token), who, &hello);
+    }
+
+    /// Lets somebody in, or says why not.
+    fn admit(
+        &mut self,
+        station: &Arc<Station>,
+        state: &mut State,
+        connection: Private<SeqPacket>,
+        token: Option<u64>,
+        who: Credentials,
+        hello: &Hello,
+    ) {
+        let answer = self.examine(station, &connection, who, hello).and_then(|core| {
+            let token = match token {
+                Some(token) => token,
+                None => station.keeper.watch(station, &connection).map_err(no_room)?,
+            };
+            self.enrol(station, state, who, hello).map(|enrolled| (token, enrolled, core))
+        });
+        match answer {
+            Ok((token, Enrolled { id, linked, packets }, core)) => {
+                let peer = Peer { id, uid: who.uid, gid: who.gid, pid: who.pid.unwrap_or(0) };
+                let mut registered =
+                    Registered { connection, token, role: hello.role, peer, linked, unsent: VecDeque::new() };
+                let welcome = Welcome {
+                    id: id.0,
+                    object: station.about.object,
+                    owner: station.about.owner,
+                    peers_max: station.about.peers_max,
+                    layout_hash: station.about.layout_hash,
+                    introductions: u32::try_from(packets.len()).unwrap_or(0),
+                    has_core: core.is_some(),
+                    access: station.about.access.clone(),
+                    config: station.about.config.clone(),
+                };
+                registered.unsent.push_back(Packet { bytes: Message::Welcome(welcome).encode(), fd: core });
+                registered.unsent.extend(packets);
+                step("meet:admitted");
+                state.parts.insert(token, Part::Registered(id));
+                registered.flush(station);
+                self.registered.insert(id, registered);
+            }
+            Err(refusal) => {
+                if let Some(token) = token {
+                    station.keeper.ignore(token, &connection);
+                }
+                refuse(&connection, refusal.reason, &refusal.text);
+            }
+        }
+    }
+
+    /// Whether somebody may join, and the core segment's descriptor for it.
+    fn examine(
+        &self,
+        station: &Station,
+        connection: &SeqPacket,
+        who: Credentials,
+        hello: &Hello,
+    ) -> Result<Option<OwnedFd>, Refusal> {
+        let about = &station.about;
+        let refuse = |reason, text: String| Err(Refusal { reason, text });
+        let groups = connection.peer_groups().unwrap_or_default();
+        let applicant = Applicant { uid: who.uid, gid: who.gid, groups };
+        if !about.access.grants(hello.role.right(), &applicant, about.owner) {
+            let wish = match hello.role.right() {
+                Right::Publish => "publish",
+                Right::Subscribe => "subscribe",
+                Right::Both => "publish and subscribe",
+            };
+            return refuse(Reason::Access, format!("its rule does not let user {} {wish}", who.uid));
+        }
+        if hello.kind != about.kind {
+            return refuse(Reason::Mismatch, format!("it is {}, not {}", kind_name(about.kind), kind_name(hello.kind)));
+        }
+        if hello.role.shares() != about.role.shares() {
+            return refuse(Reason::Mismatch, "its members do not meet in that direction".to_owned());
+        }
+        if hello.layout_hash != about.layout_hash {
+            let text = format!("its payload is\n{}\nand yours is\n{}", about.layout_text, hello.layout_text);
+            return refuse(Reason::Mismatch, text);
+        }
+        match &hello.again {
+            Some(again) if again.object != about.object => {
+                return refuse(Reason::Stale, "another object has the name now".to_owned());
+            }
+            // Who was a member counts already.
+            Some(_) => {}
+            None if self.registered.len() + 1 >= about.peers_max as usize => {
+                return refuse(Reason::Full, format!("it was made for {} members and has as many", about.peers_max));
+            }
+            None => {}
+        }
+        let Some(core) = &about.core else { return Ok(None) };
+        let trusted = who.uid == about.owner || who.uid == 0;
+        match hello.role {
+            Role::Sharer if !about.core_is_writable => {
+                refuse(Reason::Access, "only readers are left, who cannot let anybody write".to_owned())
+            }
+            Role::Reader if !trusted => core.read_only_fd().map(Some).map_err(no_room),
+            _ => core.as_fd().try_clone_to_owned().map(Some).map_err(|_| no_descriptor()),
+        }
+    }
+
+    /// Gives the new member its id and lines to all its counterparts.
+    fn enrol(
+        &mut self,
+        station: &Arc<Station>,
+        state: &mut State,
+        who: Credentials,
+        hello: &Hello,
+    ) -> Result<Enrolled, Refusal> {
+        let mut linked: HashSet<u64> = hello.again.iter().flat_map(|again| again.linked.iter().copied()).collect();
+        let id = hello.again.as_ref().map_or_else(|| self.fresh_id(state.me), |again| PeerId(again.id));
+        if id == state.me {
+            return Err(Refusal { reason: Reason::Protocol, text: "it says that it is the host".to_owned() });
+        }
+        // One that registers again before we saw its older line go down.
+        self.drop_registered(station, state, id);
+        let newcomer = Peer { id, uid: who.uid, gid: who.gid, pid: who.pid.unwrap_or(0) };
+        // All lines first, so that either all are introduced or nobody.
+        let meets_us =
+            hello.role.meets(station.about.role) && !(linked.contains(&state.me.0) && state.links.contains_key(&id));
+        let ours = if meets_us { Some(line()?) } else { None };
+        let mut lines = Vec::new();
+        for registered in self.registered.values() {
+            let knows = linked.contains(&registered.peer.id.0) && registered.linked.contains(&id.0);
+            if hello.role.meets(registered.role) && !knows {
+                lines.push((registered.peer.id, line()?));
+            }
+        }
+        let mut packets = Vec::with_capacity(lines.len() + 1);
+        if let Some((here, there)) = ours {
+            let link = Link::new(newcomer, Private::new(here));
+            if state.connect(station, link) {
+                linked.insert(state.me.0);
+                packets.push(introduction(own_peer(state.me), there));
+            }
+        }
+        step("meet:introducing");
+        for (peer, (here, there)) in lines {
+            let Some(registered) = self.registered.get_mut(&peer) else { continue };
+            registered.linked.insert(id.0);
+            registered.unsent.push_back(introduction(newcomer, here));
+            registered.flush(station);
+            step("meet:introduced-one");
+            linked.insert(peer.0);
+            packets.push(introduction(registered.peer, there));
+        }
+        Ok(Enrolled { id, linked, packets })
+    }
+
+    fn fresh_id(&self, me: PeerId) -> PeerId {
+        loop {
+            let id = PeerId(random());
+            if id != me && id.0 != 0 && !self.registered.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn hear_member(&mut self, station: &Arc<Station>, state: &mut State, peer: PeerId) {
+        let Some(registered) = self.registered.get_mut(&peer) else { return };
+        // A member has nothing more to say: whatever comes, it is the end, or against the rules.
+        let silent = matches!(registered.connection.try_recv(&mut [0; 8]), Err(error) if error.is_would_block());
+        if silent && registered.flush(station) {
+            return;
+        }
+        self.drop_registered(station, state, peer);
+    }
+
+    fn drop_registered(&mut self, station: &Arc<Station>, state: &mut State, peer: PeerId) {
+        if let Some(registered) = self.registered.remove(&peer) {
+            state.parts.remove(&registered.token);
+            station.keeper.ignore(registered.token, &registered.connection);
+        }
+    }
+}
+
+impl Registered {
+    /// Sends as much as there is room for; whether the line is still good.
+    fn flush(&mut self, station: &Station) -> bool {
+        while let Some(packet) = self.unsent.front() {
+            let fds: Vec<_> = packet.fd.iter().map(AsFd::as_fd).collect();
+            let options = SendOptions::new().fds(&fds);
+            match self.connection.try_send_with(&[IoSlice::new(&packet.bytes)], options) {
+                Ok(()) => {
+                    self.unsent.pop_front();
+                }
+                Err(error) if error.is_would_block() => {
+                    station.keeper.watch_room(self.token, &self.connection, true);
+                    return true;
+                }
+                // The member, or this line, cannot be served. It is seen as the end of the line, and ends.
+                Err(_) => {
+                    self.unsent.clear();
+                    let _ = self.connection.shutdown(std::net::Shutdown::Both);
+                    return false;
+                }
+            }
+        }
+        station.keeper.watch_room(self.token, &self.connection, false);
+        true
+    }
+}
+
+impl Role {
+    pub(super) fn right(self) -> Right {
+        match self {
+            Self::Sharer => Right::Both,
+            Self::Producer => Right::Publish,
+            Self::Reader | Self::Consumer => Right::Subscribe,
+        }
+    }
+
+    pub(super) fn shares(self) -> bool {
+        matches!(self, Self::Sharer | Self::Reader)
+    }
+
+    pub(super) fn meets(self, other: Self) -> bool {
+        matches!((self, other), (Self::Producer, Self::Consumer) | (Self::Consumer, Self::Producer))
+    }
+}
+
+enum Heard {
+    Hello(Hello),
+    Nothing,
+    Nonsense,
+    End,
+}
+
+fn hear(connection: &SeqPacket) -> Heard {
+    let mut buffer = vec![0; PACKET_MAX];
+    match connection.try_recv_with(&mut [IoSliceMut::new(&mut buffer)], RecvOptions::new()) {
+        Ok(Some(came)) if !came.truncated => match Message::decode(&buffer[..came.len]) {
+            Some(Message::Hello(hello)) => Heard::Hello(hello),
+            _ => Heard::Nonsense,
+        },
+        Ok(Some(_)) => Heard::Nonsense,
+        Ok(None) => Heard::End,
+        Err(error) if error.is_would_block() => Heard::Nothing,
+        Err(_) => Heard::End,
+    }
+}
+
+fn refuse(connection: &SeqPacket, reason: Reason, text: &str) {
+    let refusal = Refusal { reason, text: text.to_owned() };
+    // Who does not read it finds the line closed.
+    let _ = connection.try_send(&Message::Refusal(refusal).encode());
+}
+
+fn introduction(who: Peer, line: SeqPacket) -> Packet {
+    let introduction = Introduction { id: who.id.0, uid: who.uid, gid: who.gid, pid: who.pid };
+    Packet { bytes: Message::Introduction(introduction).encode(), fd: Some(line.into()) }
+}
+
+fn own_peer(id: PeerId) -> Peer {
+    let own = Credentials::own();
+    Peer { id, uid: own.uid, gid: own.gid, pid: own.pid.unwrap_or(0) }
+}
+
+fn line() -> Result<(SeqPacket, SeqPacket), Refusal> {
+    SeqPacket::pair().map_err(|_| no_descriptor())
+}
+
+fn no_descriptor() -> Refusal {
+    Refusal { reason: Reason::Full, text: "its host has no descriptor left (RLIMIT_NOFILE)".to_owned() }
+}
+
+fn no_room(error: Error) -> Refusal {
+    Refusal { reason: Reason::Full, text: format!("its host has no room: {error}") }
+}
+
+/// A number that nobody else has drawn, as far as 64 bits reach.
+pub(super) fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // Its keys come from the kernel's source of randomness, and differ for each call.
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn kind_name(kind: u32) -> String {
+    let name = match kind {
+        1 | 2 => "a topic",
+        3 => "a queue",
+        4 => "a stream",
+        5 => "a service",
+        6 => "a latest value",
+        7 => "an event",
+        8 => "a set of locks",
+        9 => "an arena",
+        _ => return format!("of kind {kind}"),
+    };
+    name.to_owned()
+}

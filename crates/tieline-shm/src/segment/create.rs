@@ -1,0 +1,96 @@
+//! Making a segment: the order of steps is what keeps `SIGBUS` away.
+//!
+//! Length first, then the mapping, then the node, then memory for every page, then the header, then the seals: memory
+//! is found while creation can still fail, and a segment is sealed before anyone else can see it.
+
+use std::sync::Arc;
+
+use tieline_os::mapping::{Advice, HugePages, MapOptions, Mapping};
+use tieline_os::memfd::{Memfd, MemfdOptions, Seals};
+
+use super::header::{GROWABLE, Header, WRITER_ONLY};
+use super::options::{Obtained, Pages, SegmentOptions};
+use super::{HEADER_BYTES, Purpose, Segment, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::{View, numa};
+
+const CREATE: &str = "create a segment";
+
+/// Where the kernel says whether shared memory may be joined into huge pages.
+const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOptions) -> Result<Segment> {
+    let too_large = || Error::new(CREATE, ErrorKind::TooLarge).on(purpose.name);
+    let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
+    let room = options.max_len.unwrap_or(body_len);
+    if body_len > room {
+        let why = format!("{body_len} bytes are more than the {room} it may grow to");
+        return Err(too_large().because(why));
+    }
+    let len = HEADER_BYTES.checked_add(room).filter(|len| isize::try_from(*len).is_ok()).ok_or_else(too_large)?;
+    let reserved = options.huge_pages.and_then(|pages| with_huge_pages(purpose, len, pages));
+    let (memfd, pages) = match reserved {
+        Some((memfd, pages)) => (memfd, Pages::Huge(pages)),
+        None => {
+            let memfd = Memfd::create(&memfd_name(purpose), &MemfdOptions::new()).map_err(refused)?;
+            memfd.set_len(len as u64).map_err(refused)?;
+            (memfd, Pages::Usual)
+        }
+    };
+    let memory = memfd.map(&MapOptions::new().no_reserve()).map_err(refused)?;
+    let pages = transparent(&memory, pages, options);
+    let numa_node = options.numa_node.filter(|node| numa::bind(&memory, *node).is_ok());
+    let committed = HEADER_BYTES + body_len;
+    if options.max_len.is_none() {
+        memfd.reserve().map_err(refused)?;
+    } else {
+        memfd.reserve_range(0, committed as u64).map_err(refused)?;
+    }
+    // Now there is memory, so this only builds the page tables, and cannot fail for lack of it.
+    memory.populate(..committed.min(memory.len())).map_err(refused)?;
+    let len = memory.len();
+    let memory = Arc::new(memory);
+    let growable = options.max_len.is_some();
+    let mut flags = 0;
+    let mut seals = Seals::SHRINK | Seals::GROW;
+    if growable {
+        flags |= GROWABLE;
+    }
+    if options.writer_only {
+        flags |= WRITER_ONLY;
+        seals |= Seals::FUTURE_WRITE;
+    }
+    let committed_body = if growable { body_len } else { len - HEADER_BYTES };
+    View::<Header>::of(&memory, 0)?.fill(purpose, len as u64, committed_body as u64, flags);
+    memfd.add_seals(seals).map_err(refused)?;
+    let obtained = Obtained { pages, numa_node };
+    Ok(Segment { store: Store::Memfd(memfd), memory, kind: purpose.kind, obtained, growable })
+}
+
+/// A memfd of reserved huge pages, if the machine has enough of them.
+fn with_huge_pages(purpose: &Purpose<'_>, len: usize, pages: HugePages) -> Option<(Memfd, HugePages)> {
+    let len = len.checked_next_multiple_of(pages.size())?;
+    let memfd = Memfd::create(&memfd_name(purpose), &MemfdOptions::new().huge_pages(pages)).ok()?;
+    memfd.set_len(len as u64).ok()?;
+    memfd.reserve().ok()?;
+    Some((memfd, pages))
+}
+
+/// Asks for transparent huge pages where reserved ones were wished for and not to be had.
+fn transparent(memory: &Mapping, pages: Pages, options: &SegmentOptions) -> Pages {
+    let wished = options.huge_pages.is_some() && pages == Pages::Usual;
+    let allowed = || {
+        let setting = std::fs::read_to_string(TRANSPARENT).unwrap_or_default();
+        ["[always]", "[within_size]", "[advise]", "[force]"].iter().any(|word| setting.contains(word))
+    };
+    if wished && memory.advise(.., Advice::HugePages).is_ok() && allowed() { Pages::Transparent } else { pages }
+}
+
+/// What shows in `/proc/PID/maps` as `/memfd:tieline:...`.
+fn memfd_name(purpose: &Purpose<'_>) -> String {
+    /// The kernel takes 249; the rest is for the prefix.
+    const NAME_MAX_BYTES: usize = 200;
+    let name = &purpose.name[..purpose.name.floor_char_boundary(NAME_MAX_BYTES)];
+    let kind = format!("{:?}", purpose.kind).to_lowercase();
+    format!("tieline:{kind}:{name}")
+}
