@@ -1,10 +1,10 @@
 //! `tieline-bench`: the `tieline` command against the programs people use today, on the same paths, in the same run.
 //!
-//! `throughput` moves bytes in bulk, `latency` bounces small messages, `observe` looks at the whole machine. Nothing here links our own crates: every
-//! program is started as a shell would start it, between the same source and the same sink, which are this program
-//! again in another role.
+//! `throughput` moves bytes in bulk, `latency` bounces small messages, `observe` looks at the whole machine: every program
+//! is started as a shell would start it, between the same source and the same sink, which are this program again in
+//! another role. `shm` compares libraries, and is there only with the feature of that name.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod child;
 mod latency;
@@ -14,6 +14,8 @@ mod path;
 mod placement;
 mod player;
 mod program;
+#[cfg(feature = "shm")]
+mod shm;
 mod statistics;
 mod throughput;
 
@@ -43,6 +45,13 @@ enum Comparison {
     Latency(latency::Flags),
     /// One full look at the machine: lsof, lsfd, ss and lsipc on the same load
     Observe(observe::Flags),
+    /// Channels and locks in shared memory: ours, the bare forms, ringfire, iceoryx2
+    #[cfg(feature = "shm")]
+    Shm(shm::Flags),
+    /// One end of a measurement; started by the comparison
+    #[cfg(feature = "shm")]
+    #[command(hide = true)]
+    ShmPlayer,
     /// Read every link of /proc/PID/fd; started by the comparisons
     #[command(hide = true)]
     Floor,
@@ -62,12 +71,16 @@ fn main() -> ExitCode {
     let tieline = cli.tieline.unwrap_or_else(|| machine::root().join("target/release/tieline"));
     let done = match cli.comparison {
         None => {
-            println!("comparisons: throughput, latency, observe (see --help, and throughput --list)");
+            println!("comparisons: throughput, latency, observe, shm (see --help, and throughput --list)");
             Ok(())
         }
         Some(Comparison::Throughput(flags)) => throughput::run(&flags, &tieline),
         Some(Comparison::Latency(flags)) => latency::run(&flags, &tieline),
         Some(Comparison::Observe(flags)) => observe::run(&flags, &tieline),
+        #[cfg(feature = "shm")]
+        Some(Comparison::Shm(flags)) => shm::run(&flags),
+        #[cfg(feature = "shm")]
+        Some(Comparison::ShmPlayer) => shm::play(),
         Some(Comparison::Floor) => observe::floor::run(),
         Some(Comparison::Holder(holder)) => holder.run(),
         Some(Comparison::Source(source)) => source.run(),

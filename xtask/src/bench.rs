@@ -7,11 +7,16 @@ use crate::{Outcome, cargo, run as step};
 /// # Errors
 /// If the comparison does not build or fails.
 pub fn run(rest: &[String]) -> Outcome {
-    // The comparisons drive the `tieline` command itself, as a user would.
-    step(&mut cargo(&["build", "--release", "--package", "tieline-cli"]))?;
+    let mut bench = cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml"]);
+    if rest.first().is_some_and(|word| word == "shm") {
+        // Between libraries; those of others take half a minute to build, which the other comparisons do not need.
+        bench.args(["--features", "shm"]);
+    } else {
+        // The other comparisons drive the `tieline` command itself, as a user would.
+        step(&mut cargo(&["build", "--release", "--package", "tieline-cli"]))?;
+    }
     if rest.iter().any(|word| word == "observe") {
         step(&mut cargo(&["build", "--release", "--package", "tieline-observe", "--example", "scan"]))?;
     }
-    let mut bench = cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--"]);
-    step(bench.args(rest))
+    step(bench.arg("--").args(rest))
 }

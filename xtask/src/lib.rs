@@ -7,6 +7,8 @@ pub mod bench;
 pub mod ci;
 pub mod conformance;
 pub mod fuzz;
+pub mod models;
+pub mod soak;
 pub mod test;
 pub mod tidy;
 

@@ -46,6 +46,20 @@ enum Task {
         #[arg(long, default_value_t = 300)]
         seconds: u32,
     },
+    /// Run the long suites: random kills and attacks, and the models as far as they go
+    Soak {
+        /// Only suites whose name contains this; `models` names the models
+        only: Vec<String>,
+        /// Rounds of each suite
+        #[arg(long, default_value_t = 10_000)]
+        rounds: u64,
+        /// Minutes of each suite, whatever the rounds
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        /// Add the result to docs/soak.md
+        #[arg(long)]
+        record: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +69,9 @@ fn main() -> ExitCode {
         Task::Ci => xtask::ci::run(),
         Task::Bench { rest } => xtask::bench::run(&rest),
         Task::Conformance { suite } => xtask::conformance::run(suite.as_deref()),
+        Task::Soak { only, rounds, minutes, record } => {
+            xtask::soak::run(&xtask::soak::Budget { rounds, minutes, only, record })
+        }
         Task::Fuzz { target, seconds } => xtask::fuzz::run(target.as_deref(), seconds),
     };
     match done {

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: every test, on a machine that has nothing but Rust and a Debian base.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::{Outcome, cargo, conformance, root, run as step};
+use crate::{Outcome, cargo, conformance, models, root, run as step};
 
 /// The programs the tests talk to, and the Debian package that holds each.
 ///
@@ -24,8 +24,11 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// The fuzz workspace without its engine: every kept input against every check, in seconds and on any toolchain.
 const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
 
+/// How long a model may take here; `cargo xtask soak` lets it come to its end.
+const EACH_MODEL: Duration = Duration::from_secs(5);
+
 /// Installs what is missing, runs `cargo test` over the workspace with `rest` added, and without a `rest` also replays
-/// the kept corpus of the fuzz targets and runs the suites of others.
+/// the kept corpus of the fuzz targets, checks the models as far as a short time goes, and runs the suites of others.
 ///
 /// # Errors
 /// If a test fails. A package that cannot be installed is a warning: its tests are skipped and listed at the end.
@@ -39,6 +42,9 @@ pub fn run(rest: &[String]) -> Outcome {
     let mut answer = counts.add(test.args(rest).env("TIELINE_SKIP_LOG", &log));
     if answer.is_ok() && rest.is_empty() {
         answer = counts.add(&mut cargo(REPLAY));
+    }
+    if answer.is_ok() && rest.is_empty() {
+        answer = models::run(EACH_MODEL).map(|models| counts.passed += models.models as usize);
     }
     if answer.is_ok() && rest.is_empty() {
         answer = conformance::run(Some("ipcs"));
@@ -65,13 +71,9 @@ struct Counts {
 impl Counts {
     /// Runs the command, passes on what it prints, and adds what its summaries say.
     fn add(&mut self, command: &mut Command) -> Outcome {
-        let line = format!("{command:?}").replace('"', "");
-        eprintln!("xtask: {line}");
-        let mut child =
-            command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{line} cannot be started: {error}"))?;
-        for line in BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok) {
+        models::watched(command, |line| {
             println!("{line}");
-            match summary(&line) {
+            match summary(line) {
                 // A test that runs itself again in namespaces of its own prints a summary of that one test.
                 Some((.., filtered_out)) if filtered_out > 0 && self.is_whole => {}
                 Some((passed, failed, _)) => {
@@ -80,13 +82,13 @@ impl Counts {
                 }
                 None => {}
             }
-        }
-        match child.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("{line} failed: {status}")),
-            Err(error) => Err(format!("{line} was lost: {error}")),
-        }
+        })
     }
+}
+
+/// Passed and failed of a summary line of the test runner, if the line is one.
+pub(crate) fn passed_and_failed(line: &str) -> Option<(usize, usize)> {
+    summary(line).map(|(passed, failed, _)| (passed, failed))
 }
 
 /// Passed, failed and filtered out of a summary such as `test result: ok. 7 passed; 0 failed; …`.

@@ -696,6 +696,7 @@ Examples:
 Examples:
   tieline bench os
   tieline bench os --only pipe --only unix
+  tieline bench shm
   tieline bench os --json > report.json
   tieline bench os --chart ipc.svg")]
 pub(crate) struct Bench {
@@ -707,6 +708,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchSubject {
     /// Every mechanism of the operating system, between two real processes
     Os(BenchOs),
+    /// Shared memory: our channels and locks against the bare forms of the same
+    Shm(BenchShm),
     /// One end of a measurement; started by `bench` itself
     #[command(hide = true)]
     Player,
@@ -744,6 +747,30 @@ pub(crate) struct BenchOs {
     /// List what can be measured
     #[arg(long)]
     pub(crate) list: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tieline bench shm --quick
+  tieline bench shm --only polling --only flood
+  tieline bench shm --json > report.json")]
+pub(crate) struct BenchShm {
+    /// Only what has this in its title, such as polling, blocking, flood, loan, publish, lock; may be given more than once
+    #[arg(long, value_name = "TITLE")]
+    pub(crate) only: Vec<String>,
+    /// Measure each figure once and briefly
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// How long each figure is measured [default: 200ms; with --quick 20ms]
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) window: Option<Duration>,
+    /// How often everything is measured in turn; the median counts [default: 3; with --quick 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<usize>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -879,6 +906,7 @@ impl Verb {
     pub(crate) fn wants_json(&self) -> bool {
         match self {
             Self::Bench(Bench { subject: BenchSubject::Os(flags) }) => flags.json,
+            Self::Bench(Bench { subject: BenchSubject::Shm(flags) }) => flags.json,
             Self::Clean(flags) => flags.json,
             Self::Leaks(flags) => flags.json,
             Self::Limits(flags) => flags.json,

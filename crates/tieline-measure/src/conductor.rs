@@ -206,6 +206,11 @@ impl Cell {
     }
 }
 
+/// The sentence of whoever failed, rather than of whoever waited for it in vain.
+pub(crate) fn better(other: Outcome<Answer>, reason: String) -> String {
+    other.err_or(reason)
+}
+
 trait ErrOr {
     /// The sentence of the failure, or `reason` if there is no better one.
     fn err_or(self, reason: String) -> String;

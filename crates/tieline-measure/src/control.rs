@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tieline_os::unix::{RecvOptions, SendOptions, SeqPacket};
 
 use crate::link::End;
+use crate::shm::{Figure, Part, Subject};
 
 /// An order or an answer is a few hundred bytes; a player's sentence about a failure may be longer.
 const LARGEST_WORD_BYTES: usize = 16 * 1024;
@@ -82,6 +83,11 @@ pub(crate) enum Order {
     Pass { from: usize, to: usize, bytes: usize },
     /// Time messages sent into one link that come back by another.
     Circulate { to: usize, from: usize, bytes: usize, window: Duration },
+    /// Play one of the two parts of a subject; the answer is [`Answer::Figure`], after [`Answer::Here`] for each point at
+    /// which both must be.
+    Play { contestant: String, subject: Subject, part: Part, folder: PathBuf, window: Duration, cpus: [usize; 2] },
+    /// The other is there too.
+    GoOn,
 }
 
 /// What a player says.
@@ -95,6 +101,10 @@ pub(crate) enum Answer {
     RoundTrips(crate::report::RoundTrips),
     /// What a drain received: messages, those missing, and the time from the first to the last.
     Drained { messages: u64, lost: u64, elapsed: Duration },
+    /// A point is reached at which the other must be too.
+    Here,
+    /// A part is played; one of the two has a figure.
+    Figure(Option<Figure>),
 }
 
 /// A player as the conductor sees it. Dropping it kills the process.

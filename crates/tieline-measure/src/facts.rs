@@ -13,6 +13,11 @@ const WINDOW: Duration = Duration::from_millis(60);
 
 /// Names the machine, before the run has loaded it.
 pub(crate) fn machine(plan: &Plan) -> Machine {
+    machine_of(plan.window, plan.repeats)
+}
+
+/// The same, for figures measured so long and so often.
+pub(crate) fn machine_of(window: Duration, repeats: usize) -> Machine {
     let names = rustix::system::uname();
     let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -22,8 +27,8 @@ pub(crate) fn machine(plan: &Plan) -> Machine {
         architecture: text(names.machine()),
         processor: processor.map(|(_, name)| name.to_owned()).unwrap_or_default(),
         cpus: allowed_cpus().len(),
-        window_ms: u64::try_from(plan.window.as_millis()).unwrap_or(u64::MAX),
-        repeats: plan.repeats,
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        repeats,
         load_average: load_average(),
         // Those that the load is shared by, also where this process may not run.
         processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count().max(allowed_cpus().len()),

@@ -30,11 +30,12 @@ mod mechanism;
 mod plan;
 mod player;
 mod report;
+pub mod shm;
 
 pub use chart::chart;
 pub use conductor::{Progress, run};
 pub use control::PlayerCommand;
 pub use mechanism::{Description, mechanisms};
 pub use plan::{Placement, Plan};
-pub use player::play;
+pub use player::{play, play_with};
 pub use report::{Claim, Fact, Machine, Report, RoundTrips, Row, SCHEMA, ScalingPoint, Throughput, Verdict};

@@ -12,6 +12,7 @@ use crate::control::{Answer, Order, Outcome, receive, send};
 use crate::link::{Joining, LAST, Link, Offer, SEQUENCE_BYTES, number, sequence};
 use crate::mechanism;
 use crate::report::RoundTrips;
+use crate::shm::{self, Contestant, Stage};
 
 /// A round trip longer than this is recorded as this.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -23,12 +24,31 @@ const LAST_REPEATS: usize = 64;
 /// # Errors
 /// If standard input is not the control socket of a conductor.
 pub fn play() -> Result<(), String> {
+    play_with(&shm::contestants())
+}
+
+/// As [`play`], for a conductor that has other contestants for shared memory.
+///
+/// # Errors
+/// As [`play`].
+pub fn play_with(contestants: &[&'static dyn Contestant]) -> Result<(), String> {
     let control = stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let control = SeqPacket::from_fd(control)
         .map_err(|error| format!("this command is started by the measurement itself: {error}"))?;
     let mut links: Vec<(Box<dyn Link>, bool)> = Vec::new();
     while let Some((order, descriptors)) = receive(&control, None)? {
-        let answer = carry_out(order, descriptors, &mut links).unwrap_or_else(Answer::Failed);
+        let answer = match order {
+            Order::Play { contestant, subject, part, folder, window, cpus } => {
+                let stage = Stage { part, folder, window, cpus, control: &control };
+                let named = contestants.iter().find(|known| known.name() == contestant);
+                named
+                    .ok_or_else(|| "an unknown contestant".to_owned())
+                    .and_then(|who| who.play(subject, &stage))
+                    .map(Answer::Figure)
+            }
+            order => carry_out(order, descriptors, &mut links),
+        };
+        let answer = answer.unwrap_or_else(Answer::Failed);
         send(&control, &answer, &[])?;
     }
     Ok(())
@@ -73,11 +93,12 @@ fn carry_out(
             flood(&mut **link, bytes, window, *lossy)?;
         }
         Order::Drain { link, bytes } => return drain(&mut *links[link].0, bytes),
+        Order::Play { .. } | Order::GoOn => return Err("an order out of turn".to_owned()),
     }
     Ok(Answer::Done)
 }
 
-fn pin(cpu: usize) -> Outcome<()> {
+pub(crate) fn pin(cpu: usize) -> Outcome<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).map_err(|errno| format!("cannot run on processor {cpu}: {errno}"))

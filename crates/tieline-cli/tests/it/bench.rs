@@ -1,4 +1,4 @@
-//! `bench os`: it runs, its tables fit, its chart stands alone.
+//! `bench os` and `bench shm`: they run, their tables fit, the chart stands alone.
 
 use std::fs;
 use std::process::Command;
@@ -92,4 +92,16 @@ fn the_help_tells_syntax_and_defaults() {
     for word in ["SIZE,…", "64,4K,64K,1M", "60ms", "--repeats <N>"] {
         assert!(help.text().contains(word), "no {word} in:\n{}", help.text());
     }
+}
+
+#[test]
+fn shared_memory_is_measured_against_the_bare_forms() {
+    let said = run(&["bench", "shm", "--quick", "--window", "5ms", "--only", "lock", "--only", "blocking"]).well();
+    for word in ["bare futex", "pthread robust", "std Mutex", "lock and unlock", "round trip 64 B, blocking", "1 cpu"] {
+        assert!(said.text().contains(word), "no {word:?} in:\n{}", said.text());
+    }
+    assert!(!said.text().contains("could not be measured"), "{}", said.text());
+    let widest = said.text().lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?} columns:\n{}", said.text());
+    run(&["bench", "shm", "--only", "nope"]).failed(2, &["nothing of that name", "round trip 64 B, polling"]);
 }

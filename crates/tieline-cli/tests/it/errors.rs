@@ -76,6 +76,7 @@ fn flags_that_make_no_sense() {
         &["bench", "os", "--sizes", "4"],
         &["bench", "os", "--only", "no such mechanism"],
         &["bench", "os", "--chart", "report.pdf"],
+        &["bench", "shm", "--only", "no such row"],
     ];
     for words in given {
         let said = run(words);

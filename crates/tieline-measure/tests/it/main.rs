@@ -1,5 +1,7 @@
 //! The measurements, on the real kernel with real players.
 
+mod shm;
+
 use std::time::Duration;
 
 use tieline_measure::{Description, Placement, Plan, PlayerCommand, Report, chart, mechanisms};

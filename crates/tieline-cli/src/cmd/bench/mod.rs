@@ -1,5 +1,6 @@
 //! `tieline bench`: what each mechanism of this machine costs.
 
+mod shm;
 mod tables;
 
 use std::fs;
@@ -17,6 +18,7 @@ pub(crate) fn run(flags: Bench) -> Outcome {
     match flags.subject {
         BenchSubject::Os(flags) if flags.list => list(flags.json),
         BenchSubject::Os(flags) => measure(&flags),
+        BenchSubject::Shm(flags) => shm::measure(&flags),
         BenchSubject::Player => tieline_measure::play().map_err(|error| Failure::new(Code::Failed, error)),
     }
 }
@@ -91,9 +93,12 @@ fn nothing_measured(report: &Report) -> Failure {
     }
 }
 
+fn refused_executable(error: std::io::Error) -> Failure {
+    Failure::new(Code::Failed, format_args!("cannot find this executable: {error}"))
+}
+
 fn plan(flags: &BenchOs) -> Outcome<Plan> {
-    let refused = |error| Failure::new(Code::Failed, format_args!("cannot find this executable: {error}"));
-    let player = PlayerCommand::this_executable(["bench", "player"]).map_err(refused)?;
+    let player = PlayerCommand::this_executable(["bench", "player"]).map_err(refused_executable)?;
     let mut plan = if flags.quick { Plan::quick(player) } else { Plan::full(player) };
     plan.only.clone_from(&flags.only);
     plan.window = flags.window.unwrap_or(plan.window);

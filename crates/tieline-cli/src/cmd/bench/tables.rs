@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use tieline_measure::{Placement, Report, RoundTrips, Row, Throughput};
+use tieline_measure::{Machine, Placement, Report, RoundTrips, Row, Throughput};
 use tieline_transport::addr::quantity::size;
 
 /// The width that prose is broken at.
@@ -13,7 +13,7 @@ const BULK: usize = 4096;
 
 /// All of it, ending with a newline.
 pub(super) fn of(report: &Report) -> String {
-    let mut page = head(report);
+    let mut page = head(&report.machine);
     for placement in [Placement::TwoCpus, Placement::OneCpu] {
         round_trips(&mut page, report, placement);
     }
@@ -21,12 +21,12 @@ pub(super) fn of(report: &Report) -> String {
     ring(&mut page, report);
     facts(&mut page, report);
     claims(&mut page, report);
-    missing(&mut page, report);
+    missing(&mut page, &not_measured(report));
     page
 }
 
-fn head(report: &Report) -> String {
-    let machine = &report.machine;
+/// Where and how it was measured.
+pub(super) fn head(machine: &Machine) -> String {
     let processor = if machine.processor.is_empty() { &machine.architecture } else { &machine.processor };
     let plural = if machine.cpus == 1 { "" } else { "s" };
     let times = if machine.repeats > 1 {
@@ -44,12 +44,12 @@ fn head(report: &Report) -> String {
     page
 }
 
-fn section(page: &mut String, title: &str) {
+pub(super) fn section(page: &mut String, title: &str) {
     let _ = write!(page, "\n{title}\n\n");
 }
 
 /// A table without lines: names to the left, figures to the right.
-fn table(header: Vec<String>) -> Table {
+pub(super) fn table(header: Vec<String>) -> Table {
     let columns = header.len();
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
@@ -62,7 +62,7 @@ fn table(header: Vec<String>) -> Table {
     table
 }
 
-fn put(page: &mut String, table: &Table) {
+pub(super) fn put(page: &mut String, table: &Table) {
     for line in table.lines() {
         let _ = writeln!(page, "{}", line.trim_end());
     }
@@ -75,7 +75,7 @@ fn where_to(placement: Placement) -> &'static str {
     }
 }
 
-fn in_short(placement: Placement) -> &'static str {
+pub(super) fn in_short(placement: Placement) -> &'static str {
     match placement {
         Placement::TwoCpus => "2 cpus",
         Placement::OneCpu => "1 cpu",
@@ -223,12 +223,16 @@ fn claims(page: &mut String, report: &Report) {
     }
 }
 
-fn missing(page: &mut String, report: &Report) {
-    let lines: Vec<String> = report
-        .rows
-        .iter()
-        .flat_map(|row| row.missing.iter().map(move |why| format!("{} on {}: {why}", row.mechanism, row.placement)))
-        .collect();
+fn not_measured(report: &Report) -> Vec<String> {
+    let of_row = |row: &'_ Row| {
+        let line = |why: &String| format!("{} on {}: {why}", row.mechanism, row.placement);
+        row.missing.iter().map(line).collect::<Vec<_>>()
+    };
+    report.rows.iter().flat_map(of_row).collect()
+}
+
+/// What could not be measured, if anything.
+pub(super) fn missing(page: &mut String, lines: &[String]) {
     if lines.is_empty() {
         return;
     }
@@ -267,7 +271,7 @@ fn bytes(payload: usize) -> String {
 }
 
 /// Three digits that mean something, and no more.
-fn three(value: f64) -> String {
+pub(super) fn three(value: f64) -> String {
     let digits = match value {
         value if value < 9.995 => 2,
         value if value < 99.95 => 1,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
@@ -216,7 +216,7 @@ impl RawMutex {
 
     /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.segment.as_ref().map(Segment::as_fd)
+        self.segment.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether somebody held the lock a moment ago.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering as Order};
 use std::time::Duration;
@@ -170,7 +170,7 @@ impl<T: ShmSafe> Mutex<T> {
 
     /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.segment.as_ref().map(Segment::as_fd)
+        self.segment.as_ref().map(AsFd::as_fd)
     }
 
     /// The lock itself, for lookers: who holds it, of which kind it is.

@@ -1,0 +1,196 @@
+//! Two places in memory, one for each direction: the least that a message and its answer can cost.
+//!
+//! A message of up to a line is one line whose first word is its number and says that it is there.
+
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::control::Outcome;
+use crate::shm::contestant::{Contestant, Rank};
+use crate::shm::memory::Memory;
+use crate::shm::stage::{Exchange, Figure, LAST, Message, Part, Stage, round_trips};
+use crate::shm::subject::{Subject, Touch, Wait};
+
+pub(super) struct Spin {
+    /// Whether the number has a line of its own, so that a message that fills a line travels as two.
+    is_apart: bool,
+}
+
+pub(super) static SPIN: Spin = Spin { is_apart: false };
+pub(super) static SPIN_APART: Spin = Spin { is_apart: true };
+
+/// Neighbouring lines are fetched in pairs.
+const LINES: usize = 256;
+
+impl Contestant for Spin {
+    fn name(&self) -> &'static str {
+        if self.is_apart { "bare spin, 2 lines" } else { "bare spin" }
+    }
+
+    fn rank(&self) -> Rank {
+        Rank::Floor
+    }
+
+    fn takes(&self, subject: Subject) -> bool {
+        match subject {
+            Subject::RoundTrip { wait: Wait::Poll, bytes: 64 } => true,
+            Subject::RoundTrip { wait: Wait::Poll, bytes: 8 | 1024 } | Subject::Loan { .. } => !self.is_apart,
+            _ => false,
+        }
+    }
+
+    fn play(&self, subject: Subject, stage: &Stage<'_>) -> Outcome<Option<Figure>> {
+        match subject {
+            Subject::RoundTrip { .. } if self.is_apart => round_trips(stage, Apart::join(stage)?),
+            Subject::RoundTrip { bytes: 8, .. } => round_trips(stage, Small::<8>::join(stage)?),
+            Subject::RoundTrip { bytes: 64, .. } => round_trips(stage, Small::<64>::join(stage)?),
+            Subject::RoundTrip { .. } => round_trips(stage, Small::<1024>::join(stage)?),
+            Subject::Loan { bytes, touch } => round_trips(stage, Large::join(stage, bytes, touch)?),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A place of each direction: its first word, and where the rest lies.
+struct Place {
+    memory: Memory,
+    first: &'static AtomicU64,
+    offset: usize,
+}
+
+impl Place {
+    /// The place to write to and the place to read from.
+    fn both(stage: &Stage<'_>, bytes: usize) -> Outcome<[Self; 2]> {
+        let stride = bytes.next_multiple_of(LINES);
+        let memory = Memory::open(stage.folder(), "places", 2 * stride)?;
+        stage.meet()?;
+        let place = |index: usize| {
+            Ok::<_, String>(Self { memory, first: memory.word(index * stride)?, offset: index * stride })
+        };
+        Ok(match stage.part() {
+            Part::First => [place(0)?, place(1)?],
+            Part::Second => [place(1)?, place(0)?],
+        })
+    }
+
+    #[inline(always)]
+    fn await_other_than(&self, last: u64) -> u64 {
+        loop {
+            // Acquire: sees what was written before the store of this number.
+            let number = self.first.load(Ordering::Acquire);
+            if number != last {
+                return number;
+            }
+            spin_loop();
+        }
+    }
+}
+
+struct Small<const N: usize> {
+    out: Place,
+    back: Place,
+    last: u64,
+}
+
+impl<const N: usize> Small<N> {
+    fn join(stage: &Stage<'_>) -> Outcome<Self> {
+        let [out, back] = Place::both(stage, N)?;
+        Ok(Self { out, back, last: 0 })
+    }
+}
+
+impl<const N: usize> Exchange for Small<N> {
+    #[inline(always)]
+    fn send(&mut self, number: u64) -> Outcome<()> {
+        let message = black_box(Message::<N>::numbered(number));
+        self.out.memory.copy_in(self.out.offset + 8, &message.0[8..]);
+        // Release: the rest is there before the number.
+        self.out.first.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn receive(&mut self) -> Outcome<u64> {
+        let mut message = Message([0; N]);
+        self.last = self.back.await_other_than(self.last);
+        self.back.memory.copy_out(self.back.offset + 8, &mut message.0[8..]);
+        black_box(&message);
+        Ok(self.last)
+    }
+}
+
+/// A message of a line, behind the line of its number.
+struct Apart {
+    out: Place,
+    back: Place,
+    last: u64,
+}
+
+impl Apart {
+    fn join(stage: &Stage<'_>) -> Outcome<Self> {
+        let [out, back] = Place::both(stage, 64 + 64)?;
+        Ok(Self { out, back, last: 0 })
+    }
+}
+
+impl Exchange for Apart {
+    #[inline(always)]
+    fn send(&mut self, number: u64) -> Outcome<()> {
+        let message = black_box(Message::<64>::numbered(number));
+        self.out.memory.copy_in(self.out.offset + 64, &message.0);
+        self.out.first.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn receive(&mut self) -> Outcome<u64> {
+        let mut message = Message([0; 64]);
+        self.last = self.back.await_other_than(self.last);
+        self.back.memory.copy_out(self.back.offset + 64, &mut message.0);
+        black_box(&message);
+        Ok(message.number())
+    }
+}
+
+struct Large {
+    out: Place,
+    back: Place,
+    last: u64,
+    touch: Touch,
+    private: Vec<u8>,
+}
+
+impl Large {
+    fn join(stage: &Stage<'_>, bytes: usize, touch: Touch) -> Outcome<Self> {
+        let [out, back] = Place::both(stage, bytes)?;
+        Ok(Self { out, back, last: 0, touch, private: vec![0x5A; bytes] })
+    }
+}
+
+impl Exchange for Large {
+    fn send(&mut self, number: u64) -> Outcome<()> {
+        let end = self.private.len() - 8;
+        match self.touch {
+            Touch::Every => self.out.memory.copy_in(self.out.offset + 8, &self.private[8..]),
+            Touch::Ends => self.out.memory.copy_in(self.out.offset + end, &number.to_le_bytes()),
+        }
+        self.out.first.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Outcome<u64> {
+        let end = self.private.len() - 8;
+        self.last = self.back.await_other_than(self.last);
+        match self.touch {
+            Touch::Every => self.back.memory.copy_out(self.back.offset + 8, &mut self.private[8..]),
+            Touch::Ends => {
+                let mut tail = [0; 8];
+                self.back.memory.copy_out(self.back.offset + end, &mut tail);
+                if u64::from_le_bytes(tail) != self.last && self.last != LAST {
+                    return Err("the ends of a payload differ".to_owned());
+                }
+            }
+        }
+        Ok(self.last)
+    }
+}
