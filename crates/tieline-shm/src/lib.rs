@@ -3,12 +3,9 @@
 #![deny(unsafe_code)]
 #![allow(dead_code, reason = "the crate is being put together")]
 
-mod arena;
 #[cfg(all(feature = "tokio", not(model)))]
 pub mod aio;
-#[cfg(not(model))]
-mod channel;
-mod aio;
+mod arena;
 #[cfg(not(model))]
 pub mod channel;
 mod error;
@@ -17,6 +14,7 @@ mod layout;
 mod queue;
 #[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
 mod raw;
+#[cfg(not(model))]
 mod rendezvous;
 mod segment;
 #[allow(unsafe_code, reason = "locks in shared memory")]
@@ -29,30 +27,21 @@ mod wait;
 pub use arena::{
     Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
 };
-pub use channel::topic;
+#[cfg(not(model))]
+pub use channel::{event, latest, stream, topic};
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
-pub use rendezvous::{Access, Allowed, Name};
-pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "json")]
 pub use layout::JsonError;
 pub use layout::{
     Field, Invalid, Layout, Mismatch, Padding, Primitive, Schema, SchemaError, SchemaField, SchemaShape, Shape,
     ShmSafe, Variant,
 };
-pub use segment::Kind;
+#[cfg(not(model))]
+pub use rendezvous::{Access, Allowed, Name};
+pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
 pub use tieline_os::mapping::HugePages;
-pub use layout::{Field, Invalid, Layout, ShmSafe};
-#[cfg(not(model))]
-pub use channel::event::{Event, EventOptions, Fired, Listener};
-#[cfg(not(model))]
-pub use channel::latest::{Latest, LatestReader, LatestWriter};
-pub use error::{Error, ErrorKind, Result};
-pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
-pub use rendezvous::{Access, Allowed, Name};
-pub use segment::Kind;
 pub use wait::Waiting;
 #[cfg(not(model))]
 pub use wait::{Ready, WaitSet, Waitable, Watch};

@@ -1,6 +1,6 @@
 //! The bare waiting machinery, for our own benches and tests between processes; not for users.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

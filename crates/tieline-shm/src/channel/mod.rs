@@ -1,8 +1,8 @@
 //! What users hold: channels by name, made of a meeting place, segments, a structure and a way to wait.
 
-pub(crate) mod event;
-pub(crate) mod latest;
-pub mod topic;
+pub mod event;
+pub mod latest;
 pub(crate) mod payload;
 pub mod queue;
 pub mod stream;
+pub mod topic;

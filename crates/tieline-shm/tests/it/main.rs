@@ -1,15 +1,14 @@
 //! What the crate promises, between real processes.
 
-mod arena;
-mod layout;
-mod segment;
 #[cfg(feature = "tokio")]
 mod aio;
+mod arena;
 mod event;
 mod latest;
 mod layout;
-mod waiting;
-mod waitset;
 mod queue;
+mod segment;
 mod stream;
 mod sync;
+mod waiting;
+mod waitset;

@@ -29,7 +29,8 @@ use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waitable, Waiting, W
 /// ```
 /// # let directory = tempfile::tempdir()?;
 /// # let directory = directory.path().display();
-/// use tieline_shm::{Event, Name};
+/// use tieline_shm::Name;
+/// use tieline_shm::event::Event;
 ///
 /// let name = Name::new("doors")?;
 /// # let name = Name::new(&format!("{directory}/doors"))?;

@@ -31,7 +31,8 @@ use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
 /// ```
 /// # let directory = tempfile::tempdir()?;
 /// # let directory = directory.path().display();
-/// use tieline_shm::{Latest, Name};
+/// use tieline_shm::Name;
+/// use tieline_shm::latest::Latest;
 ///
 /// let name = Name::new("temperature")?;
 /// # let name = Name::new(&format!("{directory}/temperature"))?;

@@ -1,7 +1,7 @@
 //! Tokens that nobody holds: [`Tokens`].
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tieline_os::Access;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tieline_shm::{ErrorKind, Event, Fired, Name, WaitSet, Waiting};
+use tieline_shm::event::{Event, Fired};
+use tieline_shm::{ErrorKind, Name, WaitSet, Waiting};
 use tieline_testkit::{PATIENCE, Peer, role, test_name};
 
 fn event(directory: &Path, ids: u32) -> Event {

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tieline_shm::{ErrorKind, Latest, LatestReader, LatestWriter, Name, ShmSafe, WaitSet, Waiting};
+use tieline_shm::latest::{Latest, LatestReader, LatestWriter};
+use tieline_shm::{ErrorKind, Name, ShmSafe, WaitSet, Waiting};
 use tieline_testkit::{PATIENCE, Peer, role, test_name};
 
 /// A value of many words that are all the same, so that a mixture shows.
@@ -144,7 +145,7 @@ fn a_stopped_writer_keeps_its_place() {
     }
     let directory = tempfile::tempdir().unwrap();
     // Held by a reader's process too, so that somebody answers for the name while the writer is stopped.
-    let host = tieline_shm::Event::at(&Name::new(&format!("{}/other", directory.path().display())).unwrap());
+    let host = tieline_shm::event::Event::at(&Name::new(&format!("{}/other", directory.path().display())).unwrap());
     let _host = host.open_or_create().unwrap();
     let mut peer = Peer::of(test_name!()).role("writer").env("DIRECTORY", directory.path()).spawn();
     peer.wait_for("ready");
