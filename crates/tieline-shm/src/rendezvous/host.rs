@@ -16,7 +16,7 @@ use tieline_os::{ErrorKind as OsErrorKind, Mode};
 
 use super::access::{Applicant, Right};
 use super::lock::Locked;
-use super::station::{Part, Site, State, Station};
+use super::station::{About, Part, Site, State, Station};
 use super::wire::{Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
 use super::{Access, Link, Peer, PeerId, Role};
 use crate::error::{Error, Result};
@@ -224,6 +224,12 @@ impl Host {
         who: Credentials,
         hello: &Hello,
     ) {
+        if self.is_full(&station.about) {
+            // Some may have left whose lines were not looked at yet.
+            for peer in self.registered.keys().copied().collect::<Vec<_>>() {
+                self.hear_member(station, state, peer);
+            }
+        }
         let answer = self.examine(station, &connection, who, hello).and_then(|core| {
             let token = match token {
                 Some(token) => token,
@@ -299,7 +305,7 @@ impl Host {
             }
             // Who was a member counts already.
             Some(_) => {}
-            None if self.registered.len() + 1 >= about.peers_max as usize => {
+            None if self.is_full(about) => {
                 return refuse(Reason::Full, format!("it was made for {} members and has as many", about.peers_max));
             }
             None => {}
@@ -361,6 +367,11 @@ impl Host {
             packets.push(introduction(registered.peer, there));
         }
         Ok(Enrolled { id, linked, packets })
+    }
+
+    /// Whether there are as many members, with the host itself, as the object was made for.
+    fn is_full(&self, about: &About) -> bool {
+        self.registered.len() + 1 >= about.peers_max as usize
     }
 
     fn fresh_id(&self, me: PeerId) -> PeerId {
