@@ -33,6 +33,8 @@ const CANDIDATES_PER_USER: usize = 16;
 const CANDIDATES_MAX: usize = 64;
 /// How many connections are accepted before others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
+/// How many introductions are kept for a member that does not read, beyond those of its welcome.
+const UNSENT_MAX: usize = 64;
 /// How many may wait to be accepted, while the host is busy or stopped.
 const BACKLOG: u16 = 1024;
 
@@ -60,8 +62,9 @@ struct Registered {
     role: Role,
     peer: Peer,
     linked: HashSet<u64>,
-    /// What its socket has no room for at the moment: at most one introduction for each other member.
+    /// What its socket has no room for at the moment, and how much that may be.
     unsent: VecDeque<Packet>,
+    unsent_max: usize,
 }
 
 /// A member that is about to be told so.
@@ -240,8 +243,15 @@ impl Host {
         match answer {
             Ok((token, Enrolled { id, linked, packets }, core)) => {
                 let peer = Peer { id, uid: who.uid, gid: who.gid, pid: who.pid.unwrap_or(0) };
-                let mut registered =
-                    Registered { connection, token, role: hello.role, peer, linked, unsent: VecDeque::new() };
+                let mut registered = Registered {
+                    connection,
+                    token,
+                    role: hello.role,
+                    peer,
+                    linked,
+                    unsent: VecDeque::new(),
+                    unsent_max: packets.len() + UNSENT_MAX,
+                };
                 let welcome = Welcome {
                     id: id.0,
                     object: station.about.object,
@@ -361,6 +371,10 @@ impl Host {
             let Some(registered) = self.registered.get_mut(&peer) else { continue };
             registered.linked.insert(id.0);
             registered.unsent.push_back(introduction(newcomer, here));
+            if registered.unsent.len() > registered.unsent_max {
+                // It does not read: it is stopped, or worse. When it goes on it registers again, and is introduced then.
+                registered.hang_up();
+            }
             registered.flush(station);
             step("meet:introduced-one");
             linked.insert(peer.0);
@@ -417,14 +431,21 @@ impl Registered {
                 }
                 // The member, or this line, cannot be served. It is seen as the end of the line, and ends.
                 Err(_) => {
-                    self.unsent.clear();
-                    let _ = self.connection.shutdown(std::net::Shutdown::Both);
+                    self.hang_up();
                     return false;
                 }
             }
         }
         station.keeper.watch_room(self.token, &self.connection, false);
         true
+    }
+}
+
+impl Registered {
+    /// Ends the line. It is seen as its end by both sides, and forgotten then.
+    fn hang_up(&mut self) {
+        self.unsent.clear();
+        let _ = self.connection.shutdown(std::net::Shutdown::Both);
     }
 }
 
