@@ -26,7 +26,7 @@ use crate::raw::step;
 const HOST: &str = "host the name";
 
 /// How long somebody who connected may take to say what for.
-const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 /// How many such there may be of one user; a further one takes the place of the oldest.
 const CANDIDATES_PER_USER: usize = 16;
 /// How many such there may be in all.
