@@ -9,8 +9,7 @@
 //! can spoil its words, never the list. The kernel finds a word at a fixed distance from its list entry: therefore each
 //! word is mapped a second time, one page behind a private page that holds the entry at the same place.
 //!
-//! Source: `kernel/futex/core.c` (`exit_robust_list`, `handle_futex_death`); robust_list(2) as described in the
-//! kernel's `Documentation/locking/robust-futex-ABI.rst`.
+//! Source: `kernel/futex/core.c` (`exit_robust_list`, `handle_futex_death`) and the kernel's `Documentation/locking/robust-futex-ABI.rst`.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};

@@ -16,7 +16,7 @@ use tieline_os::{ErrorKind as OsErrorKind, Mode};
 
 use super::access::{Applicant, Right};
 use super::lock::Locked;
-use super::station::{Part, Site, State, Station};
+use super::station::{About, Part, Site, State, Station};
 use super::wire::{Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
 use super::{Access, Link, Peer, PeerId, Role};
 use crate::error::{Error, Result};
@@ -26,13 +26,15 @@ use crate::raw::step;
 const HOST: &str = "host the name";
 
 /// How long somebody who connected may take to say what for.
-const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 /// How many such there may be of one user; a further one takes the place of the oldest.
 const CANDIDATES_PER_USER: usize = 16;
 /// How many such there may be in all.
 const CANDIDATES_MAX: usize = 64;
 /// How many connections are accepted before others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
+/// How many introductions are kept for a member that does not read, beyond those of its welcome.
+const UNSENT_MAX: usize = 64;
 /// How many may wait to be accepted, while the host is busy or stopped.
 const BACKLOG: u16 = 1024;
 
@@ -60,8 +62,9 @@ struct Registered {
     role: Role,
     peer: Peer,
     linked: HashSet<u64>,
-    /// What its socket has no room for at the moment: at most one introduction for each other member.
+    /// What its socket has no room for at the moment, and how much that may be.
     unsent: VecDeque<Packet>,
+    unsent_max: usize,
 }
 
 /// A member that is about to be told so.
@@ -224,6 +227,12 @@ impl Host {
         who: Credentials,
         hello: &Hello,
     ) {
+        if self.is_full(&station.about) {
+            // Some may have left whose lines were not looked at yet.
+            for peer in self.registered.keys().copied().collect::<Vec<_>>() {
+                self.hear_member(station, state, peer);
+            }
+        }
         let answer = self.examine(station, &connection, who, hello).and_then(|core| {
             let token = match token {
                 Some(token) => token,
@@ -234,8 +243,15 @@ impl Host {
         match answer {
             Ok((token, Enrolled { id, linked, packets }, core)) => {
                 let peer = Peer { id, uid: who.uid, gid: who.gid, pid: who.pid.unwrap_or(0) };
-                let mut registered =
-                    Registered { connection, token, role: hello.role, peer, linked, unsent: VecDeque::new() };
+                let mut registered = Registered {
+                    connection,
+                    token,
+                    role: hello.role,
+                    peer,
+                    linked,
+                    unsent: VecDeque::new(),
+                    unsent_max: packets.len() + UNSENT_MAX,
+                };
                 let welcome = Welcome {
                     id: id.0,
                     object: station.about.object,
@@ -299,7 +315,7 @@ impl Host {
             }
             // Who was a member counts already.
             Some(_) => {}
-            None if self.registered.len() + 1 >= about.peers_max as usize => {
+            None if self.is_full(about) => {
                 return refuse(Reason::Full, format!("it was made for {} members and has as many", about.peers_max));
             }
             None => {}
@@ -355,12 +371,21 @@ impl Host {
             let Some(registered) = self.registered.get_mut(&peer) else { continue };
             registered.linked.insert(id.0);
             registered.unsent.push_back(introduction(newcomer, here));
+            if registered.unsent.len() > registered.unsent_max {
+                // It does not read: it is stopped, or worse. When it goes on it registers again, and is introduced then.
+                registered.hang_up();
+            }
             registered.flush(station);
             step("meet:introduced-one");
             linked.insert(peer.0);
             packets.push(introduction(registered.peer, there));
         }
         Ok(Enrolled { id, linked, packets })
+    }
+
+    /// Whether there are as many members, with the host itself, as the object was made for.
+    fn is_full(&self, about: &About) -> bool {
+        self.registered.len() + 1 >= about.peers_max as usize
     }
 
     fn fresh_id(&self, me: PeerId) -> PeerId {
@@ -406,14 +431,21 @@ impl Registered {
                 }
                 // The member, or this line, cannot be served. It is seen as the end of the line, and ends.
                 Err(_) => {
-                    self.unsent.clear();
-                    let _ = self.connection.shutdown(std::net::Shutdown::Both);
+                    self.hang_up();
                     return false;
                 }
             }
         }
         station.keeper.watch_room(self.token, &self.connection, false);
         true
+    }
+}
+
+impl Registered {
+    /// Ends the line. It is seen as its end by both sides, and forgotten then.
+    fn hang_up(&mut self) {
+        self.unsent.clear();
+        let _ = self.connection.shutdown(std::net::Shutdown::Both);
     }
 }
 

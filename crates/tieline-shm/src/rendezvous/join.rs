@@ -28,7 +28,7 @@ use crate::segment::Segment;
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a creator waits for somebody who was just about to join what is gone.
+/// How long a creator waits at a time for somebody who was just about to join what is gone.
 const JOINERS_PATIENCE: Duration = Duration::from_millis(5);
 
 /// How often one host may close the line without an answer before it is believed to have no room.
@@ -253,6 +253,10 @@ impl Attempt<'_> {
         }
         if file.has_members()? {
             return taken(None);
+        }
+        if file.is_wanted()? {
+            // It may have been welcomed by a host that is gone, and be stopped before it could say so.
+            return Ok(None);
         }
         Ok(Some(Place::Host { file, locked }))
     }

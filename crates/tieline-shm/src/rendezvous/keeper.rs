@@ -242,8 +242,12 @@ impl Keeper {
             }
             self.tick();
         }
-        // Should it end early, nobody would hear of anything any more: what is still registered must not look alive.
+        // Should it end early, nobody would hear of anything any more: then nothing of ours may look alive to others.
         drop(registration);
+        let forsaken = std::mem::take(&mut *lock(&self.stations));
+        for station in forsaken {
+            let _ = catch_unwind(AssertUnwindSafe(|| station.leave_without_telling()));
+        }
     }
 
     /// Answers how many events came.

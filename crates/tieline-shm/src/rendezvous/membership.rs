@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::raw::process;
 use crate::segment::Segment;
 
-/// A place at a name that was just taken; nothing is told about counterparts before [`start`](Self::start). Dropping it
-/// leaves.
+/// A place at a name that was just taken; nothing is told about counterparts before [`start`](Self::start), and if it was
+/// created here, whoever joins waits until then. Dropping it leaves.
 #[derive(Debug)]
 #[must_use = "dropping it leaves"]
 pub(crate) struct Joined {

@@ -34,9 +34,12 @@ mod wire;
 use std::os::fd::OwnedFd;
 
 pub use access::{Access, Allowed};
+#[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use anonymous::{Anonymous, meet, pair};
+#[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use join::{create, open, open_or_create};
 pub(crate) use link::Link;
+#[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, MemberInfo, Members};
 pub(crate) use membership::{Joined, Membership};
 pub use name::Name;

@@ -433,12 +433,12 @@ impl State {
         if may_host && self.try_to_host(station, site) {
             return;
         }
-        if let Some(connection) = register_again(station, site, self.me, &self.links) {
-            if let Ok(token) = station.keeper.watch(station, &connection) {
-                self.parts.insert(token, Part::Host);
-                self.standing = Standing::Member { connection, token: Some(token) };
-                return;
-            }
+        if let Some(connection) = register_again(station, site, self.me, &self.links)
+            && let Ok(token) = station.keeper.watch(station, &connection)
+        {
+            self.parts.insert(token, Part::Host);
+            self.standing = Standing::Member { connection, token: Some(token) };
+            return;
         }
         let now = Instant::now();
         self.standing = if !may_host && now.duration_since(since) > SEEKING_PATIENCE {

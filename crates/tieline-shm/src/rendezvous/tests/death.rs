@@ -131,5 +131,6 @@ fn exec_is_a_death() {
     victim.wait_for("joined");
     victim.say("exec");
     host.diary.wait("departed", 1, is_departed);
-    assert_eq!(host.membership.members().unwrap().condition(1), Condition::Free);
+    let members = host.membership.members().unwrap();
+    eventually("its number is free", || members.condition(1) == Condition::Free);
 }

@@ -239,6 +239,63 @@ fn dying_at_any_point_of_meeting_leaves_a_name_that_works() {
     assert_eq!(died, points.len(), "every point was reached");
 }
 
+/// The same for the one who is being elected: while it dies, there is somebody left, or nobody.
+#[test]
+fn dying_at_any_point_of_an_election_leaves_it_to_the_others() {
+    if play() {
+        return;
+    }
+    let directory = directory();
+    for point in ["meet:host-lost", "meet:elected", "meet:bound", "meet:named"] {
+        for with_witness in [false, true] {
+            let name = name_in(directory.path(), &format!("{}-{with_witness}", point.replace(':', "-")));
+            let mut host = peer(test_name!(), &name, Role::Producer, "create").spawn();
+            host.wait_for("created");
+            let kill = format!("kill:{point}");
+            let mut victim = peer(test_name!(), &name, Role::Producer, "open").env("TIELINE_STEP", kill).spawn();
+            victim.wait_for("joined");
+            let witness = with_witness.then(|| Actor::open(&name, Role::Consumer));
+            host.kill();
+            if let Some(_witness) = witness {
+                let late = Actor::open(&name, Role::Producer);
+                late.diary.wait("the witness", 1, is_connected);
+            } else {
+                assert!(!victim.exit_status().success());
+                assert!(open_or_create(&name, offer(Role::Producer), TIMEOUT).unwrap().is_created());
+            }
+        }
+    }
+}
+
+/// Stopped in the middle of becoming the host, it is waited for, by pairs that talk on; then it is the host.
+#[test]
+fn one_that_is_stopped_while_it_is_elected_is_the_host_when_it_goes_on() {
+    if play() {
+        return;
+    }
+    let directory = directory();
+    for point in ["meet:elected", "meet:bound", "meet:named"] {
+        let name = name_in(directory.path(), &point.replace(':', "-"));
+        let mut host = peer(test_name!(), &name, Role::Consumer, "create").spawn();
+        host.wait_for("created");
+        let slow = format!("stop:{point}");
+        let mut elected = peer(test_name!(), &name, Role::Producer, "open").env("TIELINE_STEP", slow).spawn();
+        elected.wait_for("joined");
+        host.kill();
+        eventually("it stops", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", elected.id())).unwrap();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        });
+        let error = open(&name, offer(Role::Consumer), Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{point}: {error}");
+        assert_eq!(create(&name, offer(Role::Consumer), TIMEOUT).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        elected.signal(Signal::CONT);
+        let late = Actor::open(&name, Role::Consumer);
+        late.diary.wait("it is introduced", 1, is_connected);
+        assert_eq!(ask(&mut elected, "host"), "true");
+    }
+}
+
 fn victim_dies_alone(point: &str) -> bool {
     !matches!(point, "members:leaving" | "alive:unlisted" | "meet:introducing" | "meet:admitted")
 }

@@ -10,6 +10,7 @@ use tieline_testkit::{data, eventually};
 
 use super::actor::{Actor, TIMEOUT, directory, is_connected, is_disconnected, is_received, name_in, offer};
 use crate::error::ErrorKind;
+use crate::rendezvous::host::HELLO_PATIENCE;
 use crate::rendezvous::wire::{Again, Hello, Introduction, Message, Reason, Refusal, Welcome};
 use crate::rendezvous::{Access, Allowed, Role, open};
 use crate::segment::Kind;
@@ -115,6 +116,7 @@ fn a_flood_of_silent_strangers_keeps_nobody_out() {
     let directory = directory();
     let name = name_in(directory.path(), "flood");
     let host = Actor::create(&name, Role::Producer);
+    let flooded = Instant::now();
     let silent: Vec<_> = (0..400).map(|_| stranger(directory.path(), "flood")).collect();
     let begin = Instant::now();
     let guest = Actor::open(&name, Role::Consumer);
@@ -125,6 +127,7 @@ fn a_flood_of_silent_strangers_keeps_nobody_out() {
         silent.iter().filter(|line| matches!(line.try_recv(&mut [0; 8]), Ok(None) | Err(_)) && !is_open(line)).count()
     };
     eventually("most are dropped", || closed() >= 400 - 16);
+    assert!(flooded.elapsed() < HELLO_PATIENCE, "for being too many, before their time is over");
     eventually("the rest is dropped", || closed() == 400);
     drop((guest, host));
 }

@@ -75,3 +75,31 @@ fn a_table_of_another_size_is_corrupted() {
     }
     assert_eq!(Members::create(&fits, MEMBERS_MAX + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+/// A peer that may write the table writes anything into it.
+#[test]
+fn a_scribbled_table_costs_numbers_and_nothing_else() {
+    let segment = segment(16);
+    let members = Members::create(&segment, 16).unwrap();
+    let registration = Register::this_thread().unwrap();
+    let words = segment.slice::<crate::raw::atomic::AtomicU32>(64, 16 * 16).unwrap();
+    let mut random = 1_u32;
+    for round in 0..2000 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        words[random as usize % words.len()]
+            .store(random.rotate_left(round % 32), crate::raw::atomic::Ordering::Relaxed);
+        let mut claimed = Vec::new();
+        while let Ok(member) = members.claim(registration.register()) {
+            claimed.push(member);
+        }
+        assert!(claimed.len() <= 16);
+        let other = random.rotate_right(7);
+        words[other as usize % words.len()].store(other, crate::raw::atomic::Ordering::Relaxed);
+        assert!(members.recover(registration.register(), |_| ()).unwrap() <= 16);
+        for member in claimed {
+            let number = member.number();
+            member.leave(|leaving| assert_eq!(leaving, number));
+        }
+        let _ = (0..20).filter(|number| members.is_dead(*number) && members.who(*number).is_some()).count();
+    }
+}

@@ -7,6 +7,7 @@ mod access;
 mod actor;
 mod anonymous;
 mod bad_input;
+mod channel;
 mod death;
 mod directories;
 mod election;
