@@ -21,7 +21,6 @@ const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
 pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOptions) -> Result<Segment> {
     let too_large = || Error::new(CREATE, ErrorKind::TooLarge).on(purpose.name);
-    let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
     crate::wait::prepare();
     let room = options.max_len.unwrap_or(body_len);
     if body_len > room {
@@ -29,28 +28,23 @@ pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOp
         return Err(too_large().because(why));
     }
     let len = HEADER_BYTES.checked_add(room).filter(|len| isize::try_from(*len).is_ok()).ok_or_else(too_large)?;
-    let reserved = options.huge_pages.and_then(|pages| with_huge_pages(purpose, len, pages));
-    let (memfd, pages) = match reserved {
-        Some((memfd, pages)) => (memfd, Pages::Huge(pages)),
+    let committed = HEADER_BYTES + body_len;
+    let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
+    // A machine may have huge pages but too few, which shows only when memory is looked for.
+    let huge = options.huge_pages.and_then(|pages| {
+        let len = len.checked_next_multiple_of(pages.size())?;
+        Some((back(purpose, len, committed, options, Some(pages)).ok()?, Pages::Huge(pages)))
+    });
+    let (backed, pages) = match huge {
+        Some(huge) => huge,
         None => {
-            let memfd = Memfd::create(&memfd_name(purpose), &MemfdOptions::new()).map_err(refused)?;
-            memfd.set_len(len as u64).map_err(refused)?;
-            (memfd, Pages::Usual)
+            let backed = back(purpose, len, committed, options, None).map_err(refused)?;
+            let pages = transparent(&backed.memory, options);
+            (backed, pages)
         }
     };
-    let memory = memfd.map(&MapOptions::new().no_reserve()).map_err(refused)?;
-    let pages = transparent(&memory, pages, options);
-    let numa_node = options.numa_node.filter(|node| numa::bind(&memory, *node).is_ok());
-    let committed = HEADER_BYTES + body_len;
-    if options.max_len.is_none() {
-        memfd.reserve().map_err(refused)?;
-    } else {
-        memfd.reserve_range(0, committed as u64).map_err(refused)?;
-    }
-    // Now there is memory, so this only builds the page tables, and cannot fail for lack of it.
-    memory.populate(..committed.min(memory.len())).map_err(refused)?;
-    let len = memory.len();
-    let memory = Arc::new(memory);
+    let Backed { memfd, memory, numa_node } = backed;
+    let (len, memory) = (memory.len(), Arc::new(memory));
     let growable = options.max_len.is_some();
     let mut flags = 0;
     let mut seals = Seals::SHRINK | Seals::GROW;
@@ -68,23 +62,42 @@ pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOp
     Ok(Segment { store: Store::Memfd(memfd), memory, kind: purpose.kind, obtained, growable })
 }
 
-/// A memfd of reserved huge pages, if the machine has enough of them.
-fn with_huge_pages(purpose: &Purpose<'_>, len: usize, pages: HugePages) -> Option<(Memfd, HugePages)> {
-    let len = len.checked_next_multiple_of(pages.size())?;
-    let memfd = Memfd::create(&memfd_name(purpose), &MemfdOptions::new().huge_pages(pages)).ok()?;
-    memfd.set_len(len as u64).ok()?;
-    memfd.reserve().ok()?;
-    Some((memfd, pages))
+/// Memory that is there, and mapped.
+struct Backed {
+    memfd: Memfd,
+    memory: Mapping,
+    numa_node: Option<u32>,
+}
+
+/// Finds memory for the first `committed` of `len` bytes; for all of them, unless it shall grow.
+fn back(
+    purpose: &Purpose<'_>,
+    len: usize,
+    committed: usize,
+    options: &SegmentOptions,
+    huge: Option<HugePages>,
+) -> tieline_os::Result<Backed> {
+    let kinds = MemfdOptions::new();
+    let kinds = if let Some(pages) = huge { kinds.huge_pages(pages) } else { kinds };
+    let memfd = Memfd::create(&memfd_name(purpose), &kinds)?;
+    memfd.set_len(len as u64)?;
+    let memory = memfd.map(&MapOptions::new().no_reserve())?;
+    let numa_node = options.numa_node.filter(|node| numa::bind(&memory, *node).is_ok());
+    let committed = if options.max_len.is_some() { committed } else { len };
+    memfd.reserve_range(0, committed as u64)?;
+    // Now there is memory, so this only builds the page tables, and cannot fail for lack of it.
+    memory.populate(..committed)?;
+    Ok(Backed { memfd, memory, numa_node })
 }
 
 /// Asks for transparent huge pages where reserved ones were wished for and not to be had.
-fn transparent(memory: &Mapping, pages: Pages, options: &SegmentOptions) -> Pages {
-    let wished = options.huge_pages.is_some() && pages == Pages::Usual;
+fn transparent(memory: &Mapping, options: &SegmentOptions) -> Pages {
     let allowed = || {
         let setting = std::fs::read_to_string(TRANSPARENT).unwrap_or_default();
         ["[always]", "[within_size]", "[advise]", "[force]"].iter().any(|word| setting.contains(word))
     };
-    if wished && memory.advise(.., Advice::HugePages).is_ok() && allowed() { Pages::Transparent } else { pages }
+    let wished = options.huge_pages.is_some();
+    if wished && memory.advise(.., Advice::HugePages).is_ok() && allowed() { Pages::Transparent } else { Pages::Usual }
 }
 
 /// What shows in `/proc/PID/maps` as `/memfd:tieline:...`.
