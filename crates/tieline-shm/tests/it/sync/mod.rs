@@ -1,6 +1,7 @@
 //! Locks among real processes.
 
 mod barrier;
+mod classics;
 mod mutex;
 mod mutex_death;
 mod robust;
