@@ -589,7 +589,7 @@ proptest::proptest! {
         fair in proptest::bool::ANY,
         operations in proptest::collection::vec((0..3_usize, 0..7_u8), 0..40),
     ) {
-        let lock = lock(KINDS[usize::from(fair)], 2);
+        let lock = lock(KINDS[usize::from(fair)], 3);
         let mut holds = [Holds::Nothing; 3];
         let mut is_inherited = false;
         std::thread::scope(|scope| {
