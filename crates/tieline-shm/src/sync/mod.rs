@@ -7,13 +7,24 @@
 //! Whoever shares a lock is trusted: it can write the lock and what the lock guards. Between users who do not trust
 //! each other use a channel.
 
+mod condvar;
 #[cfg(not(model))]
 mod error;
+#[cfg(not(model))]
+mod monitor;
 mod mutex;
+#[cfg(not(model))]
+mod once;
 #[cfg(not(model))]
 pub mod order;
 
 #[cfg(not(model))]
+pub use condvar::{Condvar, WaitOutcome, Waits};
+#[cfg(not(model))]
 pub use error::{LockError, LockResult};
 #[cfg(not(model))]
+pub use monitor::{Monitor, MonitorGuard};
+#[cfg(not(model))]
 pub use mutex::{Mutex, MutexGuard, MutexKind, MutexOptions, RawMutex, RawMutexGuard};
+#[cfg(not(model))]
+pub use once::{Once, OnceCell};

@@ -226,6 +226,10 @@ pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], _: Option<Deadline>) -> tiel
     }
 }
 
+pub(crate) fn wake_all(word: &AtomicU64) {
+    wake(word, u32::MAX);
+}
+
 /// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
 fn wake(word: &AtomicU64, count: u32) -> usize {
     let mut kernel = KERNEL.lock().unwrap();

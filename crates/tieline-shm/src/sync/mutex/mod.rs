@@ -22,4 +22,6 @@ pub(in crate::sync) use raw::MutexWords;
 #[cfg(not(model))]
 pub use raw::{MutexKind, MutexOptions, RawMutex, RawMutexGuard};
 #[cfg(not(model))]
+pub(in crate::sync) use typed::Data;
+#[cfg(not(model))]
 pub use typed::{Mutex, MutexGuard};
