@@ -11,7 +11,14 @@ mod barrier;
 #[cfg(not(model))]
 mod error;
 mod line;
+mod condvar;
+#[cfg(not(model))]
+mod error;
+#[cfg(not(model))]
+mod monitor;
 mod mutex;
+#[cfg(not(model))]
+mod once;
 #[cfg(not(model))]
 pub mod order;
 mod rwlock;
@@ -19,11 +26,15 @@ mod semaphore;
 
 #[cfg(not(model))]
 pub use barrier::{Barrier, MAX_PARTICIPANTS, Participant};
+pub use condvar::{Condvar, WaitOutcome, Waits};
 #[cfg(not(model))]
 pub use error::{LockError, LockResult};
+#[cfg(not(model))]
+pub use monitor::{Monitor, MonitorGuard};
 #[cfg(not(model))]
 pub use mutex::{Mutex, MutexGuard, MutexKind, MutexOptions, RawMutex, RawMutexGuard};
 #[cfg(not(model))]
 pub use rwlock::{MAX_READERS, ReadGuard, RwLock, RwLockKind, RwLockOptions, WriteGuard};
 #[cfg(not(model))]
 pub use semaphore::{MAX_PERMITS, Permit, Semaphore, Tokens};
+pub use once::{Once, OnceCell};

@@ -77,7 +77,8 @@ pub(crate) fn give_back(word: &RobustWord, me: Thread) {
     if me.unlink(word) {
         step("mutex:unlinked");
         // Release: pairs with the acquire in `try_take`: what this owner wrote is seen by the next.
-        let seen = word.state.fetch_sub(me.id().into(), Ordering::Release);
+        let given = if planted("wipe") { low(word.state.load(Ordering::Relaxed)) } else { me.id() };
+        let seen = word.state.fetch_sub(given.into(), Ordering::Release);
         step("mutex:given");
         if low(seen) & WAITERS != 0 {
             wake_one(word, seen.wrapping_sub(me.id().into()));
@@ -180,6 +181,9 @@ fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> 
         Until::At(deadline) => Some(deadline),
         Until::Forever => None,
     };
+    if planted("pending") {
+        me.end();
+    }
     // Relaxed: only a hint; `try_take` looks again.
     spins.until(|| low(word.state.load(Ordering::Relaxed)) & OWNER == 0);
     loop {
@@ -217,7 +221,7 @@ fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> 
 
 /// After `left` was stored as the word of a free lock with sleepers.
 #[cold]
-fn wake_one(word: &RobustWord, left: u64) {
+pub(super) fn wake_one(word: &RobustWord, left: u64) {
     let woken = word.wake(1);
     step("mutex:woke");
     if woken == 0 {

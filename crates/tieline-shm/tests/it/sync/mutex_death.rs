@@ -152,7 +152,7 @@ fn a_survivor_is_told_within_ten_milliseconds() {
     }
     let mut fastest = LONG;
     for _ in 0..10 {
-        let lock = Mutex::create([0, 0], &MutexOptions::new()).unwrap();
+        let lock = Mutex::create([0_u64; 2], &MutexOptions::new()).unwrap();
         let mut holder = peer(&test_name!(), "holder", lock.as_fd().unwrap()).spawn();
         holder.wait_for("locked");
         let told = std::thread::scope(|scope| {
