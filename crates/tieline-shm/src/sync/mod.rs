@@ -8,12 +8,10 @@
 //! each other use a channel.
 
 mod barrier;
-#[cfg(not(model))]
-mod error;
-mod line;
 mod condvar;
 #[cfg(not(model))]
 mod error;
+mod line;
 #[cfg(not(model))]
 mod monitor;
 mod mutex;
@@ -26,6 +24,7 @@ mod semaphore;
 
 #[cfg(not(model))]
 pub use barrier::{Barrier, MAX_PARTICIPANTS, Participant};
+#[cfg(not(model))]
 pub use condvar::{Condvar, WaitOutcome, Waits};
 #[cfg(not(model))]
 pub use error::{LockError, LockResult};
@@ -34,7 +33,8 @@ pub use monitor::{Monitor, MonitorGuard};
 #[cfg(not(model))]
 pub use mutex::{Mutex, MutexGuard, MutexKind, MutexOptions, RawMutex, RawMutexGuard};
 #[cfg(not(model))]
+pub use once::{Once, OnceCell};
+#[cfg(not(model))]
 pub use rwlock::{MAX_READERS, ReadGuard, RwLock, RwLockKind, RwLockOptions, WriteGuard};
 #[cfg(not(model))]
 pub use semaphore::{MAX_PERMITS, Permit, Semaphore, Tokens};
-pub use once::{Once, OnceCell};

@@ -68,7 +68,8 @@ pub struct MonitorGuard<'a, T: ShmSafe, const CONDITIONS: usize> {
 
 impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     const CONDITIONS_OFFSET: usize = size_of::<MutexWords>();
-    const DATA_OFFSET: usize = Data::<T>::offset_after(Self::CONDITIONS_OFFSET + CONDITIONS * size_of::<CondvarWords>());
+    const DATA_OFFSET: usize =
+        Data::<T>::offset_after(Self::CONDITIONS_OFFSET + CONDITIONS * size_of::<CondvarWords>());
 
     /// Makes a monitor and its value in a segment of its own.
     ///

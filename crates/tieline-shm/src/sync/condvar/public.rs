@@ -132,7 +132,9 @@ impl Condvar {
         let words = segment.view::<CondvarWords>(0)?;
         // Relaxed: written before the memory was handed over.
         if words.form.load(Ordering::Relaxed) != FORM {
-            return Err(Error::new("attach to a condition variable", ErrorKind::Corrupted).because("none was made there"));
+            return Err(
+                Error::new("attach to a condition variable", ErrorKind::Corrupted).because("none was made there")
+            );
         }
         Ok(Self { words, segment })
     }

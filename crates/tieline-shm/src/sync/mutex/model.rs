@@ -12,8 +12,8 @@ use super::core::{self, Taken};
 use super::spins::Spins;
 use crate::error::ErrorKind;
 use crate::raw::View;
-use crate::raw::robust::model::{live, plant};
 use crate::raw::atomic::Ordering;
+use crate::raw::robust::model::{live, plant};
 use crate::raw::robust::{RobustWord, Thread, WAITERS};
 use crate::wait::Until;
 

@@ -170,8 +170,11 @@ impl RwWords {
         let me = u64::from(thread.id());
         let count = self.slots.len();
         let first = favourite(thread, count);
-        for at in (first..count).chain(0..first) {
+        let mut at = first;
+        for _ in 0..count {
             let line = &self.slots[at];
+            let here = at;
+            at = if at + 1 == count { 0 } else { at + 1 };
             // Relaxed: a guess that the exchange checks.
             let seen = line.word().load(Ordering::Relaxed);
             if seen & OWNER != 0 {
@@ -189,7 +192,7 @@ impl RwWords {
                 step("rwlock:read-taken");
                 thread.link(&line.robust);
                 thread.end();
-                return Ok(Some(at));
+                return Ok(Some(here));
             }
             thread.end();
         }
@@ -204,6 +207,15 @@ impl RwWords {
             slot.robust.note.store(READS, Ordering::SeqCst);
         }
         model_fence();
+        let phase = self.phase().load(Ordering::SeqCst);
+        match self.look(self.gate(phase))? {
+            Gate::Open => Ok(()),
+            Gate::Held => self.enter_later(thread, slot, until),
+        }
+    }
+
+    #[cold]
+    fn enter_later(&self, thread: Thread, slot: &Line, until: Until) -> Result<()> {
         let mut timed_out = false;
         loop {
             let phase = self.phase().load(Ordering::SeqCst);

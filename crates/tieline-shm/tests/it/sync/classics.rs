@@ -52,3 +52,8 @@ fn philosophers() {
 fn readers_writers() {
     runs("readers_writers");
 }
+
+#[test]
+fn monitor() {
+    runs("monitor");
+}
