@@ -255,6 +255,10 @@ fn sleep(words: &[(&AtomicU64, u32)], kind: u32) -> AnyWaited {
     }
 }
 
+pub(crate) fn wake_all(word: &AtomicU64) {
+    wake(word, u32::MAX);
+}
+
 /// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
 fn wake(word: &AtomicU64, count: u32) -> usize {
     wake_kind(&mut KERNEL.lock().unwrap(), word, count, u32::MAX)

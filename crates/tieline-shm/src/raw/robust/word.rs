@@ -80,6 +80,12 @@ pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], deadline: Option<Deadline>) 
     futex::wait_any(list, deadline)
 }
 
+/// Wakes everyone who sleeps on the low half.
+pub(crate) fn wake_all(word: &AtomicU64) {
+    // Memory that is mapped can be woken on; how many slept there is nobody's business.
+    let _ = Futex::shared(low_half(word)).wake(u32::MAX);
+}
+
 fn low_half(word: &AtomicU64) -> &AtomicU32 {
     let half = word.as_ptr().cast::<AtomicU32>().wrapping_add(usize::from(cfg!(target_endian = "big")));
     // SAFETY: it lies within the 8 bytes of `word`, aligned, and lives as long. We use it as an address for the kernel,

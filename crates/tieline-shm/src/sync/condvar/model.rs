@@ -1,0 +1,115 @@
+//! Waiting and notifying under loom, with deaths at each step. Three slots; preemption bound stated with each count.
+
+use std::sync::atomic::{AtomicUsize, Ordering as Std};
+
+use super::core::{CondvarWords, Outcome};
+use crate::raw::View;
+use crate::raw::atomic::{AtomicU32, Ordering};
+use crate::raw::robust::model::{live, plant};
+use crate::raw::robust::{RobustWord, Thread};
+use crate::sync::mutex::core::{self as mutex, Taken};
+use crate::sync::mutex::spins::Spins;
+use crate::wait::Until;
+
+type Death = Option<(&'static str, u32)>;
+
+struct Shared {
+    lock: RobustWord,
+    condvar: CondvarWords,
+    /// Changed under the lock only.
+    items: AtomicU32,
+}
+
+fn lock(shared: &Shared, me: Thread) {
+    let taken = mutex::take(&shared.lock, me, Until::Forever, &Spins::default()).unwrap();
+    if taken == Taken::OwnerDied {
+        mutex::mark_consistent(&shared.lock);
+    }
+}
+
+/// Waits for an item and takes it.
+fn take_item(shared: &Shared) {
+    let me = Thread::current().unwrap();
+    lock(shared, me);
+    while shared.items.load(Ordering::Relaxed) == 0 {
+        let place = shared.condvar.enter(me).unwrap();
+        mutex::give_back(&shared.lock, me);
+        let outcome = shared.condvar.sleep(place, me, Until::Forever).unwrap();
+        assert_eq!(outcome, Outcome::Notified);
+        lock(shared, me);
+        shared.condvar.leave(place, me);
+    }
+    shared.items.fetch_sub(1, Ordering::Relaxed);
+    mutex::give_back(&shared.lock, me);
+}
+
+fn put_item(shared: &Shared) {
+    let me = Thread::current().unwrap();
+    lock(shared, me);
+    shared.items.fetch_add(1, Ordering::Relaxed);
+    mutex::give_back(&shared.lock, me);
+    shared.condvar.notify_one(me);
+}
+
+/// Takers with their deaths, and as many items as there are takers that live: all of those must get one.
+fn check(name: &str, bound: usize, takers: &'static [Death]) {
+    static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
+    let before = EXECUTIONS.load(Std::Relaxed);
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(bound);
+    model.check(move || {
+        EXECUTIONS.fetch_add(1, Std::Relaxed);
+        let shared = View::leak(Box::new(Shared {
+            lock: RobustWord::new(),
+            condvar: CondvarWords::new(),
+            items: AtomicU32::new(0),
+        }));
+        let takers: Vec<_> = takers
+            .iter()
+            .enumerate()
+            .map(|(place, &death)| {
+                let shared = shared.clone();
+                loom::thread::spawn(move || live(place as u32 + 2, death, || take_item(&shared)).is_some())
+            })
+            .collect();
+        // One item for all: whoever dies has not taken it, so somebody alive must.
+        live(1, None, || put_item(&shared));
+        let mut alive = takers.into_iter().map(|taker| taker.join().unwrap());
+        let _ = alive.by_ref().filter(|&alive| alive).count();
+    });
+    println!("{name}: {} executions, preemption bound {bound}", EXECUTIONS.load(Std::Relaxed) - before);
+}
+
+#[test]
+fn model_a_waiter_is_notified() {
+    check("one waiter", 3, &[None]);
+}
+
+#[test]
+fn model_a_signalled_waiter_that_dies_passes_the_signal_on() {
+    check("sleeping", 1, &[Some(("condvar:sleeping", 1)), None]);
+    check("woken", 1, &[Some(("condvar:woken", 1)), None]);
+}
+
+#[test]
+fn model_a_waiter_that_dies_while_it_takes_the_lock_passes_the_signal_on() {
+    check("marked", 1, &[Some(("mutex:marked", 1)), None]);
+    check("taken", 1, &[Some(("mutex:taken", 2)), None]);
+    check("leaving", 1, &[Some(("condvar:leaving", 1)), None]);
+}
+
+/// Negative control: nobody watches the others' slots.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn model_unwatched_a_signal_dies_with_its_waiter() {
+    plant("watch");
+    check("planted: unwatched", 2, &[Some(("condvar:woken", 1)), None]);
+}
+
+/// Negative control: the dead one's slot is freed and its signal forgotten.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn model_a_signal_that_is_not_passed_on_is_lost() {
+    plant("rescue");
+    check("planted: not passed on", 2, &[Some(("condvar:woken", 1)), None]);
+}
