@@ -190,3 +190,22 @@ fn a_deadline_ends_each_way_of_waiting() {
         }
     }
 }
+
+/// A peer that wakes us in vain all the time does not carry us past the deadline.
+#[test]
+fn wake_ups_in_vain_do_not_move_the_deadline() {
+    let signal = Signal::create().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                signal.wake_after_death();
+            }
+        });
+        let started = Instant::now();
+        let waited = signal.beyond_timeout(0, Waiting::Block, Duration::from_millis(20));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(waited.unwrap_err().is_timeout());
+        assert!(started.elapsed() < Duration::from_secs(2));
+    });
+}
