@@ -131,11 +131,14 @@ fn a_notifier_s_death_wakes_whom_it_did_not() {
         let mut peer = peer.env("TIELINE_STEP", step).spawn();
         peer.wait_for("ready");
         let mut listener = event.listener().waiting(Waiting::Block);
+        let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
             listener.wait_timeout(&mut Vec::new(), PATIENCE).unwrap();
             Instant::now()
         });
-        tieline_testkit::pause(Duration::from_millis(30));
+        let thread_id = told.recv().unwrap();
+        tieline_testkit::eventually("the listener sleeps", || tieline_testkit::sleeps(thread_id));
         peer.say("go");
         assert!(!peer.exit_status().success(), "{step}: it was not killed");
         let known = Instant::now();
@@ -184,10 +187,10 @@ fn a_task_is_told_of_events() {
     notifying.join().unwrap();
 }
 
-/// Where a mapping of this process begins and ends whose name holds `what`.
+/// Where the memory of this process begins and ends that is mapped from the start of a file whose name holds `what`.
 fn mapping(what: &str) -> (u64, u64) {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps.lines().find(|line| line.contains(what)).expect("it is mapped");
+    let line = maps.lines().find(|line| line.contains(what) && line.contains(" 00000000 ")).expect("it is mapped");
     let (start, rest) = line.split_once('-').unwrap();
     let (end, _) = rest.split_once(' ').unwrap();
     (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap())
@@ -211,6 +214,7 @@ fn a_member_that_writes_rubbish_everywhere_stops_nobody() {
             random ^= random << 17;
             memory.write_all_at(&random.to_le_bytes()[..1], at).unwrap();
         }
+        unreachable!("there is memory to attack");
     }
     let directory = tempfile::tempdir().unwrap();
     let event = event(directory.path(), 8);
@@ -222,7 +226,12 @@ fn a_member_that_writes_rubbish_everywhere_stops_nobody() {
     set.attach(&listener, 1).unwrap();
     let (mut fired, mut ready) = (Vec::new(), Vec::new());
     let (started, mut rubbish) = (Instant::now(), 0);
-    for round in 0..2000 {
+    for round in 0.. {
+        // Until it has surely been hit, however little the attacker gets of the processor.
+        if round >= 2000 && rubbish >= 50 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{round} rounds, {rubbish} times rubbish");
         event.notify(round % 8).unwrap();
         let _ = set.wait_timeout(&mut ready, Duration::from_micros(100));
         let _ = listener.wait_timeout(&mut fired, Duration::from_micros(100));
@@ -230,8 +239,6 @@ fn a_member_that_writes_rubbish_everywhere_stops_nobody() {
         assert!(fired.len() <= 8);
         rubbish += fired.iter().filter(|fired| fired.times > 1 << 40).count();
     }
-    assert!(rubbish > 0, "the attacker did nothing");
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     peer.kill();
     event.notify(0).unwrap();
 }
