@@ -147,7 +147,10 @@ impl Class {
         let mut why = format!("{before} (taken at {held_at}) is held and {self} wanted at {here}; but earlier");
         let mut from = self;
         for (to, edge) in path {
-            why.push_str(&format!(" {from} (taken at {}) was held when {to} was taken at {};", edge.held_at, edge.taken_at));
+            why.push_str(&format!(
+                " {from} (taken at {}) was held when {to} was taken at {};",
+                edge.held_at, edge.taken_at
+            ));
             from = to;
         }
         Error::new("lock", ErrorKind::Deadlock).because(why.trim_end_matches(';').to_owned())

@@ -51,7 +51,7 @@ fn put_item(shared: &Shared) {
     shared.condvar.notify_one(me);
 }
 
-/// Takers with their deaths, and as many items as there are takers that live: all of those must get one.
+/// Takers with their deaths, the doomed first; an item for each taker that lives: all of those must get one.
 fn check(name: &str, bound: usize, takers: &'static [Death]) {
     static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
     let before = EXECUTIONS.load(Std::Relaxed);
@@ -72,10 +72,14 @@ fn check(name: &str, bound: usize, takers: &'static [Death]) {
                 loom::thread::spawn(move || live(place as u32 + 2, death, || take_item(&shared)).is_some())
             })
             .collect();
-        // One item for all: whoever dies has not taken it, so somebody alive must.
+        // Whoever dies has taken no item: the one he was signalled for must reach somebody else. Whoever took one gets
+        // the next one a place.
         live(1, None, || put_item(&shared));
-        let mut alive = takers.into_iter().map(|taker| taker.join().unwrap());
-        let _ = alive.by_ref().filter(|&alive| alive).count();
+        for taker in takers {
+            if taker.join().unwrap() {
+                live(1, None, || put_item(&shared));
+            }
+        }
     });
     println!("{name}: {} executions, preemption bound {bound}", EXECUTIONS.load(Std::Relaxed) - before);
 }

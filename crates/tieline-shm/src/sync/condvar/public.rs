@@ -132,12 +132,15 @@ impl Condvar {
         let words = segment.view::<CondvarWords>(0)?;
         // Relaxed: written before the memory was handed over.
         if words.form.load(Ordering::Relaxed) != FORM {
-            return Err(Error::new("attach to a condition variable", ErrorKind::Corrupted).because("none was made there"));
+            return Err(
+                Error::new("attach to a condition variable", ErrorKind::Corrupted).because("none was made there")
+            );
         }
         Ok(Self { words, segment })
     }
 
     /// The descriptor to send to peers.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }

@@ -112,8 +112,7 @@ fn eight_processes_count_together() {
     }
     for inherit in [false, true] {
         let lock = Mutex::create([0_u64; 2], &MutexOptions::new().inherit_priority(inherit)).unwrap();
-        let mut peers: Vec<_> =
-            (0..8).map(|_| peer(&test_name!(), "counter", lock.as_fd().unwrap()).spawn()).collect();
+        let mut peers: Vec<_> = (0..8).map(|_| peer(&test_name!(), "counter", lock.as_fd().unwrap()).spawn()).collect();
         peers.iter_mut().for_each(|peer| peer.wait_for("ready"));
         peers.iter_mut().for_each(|peer| peer.say("go"));
         peers.into_iter().for_each(tieline_testkit::Peer::succeeds);
