@@ -202,6 +202,13 @@ impl RobustWord {
         wake(&self.state, count)
     }
 
+    pub(crate) fn wake_one_of(&self, expected: u32) -> bool {
+        let mut kernel = KERNEL.lock().unwrap();
+        let is_as_expected = low(self.state.load(Ordering::SeqCst)) == expected;
+        kernel.wake(&self.state, 1);
+        !is_as_expected || kernel.sleeps_on(&self.state)
+    }
+
     pub(crate) fn wake_turn(&self, count: u32) -> usize {
         wake(&self.turn, count)
     }
@@ -230,24 +237,34 @@ pub(crate) fn wake_all(word: &AtomicU64) {
     wake(word, u32::MAX);
 }
 
-/// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
 fn wake(word: &AtomicU64, count: u32) -> usize {
-    let mut kernel = KERNEL.lock().unwrap();
-    let address = std::ptr::from_ref(word).addr();
-    let mut woken = 0;
-    for sleeper in &mut kernel.sleepers {
-        if woken == count as usize {
-            break;
+    KERNEL.lock().unwrap().wake(word, count)
+}
+
+impl Kernel {
+    /// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
+    fn wake(&mut self, word: &AtomicU64, count: u32) -> usize {
+        let address = std::ptr::from_ref(word).addr();
+        let mut woken = 0;
+        for sleeper in &mut self.sleepers {
+            if woken == count as usize {
+                break;
+            }
+            if sleeper.woken.is_none()
+                && let Some(place) = sleeper.words.iter().position(|&word| word == address)
+            {
+                sleeper.woken = Some(place);
+                woken += 1;
+            }
         }
-        if sleeper.woken.is_none()
-            && let Some(place) = sleeper.words.iter().position(|&word| word == address)
-        {
-            sleeper.woken = Some(place);
-            woken += 1;
+        if woken > 0 {
+            BELL.notify_all();
         }
+        woken
     }
-    if woken > 0 {
-        BELL.notify_all();
+
+    fn sleeps_on(&self, word: &AtomicU64) -> bool {
+        let address = std::ptr::from_ref(word).addr();
+        self.sleepers.iter().any(|sleeper| sleeper.woken.is_none() && sleeper.words.contains(&address))
     }
-    woken
 }

@@ -7,7 +7,9 @@
 //! entry of ours, and we never meet one of its. What stands between the sentinels, and in which order, we remember in
 //! a private table, so no pointer is ever read from shared memory: the links that lie there are written for the kernel.
 //!
-//!     head -> (C library's, newer) -> first sentinel -> our words, newest first -> last sentinel -> (older) -> head
+//! ```text
+//! head -> (C library's, newer) -> first sentinel -> our words, newest first -> last sentinel -> (older) -> head
+//! ```
 
 use std::cell::Cell;
 use std::ptr;
