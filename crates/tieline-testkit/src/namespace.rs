@@ -17,6 +17,8 @@ pub enum Namespace {
     Net,
     /// Process ids; the test runs as a child of the first process.
     Pid,
+    /// Users: a namespace in which this user is root and nobody else has a number.
+    User,
 }
 
 /// Where a test is after [`Namespace::enter`].
@@ -82,9 +84,10 @@ impl Namespace {
                 Self::Mount => &["--mount"],
                 Self::Net => &["--net"],
                 Self::Pid => &["--pid", "--fork", "--kill-child"],
+                Self::User => &["--user", "--map-root-user"],
             });
         }
-        if !rustix::process::geteuid().is_root() {
+        if !rustix::process::geteuid().is_root() && !kinds.contains(&Self::User) {
             unshare.args(["--user", "--map-root-user"]);
         }
         unshare

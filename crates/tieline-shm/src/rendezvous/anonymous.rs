@@ -16,7 +16,7 @@ use super::join::{settle, take_over};
 use super::keeper::KeeperUse;
 use super::station::{About, Standing, State};
 use super::wire::{Greeting, Hello, Message, PACKET_MAX, Welcome};
-use super::{Joined, Link, MEMBERS_MAX, Members, Offer, Peer, PeerId};
+use super::{Joined, Link, MEMBERS_MAX, Member, Members, Offer, Peer, PeerId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::private_fd::Private;
 use crate::segment::Segment;
@@ -74,7 +74,7 @@ pub(crate) fn meet(end: Anonymous, mut offer: Offer<'_>, creates: bool, timeout:
         layout_text: offer.layout_text.clone(),
         again: None,
     };
-    let made = if creates { Some(make(&mut offer)?) } else { None };
+    let made = if creates { Some(make(&mut offer, &keeper)?) } else { None };
     let greeting = Greeting { hello, welcome: made.as_ref().map(|made| made.welcome.clone()) };
     let core = made.as_ref().and_then(|made| made.core.as_ref());
     let fds: Vec<_> = core.iter().map(|core| core.as_fd()).collect();
@@ -95,9 +95,8 @@ pub(crate) fn meet(end: Anonymous, mut offer: Offer<'_>, creates: bool, timeout:
     let sender = came.credentials.ok_or_else(nonsense)?;
     let their_core = came.fds.into_iter().next();
     let ((me, about), member, peer_id) = match (made, theirs.welcome) {
-        (Some(made), None) if their_core.is_none() => {
-            let member = made.members.as_ref().map(|members| members.claim(&keeper.register()?)).transpose()?;
-            let peer = PeerId(made.welcome.id);
+        (Some(mut made), None) if their_core.is_none() => {
+            let (peer, member) = (PeerId(made.welcome.id), made.member.take());
             ((PeerId(random()), made.about(&mut offer)), member, peer)
         }
         (None, Some(welcome)) if welcome.has_core == their_core.is_some() && welcome.peers_max <= MEMBERS_MAX => {
@@ -128,9 +127,10 @@ struct Made {
     welcome: Welcome,
     core: Option<Arc<Segment>>,
     members: Option<Members>,
+    member: Option<Member>,
 }
 
-fn make(offer: &mut Offer<'_>) -> Result<Made> {
+fn make(offer: &mut Offer<'_>, keeper: &KeeperUse) -> Result<Made> {
     let core = match offer.core.take() {
         Some(make) => Some(Arc::new(make()?)),
         None => None,
@@ -138,6 +138,7 @@ fn make(offer: &mut Offer<'_>) -> Result<Made> {
     let peers_max = offer.members_max.clamp(2, MEMBERS_MAX);
     // Complete before the other end gets it.
     let members = core.as_ref().map(|core| Members::create(core, peers_max)).transpose()?;
+    let member = members.as_ref().map(|members| members.claim(&keeper.register()?)).transpose()?;
     let welcome = Welcome {
         id: random(),
         object: random(),
@@ -149,7 +150,7 @@ fn make(offer: &mut Offer<'_>) -> Result<Made> {
         access: offer.access.clone(),
         config: offer.config.clone(),
     };
-    Ok(Made { welcome, core, members })
+    Ok(Made { welcome, core, members, member })
 }
 
 impl Made {

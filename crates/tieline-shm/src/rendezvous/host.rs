@@ -15,8 +15,8 @@ use tieline_os::unix::{Address, BindOptions, Credentials, RecvOptions, SendOptio
 use tieline_os::{ErrorKind as OsErrorKind, Mode};
 
 use super::access::{Applicant, Right};
-use super::lock::{LockFile, Locked};
-use super::station::{Part, Site, State, Station};
+use super::lock::Locked;
+use super::station::{About, Part, Site, State, Station};
 use super::wire::{Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
 use super::{Access, Link, Peer, PeerId, Role};
 use crate::error::{Error, Result};
@@ -89,6 +89,10 @@ impl Host {
         let address = Address::path(site.directory.reach(&fresh)).map_err(refused)?;
         let listener = Private::new(SeqPacketListener::bind_with(&address, options).map_err(refused)?);
         step("meet:bound");
+        // The kernel took off what this process's umask says.
+        rustix::fs::chmodat(site.directory.fd(), fresh.as_str(), mode.into(), AtFlags::empty()).map_err(|errno| {
+            refused(tieline_os::Error::from_errno("set the mode of the socket", errno.raw_os_error()))
+        })?;
         // Under its name it listens from the first moment on.
         rustix::fs::renameat(site.directory.fd(), fresh.as_str(), site.directory.fd(), named.as_str()).map_err(
             |errno| refused(tieline_os::Error::from_errno("give the socket its name", errno.raw_os_error())),
@@ -127,8 +131,8 @@ impl Host {
         }
     }
 
-    /// Gives the name up: to whoever is still there, or for good.
-    pub(super) fn leave(self, station: &Station, lock_file: Option<&LockFile>) {
+    /// Gives the name up, to whoever is still there.
+    pub(super) fn leave(self, station: &Station) {
         let keeper = &station.keeper;
         if let Some(token) = self.listener_token {
             keeper.ignore(token, &self.listener);
@@ -138,15 +142,6 @@ impl Host {
         }
         for registered in self.registered.values() {
             keeper.ignore(registered.token, &registered.connection);
-        }
-        if let (Some(site), Some(file)) = (&station.site, lock_file)
-            && matches!(file.is_wanted(), Ok(false))
-            && file.has_its_name(&site.directory, &site.lock_file())
-        {
-            // The socket first: while the lock file has its name, nobody else touches the socket.
-            for file in [site.socket_file(), site.lock_file()] {
-                let _ = rustix::fs::unlinkat(site.directory.fd(), file.as_str(), AtFlags::empty());
-            }
         }
         // The lock before the connections: whose line goes down tries the lock at once.
         drop(self.locked);
@@ -229,6 +224,12 @@ impl Host {
         who: Credentials,
         hello: &Hello,
     ) {
+        if self.is_full(&station.about) {
+            // Some may have left whose lines were not looked at yet.
+            for peer in self.registered.keys().copied().collect::<Vec<_>>() {
+                self.hear_member(station, state, peer);
+            }
+        }
         let answer = self.examine(station, &connection, who, hello).and_then(|core| {
             let token = match token {
                 Some(token) => token,
@@ -304,7 +305,7 @@ impl Host {
             }
             // Who was a member counts already.
             Some(_) => {}
-            None if self.registered.len() + 1 >= about.peers_max as usize => {
+            None if self.is_full(about) => {
                 return refuse(Reason::Full, format!("it was made for {} members and has as many", about.peers_max));
             }
             None => {}
@@ -366,6 +367,11 @@ impl Host {
             packets.push(introduction(registered.peer, there));
         }
         Ok(Enrolled { id, linked, packets })
+    }
+
+    /// Whether there are as many members, with the host itself, as the object was made for.
+    fn is_full(&self, about: &About) -> bool {
+        self.registered.len() + 1 >= about.peers_max as usize
     }
 
     fn fresh_id(&self, me: PeerId) -> PeerId {

@@ -28,8 +28,11 @@ use crate::segment::Segment;
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a creator waits for somebody who was just about to join what is gone.
+/// How long a creator waits at a time for somebody who was just about to join what is gone.
 const JOINERS_PATIENCE: Duration = Duration::from_millis(5);
+
+/// How often one host may close the line without an answer before it is believed to have no room.
+const CLOSED_MAX: u32 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -133,16 +136,37 @@ struct Answer {
 /// What asking the host came to.
 enum Asked {
     Welcomed(Private<SeqPacket>, Answer),
-    /// There is no host, or it went while we asked.
+    /// There is no host.
     Nobody,
+    /// The host, this process, closed the line without an answer: it went, or it has no room for a line.
+    Closed(Option<u32>),
+}
+
+/// What one try came to.
+enum Tried {
+    Found(Box<Place>),
+    /// The name is changing hands.
+    Changing,
+    Closed(Option<u32>),
 }
 
 impl Attempt<'_> {
     fn find_place(&self, offer: &Offer<'_>) -> Result<Place> {
         let mut pause = FIRST_PAUSE;
+        let (mut closer, mut closed) = (None, 0);
         loop {
-            if let Some(place) = self.try_once(offer)? {
-                return Ok(place);
+            match self.try_once(offer)? {
+                Tried::Found(place) => return Ok(*place),
+                Tried::Closed(host) => {
+                    closed = if closer == Some(host) { closed + 1 } else { 1 };
+                    closer = Some(host);
+                }
+                Tried::Changing => closer = None,
+            }
+            if closed >= CLOSED_MAX && closer.is_some() {
+                return Err(self.error(ErrorKind::LimitReached).because(
+                    "its host closes each connection without an answer; it may have no descriptor left (RLIMIT_NOFILE)",
+                ));
             }
             if Instant::now() + pause > self.deadline {
                 return Err(self.error(ErrorKind::TimedOut).because(
@@ -154,8 +178,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// `None`: the name is changing hands, try again.
-    fn try_once(&self, offer: &Offer<'_>) -> Result<Option<Place>> {
+    fn try_once(&self, offer: &Offer<'_>) -> Result<Tried> {
         let (site, lock_file) = (self.site, self.site.lock_file());
         let file = match LockFile::open(&site.directory, &lock_file, self.mode != Mode::Open)? {
             Found::File(file) => Some(file),
@@ -170,22 +193,27 @@ impl Attempt<'_> {
             Some(file) => {
                 let joining = file.joining()?;
                 if !file.has_its_name(&site.directory, &lock_file) {
-                    return Ok(None);
+                    return Ok(Tried::Changing);
                 }
                 joining
             }
             None => None,
         };
-        if self.mode != Mode::Create
-            && let Asked::Welcomed(connection, answer) = self.ask(offer)?
-        {
-            let file = match file {
-                Some(file) => file.member()?.map(|locked| (file, locked)),
-                None => None,
-            };
-            drop(joining);
-            step("meet:joined");
-            return Ok(Some(Place::Member { file, connection, answer }));
+        let mut closed = None;
+        if self.mode != Mode::Create {
+            match self.ask(offer)? {
+                Asked::Welcomed(connection, answer) => {
+                    let file = match file {
+                        Some(file) => file.member()?.map(|locked| (file, locked)),
+                        None => None,
+                    };
+                    drop(joining);
+                    step("meet:joined");
+                    return Ok(Tried::Found(Box::new(Place::Member { file, connection, answer })));
+                }
+                Asked::Closed(host) => closed = Some(host),
+                Asked::Nobody => {}
+            }
         }
         drop(joining);
         let Some(file) = file else {
@@ -198,9 +226,12 @@ impl Attempt<'_> {
             };
         };
         match self.mode {
-            Mode::Open if file.has_host()? || file.has_members()? => Ok(None),
+            Mode::Open if file.has_host()? || file.has_members()? => Ok(closed.map_or(Tried::Changing, Tried::Closed)),
             Mode::Open => Err(self.error(ErrorKind::NotFound)),
-            Mode::Create | Mode::OpenOrCreate => self.take(file),
+            Mode::Create | Mode::OpenOrCreate => Ok(match self.take(file)? {
+                Some(place) => Tried::Found(Box::new(place)),
+                None => closed.map_or(Tried::Changing, Tried::Closed),
+            }),
         }
     }
 
@@ -222,6 +253,10 @@ impl Attempt<'_> {
         }
         if file.has_members()? {
             return taken(None);
+        }
+        if file.is_wanted()? {
+            // It may have been welcomed by a host that is gone, and be stopped before it could say so.
+            return Ok(None);
         }
         Ok(Some(Place::Host { file, locked }))
     }
@@ -266,7 +301,7 @@ impl Attempt<'_> {
         match connection.send_timeout(&Message::Hello(hello).encode(), left()) {
             Ok(()) => {}
             Err(error) if error.is_timeout() => return Err(silent()),
-            Err(error) if error.is_peer_dead() => return Ok(Asked::Nobody),
+            Err(error) if error.is_peer_dead() => return Ok(Asked::Closed(host.pid)),
             Err(error) => return Err(refused(error)),
         }
         let mut links = Vec::new();
@@ -289,9 +324,9 @@ impl Attempt<'_> {
                     ));
                 }
                 Ok(Some(came)) => came,
-                Ok(None) => return Ok(Asked::Nobody),
+                Ok(None) => return Ok(Asked::Closed(host.pid)),
                 Err(error) if error.is_timeout() => return Err(silent()),
-                Err(error) if error.is_peer_dead() => return Ok(Asked::Nobody),
+                Err(error) if error.is_peer_dead() => return Ok(Asked::Closed(host.pid)),
                 Err(error) => return Err(refused(error)),
             };
             match (Message::decode(&buffer[..came.len]), &welcomed) {

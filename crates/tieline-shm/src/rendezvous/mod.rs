@@ -27,6 +27,8 @@ mod members;
 mod membership;
 mod name;
 mod station;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::os::fd::OwnedFd;

@@ -14,6 +14,7 @@ use std::io::IoSliceMut;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::fs::AtFlags;
 use tieline_os::unix::{Address, RecvOptions, SeqPacket};
 
 use super::directory::Directory;
@@ -55,6 +56,22 @@ impl Site {
     /// The socket before it has its name.
     pub(super) fn new_socket_file(&self) -> String {
         format!("{}.new", self.name.as_str())
+    }
+
+    /// Takes the files away if nobody uses the name any more. To be called with no lock held: of several who leave at
+    /// the same time, the one who looks last sees that the others have let go.
+    fn remove_if_unused(&self, file: &LockFile) {
+        let unused = || matches!(file.is_wanted(), Ok(false));
+        if unused()
+            && let Ok(Some(_locked)) = file.try_host()
+            && unused()
+            && file.has_its_name(&self.directory, &self.lock_file())
+        {
+            // The socket first: while the lock file has its name, nobody else touches the socket.
+            for file in [self.socket_file(), self.lock_file()] {
+                let _ = rustix::fs::unlinkat(self.directory.fd(), file.as_str(), AtFlags::empty());
+            }
+        }
     }
 
     pub(super) fn address(&self) -> tieline_os::Result<Address> {
@@ -254,13 +271,15 @@ impl Station {
             watched.link.close();
         }
         match std::mem::replace(&mut state.standing, Standing::Left) {
-            Standing::Host(host) => host.leave(self, state.lock_file.as_ref()),
+            Standing::Host(host) => host.leave(self),
             Standing::Member { connection, token: Some(token) } => self.keeper.ignore(token, &connection),
             _ => {}
         }
         state.parts.clear();
         state.member_lock = None;
-        state.lock_file = None;
+        if let (Some(site), Some(file)) = (&self.site, state.lock_file.take()) {
+            site.remove_if_unused(&file);
+        }
         *lock(&self.deadline) = None;
         drop(state);
         self.keeper.forget(self);
