@@ -1,5 +1,6 @@
 //! Who may join, as other users.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
