@@ -19,6 +19,9 @@ use crate::segment::{Kind, Purpose, Segment};
 /// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
 pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// More than any log has, and far from overflow.
+const DEPTH_MAX: u64 = 1 << 32;
+
 pub(super) struct Admission {
     name: String,
     header: View<LogHeader>,
@@ -100,8 +103,8 @@ impl Admission {
         })?;
         let entry = shared.roster.entry(free).ok_or_else(|| Error::new("admit a subscriber", ErrorKind::Corrupted))?;
         let depth = (wishes.policy == Policy::Block).then_some(match wishes.depth {
-            0 => u64::MAX >> 1,
-            depth => depth,
+            0 => DEPTH_MAX,
+            depth => depth.min(DEPTH_MAX),
         });
         let history = wishes.history.min(self.history);
         let policy = u64::from(wishes.policy.number());
