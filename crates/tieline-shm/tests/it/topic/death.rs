@@ -156,7 +156,7 @@ fn a_publisher_that_waits_for_a_killed_subscriber_goes_on_at_once() {
             publisher.publish(&0).unwrap();
             peer.wait_for("received");
             (1..=4).for_each(|value| publisher.publish(&value).unwrap());
-            let killed = std::thread::scope(|scope| {
+            std::thread::scope(|scope| {
                 let killer = scope.spawn(|| {
                     tieline_testkit::pause(Duration::from_millis(20));
                     let killed = Instant::now();
@@ -166,8 +166,7 @@ fn a_publisher_that_waits_for_a_killed_subscriber_goes_on_at_once() {
                 publisher.publish(&5).unwrap();
                 let now = Instant::now();
                 now.duration_since(killer.join().unwrap())
-            });
-            killed
+            })
         })
         .collect();
     times.sort();
