@@ -18,6 +18,7 @@ mod segment;
 pub mod sync;
 mod wait;
 
+#[cfg(not(model))]
 pub use channel::topic;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Invalid, Layout, Mismatch, Padding, Shape, ShmSafe, Variant};
