@@ -5,4 +5,5 @@ pub mod latest;
 pub(crate) mod payload;
 pub mod queue;
 pub mod stream;
+#[cfg(not(model))]
 pub mod topic;
