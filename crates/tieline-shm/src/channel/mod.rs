@@ -2,4 +2,5 @@
 
 pub(crate) mod payload;
 pub mod queue;
+pub mod reqres;
 pub mod stream;

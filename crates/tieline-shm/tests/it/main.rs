@@ -2,4 +2,5 @@
 
 mod layout;
 mod queue;
+mod reqres;
 mod stream;
