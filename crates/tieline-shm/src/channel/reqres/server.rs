@@ -215,6 +215,13 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
     fn recv_until(&self, until: Until) -> Result<Request<Q, R>> {
         self.membership.check()?;
         loop {
+            let next = self.shared.state().next_request();
+            if let Some((client, head, body)) = next {
+                match self.accept(client, head, body) {
+                    Some(request) => return Ok(request),
+                    None => continue,
+                }
+            }
             let bells = self.shared.state().bells();
             // `None` if a client of another user came, whose bell must be waited for, too.
             let ready = || {

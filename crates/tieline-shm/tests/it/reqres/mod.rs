@@ -200,7 +200,9 @@ fn play(me: &Role) {
             let client = Client::<u64, u64>::connect("calls").unwrap();
             me.say("ready");
             let _held = client.start(&u64::MAX).unwrap();
-            (0..).for_each(|number| drop(client.call(&number).unwrap()));
+            for number in 0.. {
+                drop(client.call(&number).unwrap());
+            }
         }
     }
 }
