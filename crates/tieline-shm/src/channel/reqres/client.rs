@@ -214,7 +214,13 @@ impl Shared {
             inbox.pay();
             match inbox.next(call, &self.connection) {
                 Ok(None) if is_gone => Some(Err(Error::new(CALL, ErrorKind::PeerGone))),
-                Ok(arrived) => arrived.map(Ok),
+                Ok(Some(arrived)) => {
+                    if arrived.kind != to_client::ITEM {
+                        inbox.close(call);
+                    }
+                    Some(Ok(arrived))
+                }
+                Ok(None) => None,
                 Err(error) => Some(Err(error)),
             }
         })?
@@ -336,9 +342,8 @@ impl<R: Payload + ?Sized> Pending<R> {
 
     fn next(&mut self, until: Until) -> Result<Answer<R>> {
         let Arrived { kind, mut body } = self.shared.next(self.call, self.waiting, until)?;
-        if kind != to_client::ITEM {
-            self.forget_now();
-        }
+        // The inbox has forgotten it then.
+        self.is_over = kind != to_client::ITEM;
         match kind {
             to_client::RESPONSE | to_client::ITEM => {
                 R::check(&mut body.item, CALL)?;

@@ -515,8 +515,11 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     }
 
     fn finish(&mut self, kind: u8, bytes: &[u8]) -> Result<()> {
-        self.be_over();
-        self.send(kind, bytes)
+        self.is_over = true;
+        // The client waits for the answer, not for our books.
+        let sent = self.send(kind, bytes);
+        self.client.end(self.call);
+        sent
     }
 
     fn take_credit(&self) -> Result<()> {
@@ -529,11 +532,6 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
             call.credit = call.credit.checked_sub(1)?;
             Some(Ok(()))
         })?
-    }
-
-    fn be_over(&mut self) {
-        self.is_over = true;
-        self.client.end(self.call);
     }
 }
 
@@ -551,9 +549,11 @@ impl<Q: Payload + ?Sized> Request<Q, [u8]> {
     /// # Errors
     /// As [`respond`](Self::respond), and `InvalidInput` if the loan is another connection's.
     pub fn respond_loan(mut self, loan: Loan) -> Result<()> {
-        self.be_over();
+        self.is_over = true;
         let head = Head { kind: to_client::RESPONSE, call: self.call, extra: 0 };
-        loan.send(&self.client.connection, head, self.waiting, RESPOND)
+        let sent = loan.send(&self.client.connection, head, self.waiting, RESPOND);
+        self.client.end(self.call);
+        sent
     }
 }
 
@@ -568,7 +568,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Deref for Request<Q, R> {
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Drop for Request<Q, R> {
     fn drop(&mut self) {
         if !self.is_over && self.membership.check().is_ok() {
-            self.be_over();
+            self.client.end(self.call);
             let head = Head { kind: to_client::FAILED, call: self.call, extra: 0 };
             let why = Outgoing::Bytes(b"the request was dropped unanswered");
             // Waits for a client that takes no messages as an answer would, but not for ever.

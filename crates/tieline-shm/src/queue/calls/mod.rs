@@ -260,6 +260,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    #[cfg(any(test, model))]
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
     }
