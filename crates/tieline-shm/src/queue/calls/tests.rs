@@ -151,7 +151,7 @@ fn an_attacker_who_keeps_writing_gives_no_odd_lengths() {
                     1 => entry
                         .head
                         .store((random >> 32) & 0x1ff | ((random >> 50) % 300) << LEN_SHIFT, Ordering::Relaxed),
-                    2 => entry.place.store((random >> 32) % 3 | 1 << 32, Ordering::Relaxed),
+                    2 => entry.place.store(((random >> 32) % 3) | (1 << 32), Ordering::Relaxed),
                     _ => entry.call.store(random, Ordering::Relaxed),
                 }
             }
