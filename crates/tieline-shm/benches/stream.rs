@@ -13,9 +13,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use tieline_os::fork::fork;
 use tieline_os::mapping::Mapping;
 use tieline_shm::Waiting;
-use tieline_shm::channel::queue::Queue;
-use tieline_shm::channel::reqres::{Client, Server};
-use tieline_shm::channel::stream::{Listener, Stream};
+use tieline_shm::queue::Queue;
+use tieline_shm::reqres::{Client, Server};
+use tieline_shm::stream::{Listener, Stream};
 
 /// What a cell measures: its name, its unit, whether more is better, and how.
 type Cell = (&'static str, &'static str, bool, fn() -> f64);

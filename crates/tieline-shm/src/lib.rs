@@ -7,16 +7,16 @@
 pub mod aio;
 mod arena;
 #[cfg(not(model))]
-pub mod channel;
+mod channel;
 mod error;
 mod layout;
-#[allow(unsafe_code, reason = "structures in shared memory")]
-mod queue;
 #[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
 mod raw;
 #[cfg(not(model))]
 mod rendezvous;
 mod segment;
+#[allow(unsafe_code, reason = "structures in shared memory")]
+mod structure;
 #[allow(unsafe_code, reason = "locks in shared memory")]
 pub mod sync;
 #[cfg(all(feature = "steps", not(model)))]
@@ -28,9 +28,7 @@ pub use arena::{
     Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
 };
 #[cfg(not(model))]
-pub use channel::{event, latest, stream, topic};
-#[cfg(not(model))]
-pub use channel::topic;
+pub use channel::{event, latest, queue, reqres, stream, topic};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "json")]
 pub use layout::JsonError;

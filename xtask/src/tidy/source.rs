@@ -23,7 +23,7 @@ const UNSAFE_ROOMS: &[&str] = &[
     "crates/tieline-measure/src/shm/floor/locks.rs",
     "crates/tieline-measure/src/shm/memory.rs",
     "crates/tieline-shm/src/layout",
-    "crates/tieline-shm/src/queue/",
+    "crates/tieline-shm/src/structure/",
     "crates/tieline-shm/src/raw/",
     "crates/tieline-shm/src/sync/",
 ];

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::layout::ShmSafe;
-use crate::queue::held::Held;
 use crate::raw::words;
+use crate::structure::held::Held;
 
 /// What a channel carries: any [`ShmSafe`] type, or `[u8]` for plain bytes of any length up to the channel's maximum.
 pub trait Payload: sealed::Described {}

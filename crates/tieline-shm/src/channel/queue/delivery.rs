@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Inner;
 use crate::channel::payload::{Incoming, Payload};
 use crate::error::Result;
-use crate::queue::work::{Taken, WorkQueue};
+use crate::structure::work::{Taken, WorkQueue};
 
 /// An item of a [`Queue`](super::Queue), which is this process's until it is ended: by [`ack`](Self::ack), by
 /// [`requeue`](Self::requeue), or by [`reject`](Self::reject).

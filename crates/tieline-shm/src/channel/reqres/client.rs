@@ -14,9 +14,9 @@ use super::connection::{self, Body, Connection, Loan, Opened};
 use super::{WINDOW, server, to_client, to_server};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::calls::{Head, Outgoing, Receiver, Sender};
 use crate::raw::View;
 use crate::rendezvous::{self, Access, Link, Membership, Name, Participant, PeerId, Role};
+use crate::structure::calls::{Head, Outgoing, Receiver, Sender};
 use crate::wait::{EventCount, Until, Waiting};
 
 /// Calls a server; see the [module](super). Any thread may call; clones are the same connection.

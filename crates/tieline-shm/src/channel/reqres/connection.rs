@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,12 +11,12 @@ use tieline_os::unix::Credentials;
 
 use crate::channel::payload::Incoming;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::calls::{Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, Sender};
-use crate::queue::cells::Cells;
-use crate::queue::held::{Held, Trust};
 use crate::raw::{View, process};
 use crate::rendezvous::Link;
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::calls::{Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, Sender};
+use crate::structure::cells::Cells;
+use crate::structure::held::{Held, Trust};
 use crate::wait::{EventCount, Until, Waiting};
 
 /// The sizes of a connection, which the server decides.

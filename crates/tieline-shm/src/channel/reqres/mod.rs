@@ -4,7 +4,7 @@
 //! # let folder = tempfile::tempdir().unwrap();
 //! # // SAFETY: one thread.
 //! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
-//! use tieline_shm::channel::reqres::{Client, Server};
+//! use tieline_shm::reqres::{Client, Server};
 //!
 //! let server = Server::<u64, u64>::bind("squares")?;
 //! std::thread::spawn(move || -> tieline_shm::Result<()> {

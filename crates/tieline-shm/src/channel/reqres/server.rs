@@ -15,10 +15,10 @@ use super::connection::{self, Body, Connection, Loan, MAX_AREA_LEN, MAX_AREAS, M
 use super::{WINDOW, to_client, to_server};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::calls::{Head, Message, Outgoing, Receiver};
 use crate::raw::View;
 use crate::rendezvous::{self, Access, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::calls::{Head, Message, Outgoing, Receiver};
 use crate::wait::{EventCount, Until, Waiting};
 
 /// Answers the calls that come to a name; see the [module](super). Any thread may receive requests, and answer them.

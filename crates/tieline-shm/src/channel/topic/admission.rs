@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::options::Policy;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::log::{ENTRIES_OFFSET, Gates, LogHeader, Roster, RosterGeometry, RosterHeader};
 use crate::raw::View;
 use crate::rendezvous::{Link, Participant, PeerId};
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::log::{ENTRIES_OFFSET, Gates, LogHeader, Roster, RosterGeometry, RosterHeader};
 
 /// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
 pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);

@@ -15,16 +15,16 @@ use super::admission::{MEET_TIMEOUT, roster};
 use super::options::Policy;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::inlet::Inlet;
-use crate::queue::items::Holder;
-use crate::queue::log::{
-    Entry, Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots,
-};
-use crate::queue::pool::Buckets;
 use crate::raw::View;
 use crate::raw::atomic::Ordering as WordOrdering;
 use crate::rendezvous::{Link, Participant, PeerId};
 use crate::segment::{Kind, Segment};
+use crate::structure::inlet::Inlet;
+use crate::structure::items::Holder;
+use crate::structure::log::{
+    Entry, Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots,
+};
+use crate::structure::pool::Buckets;
 use crate::wait::{self, Alarm, Alarms, EventCount};
 
 const SUBSCRIBE: &str = "subscribe";

@@ -11,10 +11,10 @@ use super::sources::{Source, Sources};
 use super::wire::Subscribe;
 use super::{Payload, Sample, SubscriberBuilder, payload};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::inlet::Found;
-use crate::queue::items::Inline;
 use crate::raw::View;
 use crate::rendezvous::{Membership, Role};
+use crate::structure::inlet::Found;
+use crate::structure::items::Inline;
 use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
 
 const RECEIVE: &str = "receive";

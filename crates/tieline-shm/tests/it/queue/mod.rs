@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tieline_shm::channel::queue::Queue;
+use tieline_shm::queue::Queue;
 use tieline_shm::{ErrorKind, ShmSafe};
 use tieline_testkit::{PATIENCE, Peer, PeerBuilder, Role, role, test_name};
 

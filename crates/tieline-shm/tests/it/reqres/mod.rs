@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tieline_shm::ErrorKind;
-use tieline_shm::channel::reqres::{Client, Server, WINDOW};
+use tieline_shm::reqres::{Client, Server, WINDOW};
 use tieline_testkit::{PATIENCE, Peer, PeerBuilder, Role, data, role, test_name};
 
 /// A runtime directory of the test's own, in this process too.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tieline_shm::ErrorKind;
-use tieline_shm::channel::stream::{Listener, Stream, StreamEnd};
+use tieline_shm::stream::{Listener, Stream, StreamEnd};
 use tieline_testkit::{Peer, PeerBuilder, Role, assert_same, data, role, test_name};
 
 /// A runtime directory of the test's own, in this process too.

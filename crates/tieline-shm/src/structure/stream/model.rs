@@ -5,8 +5,8 @@ use tieline_testkit::test_name;
 
 use super::*;
 use crate::Waiting;
-use crate::queue::planted::must_fail;
-use crate::queue::work::model::check;
+use crate::structure::planted::must_fail;
+use crate::structure::work::model::check;
 use crate::wait::Until;
 
 fn ring() -> (Writer, Reader) {

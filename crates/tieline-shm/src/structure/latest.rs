@@ -10,10 +10,10 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::queue::cells::Cells;
-use crate::queue::planted::{Bug, planted};
 use crate::raw::atomic::{AtomicU32, Ordering, fence};
 use crate::raw::{View, Words, futex, step};
+use crate::structure::cells::Cells;
+use crate::structure::planted::{Bug, planted};
 use crate::wait::{Until, Waiting, wait_on_word};
 
 /// How many values are kept: the newest, the one being written, and two that slow readers may still be copying.
@@ -342,8 +342,8 @@ mod model {
     use tieline_testkit::test_name;
 
     use super::*;
-    use crate::queue::planted::must_fail;
     use crate::raw::atomic::AtomicU64;
+    use crate::structure::planted::must_fail;
 
     fn cell() -> LatestCell {
         let words = (0..LatestCell::cells_bytes(16) / 8).map(|_| AtomicU64::new(0)).collect();

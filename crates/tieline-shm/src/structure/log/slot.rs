@@ -8,10 +8,10 @@
 //! The invariant: stamp = number before, and guard = number after, means that what was copied is that message whole.
 //! (If a word came from a later message, then that message's guard, stored before the word, is seen too.)
 
-use crate::queue::log::layout::Geometry;
-use crate::queue::log::{Bug, planted};
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering, fence};
+use crate::structure::log::layout::Geometry;
+use crate::structure::log::{Bug, planted};
 
 /// The number of the first message; slots of zeros hold none.
 pub(crate) const FIRST: u64 = 1;
@@ -24,7 +24,7 @@ const TAG_BITS: u32 = 8;
 pub(crate) struct Tag(u8);
 
 impl Tag {
-    /// The payload is in the pool; the slot holds [`Descriptor`](crate::queue::pool::Descriptor).
+    /// The payload is in the pool; the slot holds [`Descriptor`](crate::structure::pool::Descriptor).
     pub(crate) const POOLED: Self = Self(0x80);
 
     /// A payload of this many bytes, in the slot.

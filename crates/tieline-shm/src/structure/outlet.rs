@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::items::Loaned;
-use crate::queue::log::{Room, Survey, Tag, Writer};
-use crate::queue::pool::{Buckets, Descriptor, Pool};
+use crate::structure::items::Loaned;
+use crate::structure::log::{Room, Survey, Tag, Writer};
+use crate::structure::pool::{Buckets, Descriptor, Pool};
 use crate::wait::{EventCount, Until, Waiting};
 
 const PUBLISH: &str = "publish";

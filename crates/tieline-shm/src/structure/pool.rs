@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::log::{Geometry, Survey};
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
+use crate::structure::log::{Geometry, Survey};
 
 /// The number of a bucket of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

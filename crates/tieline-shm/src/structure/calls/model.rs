@@ -5,9 +5,9 @@ use tieline_testkit::test_name;
 
 use super::*;
 use crate::Waiting;
-use crate::queue::cells::Cells;
-use crate::queue::planted::must_fail;
-use crate::queue::work::model::check;
+use crate::structure::cells::Cells;
+use crate::structure::planted::must_fail;
+use crate::structure::work::model::check;
 use crate::wait::Until;
 
 fn zeros<const N: usize>() -> [AtomicU64; N] {

@@ -8,7 +8,7 @@ use std::any::TypeId;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::queue::cells::Cells;
+use crate::structure::cells::Cells;
 
 /// Whether everyone who may write the memory is believed to keep to the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

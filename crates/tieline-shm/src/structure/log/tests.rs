@@ -8,24 +8,24 @@ use super::{Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, R
 use crate::error::ErrorKind;
 use crate::raw::View;
 
-pub(in crate::queue) struct Log {
-    pub(in crate::queue) header: View<LogHeader>,
-    pub(in crate::queue) slots: Slots,
-    pub(in crate::queue) geometry: Geometry,
-    pub(in crate::queue) gates: std::sync::Arc<Gates>,
-    pub(in crate::queue) roster: Roster,
+pub(in crate::structure) struct Log {
+    pub(in crate::structure) header: View<LogHeader>,
+    pub(in crate::structure) slots: Slots,
+    pub(in crate::structure) geometry: Geometry,
+    pub(in crate::structure) gates: std::sync::Arc<Gates>,
+    pub(in crate::structure) roster: Roster,
 }
 
 impl Log {
-    pub(in crate::queue) fn new(slots: usize, inline: usize) -> (Self, Writer) {
+    pub(in crate::structure) fn new(slots: usize, inline: usize) -> (Self, Writer) {
         Self::with(Geometry::new(slots, inline))
     }
 
-    pub(in crate::queue) fn with(geometry: Geometry) -> (Self, Writer) {
+    pub(in crate::structure) fn with(geometry: Geometry) -> (Self, Writer) {
         Self::with_entries(geometry, 8)
     }
 
-    pub(in crate::queue) fn with_entries(geometry: Geometry, entries: usize) -> (Self, Writer) {
+    pub(in crate::structure) fn with_entries(geometry: Geometry, entries: usize) -> (Self, Writer) {
         let header = View::leak(Box::new(LogHeader::zeroed()));
         let slots = Slots::new(aligned(geometry.slot_words()), &geometry);
         let roster_geometry = RosterGeometry { entries, held: 3 };
@@ -37,11 +37,11 @@ impl Log {
         (Self { header, slots, geometry, gates, roster }, writer)
     }
 
-    pub(in crate::queue) fn entry(&self, index: usize) -> Entry {
+    pub(in crate::structure) fn entry(&self, index: usize) -> Entry {
         self.roster.entry(index).expect("an entry")
     }
 
-    pub(in crate::queue) fn join(&self, index: usize, overflow: Overflow, history: u64) -> Reader {
+    pub(in crate::structure) fn join(&self, index: usize, overflow: Overflow, history: u64) -> Reader {
         let entry = self.entry(index);
         let depth = (overflow == Overflow::Gated).then_some(u64::MAX);
         let start = self.gates.admit(index as u64, &self.roster, &entry, depth, 0, 0, &self.header, history);
@@ -51,17 +51,17 @@ impl Log {
 }
 
 /// Words that begin at a page, as those in a segment do.
-pub(in crate::queue) fn aligned(words: usize) -> View<[AtomicU64]> {
+pub(in crate::structure) fn aligned(words: usize) -> View<[AtomicU64]> {
     let bytes = (words * 8).next_multiple_of(4096).max(4096);
     let memory = std::sync::Arc::new(tieline_os::mapping::Mapping::anonymous(bytes).expect("memory"));
     View::slice(&memory, 0, words).expect("it is long enough")
 }
 
-pub(in crate::queue) fn put(writer: &mut Writer, value: u64) -> bool {
+pub(in crate::structure) fn put(writer: &mut Writer, value: u64) -> bool {
     writer.try_publish(Tag::inline(8), &value.to_ne_bytes()) == Room::Free
 }
 
-pub(in crate::queue) fn get(reader: &mut Reader) -> Option<u64> {
+pub(in crate::structure) fn get(reader: &mut Reader) -> Option<u64> {
     let mut bytes = [0; 8];
     let tag = reader.peek(&mut bytes).expect("not an error")?;
     assert_eq!(tag.inline_len(), Some(8));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::queue::items::{Held, HeldItems, Holder, Inline};
-use crate::queue::log::{INLINE_MAX_BYTES, Reader};
-use crate::queue::pool::Descriptor;
+use crate::structure::items::{Held, HeldItems, Holder, Inline};
+use crate::structure::log::{INLINE_MAX_BYTES, Reader};
+use crate::structure::pool::Descriptor;
 
 const RECEIVE: &str = "receive";
 

@@ -35,7 +35,7 @@ mod writer;
 mod models;
 mod planted;
 #[cfg(all(test, not(model)))]
-pub(in crate::queue) mod tests;
+pub(in crate::structure) mod tests;
 
 use planted::{Bug, planted};
 

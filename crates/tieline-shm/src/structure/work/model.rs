@@ -6,7 +6,7 @@ use tieline_testkit::test_name;
 
 use super::*;
 use crate::Waiting;
-use crate::queue::planted::must_fail;
+use crate::structure::planted::must_fail;
 use crate::wait::Until;
 
 const SLOTS: u32 = 2;
@@ -57,7 +57,7 @@ fn take_waiting(queue: &WorkQueue, owner: Owner) -> Taken {
     queue.control().items.wait(Waiting::Block, Until::Forever, RECEIVE, ready).unwrap()
 }
 
-pub(in crate::queue) fn check(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+pub(in crate::structure) fn check(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let count = std::sync::Arc::clone(&executions);
     let mut builder = loom::model::Builder::new();

@@ -14,10 +14,10 @@ mod model;
 mod tests;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::cells::Cells;
-use crate::queue::planted::{Bug, planted};
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::{View, Words, step};
+use crate::structure::cells::Cells;
+use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 
 /// What writer and reader share besides the bytes; see `docs/formats/shm-stream.md`.

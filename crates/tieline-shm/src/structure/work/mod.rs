@@ -21,17 +21,17 @@
 //! new here are the owner in the word, going past, and recovery. It knows nothing of names, processes and types.
 
 #[cfg(all(test, model))]
-pub(in crate::queue) mod model;
+pub(in crate::structure) mod model;
 mod slot;
 #[cfg(all(test, not(model)))]
 mod tests;
 mod word;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::cells::Cells;
-use crate::queue::planted::{Bug, planted};
 use crate::raw::atomic::{AtomicU64, Ordering, pause};
 use crate::raw::{View, Words, step};
+use crate::structure::cells::Cells;
+use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 use word::{State, Word, is_after};
 

@@ -4,12 +4,12 @@ use std::sync::atomic::AtomicU64 as PrivateU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
-use crate::queue::log::layout::{Geometry, LogHeader};
-use crate::queue::log::roster::{Entry, Roster};
-use crate::queue::log::slot::{FIRST, Slots, Tag};
-use crate::queue::log::{Bug, planted};
 use crate::raw::View;
 use crate::raw::atomic::{Ordering, fence};
+use crate::structure::log::layout::{Geometry, LogHeader};
+use crate::structure::log::roster::{Entry, Roster};
+use crate::structure::log::slot::{FIRST, Slots, Tag};
+use crate::structure::log::{Bug, planted};
 use crate::wait::{Until, Waiting};
 
 /// Whether a message found room.

@@ -1,12 +1,12 @@
 //! A subscriber's half of a log: taking the next message, or finding out that it is gone.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::log::layout::{Geometry, LogHeader};
-use crate::queue::log::roster::{Entry, Roster};
-use crate::queue::log::slot::{Seen, Slots, Tag};
-use crate::queue::log::{Bug, planted};
 use crate::raw::View;
 use crate::raw::atomic::{Ordering, fence};
+use crate::structure::log::layout::{Geometry, LogHeader};
+use crate::structure::log::roster::{Entry, Roster};
+use crate::structure::log::slot::{Seen, Slots, Tag};
+use crate::structure::log::{Bug, planted};
 
 /// What happens to a subscriber that does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

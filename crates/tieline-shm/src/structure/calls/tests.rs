@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tieline_testkit::data;
 
 use super::*;
-use crate::queue::cells::Cells;
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::cells::Cells;
 
 const ENTRIES: usize = 4;
 const AREAS: usize = 2;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::queue::log::{Entry, INLINE_MAX_BYTES, Roster, release};
-use crate::queue::pool::{Bucket, Buckets};
 use crate::raw::atomic::Ordering;
 use crate::raw::words::bytes_of;
+use crate::structure::log::{Entry, INLINE_MAX_BYTES, Roster, release};
+use crate::structure::pool::{Bucket, Buckets};
 
 /// The bytes of values that follow each other.
 #[inline(always)]
@@ -220,7 +220,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// `hazard` must be the answer of [`Reader::hold`](crate::queue::log::Reader::hold) for the message whose
+    /// `hazard` must be the answer of [`Reader::hold`](crate::structure::log::Reader::hold) for the message whose
     /// descriptor said `bucket` and, checked, `len_bytes`; not used elsewhere.
     pub(crate) fn new(holder: &Arc<Holder>, hazard: usize, bucket: Bucket, len_bytes: usize) -> Self {
         Self { holder: Arc::clone(holder), hazard, bucket, len_bytes }

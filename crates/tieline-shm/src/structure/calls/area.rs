@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::cells::Cells;
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::step;
+use crate::structure::cells::Cells;
 
 /// An area, and for which use: whoever releases an earlier use of it changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

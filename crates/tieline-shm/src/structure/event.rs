@@ -7,9 +7,9 @@
 //! Layout: `docs/formats/shm-event.md`.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::planted::{Bug, planted};
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::{View, Words, step};
+use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 
 /// What lies before the counters.
@@ -185,7 +185,7 @@ mod model {
     use tieline_testkit::test_name;
 
     use super::*;
-    use crate::queue::planted::must_fail;
+    use crate::structure::planted::must_fail;
     use crate::wait::{Until, Waiting};
 
     impl Counters {

@@ -18,9 +18,9 @@ mod model;
 mod tests;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::planted::{Bug, planted};
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::{View, Words, step, words};
+use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 
 pub(crate) use area::{Area, Areas};
