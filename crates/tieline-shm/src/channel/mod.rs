@@ -6,3 +6,4 @@ pub(crate) mod payload;
 pub mod queue;
 pub mod stream;
 pub mod topic;
+pub mod untyped;

@@ -11,7 +11,7 @@ use tieline_os::futex::Deadline;
 
 use super::admission::Admission;
 use super::payload::Sealed;
-use super::{Payload, PublisherBuilder, payload};
+use super::{Payload, PublisherBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::items::{LoanedItems, bytes_of_items};
 use crate::queue::log::{Gates, Geometry, INLINE_MAX_BYTES, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer};
@@ -54,7 +54,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let joined = topic.join(Role::Producer)?;
         let geometry = geometry(&builder);
         let name = topic.name().to_string();
-        let log = create_log(&name, payload::hash::<T>(), geometry)?;
+        let log = create_log(&name, topic.layout_hash(), geometry)?;
         let gates = Gates::new();
         let header = log.view(0)?;
         let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
