@@ -35,7 +35,7 @@ pub struct Counters {
 }
 
 /// Where a message came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Origin {
     /// Which publisher: a number that no other publisher of the topic has, as long as the topic lives.
