@@ -450,7 +450,7 @@ pub(crate) struct Sub {
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) listening: Listening,
-    /// Say at the end, on standard error, what was received
+    /// Say, on standard error, when it listens, and at the end what was received
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }
@@ -465,6 +465,8 @@ pub(crate) struct Listening {
     #[arg(long, value_enum, default_value = "block", value_name = "POLICY")]
     pub(crate) slow: Slow,
     /// Wait until somebody offers the topic, and go on when the last publisher has gone
+    ///
+    /// What a publisher says in the moment before it is found is not heard; `tieline pub --subscribers 1` waits for that.
     #[arg(long)]
     pub(crate) follow: bool,
 }
@@ -522,7 +524,7 @@ pub(crate) struct Record {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) listening: Listening,
-    /// Say at the end, on standard error, what was recorded
+    /// Say, on standard error, when it listens, and at the end what was recorded
     #[arg(long, short)]
     pub(crate) verbose: bool,
     /// Say the same as JSON

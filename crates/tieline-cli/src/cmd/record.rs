@@ -38,6 +38,9 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     let mut recorder =
         recorder.map_err(|error| Failure::from(error).advised(Code::AlreadyExists, "--force writes over it"))?;
     let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
+    if flags.verbose && !flags.json {
+        output::say(&format!("listening to {name}"));
+    }
     let until = Until::new(&interrupts, flags.duration);
     let outcome = record(flags, &name, &mut ear, &mut recorder, &until);
     let lost = ear.counters().lost;

@@ -39,6 +39,9 @@ pub(crate) fn run(flags: &Sub) -> Outcome {
     let form = Form::of(&flags.form, &contents, UNLIMITED);
     let mut out = Outward::new(form, contents)?;
     let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
+    if flags.verbose && !flags.form.json {
+        output::say(&format!("listening to {name}"));
+    }
     let mut done = Received::default();
     let outcome = receive(flags, &name, &mut ear, &mut out, &until, &mut done);
     // What was taken is written whatever ended it.

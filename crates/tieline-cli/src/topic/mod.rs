@@ -22,8 +22,11 @@ use crate::transfer::interrupts;
 /// How long nobody looks whether a signal came while the kernel waits for us in memory.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// No wait is longer, whatever a recording claims; then the time is looked at again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 /// How often a name that nobody offers is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The name of a topic as the command line has it.
 pub(crate) fn name(text: &str) -> Outcome<String> {
@@ -132,7 +135,7 @@ impl<'a> Until<'a> {
             set.add(self.stop(), Interest::READABLE);
             // Woken by the signal, by the time, or for nothing: the next turn sees which.
             let _ = match left {
-                Some(left) => set.wait_timeout(left),
+                Some(left) => set.wait_timeout(left.min(LONGEST_PAUSE)),
                 None => set.wait(),
             };
         }
