@@ -206,7 +206,8 @@ fn a_subscriber_has_all_that_a_killed_publisher_published() {
 fn a_publisher_does_not_wait_for_a_killed_subscriber() {
     let place = Place::new();
     let topic = place.at("shm", "fragile");
-    let mut publisher = publisher(&["--subscribers", "1"], &topic);
+    let mut publisher = publisher(&["--subscribers", "2"], &topic);
+    let mut observer: Subscriber<[u8]> = Topic::open(bare(&topic)).unwrap().subscriber().unwrap();
     let mut subscriber = Job::start(tieline(["sub", "-v", &topic]));
     subscriber.expect_err("listening to");
     // It takes nothing more, so that the publisher has to wait for it soon.
@@ -215,9 +216,17 @@ fn a_publisher_does_not_wait_for_a_killed_subscriber() {
         publisher.write(lines(5000).as_bytes());
         publisher.end()
     });
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(!input.is_finished(), "5000 messages are more than are kept");
+    let mut count = 0;
+    observer.recv_timeout(Duration::from_secs(20)).unwrap();
+    while observer.recv_timeout(Duration::from_millis(300)).is_ok() {
+        count += 1;
+    }
+    assert!(count < 5000 && !input.is_finished(), "{count} came, and no more are kept");
     subscriber.signal("KILL");
+    while observer.recv_timeout(Duration::from_secs(20)).is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, 4999, "all after the first");
     input.join().unwrap().well();
 }
 
@@ -270,16 +279,17 @@ fn a_signal_ends_each_in_order() {
     let place = Place::new();
     let topic = place.at("shm", "stopped");
     let mut publisher = publisher(&["--subscribers", "2"], &topic);
-    let subscriber = Job::start(tieline(["sub", &topic]));
+    let subscriber = Job::start(shell(&format!("exec tieline sub {topic} > {}", place.text("out"))));
     let file = place.text("a.rec");
     let recorder = Job::start(tieline(["record", &topic, &file]));
     publisher.write(b"one\ntwo\n");
     let listed = || run(&["replay", "--list", &file]);
     until("the recorder has both", || listed().text().contains("2 messages").then_some(()));
-    std::thread::sleep(Duration::from_millis(100));
+    let out = || fs::read_to_string(place.path("out")).unwrap_or_default();
+    until("the subscriber has both", || (out() == "one\ntwo\n").then_some(()));
     subscriber.signal("INT");
     let said = subscriber.end();
-    assert_eq!((said.code, said.text()), (130, "one\ntwo\n"));
+    assert_eq!(said.code, 130, "{}", said.err);
     assert!(said.err.contains("ended by SIGINT: 2 messages came from"), "{}", said.err);
     recorder.signal("TERM");
     let said = recorder.end();
@@ -345,7 +355,9 @@ fn items_that_nobody_takes_are_told() {
     sender.write(b"1\n2\n3\n");
     sender.close_stdin();
     exists(&queue);
-    std::thread::sleep(Duration::from_millis(200));
+    let looker = Queue::<[u8]>::open(bare(&queue)).unwrap();
+    until("all are in the queue", || (looker.stats().waiting == 3).then_some(()));
+    drop(looker);
     sender.signal("INT");
     sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
     run_with(&["send", "--timeout", "100ms", &queue], b"1\n2\n3\n").failed(7, &["3 of its items were not taken"]);
@@ -385,7 +397,14 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     for _ in 0..40 {
         let _ = queue.try_send(&item);
     }
-    std::thread::sleep(Duration::from_millis(300));
+    // Its pipe is full, and one item is in its hands.
+    let (mut before, mut same) = (0, 0);
+    until("it takes nothing more", || {
+        let waiting = queue.stats().waiting;
+        same = if waiting == before && waiting < 30 { same + 1 } else { 0 };
+        before = waiting;
+        (same > 30).then_some(())
+    });
     receiver.signal("KILL");
     drop(receiver);
     let again = until("an item comes again", || {
@@ -459,13 +478,13 @@ fn a_recording_of_values_keeps_their_type_and_their_pace() {
     let place = Place::new();
     let topic = place.at("shm", "typed");
     let file = place.text("typed.rec");
-    let publisher = Topic::<Reading>::create(bare(&topic)).unwrap().publisher().unwrap();
+    let owner = Topic::<Reading>::create(bare(&topic)).unwrap().publisher().unwrap();
     let recorder = Job::start(tieline(["record", &topic, &file]));
-    until("the recorder is there", || (publisher.subscribers() == 1).then_some(()));
-    publisher.publish(&reading(1)).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    publisher.publish(&reading(2)).unwrap();
-    drop(publisher);
+    until("the recorder is there", || (owner.subscribers() == 1).then_some(()));
+    let value = |sensor: u32| format!("{{\"sensor\":{sensor},\"unit\":\"Calibrated\",\"celsius\":21.5}}\n");
+    let values = value(1) + &value(2);
+    run_with(&["pub", "--rate", "3", "--subscribers", "1", &topic], values.as_bytes()).well();
+    drop(owner);
     recorder.end().well();
 
     let again = place.at("shm", "again");

@@ -1,3 +1,5 @@
+//! Recordings as they should be, torn at every byte, with every bit flipped, and lying.
+
 use super::super::Writer;
 use super::*;
 use crate::untyped::Carried;

@@ -123,7 +123,7 @@ fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
     if let Some(timeout) = given.timeout {
         options = options.timeout(timeout);
     }
-    let allowed = match given.mode.map(|mode| mode.bits()) {
+    let allowed = match given.mode.map(tieline_os::Mode::bits) {
         None | Some(0o600) => return Ok(options),
         Some(0o660) => Allowed::Group(own_group()),
         Some(0o666) => Allowed::Anyone,
