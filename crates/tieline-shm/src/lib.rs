@@ -13,6 +13,8 @@ mod layout;
 #[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
 mod raw;
 #[cfg(not(model))]
+pub mod recording;
+#[cfg(not(model))]
 mod rendezvous;
 mod segment;
 #[allow(unsafe_code, reason = "structures in shared memory")]
@@ -28,12 +30,12 @@ pub use arena::{
     Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
 };
 #[cfg(not(model))]
-pub use channel::{event, latest, queue, reqres, stream, topic};
+pub use channel::{event, latest, queue, reqres, stream, topic, untyped};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "json")]
 pub use layout::JsonError;
 pub use layout::{
-    Field, Invalid, Layout, Mismatch, Padding, Primitive, Schema, SchemaError, SchemaField, SchemaShape, Shape,
+    Field, Invalid, Layout, Misfit, Mismatch, Padding, Primitive, Schema, SchemaError, SchemaField, SchemaShape, Shape,
     ShmSafe, Variant,
 };
 #[cfg(not(model))]

@@ -14,3 +14,4 @@ mod streams;
 mod support;
 mod terminal;
 mod texts;
+mod topics;

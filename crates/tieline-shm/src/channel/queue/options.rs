@@ -8,6 +8,7 @@ use tieline_os::unix::Credentials;
 
 use super::{Inner, Queue, Recovery, owner_of};
 use crate::channel::payload::Payload;
+use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{self, Access, Joined, Members, Name, Offer, Role};
 use crate::segment::{Kind, Purpose, Segment};
@@ -41,6 +42,8 @@ pub struct QueueOptions<T: Payload + ?Sized> {
     access: Access,
     waiting: Waiting,
     timeout: Duration,
+    /// What it carries, if that is not what the type says.
+    carried: Option<Carried>,
     of: PhantomData<fn(&T)>,
 }
 
@@ -60,6 +63,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
             access: Access::default(),
             waiting: Waiting::default(),
             timeout: TIMEOUT,
+            carried: None,
             of: PhantomData,
         }
     }
@@ -127,12 +131,13 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
 
     fn join(self, name: &str, join: fn(&Name, Offer<'_>, Duration) -> Result<Joined>) -> Result<Queue<T>> {
         let name = Name::new(name)?;
+        let hash = self.carried.as_ref().map_or(T::HASH, Carried::hash);
         if self.members > Owner::MAX_MEMBER + 1 {
             return Err(Error::new("create a queue", ErrorKind::InvalidInput).because("it has up to 1023 members"));
         }
         let geometry = Geometry::new(self.capacity, self.item_max)?;
         let make = || {
-            let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: T::HASH };
+            let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: hash };
             Segment::create(&purpose, cells_offset(self.members).saturating_add(geometry.cells_len_bytes()))
         };
         let config =
@@ -140,8 +145,8 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
         let offer = Offer {
             kind: Kind::Queue,
             role: Role::Sharer,
-            layout_hash: T::HASH,
-            layout_text: T::text(),
+            layout_hash: hash,
+            layout_text: self.carried.map_or_else(T::text, |carried| carried.layout().to_owned()),
             config: config.to_bytes(),
             access: self.access.clone(),
             members_max: self.members,
@@ -153,6 +158,14 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
 }
 
 impl QueueOptions<[u8]> {
+    /// Items of a type that this program was not compiled with, as bytes. Who sends
+    /// [checks](crate::untyped::Contents::check) them.
+    #[must_use]
+    pub fn carrying(mut self, carried: Carried) -> Self {
+        self.carried = Some(carried);
+        self
+    }
+
     /// How many bytes an item may have: up to 2^30; 4096 unless told otherwise. All items are that large in memory.
     #[must_use]
     pub fn item_max_bytes(mut self, bytes: usize) -> Self {

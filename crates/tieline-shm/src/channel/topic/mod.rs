@@ -60,15 +60,17 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::untyped::Carried;
 use crate::error::Result;
 use crate::rendezvous::{self, Access, Joined, Name, Offer, Role};
 use crate::segment::Kind;
 
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
 pub use payload::Payload;
+pub(crate) use payload::{hash as payload_hash, text as payload_text};
 pub use publisher::{Loan, Publisher};
 pub use sample::Sample;
-pub use subscriber::{Counters, Subscriber};
+pub use subscriber::{Counters, Origin, Subscriber};
 
 /// How long joining a name may take: longer only if its host is stopped.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,6 +83,8 @@ pub struct Topic<T: Payload + ?Sized> {
     how: How,
     /// We created it already, so that what comes next only opens it.
     is_created: AtomicBool,
+    /// What it carries, if that is not what the type says.
+    carried: Option<Carried>,
     of: PhantomData<fn(&T)>,
 }
 
@@ -123,6 +127,7 @@ impl<T: Payload + ?Sized> Topic<T> {
             members_max: 256,
             how,
             is_created: AtomicBool::new(false),
+            carried: None,
             of: PhantomData,
         })
     }
@@ -173,12 +178,16 @@ impl<T: Payload + ?Sized> Topic<T> {
         SubscriberBuilder::new(self)
     }
 
+    fn layout_hash(&self) -> u64 {
+        self.carried.as_ref().map_or_else(payload::hash::<T>, Carried::hash)
+    }
+
     fn join(&self, role: Role) -> Result<Joined> {
         let offer = Offer {
             kind: Kind::Log,
             role,
-            layout_hash: payload::hash::<T>(),
-            layout_text: payload::text::<T>(),
+            layout_hash: self.layout_hash(),
+            layout_text: self.carried.as_ref().map_or_else(payload::text::<T>, |carried| carried.layout().to_owned()),
             config: vec![wire::VERSION],
             access: self.access.clone(),
             members_max: self.members_max,
@@ -195,6 +204,16 @@ impl<T: Payload + ?Sized> Topic<T> {
         wire::check_version(joined.config())?;
         self.is_created.store(true, Ordering::Relaxed);
         Ok(joined)
+    }
+}
+
+impl Topic<[u8]> {
+    /// Messages of a type that this program was not compiled with, as bytes. Who publishes [checks](crate::untyped::Contents::check)
+    /// them; values of one size want that size as [`max_payload`](PublisherBuilder::max_payload).
+    #[must_use]
+    pub fn carrying(mut self, carried: Carried) -> Self {
+        self.carried = Some(carried);
+        self
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use super::admission::Admission;
-use super::{Payload, PublisherBuilder, payload};
+use super::{Payload, PublisherBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{Membership, Role};
 use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
@@ -55,7 +55,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let joined = topic.join(Role::Producer)?;
         let geometry = geometry(&builder);
         let name = topic.name().to_string();
-        let log = create_log(&name, payload::hash::<T>(), geometry)?;
+        let log = create_log(&name, topic.layout_hash(), geometry)?;
         let gates = Gates::new();
         let header = log.view(0)?;
         let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);

@@ -9,7 +9,7 @@ use tieline_os::futex::Deadline;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;
-use super::{Payload, Sample, SubscriberBuilder, payload};
+use super::{Payload, Sample, SubscriberBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{Membership, Role};
@@ -31,6 +31,16 @@ pub struct Counters {
     pub lag: u64,
     /// Publishers connected.
     pub publishers: usize,
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Origin {
+    /// Which publisher: a number that no other publisher of the topic has, as long as the topic lives.
+    pub publisher: u64,
+    /// Which of its messages: from 0, without gaps.
+    pub sequence: u64,
 }
 
 /// The receiving end of a topic. One thread at a time; it may be moved to another.
@@ -67,7 +77,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         crate::wait::prepare();
         let wishes = Subscribe { policy: builder.policy, depth: builder.depth, history: builder.history };
         let joined = builder.topic.join(Role::Consumer)?;
-        let shared = Arc::new(Sources::new(wishes, payload::hash::<T>())?);
+        let shared = Arc::new(Sources::new(wishes, builder.topic.layout_hash())?);
         let membership = joined.start(Arc::clone(&shared) as Arc<_>)?;
         shared.settle()?;
         let mut subscriber = Self {
@@ -184,6 +194,16 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         }
     }
 
+    /// Where the message came from that [`recv`](Self::recv), [`try_recv`](Self::try_recv) or
+    /// [`recv_timeout`](Self::recv_timeout) answered just now; `None` if the last call answered none.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        // `look` leaves `turn` one behind the source that it found something in.
+        let source = self.sources.get(self.turn.checked_sub(1)?)?;
+        let sequence = source.inlet.reader().next().checked_sub(1 + crate::structure::log::FIRST)?;
+        Some(Origin { publisher: source.peer.0, sequence })
+    }
+
     /// Received, lost, behind, connected.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -261,6 +281,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         });
         if self.sources.len() != before {
             self.is_deserted = self.sources.is_empty();
+            self.turn = 0;
             self.list_counts();
         }
     }
