@@ -14,7 +14,8 @@ use loom::thread;
 
 use super::planted::PLANTED;
 use super::{
-    Bug, Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer, release,
+    Bug, Entry, Gates, Geometry, Joiner, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer,
+    release,
 };
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
@@ -46,6 +47,10 @@ impl Log {
         (Self { header, slots, geometry, gates, roster }, writer)
     }
 
+    fn joiner<'a>(&'a self, entry: &'a Entry) -> Joiner<'a> {
+        Joiner { id: 1, roster: &self.roster, entry, policy: 0, process: 0, history: 0 }
+    }
+
     fn entry(&self) -> Entry {
         self.roster.entry(0).expect("an entry")
     }
@@ -53,7 +58,7 @@ impl Log {
     fn join(&self, overflow: Overflow) -> Reader {
         let depth = (overflow == Overflow::Gated).then_some(u64::MAX >> 1);
         let entry = self.entry();
-        let start = self.gates.admit(1, &self.roster, &entry, depth, 0, 0, &self.header, 0);
+        let start = self.gates.admit(&self.joiner(&entry), depth, &self.header);
         let (header, slots, roster) = (self.header.clone(), self.slots.clone(), self.roster.clone());
         Reader::new(header, slots, self.geometry, roster, entry, overflow, start)
     }

@@ -119,6 +119,11 @@ impl Slots {
         Seen::Message(Tag(seen as u8))
     }
 
+    /// How many bytes of payload a slot has room for.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        (self.stride - 2) * 8
+    }
+
     /// Any word of any slot.
     #[cfg(test)]
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
