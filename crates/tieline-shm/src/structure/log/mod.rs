@@ -36,6 +36,10 @@ mod writer;
 #[cfg(all(test, model))]
 mod models;
 mod planted;
+#[cfg(all(test, model))]
+mod side_models;
+#[cfg(all(test, not(model)))]
+mod side_tests;
 #[cfg(all(test, not(model)))]
 pub(in crate::structure) mod tests;
 

@@ -84,7 +84,7 @@ impl Reader {
     pub(crate) fn lost(&self) -> u64 {
         if self.overflow == Overflow::DropNewest {
             // Relaxed: a counter, kept by the publisher.
-            return self.entry.lost().load(Ordering::Relaxed);
+            return self.header.dropped().load(Ordering::Relaxed);
         }
         self.lost
     }

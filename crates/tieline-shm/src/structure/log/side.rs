@@ -88,7 +88,9 @@ impl SideLog {
             let bytes = tag.inline_len().unwrap_or(from.payload_bytes()).min(from.payload_bytes());
             if !self.takes(tag, number, allowance) {
                 self.dropped += 1;
-                // Relaxed: a counter, about nothing else in memory.
+                // Relaxed, both: counters, about nothing else in memory. The entry's is for people who look, and may
+                // for a moment be another subscriber's, if this one has just died.
+                self.header.dropped().store(self.dropped, Ordering::Relaxed);
                 self.entry.lost().store(self.dropped, Ordering::Relaxed);
                 continue;
             }
