@@ -17,7 +17,7 @@ use crate::raw::View;
 use crate::raw::atomic::Ordering;
 use crate::structure::log::layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 use crate::structure::log::roster::Entry;
-use crate::structure::log::slot::{FIRST, Seen, Slots, Tag};
+use crate::structure::log::slot::{FIRST, Slots, Tag};
 use crate::structure::log::{Bug, planted};
 
 /// The publisher's end of one such log.
@@ -83,17 +83,17 @@ impl SideLog {
         while self.source < until {
             let number = self.source;
             self.source += 1;
-            // Only a message of the history can be gone: that much is published while a subscriber is admitted.
-            let Seen::Message(tag) = from.read(number, &mut payload) else { continue };
-            let bytes = tag.inline_len().unwrap_or(from.payload_bytes()).min(from.payload_bytes());
-            if !self.takes(tag, number, allowance) {
+            // None is overwritten yet, the history included: see `Gates::close`. If it were, it would be counted.
+            let seen = from.read(number, &mut payload);
+            let Some(tag) = seen.tag().filter(|tag| self.takes(*tag, number, allowance)) else {
                 self.dropped += 1;
                 // Relaxed, both: counters, about nothing else in memory. The entry's is for people who look, and may
                 // for a moment be another subscriber's, if this one has just died.
                 self.header.dropped().store(self.dropped, Ordering::Relaxed);
                 self.entry.lost().store(self.dropped, Ordering::Relaxed);
                 continue;
-            }
+            };
+            let bytes = tag.inline_len().unwrap_or(from.payload_bytes()).min(from.payload_bytes());
             if self.next == first {
                 held_back = Some((tag, payload, bytes));
             } else {

@@ -51,6 +51,16 @@ pub(crate) enum Seen {
     Message(Tag),
 }
 
+impl Seen {
+    /// What was copied, if a message was.
+    pub(crate) fn tag(self) -> Option<Tag> {
+        match self {
+            Self::Message(tag) => Some(tag),
+            Self::Empty | Self::Overrun => None,
+        }
+    }
+}
+
 /// The ring of slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
