@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tokio")]
 mod aio;
+mod alone;
 mod arena;
 mod event;
 mod latest;

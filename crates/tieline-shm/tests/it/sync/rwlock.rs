@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::sync::{LockError, LockResult, MAX_READERS, RwLock, RwLockKind, RwLockOptions, WriteGuard};
 use tieline_shm::{Error, ErrorKind};
-use tieline_testkit::{Peer, eventually, pause, role, test_name};
+use tieline_testkit::{Forked, Peer, eventually, pause, role, test_name};
 
 use super::{Chance, peer, rounds, segment};
 
@@ -275,12 +275,10 @@ fn who_does_not_repair_makes_the_lock_unusable() {
 fn a_child_made_by_fork_holds_nothing() {
     if let Some(me) = role() {
         let lock = RwLock::<Pair>::from_fd(segment()).unwrap();
-        let (reads, child) = fork_holding(lock.read().unwrap());
-        assert_eq!(child, 0);
+        let reads = dropped_in_a_child(lock.read().unwrap());
         assert_eq!(lock.reading().len(), 1, "the child gave the parent's lock back");
         drop(reads);
-        let (writes, child) = fork_holding(lock.write().unwrap());
-        assert_eq!(child, 0);
+        let writes = dropped_in_a_child(lock.write().unwrap());
         assert!(lock.writer().is_some(), "the child gave the parent's lock back");
         drop(writes);
         me.say("done");
@@ -293,22 +291,6 @@ fn a_child_made_by_fork_holds_nothing() {
         forker.succeeds();
         write(&lock);
     }
-}
-
-/// Forks as a program of one thread may; the child drops its copy of the guard.
-#[allow(unsafe_code, reason = "what is tested is a fork that carries a guard along")]
-fn fork_holding<G>(guard: G) -> (G, i32) {
-    // SAFETY: the child drops the guard, which neither allocates nor locks, and ends at once.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        drop(guard);
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = -1;
-    // SAFETY: waits for the child just made.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    (guard, status)
 }
 
 const STEPS: [&str; 24] = [
@@ -644,4 +626,11 @@ proptest::proptest! {
             }
         });
     }
+}
+
+/// Drops the copy of `guard` that a forked child has.
+fn dropped_in_a_child<G>(guard: G) -> G {
+    let mut guard = Some(guard);
+    Forked::run(|| drop(guard.take())).succeeds();
+    guard.expect("the child took its own copy")
 }
