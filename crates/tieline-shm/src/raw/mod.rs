@@ -8,6 +8,7 @@ pub(crate) mod alive;
 pub(crate) mod atomic;
 pub(crate) mod cpu;
 pub(crate) mod futex;
+pub(crate) mod lock;
 pub(crate) mod numa;
 pub(crate) mod private_fd;
 pub(crate) mod process;

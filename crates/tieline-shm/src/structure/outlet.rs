@@ -146,8 +146,7 @@ impl Outlet {
         }
         crate::raw::step("pool:filled");
         let descriptor = Descriptor { bucket: loaned.bucket(), len_bytes: loaned.len_bytes() };
-        let published = self.writer.try_publish(Tag::POOLED, &descriptor.to_bytes());
-        debug_assert_eq!(published, Room::Free, "there was room, and only this thread takes it");
+        self.writer.publish(Tag::POOLED, &descriptor.to_bytes());
         lending.pool.published(number, loaned.bucket());
         let hot = self.writer.geometry().bucket_bytes >= HOT_BYTES && self.writer.subscribers() <= HOT_SUBSCRIBERS;
         if hot || !lending.pool.has_free() {
@@ -186,6 +185,10 @@ impl Lending {
         }
         while let Some(oldest) = self.pool.oldest().filter(|oldest| *oldest < survey.gate) {
             let survey = writer.give_up(oldest + 1);
+            // Who joined since the first look, before it could see that this one is given up, was promised it.
+            if oldest >= survey.gate {
+                return Ok(false);
+            }
             self.pool.reclaim(oldest + 1, &survey);
             if self.pool.has_free() {
                 return Ok(true);

@@ -38,7 +38,8 @@ mod kernel {
     }
 
     /// The notifier's half: nothing but that the compiler keeps the order.
-    pub(in crate::wait) fn light() {
+    #[inline(always)]
+    pub(crate) fn light() {
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -48,6 +49,16 @@ mod kernel {
         if membarrier::run(Barrier::Registered).is_err() {
             // A sandbox keeps us from it. What another processor has stored reaches memory when its store buffer
             // drains, which takes it less than a microsecond and which every interrupt completes.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// [`heavy`], toward the threads of this process only: also right where the process is not covered.
+    pub(crate) fn heavy_within_process() {
+        if is_covered() {
+            heavy();
+        } else {
+            // As above: nobody makes our threads pass a fence, so their store buffers must drain by themselves.
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -66,7 +77,7 @@ mod kernel {
         true
     }
 
-    pub(in crate::wait) fn light() {
+    pub(crate) fn light() {
         // SeqCst, twice: it stands for the barrier that the sleeper makes this thread pass; see `EventCount::notify`.
         fence(Ordering::SeqCst);
     }
@@ -75,7 +86,11 @@ mod kernel {
         // SeqCst: the other half of `light`; see `EventCount::announce`.
         fence(Ordering::SeqCst);
     }
+
+    pub(crate) fn heavy_within_process() {
+        heavy();
+    }
 }
 
-pub(crate) use kernel::prepare;
-pub(super) use kernel::{heavy, is_covered, light};
+pub(super) use kernel::{heavy, is_covered};
+pub(crate) use kernel::{heavy_within_process, light, prepare};

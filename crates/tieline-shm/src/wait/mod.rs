@@ -29,7 +29,7 @@ mod tests;
 
 use tieline_os::futex::Deadline;
 
-pub(crate) use barrier::prepare;
+pub(crate) use barrier::{heavy_within_process, light, prepare};
 pub(crate) use bell::{Bell, Hung};
 pub(crate) use event_count::{EventCount, wait_on_word};
 #[cfg(not(model))]

@@ -8,13 +8,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::aside::Aside;
 use super::options::Policy;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{Link, Participant, PeerId};
 use crate::segment::{Kind, Purpose, Segment};
-use crate::structure::log::{ENTRIES_OFFSET, Gates, LogHeader, Roster, RosterGeometry, RosterHeader};
+use crate::structure::log::{
+    ENTRIES_OFFSET, Gates, Geometry, Joiner, LogHeader, Roster, RosterGeometry, RosterHeader, SideLog, Slots,
+};
 
 /// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
 pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
@@ -24,14 +27,23 @@ const DEPTH_MAX: u64 = 1 << 32;
 
 pub(super) struct Admission {
     name: String,
-    header: View<LogHeader>,
-    /// The log, as subscribers get it.
-    read_only: OwnedFd,
+    log: Log,
     gates: Arc<Gates>,
     rosters: RosterGeometry,
-    history: u64,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// The publisher's log, as far as admission needs it.
+pub(super) struct Log {
+    pub(super) header: View<LogHeader>,
+    pub(super) slots: Slots,
+    pub(super) geometry: Geometry,
+    pub(super) layout_hash: u64,
+    /// As subscribers get it.
+    pub(super) read_only: OwnedFd,
+    /// How many buckets subscribers with logs of their own may keep from being reused, all together.
+    pub(super) pins_max: usize,
 }
 
 #[derive(Default)]
@@ -60,16 +72,9 @@ struct Shared {
 }
 
 impl Admission {
-    pub(super) fn new(
-        name: String,
-        header: View<LogHeader>,
-        read_only: OwnedFd,
-        gates: Arc<Gates>,
-        rosters: RosterGeometry,
-        history: usize,
-    ) -> Self {
+    pub(super) fn new(name: String, log: Log, gates: Arc<Gates>, rosters: RosterGeometry) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { name, header, read_only, gates, rosters, history: history as u64, state, changed }
+        Self { name, log, gates, rosters, state, changed }
     }
 
     /// Waits until everyone who is connected has been admitted and is ready, or a while.
@@ -102,20 +107,38 @@ impl Admission {
             Error::new("admit a subscriber", ErrorKind::LimitReached).because("the publisher has as many as it may")
         })?;
         let entry = shared.roster.entry(free).ok_or_else(|| Error::new("admit a subscriber", ErrorKind::Corrupted))?;
-        let depth = (wishes.policy == Policy::Block).then_some(match wishes.depth {
-            0 => DEPTH_MAX,
-            depth => depth.min(DEPTH_MAX),
-        });
-        let history = wishes.history.min(self.history);
-        let policy = u64::from(wishes.policy.number());
-        let start = self.gates.admit(peer.id.0, &shared.roster, &entry, depth, policy, peer.pid, &self.header, history);
+        let joiner = Joiner {
+            id: peer.id.0,
+            roster: &shared.roster,
+            entry: &entry,
+            policy: u64::from(wishes.policy.number()),
+            process: peer.pid,
+            history: wishes.history.min(self.log.geometry.history as u64),
+        };
+        let depth = if wishes.depth == 0 { DEPTH_MAX } else { wishes.depth.min(DEPTH_MAX) };
+        let mut fds = vec![self.log.read_only.as_fd(), shared.segment.as_fd()];
+        let aside = match wishes.policy {
+            Policy::DropNewest => Some(Aside::create(&self.name, self.log.layout_hash, &self.log.geometry, depth)?),
+            _ => None,
+        };
+        let start = match &aside {
+            Some(aside) => {
+                fds.push(aside.read_only.as_fd());
+                let (header, slots, pins_max) = (aside.header.clone(), aside.slots.clone(), self.log.pins_max);
+                let side = SideLog::new(peer.id.0, header, slots, &aside.geometry, depth, entry.clone(), pins_max);
+                self.gates.admit_aside(&joiner, side, &self.log.header, &self.log.slots)
+            }
+            None => {
+                let depth = (wishes.policy == Policy::Block).then_some(depth);
+                self.gates.admit(&joiner, depth, &self.log.header)
+            }
+        };
         shared.taken[free] = true;
         state.admitted.insert(peer.id, Place { uid: peer.uid, entry: free, is_ready: false, _link: link.clone() });
         crate::raw::step("topic:admitted");
         #[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
         let admitted = Admitted { entry: free as u32, start };
-        let shared = &state.rosters[&peer.uid];
-        link.send(&admitted.encode(), &[self.read_only.as_fd(), shared.segment.as_fd()])?;
+        link.send(&admitted.encode(), &fds)?;
         Ok(admitted)
     }
 }

@@ -33,8 +33,8 @@
 //!
 //! # When a subscriber does not keep up
 //! Each publisher keeps a number of messages ([`PublisherBuilder::depth`]). What happens to a subscriber that falls
-//! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it, or it loses messages and is
-//! told how many. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
+//! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it; or it loses the oldest messages, the
+//! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
 //! that dies is not waited for.
 //!
 //! # Order and loss
@@ -47,6 +47,7 @@
 //! the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
 
 mod admission;
+mod aside;
 mod options;
 mod payload;
 mod publisher;

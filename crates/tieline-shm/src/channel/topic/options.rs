@@ -16,6 +16,15 @@ pub enum Policy {
     /// It loses the oldest messages, and goes on with the oldest that is safe to read: up to an eighth of the
     /// publisher's depth more than necessary, so that it does not lose the next one as well.
     DropOldest,
+    /// It keeps what it has not received, and loses the newest messages: those that are published while it is behind
+    /// by its [`depth`](SubscriberBuilder::depth). The publisher does not wait.
+    ///
+    /// It costs the publisher something for each such subscriber: a copy of each message (of up to 112 bytes; larger
+    /// ones are not copied), and a second log of that depth in memory. What it has not received also keeps the places
+    /// of large messages from being reused; such subscribers together are left the places that the publisher does not
+    /// need otherwise ([`max_payloads`](PublisherBuilder::max_payloads)), and at least half of them, rounded down: a
+    /// message for which there is no place left in that share is lost as well.
+    DropNewest,
     /// It always receives the newest message, and loses all between.
     SkipToLatest,
     /// Its next call answers [`Lagged`](crate::ErrorKind::Lagged), and so do all that follow.
@@ -27,13 +36,14 @@ impl Policy {
         match self {
             Self::Block => 1,
             Self::DropOldest => 2,
+            Self::DropNewest => 3,
             Self::SkipToLatest => 4,
             Self::Disconnect => 5,
         }
     }
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
-        [Self::Block, Self::DropOldest, Self::SkipToLatest, Self::Disconnect]
+        [Self::Block, Self::DropOldest, Self::DropNewest, Self::SkipToLatest, Self::Disconnect]
             .into_iter()
             .find(|policy| policy.number() == number)
     }
@@ -162,8 +172,8 @@ impl<'a, T: Payload + ?Sized> SubscriberBuilder<'a, T> {
         self
     }
 
-    /// How many messages it may be behind before a publisher waits, if that is less than the publisher's own depth.
-    /// Of no effect for other policies.
+    /// How many messages it may be behind before a publisher waits ([`Policy::Block`]) or drops the next
+    /// ([`Policy::DropNewest`]), if that is less than the publisher's own depth. Of no effect for other policies.
     pub fn depth(mut self, messages: usize) -> Self {
         self.depth = messages as u64;
         self

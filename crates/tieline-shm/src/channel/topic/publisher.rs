@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-use super::admission::Admission;
+use super::admission::{self, Admission};
 use super::{Payload, PublisherBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{Membership, Role};
@@ -59,11 +59,13 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let gates = Gates::new();
         let header = log.view(0)?;
         let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
-        let writer = Writer::new(log.view(0)?, slots, geometry, Arc::clone(&gates));
-        let read_only = log.read_only_fd()?;
+        let writer = Writer::new(log.view(0)?, slots.clone(), geometry, Arc::clone(&gates));
+        let layout_hash = payload::hash::<T>();
+        let (read_only, pins_max) = (log.read_only_fd()?, pins_max(&geometry, builder.loans));
+        let shown = admission::Log { header, slots, geometry, layout_hash, read_only, pins_max };
         let outlet = Outlet::new(writer, lending(log, geometry)?, builder.loans);
         let rosters = RosterGeometry { entries: builder.subscribers.clamp(1, 4096), held: builder.held.min(1024) };
-        let admission = Arc::new(Admission::new(name, header, read_only, gates, rosters, geometry.history));
+        let admission = Arc::new(Admission::new(name, shown, gates, rosters));
         let membership = joined.start(Arc::clone(&admission) as Arc<_>)?;
         admission.settle();
         let waiting = builder.waiting;
@@ -337,6 +339,13 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
     Geometry::new(depth, inline.max(crate::structure::pool::Descriptor::BYTES))
         .with_pool(buckets.max(1), builder.max_payload.max(1))
         .with_history(builder.history)
+}
+
+/// How many buckets subscribers that keep the oldest messages may hold up: what is not needed for the log itself and
+/// for loans, or half of few. So the publisher always finds one for the others.
+fn pins_max(geometry: &Geometry, loans: usize) -> usize {
+    let needed = geometry.slots.saturating_add(geometry.history).saturating_add(loans);
+    geometry.buckets.saturating_sub(needed).max(geometry.buckets / 2)
 }
 
 fn create_log(name: &str, layout_hash: u64, geometry: Geometry) -> Result<Segment> {

@@ -12,6 +12,7 @@ use std::time::Instant;
 use tieline_os::mapping::Mapping;
 
 use super::admission::{MEET_TIMEOUT, roster};
+use super::aside::AsideRead;
 use super::options::Policy;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
@@ -166,7 +167,10 @@ impl Sources {
 
     fn accept(&self, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<(Source, Probe)> {
         let broken = |why| Error::new(SUBSCRIBE, ErrorKind::Corrupted).because(why);
-        let [log, book] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| broken("a publisher sent no log and roster"))?;
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().ok_or_else(|| broken("a publisher sent less than a log and a roster"));
+        let (log, book) = (next()?, next()?);
+        let aside = (self.wishes.policy == Policy::DropNewest).then(next).transpose()?;
         let log = Segment::accept(log, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
         let book = Segment::accept(book, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
         let header: View<LogHeader> = log.view(0)?;
@@ -188,8 +192,17 @@ impl Sources {
         let overflow = match self.wishes.policy {
             Policy::Block => Overflow::Gated,
             Policy::DropOldest => Overflow::SkipOldest,
+            Policy::DropNewest => Overflow::DropNewest,
             Policy::SkipToLatest => Overflow::SkipToLatest,
             Policy::Disconnect => Overflow::Disconnect,
+        };
+        // The payloads are in the publisher's log in every case.
+        let (header, slots, geometry) = match aside {
+            Some(fd) => {
+                let AsideRead { header, slots, geometry } = AsideRead::accept(fd, self.layout_hash, &geometry)?;
+                (header, slots, geometry)
+            }
+            None => (header, slots, geometry),
         };
         let peer = link.peer().id;
         let sleepers = roster.sleepers().clone();

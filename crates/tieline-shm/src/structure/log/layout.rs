@@ -29,7 +29,9 @@ pub(crate) struct LogHeader {
     _reserved: [AtomicU64; 8],
     /// The number of the next message: for late joiners, skippers and lookers; readers in step do not load it.
     head: AtomicU64,
-    _head_line: [AtomicU64; 15],
+    /// In a log that is one subscriber's own: how many messages it was not given.
+    dropped: AtomicU64,
+    _head_line: [AtomicU64; 14],
     /// Payloads of messages before this number may be gone from the pool.
     oldest: AtomicU64,
     _oldest_line: [AtomicU64; 15],
@@ -41,6 +43,10 @@ unsafe impl Words for LogHeader {}
 impl LogHeader {
     pub(crate) fn head(&self) -> &AtomicU64 {
         &self.head
+    }
+
+    pub(crate) fn dropped(&self) -> &AtomicU64 {
+        &self.dropped
     }
 
     pub(crate) fn oldest(&self) -> &AtomicU64 {
@@ -55,6 +61,7 @@ impl LogHeader {
             geometry: std::array::from_fn(|_| zero()),
             _reserved: std::array::from_fn(|_| zero()),
             head: zero(),
+            dropped: zero(),
             _head_line: std::array::from_fn(|_| zero()),
             oldest: zero(),
             _oldest_line: std::array::from_fn(|_| zero()),
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(size_of::<LogHeader>(), 384);
         assert_eq!(std::mem::offset_of!(LogHeader, geometry), 0);
         assert_eq!(std::mem::offset_of!(LogHeader, head), 128);
+        assert_eq!(std::mem::offset_of!(LogHeader, dropped), 136);
         assert_eq!(std::mem::offset_of!(LogHeader, oldest), 256);
     }
 

@@ -16,7 +16,8 @@
 //!
 //! Whether a slot may be overwritten is the publisher's decision: [`Writer`] keeps one number, the limit, and looks at
 //! the readers' cursors ([`roster`]) only when it gets there. Readers that would rather lose messages than be waited
-//! for have no part in the limit; they find out by the guard.
+//! for have no part in the limit; they find out by the guard. A subscriber that would keep the oldest messages and lose
+//! the newest reads a second, private log ([`side`]).
 //!
 //! Sources: the slot is a sequence lock per slot (Boehm, "Can seqlocks get along with programming language memory
 //! models?", 2012; ringfire `spmc.rs` has stamp and payload side by side), the cached limit is LMAX Disruptor's cached
@@ -28,12 +29,17 @@
 mod layout;
 mod reader;
 pub(crate) mod roster;
+mod side;
 mod slot;
 mod writer;
 
 #[cfg(all(test, model))]
 mod models;
 mod planted;
+#[cfg(all(test, model))]
+mod side_models;
+#[cfg(all(test, not(model)))]
+mod side_tests;
 #[cfg(all(test, not(model)))]
 pub(in crate::structure) mod tests;
 
@@ -43,5 +49,6 @@ pub(crate) use layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 pub(crate) use layout::{PAGE_BYTES, SLOTS_OFFSET};
 pub(crate) use reader::{Overflow, Reader, release};
 pub(crate) use roster::{ENTRIES_OFFSET, Entry, Roster, RosterGeometry, RosterHeader};
+pub(crate) use side::SideLog;
 pub(crate) use slot::{FIRST, Slots, Tag};
-pub(crate) use writer::{Gates, Room, Survey, Writer};
+pub(crate) use writer::{Gates, Joiner, Room, Survey, Writer};

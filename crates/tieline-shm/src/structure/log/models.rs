@@ -14,23 +14,24 @@ use loom::thread;
 
 use super::planted::PLANTED;
 use super::{
-    Bug, Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer, release,
+    Bug, Entry, Gates, Geometry, Joiner, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer,
+    release,
 };
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
 use crate::wait::{EventCount, Until, Waiting};
 
 /// A log and one subscriber.
-struct Log {
-    header: View<LogHeader>,
-    slots: Slots,
+pub(super) struct Log {
+    pub(super) header: View<LogHeader>,
+    pub(super) slots: Slots,
     geometry: Geometry,
-    gates: Arc<Gates>,
-    roster: Roster,
+    pub(super) gates: Arc<Gates>,
+    pub(super) roster: Roster,
 }
 
 impl Log {
-    fn new() -> (Self, Writer) {
+    pub(super) fn new() -> (Self, Writer) {
         Self::with(Geometry::new(2, 16))
     }
 
@@ -46,14 +47,18 @@ impl Log {
         (Self { header, slots, geometry, gates, roster }, writer)
     }
 
-    fn entry(&self) -> Entry {
+    pub(super) fn joiner<'a>(&'a self, entry: &'a Entry) -> Joiner<'a> {
+        Joiner { id: 1, roster: &self.roster, entry, policy: 0, process: 0, history: 0 }
+    }
+
+    pub(super) fn entry(&self) -> Entry {
         self.roster.entry(0).expect("an entry")
     }
 
-    fn join(&self, overflow: Overflow) -> Reader {
+    pub(super) fn join(&self, overflow: Overflow) -> Reader {
         let depth = (overflow == Overflow::Gated).then_some(u64::MAX >> 1);
         let entry = self.entry();
-        let start = self.gates.admit(1, &self.roster, &entry, depth, 0, 0, &self.header, 0);
+        let start = self.gates.admit(&self.joiner(&entry), depth, &self.header);
         let (header, slots, roster) = (self.header.clone(), self.slots.clone(), self.roster.clone());
         Reader::new(header, slots, self.geometry, roster, entry, overflow, start)
     }
@@ -74,7 +79,12 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> u64 
 }
 
 /// `model` holds; with each of `bugs` it does not.
-fn holds_but_for(name: &str, preemptions: usize, bugs: &[Bug], model: impl Fn() + Clone + Send + Sync + 'static) {
+pub(super) fn holds_but_for(
+    name: &str,
+    preemptions: usize,
+    bugs: &[Bug],
+    model: impl Fn() + Clone + Send + Sync + 'static,
+) {
     PLANTED.set(None);
     let count = explore(preemptions, model.clone());
     println!("{name}: {count} executions, {preemptions} preemptions");
@@ -86,12 +96,12 @@ fn holds_but_for(name: &str, preemptions: usize, bugs: &[Bug], model: impl Fn() 
     }
 }
 
-fn put(writer: &mut Writer, value: u64) -> Room {
+pub(super) fn put(writer: &mut Writer, value: u64) -> Room {
     let bytes: Vec<u8> = [value.to_ne_bytes(), value.to_ne_bytes()].concat();
     writer.try_publish(Tag::inline(16), &bytes)
 }
 
-fn get(reader: &mut Reader) -> Option<u64> {
+pub(super) fn get(reader: &mut Reader) -> Option<u64> {
     let mut bytes = [0; 16];
     reader.peek(&mut bytes).expect("no error")?;
     let words: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
@@ -166,7 +176,7 @@ fn model_a_batch_is_seen_whole() {
 }
 
 /// Reuses the bucket of message 1 if the survey allows it.
-fn reuse(bucket: &UnsafeCell<u64>, survey: &super::Survey) {
+pub(super) fn reuse(bucket: &UnsafeCell<u64>, survey: &super::Survey) {
     if !survey.hazards.contains(&1) {
         bucket.with_mut(|value| {
             // SAFETY: the claim under test; loom reports it if it is wrong.
@@ -175,7 +185,7 @@ fn reuse(bucket: &UnsafeCell<u64>, survey: &super::Survey) {
     }
 }
 
-fn view(bucket: &UnsafeCell<u64>) -> u64 {
+pub(super) fn view(bucket: &UnsafeCell<u64>) -> u64 {
     bucket.with(|value| {
         // SAFETY: the claim under test; loom reports it if it is wrong.
         unsafe { *value }

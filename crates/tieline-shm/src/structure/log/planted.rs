@@ -22,6 +22,14 @@ pub(super) enum Bug {
     CursorBeforeHazard,
     /// A hazard is taken away without saying that reading is over.
     RelaxedRelease,
+    /// The publisher's number is read before it is made to look at a new subscriber.
+    HeadBeforeLimit,
+    /// The publisher does not pass a barrier when a subscriber joins.
+    NoBarrierAtJoin,
+    /// What a subscriber that loses the newest has not taken is overwritten.
+    NoRoomAside,
+    /// A bucket is reused though a log of a subscriber's own names it.
+    NoPin,
 }
 
 #[cfg(not(all(test, model)))]

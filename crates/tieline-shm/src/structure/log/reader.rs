@@ -15,10 +15,20 @@ pub(crate) enum Overflow {
     Gated,
     /// It loses the oldest messages.
     SkipOldest,
+    /// It loses the newest messages: the log is its own, and the publisher gives it none that it has no room for.
+    DropNewest,
     /// It always gets the newest message and loses those before.
     SkipToLatest,
     /// It gets `Lagged` and nothing else any more.
     Disconnect,
+}
+
+impl Overflow {
+    /// Whether the publisher keeps what the subscriber has not taken.
+    #[inline(always)]
+    fn is_kept(self) -> bool {
+        matches!(self, Self::Gated | Self::DropNewest)
+    }
 }
 
 /// What [`Reader::peek`] found.
@@ -72,6 +82,10 @@ impl Reader {
 
     /// How many messages were lost.
     pub(crate) fn lost(&self) -> u64 {
+        if self.overflow == Overflow::DropNewest {
+            // Relaxed: a counter, kept by the publisher.
+            return self.header.dropped().load(Ordering::Relaxed);
+        }
         self.lost
     }
 
@@ -139,7 +153,7 @@ impl Reader {
         self.entry.cursor().store(self.next, Ordering::Release);
         // Relaxed: counters for people who look.
         self.entry.received().store(self.received, Ordering::Relaxed);
-        if self.overflow == Overflow::Gated {
+        if self.overflow.is_kept() {
             self.roster.room().notify();
         }
     }
@@ -160,7 +174,7 @@ impl Reader {
         // Relaxed: seen by who sees our cursor move on (C1); else ordered by the fence.
         word.store(self.next, Ordering::Relaxed);
         crate::raw::step("log:held");
-        if self.overflow != Overflow::Gated {
+        if !self.overflow.is_kept() {
             // We are not waited for: either the publisher sees our hazard, or we see that it gave the payload up. Both
             // store first and load then, so both need a sequentially consistent fence between. (O1)
             if !planted(Bug::NoFenceInHold) {
@@ -188,6 +202,10 @@ impl Reader {
     #[cold]
     fn catch_up(&mut self, payload: &mut [u8]) -> Result<Taken> {
         for _ in 0..RESYNCS_MAX {
+            if self.overflow == Overflow::DropNewest {
+                return Err(Error::new(RECEIVE, ErrorKind::Corrupted)
+                    .because("the publisher wrote over a message that it had to keep"));
+            }
             if self.lagged || self.overflow == Overflow::Disconnect {
                 self.lagged = true;
                 return Err(Error::new(RECEIVE, ErrorKind::Lagged)

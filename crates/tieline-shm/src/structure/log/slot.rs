@@ -51,6 +51,16 @@ pub(crate) enum Seen {
     Message(Tag),
 }
 
+impl Seen {
+    /// What was copied, if a message was.
+    pub(crate) fn tag(self) -> Option<Tag> {
+        match self {
+            Self::Message(tag) => Some(tag),
+            Self::Empty | Self::Overrun => None,
+        }
+    }
+}
+
 /// The ring of slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
@@ -117,6 +127,11 @@ impl Slots {
         }
         #[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
         Seen::Message(Tag(seen as u8))
+    }
+
+    /// How many bytes of payload a slot has room for.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        (self.stride - 2) * 8
     }
 
     /// Any word of any slot.

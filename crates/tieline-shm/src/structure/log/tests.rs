@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;
 
-use super::{Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer};
+use super::{
+    Entry, Gates, Geometry, Joiner, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer,
+};
 use crate::error::ErrorKind;
 use crate::raw::View;
 
@@ -44,7 +46,8 @@ impl Log {
     pub(in crate::structure) fn join(&self, index: usize, overflow: Overflow, history: u64) -> Reader {
         let entry = self.entry(index);
         let depth = (overflow == Overflow::Gated).then_some(u64::MAX);
-        let start = self.gates.admit(index as u64, &self.roster, &entry, depth, 0, 0, &self.header, history);
+        let joiner = Joiner { id: index as u64, roster: &self.roster, entry: &entry, policy: 0, process: 0, history };
+        let start = self.gates.admit(&joiner, depth, &self.header);
         let (header, slots) = (self.header.clone(), self.slots.clone());
         Reader::new(header, slots, self.geometry, self.roster.clone(), entry, overflow, start)
     }

@@ -1,16 +1,17 @@
 //! The publisher's half of a log: what may be overwritten, and when to look.
 
-use std::sync::atomic::AtomicU64 as PrivateU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::error::Result;
 use crate::raw::View;
-use crate::raw::atomic::{Ordering, fence};
+use crate::raw::atomic::{AtomicU64, Ordering, fence};
+use crate::raw::lock::{Mutex, MutexGuard};
 use crate::structure::log::layout::{Geometry, LogHeader};
 use crate::structure::log::roster::{Entry, Roster};
+use crate::structure::log::side::{SideLog, SideLogs};
 use crate::structure::log::slot::{FIRST, Slots, Tag};
 use crate::structure::log::{Bug, planted};
-use crate::wait::{Until, Waiting};
+use crate::wait::{Until, Waiting, heavy_within_process, light};
 
 /// Whether a message found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,33 @@ pub(crate) enum Room {
 /// the publishing thread when it reaches the limit.
 pub(crate) struct Gates {
     /// The first number that may not be written without looking. Not shared with other processes.
-    limit: PrivateU64,
-    members: Mutex<Vec<Member>>,
+    limit: AtomicU64,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    list: Vec<Member>,
+    /// Logs of those among them who have one of their own, until the publishing thread takes them over.
+    arrived: Vec<SideLog>,
+}
+
+impl Members {
+    fn has(&self, id: u64) -> bool {
+        self.list.iter().any(|member| member.id == id)
+    }
+}
+
+/// Who wants to be let in.
+pub(crate) struct Joiner<'a> {
+    /// The publisher's own number for it.
+    pub(crate) id: u64,
+    pub(crate) roster: &'a Roster,
+    pub(crate) entry: &'a Entry,
+    pub(crate) policy: u64,
+    pub(crate) process: u32,
+    /// How many messages that were published before it wants, at most as many as the log keeps.
+    pub(crate) history: u64,
 }
 
 /// One subscriber, as the publisher knows it.
@@ -34,7 +60,8 @@ pub(crate) struct Member {
     /// The publisher's own number for it.
     pub(crate) id: u64,
     pub(crate) roster: Roster,
-    pub(crate) entry: Entry,
+    /// `None` if it reads a log of its own.
+    pub(crate) entry: Option<Entry>,
     /// How far the publisher may get ahead of it; `None` if it is never waited for.
     pub(crate) depth: Option<u64>,
     /// The cursor as last seen: it never goes back.
@@ -53,47 +80,82 @@ pub(crate) struct Survey {
 
 impl Gates {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { limit: PrivateU64::new(u64::MAX), members: Mutex::new(Vec::new()) })
+        Arc::new(Self { limit: AtomicU64::new(u64::MAX), members: Mutex::new(Members::default()) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
+    fn lock(&self) -> MutexGuard<'_, Members> {
         // Nothing is left half done when a panic passes: a member is in the list or not.
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a subscriber in at message `start`, or where `history` allows; answers where it starts.
+    /// Lets a subscriber in, `history` messages back or where the log allows; answers where it starts. The publisher
+    /// gets at most `depth` messages ahead of it, if that is given.
     ///
-    /// The publisher may be in the middle of one message that it was free to write before; history is at most half
-    /// the slots, so that message overwrites none that was promised.
-    #[allow(clippy::too_many_arguments, reason = "what is known of a subscriber at admission")]
-    pub(crate) fn admit(
-        &self,
-        id: u64,
-        roster: &Roster,
-        entry: &Entry,
-        depth: Option<u64>,
-        policy: u64,
-        process: u32,
-        header: &LogHeader,
-        history: u64,
-    ) -> u64 {
+    /// All messages from there on are there when it reads them: see [`close`](Self::close).
+    pub(crate) fn admit(&self, joiner: &Joiner<'_>, depth: Option<u64>, header: &LogHeader) -> u64 {
         let mut members = self.lock();
-        // Acquire: what was published before this number is whole.
-        let head = header.head().load(Ordering::Acquire).max(FIRST);
-        let oldest = header.oldest().load(Ordering::Relaxed).max(FIRST);
-        let start = head.saturating_sub(history).max(oldest).min(head);
-        entry.prepare(start, policy, process);
-        members.push(Member { id, roster: roster.clone(), entry: entry.clone(), depth, seen: start });
-        // Release, and the lock: the publisher looks before its next message.
-        self.limit.store(0, Ordering::Release);
+        let (start, _) = self.close(joiner.history, header);
+        joiner.entry.prepare(start, joiner.policy, joiner.process);
+        members.list.push(Member {
+            id: joiner.id,
+            roster: joiner.roster.clone(),
+            entry: Some(joiner.entry.clone()),
+            depth,
+            seen: start,
+        });
         start
+    }
+
+    /// Lets a subscriber in that reads a log of its own, and gives it the history it wants.
+    ///
+    /// The history's payloads in the pool are not reused: whoever reuses them looks at the pins under the lock, after
+    /// this (and finds ours) or before this (and then they are older than what [`close`](Self::close) answers).
+    pub(crate) fn admit_aside(&self, joiner: &Joiner<'_>, mut side: SideLog, header: &LogHeader, slots: &Slots) -> u64 {
+        let mut members = self.lock();
+        let (start, head) = self.close(joiner.history, header);
+        joiner.entry.prepare(SideLog::START, joiner.policy, joiner.process);
+        side.begin(start);
+        side.catch_up(slots, head, usize::MAX);
+        members.list.push(Member {
+            id: side.id(),
+            roster: joiner.roster.clone(),
+            entry: None,
+            depth: None,
+            seen: SideLog::START,
+        });
+        members.arrived.push(side);
+        SideLog::START
+    }
+
+    /// Makes the publisher look at the members, which are locked, before it goes on; answers the number of the first
+    /// message that a subscriber with so much `history` may be promised, and that of the next to be published.
+    ///
+    /// The limit is closed first and the head loaded then, with a barrier that the publishing thread passes between:
+    /// it either sees the limit, or had published, before the barrier, what the head says. So it goes past this head
+    /// by what it is in the middle of, one message or a batch of half the slots. History is at most the other half,
+    /// so nothing that is promised is overwritten.
+    fn close(&self, history: u64, header: &LogHeader) -> (u64, u64) {
+        let head = || header.head().load(Ordering::Acquire).max(FIRST);
+        let early = planted(Bug::HeadBeforeLimit).then(head);
+        // Release: pairs with nothing; the barrier and the lock order it.
+        self.limit.store(0, Ordering::Release);
+        if !planted(Bug::NoBarrierAtJoin) {
+            // (J1) partner: `light` in `Writer::tell`.
+            heavy_within_process();
+        }
+        // Acquire: what was published before this number is whole.
+        let head = early.unwrap_or_else(head);
+        // Relaxed: raised before the lock is taken to look at the members, so what matters is seen.
+        let oldest = header.oldest().load(Ordering::Relaxed).max(FIRST);
+        (head.saturating_sub(history).max(oldest).min(head), head)
     }
 
     /// Forgets a subscriber that has left or died: it holds nothing any more and is waited for no longer.
     pub(crate) fn dismiss(&self, id: u64) {
         let mut members = self.lock();
-        if let Some(index) = members.iter().position(|member| member.id == id) {
-            let member = members.swap_remove(index);
+        members.arrived.retain(|side| side.id() != id);
+        if let Some(index) = members.list.iter().position(|member| member.id == id) {
+            let member = members.list.swap_remove(index);
             self.limit.store(0, Ordering::Release);
             drop(members);
             // It may have died between taking our announcement off and waking us.
@@ -103,14 +165,15 @@ impl Gates {
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().list.len()
     }
 
-    /// Where everyone stands, given that `next` is the next number to be written.
-    pub(crate) fn survey(&self, next: u64) -> Survey {
+    /// Where everyone stands, given that `next` is the next number to be written; those who read logs of their own
+    /// have what was published before, or were not let in yet.
+    fn survey(&self, next: u64, sides: &SideLogs, slots: &Slots) -> Survey {
         let mut members = self.lock();
         let mut survey = Survey { passed: next, gate: next, hazards: Vec::new() };
-        for member in members.iter_mut() {
+        for member in &mut members.list {
             let cursor = member.look(next);
             survey.passed = survey.passed.min(cursor);
             if member.depth.is_some() {
@@ -118,11 +181,23 @@ impl Gates {
             }
         }
         // After all cursors: (C1) whoever is seen to have passed a message is seen to hold it, if it does.
-        for member in members.iter() {
+        for entry in members.list.iter().filter_map(|member| member.entry.as_ref()) {
             // (R1) where a hazard is gone, the subscriber's reads of the payload are done.
-            survey.hazards.extend(member.entry.hazards().map(|word| word.load(Ordering::Acquire)).filter(|h| *h != 0));
+            survey.hazards.extend(entry.hazards().map(|word| word.load(Ordering::Acquire)).filter(|h| *h != 0));
+        }
+        take_over(&mut members, sides);
+        if sides.is_any() {
+            sides.catch_up(slots, next);
+            sides.pinned(&mut survey.hazards);
         }
         survey
+    }
+}
+
+fn take_over(members: &mut Members, sides: &SideLogs) {
+    if sides.is_any() || !members.arrived.is_empty() {
+        let mut arrived = std::mem::take(&mut members.arrived);
+        sides.update(&mut arrived, |id| members.has(id));
     }
 }
 
@@ -130,8 +205,9 @@ impl Member {
     /// Its cursor, made to lie between what it was and `next`: who goes backwards or ahead of us lies, and gains
     /// nothing by it but to lose messages.
     fn look(&mut self, next: u64) -> u64 {
+        let Some(entry) = &self.entry else { return next };
         // (C1) pairs with the release store of `Reader::advance`: its copies are done before our overwriting.
-        let cursor = self.entry.cursor().load(Ordering::Acquire);
+        let cursor = entry.cursor().load(Ordering::Acquire);
         if (self.seen..=next).contains(&cursor) {
             self.seen = cursor;
         }
@@ -145,6 +221,7 @@ pub(crate) struct Writer {
     slots: Slots,
     geometry: Geometry,
     gates: Arc<Gates>,
+    sides: SideLogs,
     next: u64,
     /// Whose sleepers are woken: a copy of what `gates` has.
     rosters: Vec<Roster>,
@@ -157,7 +234,8 @@ impl Writer {
         // Relaxed: before the segment is shared.
         header.head().store(FIRST, Ordering::Relaxed);
         header.oldest().store(FIRST, Ordering::Relaxed);
-        Self { header, slots, geometry, gates, next: FIRST, rosters: Vec::new(), subscribers: 0 }
+        let sides = SideLogs::default();
+        Self { header, slots, geometry, gates, sides, next: FIRST, rosters: Vec::new(), subscribers: 0 }
     }
 
     /// The number of the next message.
@@ -178,6 +256,13 @@ impl Writer {
         self.slots.write(self.next, tag, payload);
         self.tell(1);
         Room::Free
+    }
+
+    /// Publishes one message, for which there [was room](Self::has_room) when last asked. Who has come meanwhile may
+    /// want it to wait, but was not promised that message, nor the one it overwrites.
+    pub(crate) fn publish(&mut self, tag: Tag, payload: &[u8]) {
+        self.slots.write(self.next, tag, payload);
+        self.tell(1);
     }
 
     /// Publishes as many of `messages` as there is room for, up to half the slots, all at once: no subscriber sees
@@ -219,20 +304,25 @@ impl Writer {
 
     /// The rosters of those who subscribe now.
     pub(crate) fn rosters(&self) -> Vec<Roster> {
-        distinct(&self.gates.lock())
+        distinct(&self.gates.lock().list)
     }
 
     #[inline(always)]
     fn limit(&self) -> u64 {
-        // Relaxed: a new subscriber may be noticed a message late, see `Gates::admit`.
+        // Relaxed: a new subscriber may be noticed a message late, see `Gates::close`.
         self.gates.limit.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
     fn tell(&mut self, count: u64) {
         self.next += count;
+        if self.sides.is_any() {
+            self.sides.catch_up(&self.slots, self.next);
+        }
         // (H1) pairs with the acquire loads of those who start or skip here.
         self.header.head().store(self.next, Ordering::Release);
+        // (J1) head before the next look at the limit; partner: the barrier in `Gates::close`.
+        light();
         crate::raw::step("log:published");
         for roster in &self.rosters {
             roster.sleepers().notify();
@@ -244,14 +334,18 @@ impl Writer {
     pub(crate) fn look(&mut self) -> Room {
         let mut members = self.gates.lock();
         let mut limit = u64::MAX;
-        for member in members.iter_mut() {
+        for member in &mut members.list {
             let cursor = member.look(self.next);
             if let Some(depth) = member.depth.filter(|_| !planted(Bug::NoGate)) {
                 limit = limit.min(cursor + depth.min(self.geometry.slots as u64));
             }
         }
-        self.rosters = distinct(&members);
-        self.subscribers = members.len();
+        self.rosters = distinct(&members.list);
+        self.subscribers = members.list.len();
+        take_over(&mut members, &self.sides);
+        if self.sides.is_any() {
+            self.sides.catch_up(&self.slots, self.next);
+        }
         // Relaxed: changed under the lock only.
         self.gates.limit.store(limit, Ordering::Relaxed);
         if self.next < limit { Room::Free } else { Room::None }
@@ -276,13 +370,13 @@ impl Writer {
     /// Who is waited for, and where it will tell.
     pub(crate) fn slowest(&self) -> Option<(u64, Roster)> {
         let members = self.gates.lock();
-        let gating = members.iter().filter_map(|member| Some((member.seen + member.depth?, member)));
+        let gating = members.list.iter().filter_map(|member| Some((member.seen + member.depth?, member)));
         gating.min_by_key(|(limit, _)| *limit).map(|(_, member)| (member.id, member.roster.clone()))
     }
 
     /// Where everyone stands.
     pub(crate) fn survey(&self) -> Survey {
-        self.gates.survey(self.next)
+        self.gates.survey(self.next, &self.sides, &self.slots)
     }
 
     /// Declares the payloads of all messages before `number` gone, and looks who holds some of them nevertheless.

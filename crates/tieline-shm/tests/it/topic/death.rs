@@ -19,7 +19,7 @@ fn whole(sample: &[u64]) -> u64 {
     sample[0]
 }
 
-fn until_stopped(peer: &Peer) {
+pub(super) fn until_stopped(peer: &Peer) {
     let stat = format!("/proc/{}/stat", peer.id());
     until("the peer has stopped", || {
         let stat = std::fs::read_to_string(&stat).ok()?;

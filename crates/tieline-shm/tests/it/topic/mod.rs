@@ -3,6 +3,7 @@
 mod bad_input;
 mod basics;
 mod death;
+mod policies_newest;
 mod stress;
 
 use tempfile::TempDir;
