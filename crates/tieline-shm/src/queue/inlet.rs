@@ -53,6 +53,24 @@ impl Inlet {
         if !self.reader.is_ready() {
             return Ok(Found::Nothing);
         }
+        // Of a pooled message that is given up the next one is tried; there are at most as many as slots, unless the
+        // publisher goes on meanwhile, and then it wakes us again.
+        for _ in 0..self.reader.geometry().slots {
+            if let Some(found) = self.take_one(inline, count, tell)? {
+                return Ok(found);
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// `None` if the message was given up while it was being taken.
+    #[inline(always)]
+    fn take_one<T: ShmSafe>(
+        &mut self,
+        inline: &mut Inline<T>,
+        count: Option<usize>,
+        tell: bool,
+    ) -> Result<Option<Found<T>>> {
         // Known when this is compiled for values of one size, and then so is the length of every copy.
         let room = match count {
             Some(count) if Inline::<T>::FITS && count * size_of::<T>() <= INLINE_MAX_BYTES => {
@@ -60,14 +78,14 @@ impl Inlet {
             }
             _ => INLINE_MAX_BYTES,
         };
-        let Some(tag) = self.reader.peek(inline.room(room))? else { return Ok(Found::Nothing) };
+        let Some(tag) = self.reader.peek(inline.room(room))? else { return Ok(Some(Found::Nothing)) };
         let Some(len_bytes) = tag.inline_len() else { return self.receive_pooled(inline.room(room), count, tell) };
         let filled = inline.fill(RECEIVE, len_bytes);
         self.reader.advance(tell);
         filled?;
         match count {
             Some(count) if inline.items().len() != count => Err(wrong_count()),
-            _ => Ok(Found::Inline),
+            _ => Ok(Some(Found::Inline)),
         }
     }
 
@@ -77,11 +95,13 @@ impl Inlet {
         self.reader.tell();
     }
 
-    fn receive_pooled<T: ShmSafe>(&mut self, slot: &mut [u8], count: Option<usize>, tell: bool) -> Result<Found<T>> {
-        let Some(held) = self.hold(slot)? else {
-            // Given up while we looked, and counted as lost; the caller looks again.
-            return Ok(Found::Nothing);
-        };
+    fn receive_pooled<T: ShmSafe>(
+        &mut self,
+        slot: &mut [u8],
+        count: Option<usize>,
+        tell: bool,
+    ) -> Result<Option<Found<T>>> {
+        let Some(held) = self.hold(slot)? else { return Ok(None) };
         self.reader.advance(tell);
         let (found, len) = if held.is_trusted() {
             let items = held.into_items(RECEIVE)?;
@@ -94,7 +114,7 @@ impl Inlet {
         };
         match count {
             Some(count) if len != count => Err(wrong_count()),
-            _ => Ok(found),
+            _ => Ok(Some(found)),
         }
     }
 

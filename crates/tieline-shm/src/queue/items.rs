@@ -254,8 +254,13 @@ impl Held {
         let bytes = unsafe { std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), self.len_bytes) };
         let count = check_all::<T>(operation, bytes)?;
         let start = bytes.as_ptr().cast::<T>();
-        // SAFETY: `count` values that were checked, in memory of our own; read without regard to alignment.
-        Ok((0..count).map(|index| unsafe { start.add(index).read_unaligned() }).collect())
+        let value = |index| {
+            // SAFETY: `index` is below `count`, so this lies within the copy.
+            let value = unsafe { start.add(index) };
+            // SAFETY: it was checked to be a value, in memory of our own; read without regard to alignment.
+            unsafe { value.read_unaligned() }
+        };
+        Ok((0..count).map(value).collect())
     }
 
     pub(crate) fn is_trusted(&self) -> bool {

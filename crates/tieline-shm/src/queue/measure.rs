@@ -160,7 +160,10 @@ fn ring_flood(n: u64, batch: u64, slots: u64) -> f64 {
                     seen = tail.0.load(Ordering::Acquire);
                     spin_loop();
                 }
-                let value = unsafe { *(start as *const [u64; 8]).add((at & (slots - 1)) as usize) };
+                let place = (start as *const [u64; 8]).wrapping_add((at & (slots - 1)) as usize);
+                // SAFETY: within the ring, masked; written before the tail was moved past it, and not again before the
+                // head is.
+                let value = unsafe { *place };
                 sum = sum.wrapping_add(value[0]).wrapping_add(value[7]);
                 at += 1;
                 if at % batch == 0 || at == n {
@@ -177,7 +180,10 @@ fn ring_flood(n: u64, batch: u64, slots: u64) -> f64 {
                     seen = head.0.load(Ordering::Acquire);
                     spin_loop();
                 }
-                unsafe { *(start as *mut [u64; 8]).add((at & (slots - 1)) as usize) = [at; 8] };
+                let place = (start as *mut [u64; 8]).wrapping_add((at & (slots - 1)) as usize);
+                // SAFETY: within the ring, masked; read before the head was moved past it, and not again before the
+                // tail is.
+                unsafe { *place = [at; 8] };
                 at += 1;
                 if at % batch == 0 || at == n {
                     tail.0.store(at, Ordering::Release);
@@ -233,7 +239,7 @@ fn log_flood(n: u64, batch: usize, slots: usize, drain: bool) -> f64 {
                     let values: [[u64; 8]; 16] = std::array::from_fn(|k| [i + k as u64; 8]);
                     let mut rest = &values[..];
                     while !rest.is_empty() {
-                        let some = rest.iter().map(|value| crate::raw::words::bytes_of(value));
+                        let some = rest.iter().map(crate::raw::words::bytes_of);
                         let count = outlet.publish_some(some, Waiting::Poll, Until::Forever).unwrap();
                         rest = &rest[count..];
                     }
@@ -249,11 +255,9 @@ fn log_flood(n: u64, batch: usize, slots: usize, drain: bool) -> f64 {
 }
 
 fn publish_with(subscribers: usize, n: u64) -> f64 {
-    let (mut outlet, mut inlets) = channel(Geometry::new(1024, 64), 0);
-    let _ = &mut inlets;
     let (log, writer) = Log::with_entries(Geometry::new(1024, 64), subscribers);
     let mut readers: Vec<_> = (0..subscribers).map(|i| log.join(i, Overflow::Gated, 0)).collect();
-    outlet = Outlet::new(writer, None, 0);
+    let mut outlet = Outlet::new(writer, None, 0);
     let mut spent = 0.0;
     let mut bytes = [0; 64];
     for _ in 0..n / 512 {

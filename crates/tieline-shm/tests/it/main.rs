@@ -12,3 +12,4 @@ mod stream;
 mod sync;
 mod waiting;
 mod waitset;
+mod topic;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use super::admission::Admission;
-use super::payload::Sealed;
 use super::{Payload, PublisherBuilder, payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::items::{LoanedItems, bytes_of_items};
@@ -152,7 +151,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
 
     fn loan_bytes(&self, count: usize, until: Until) -> Result<crate::queue::items::Loaned> {
         self.membership.check()?;
-        let len = count.checked_mul(size_of::<T::Item>()).unwrap_or(usize::MAX);
+        let len = count.saturating_mul(size_of::<T::Item>());
         self.outlet.borrow_mut().loan(len, self.waiting, until)
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::Payload;
-use super::payload::Sealed;
 use crate::queue::items::{HeldItems, Inline};
 
 /// A received message: a copy of a small one, or a view of a large one where its publisher wrote it.

@@ -13,7 +13,7 @@ use tieline_os::mapping::Mapping;
 
 use super::admission::{MEET_TIMEOUT, roster};
 use super::options::Policy;
-use super::wire::{Admitted, Refused, Subscribe};
+use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::inlet::Inlet;
 use crate::queue::items::Holder;
@@ -176,8 +176,12 @@ impl Participant for Sources {
             line.is_answered = true;
             line.link.clone()
         };
+        let mut is_ready = false;
         let answer = match (Admitted::decode(message), Refused::decode(message)) {
-            (Some(admitted), _) => self.accept(&link, admitted, fds).map(|source| self.lock().arrived.push(source)),
+            (Some(admitted), _) => self.accept(&link, admitted, fds).map(|source| {
+                self.lock().arrived.push(source);
+                is_ready = true;
+            }),
             (None, Some(refused)) => {
                 self.lock().refused = Some(refused.kind);
                 Ok(())
@@ -185,6 +189,10 @@ impl Participant for Sources {
             (None, None) => Err(broken()),
         };
         self.changed();
+        if is_ready {
+            // If it has left meanwhile, we are told next.
+            let _ = link.send(&READY, &[]);
+        }
         answer
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-use super::payload::Sealed;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;

@@ -1,6 +1,7 @@
 //! Bugs that a model plants to see that it would find them. Outside models there are none, and no code for them.
 
-/// What is left out.
+/// What is wrong.
+#[cfg_attr(not(all(test, model)), allow(dead_code, reason = "models plant them"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     /// The publisher's fence between guard and words.
@@ -15,6 +16,14 @@ pub(super) enum Bug {
     NoFenceInGiveUp,
     /// The publisher's heed of the gate.
     NoGate,
+    /// The first of a batch is not the last that is written.
+    FirstOfBatchFirst,
+    /// The subscriber moves its cursor before it names what it holds.
+    CursorBeforeHazard,
+    /// A hazard is taken away without saying that reading is over.
+    RelaxedRelease,
+    /// Who has slept is not woken.
+    NoNotify,
 }
 
 #[cfg(not(all(test, model)))]

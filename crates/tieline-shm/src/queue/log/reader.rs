@@ -27,8 +27,8 @@ pub(crate) type Taken = Option<Tag>;
 /// A resynchronised reader may be overrun again at once; after so many times it lets its caller wait instead.
 const RESYNCS_MAX: usize = 16;
 
-/// More messages behind or ahead than any ring has ever been: the publisher's `head` is garbage.
-const IMPOSSIBLE_LAG: u64 = 1 << 55;
+/// Numbers have 56 bits in a stamp; a higher `head` is garbage.
+const NUMBER_MAX: u64 = 1 << 56;
 
 const RECEIVE: &str = "receive";
 
@@ -78,6 +78,12 @@ impl Reader {
     /// How many messages are there that were not taken, at most; a hostile publisher may claim any number.
     pub(crate) fn lag(&self) -> u64 {
         self.header.head().load(Ordering::Acquire).saturating_sub(self.next)
+    }
+
+    /// Whether the publisher waits for us.
+    #[cfg(test)]
+    pub(crate) fn is_gated(&self) -> bool {
+        self.overflow == Overflow::Gated
     }
 
     pub(crate) fn roster(&self) -> &Roster {
@@ -210,7 +216,7 @@ impl Reader {
     fn head(&self) -> Result<u64> {
         // (H1) what is before this number is published.
         let head = self.header.head().load(Ordering::Acquire);
-        if head > self.next + IMPOSSIBLE_LAG {
+        if head > NUMBER_MAX {
             return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("the publisher's numbers make no sense"));
         }
         Ok(head)
@@ -220,6 +226,6 @@ impl Reader {
 /// Gives back a payload that was [held](Reader::hold): any thread, any order.
 pub(crate) fn release(roster: &Roster, entry: &Entry, index: usize) {
     // (R1) pairs with the acquire load of `Gates::survey`: our reads of the payload are done.
-    entry.hazard(index).store(0, Ordering::Release);
+    entry.hazard(index).store(0, if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release });
     roster.room().notify();
 }

@@ -178,6 +178,12 @@ impl Entry {
         if index < NEAR_HAZARDS { &line[1 + index] } else { &line[FIXED_WORDS + index - NEAR_HAZARDS] }
     }
 
+    /// Any word of it.
+    #[cfg(test)]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.line()[index]
+    }
+
     /// Messages taken, for people who look.
     pub(crate) fn received(&self) -> &AtomicU64 {
         &self.line()[RECEIVED]

@@ -119,6 +119,12 @@ impl Slots {
         Seen::Message(Tag(seen as u8))
     }
 
+    /// Any word of any slot.
+    #[cfg(test)]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.words[index]
+    }
+
     /// Whether message `number` is there or was.
     #[inline(always)]
     pub(crate) fn is_published(&self, number: u64) -> bool {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use proptest::prelude::*;
+
 use super::{Entry, Gates, Geometry, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer};
 use crate::error::ErrorKind;
 use crate::raw::View;
@@ -181,5 +183,134 @@ fn messages_are_whole_while_the_publisher_overwrites() {
                 let _ = writer.try_publish(Tag::inline(inline), &payload);
             }
         });
+    }
+}
+
+/// What may be done to a log, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish,
+    Batch(usize),
+    Take(usize),
+    Join(usize, u64),
+    Leave(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => Just(Step::Publish),
+        2 => (0..6_usize).prop_map(Step::Batch),
+        8 => (0..4_usize).prop_map(Step::Take),
+        1 => ((0..4_usize), (0..6_u64)).prop_map(|(index, history)| Step::Join(index, history)),
+        1 => (0..4_usize).prop_map(Step::Leave),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+const OVERFLOWS: [Overflow; 4] = [Overflow::Gated, Overflow::SkipOldest, Overflow::SkipToLatest, Overflow::Gated];
+
+proptest! {
+    /// Message `n` carries `n`. The oracle is the list of who has read how far.
+    #[test]
+    fn a_log_does_as_a_list_of_messages_would(steps in steps()) {
+        let (log, mut writer) = Log::with(Geometry::new(8, 8).with_history(4));
+        let mut readers: [Option<Reader>; 4] = [const { None }; 4];
+        let mut published = 0;
+        let room = |readers: &[Option<Reader>; 4], published: u64| {
+            let gated = readers.iter().flatten().filter(|reader| reader.is_gated());
+            gated.map(|reader| reader.next() + 8 - (published + 1)).min().unwrap_or(u64::MAX)
+        };
+        for step in steps {
+            match step {
+                Step::Publish => {
+                    let fits = room(&readers, published) > 0;
+                    prop_assert_eq!(put(&mut writer, published + 1), fits);
+                    published += u64::from(fits);
+                }
+                Step::Batch(count) => {
+                    let values: Vec<_> = (1..=count as u64).map(|n| (published + n).to_ne_bytes()).collect();
+                    let fits = (count as u64).min(4).min(room(&readers, published));
+                    let batch = values.iter().map(|value| (Tag::inline(8), &value[..]));
+                    prop_assert_eq!(writer.try_publish_all(batch) as u64, fits);
+                    published += fits;
+                }
+                Step::Take(index) => {
+                    let Some(reader) = &mut readers[index] else { continue };
+                    let (before, lost) = (reader.next(), reader.lost());
+                    let got = get(reader);
+                    prop_assert_eq!(got.is_some(), before <= published);
+                    if let Some(value) = got {
+                        prop_assert_eq!(value + 1, reader.next());
+                        prop_assert_eq!(value - before, reader.lost() - lost);
+                        prop_assert!(OVERFLOWS[index] != Overflow::Gated || value == before);
+                        prop_assert!(OVERFLOWS[index] != Overflow::SkipToLatest || value == published);
+                        prop_assert!(value + 8 > published);
+                    }
+                }
+                Step::Join(index, history) if readers[index].is_none() => {
+                    // Beyond what the log keeps nothing may be asked for; the channel sees to that.
+                    let reader = log.join(index, OVERFLOWS[index], history.min(4));
+                    prop_assert_eq!(reader.next(), (published + 1).saturating_sub(history.min(4)).max(1));
+                    readers[index] = Some(reader);
+                }
+                Step::Leave(index) if readers[index].take().is_some() => log.gates.dismiss(index as u64),
+                Step::Join(..) | Step::Leave(_) => {}
+            }
+        }
+    }
+
+    /// A publisher that writes anything anywhere costs a subscriber its messages, in bounded time, and nothing else.
+    #[test]
+    fn garbage_in_a_log_neither_panics_nor_hangs(
+        words in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0..64_u32), 1..60),
+        overflow in 0..3_usize,
+    ) {
+        use std::sync::atomic::Ordering;
+        let (log, mut writer) = Log::new(8, 16);
+        let mut reader = log.join(0, OVERFLOWS[overflow], 0);
+        for (at, word, shift) in words {
+            let _ = put(&mut writer, word);
+            match at.index(10) {
+                0 => log.header.head().store(word >> shift, Ordering::Relaxed),
+                1 => log.header.oldest().store(word >> shift, Ordering::Relaxed),
+                _ => log.slots.word(at.index(log.geometry.slot_words())).store(word >> shift, Ordering::Relaxed),
+            }
+            for _ in 0..4 {
+                match reader.peek(&mut [0; 16]) {
+                    Ok(Some(_)) => {
+                        if let Ok(Some(hazard)) = reader.hold() {
+                            super::release(reader.roster(), reader.entry(), hazard);
+                        }
+                        reader.advance(true);
+                    }
+                    Ok(None) => {}
+                    Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Corrupted),
+                }
+            }
+        }
+    }
+
+    /// A subscriber that writes anything in its entry holds up those that wait for it, and frees nothing of others'.
+    #[test]
+    fn garbage_in_an_entry_does_not_let_others_lose_messages(
+        words in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0..64_u32), 1..60),
+    ) {
+        use std::sync::atomic::Ordering;
+        let (log, mut writer) = Log::new(8, 8);
+        let mut honest = log.join(0, Overflow::Gated, 0);
+        let _liar = log.join(1, Overflow::Gated, 0);
+        let (mut published, mut taken) = (0, 0);
+        for (at, word, shift) in words {
+            log.entry(1).word(at.index(24)).store(word >> shift, Ordering::Relaxed);
+            published += u64::from(put(&mut writer, published + 1));
+            prop_assert!(writer.survey().passed <= honest.next());
+            if at.index(2) == 0
+                && let Some(value) = get(&mut honest)
+            {
+                taken += 1;
+                prop_assert_eq!(value, taken);
+            }
+        }
+        prop_assert_eq!(honest.lost(), 0);
     }
 }
