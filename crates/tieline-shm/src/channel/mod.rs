@@ -4,5 +4,6 @@ pub mod event;
 pub mod latest;
 pub(crate) mod payload;
 pub mod queue;
+pub mod reqres;
 pub mod stream;
 pub mod topic;

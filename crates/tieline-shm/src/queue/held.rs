@@ -21,69 +21,89 @@ pub(crate) enum Trust {
 /// Bytes that are this process's until it gives them away through the structure they belong to.
 #[derive(Debug)]
 pub(crate) struct Held {
-    cells: Cells,
-    offset: usize,
+    place: Place,
     len: usize,
-    /// In words as aligned as a payload can be; `None` if the bytes are used in place.
-    copy: Option<Vec<u128>>,
     /// The type of which the bytes are known to be a value.
     checked: Option<TypeId>,
 }
 
+#[derive(Debug)]
+enum Place {
+    /// Used in place.
+    Shared(Cells, usize),
+    /// A small copy of what will not be stored.
+    Small([u128; SMALL_WORDS]),
+    /// A copy, in words as aligned as a payload can be, and where it is stored in the end.
+    Copy(Vec<u128>, Cells, usize),
+}
+
 /// Payloads are aligned so.
 const ALIGN: usize = align_of::<u128>();
+const SMALL_WORDS: usize = 6;
 
 impl Held {
     /// Bytes to be read. They lie within `cells`, as the structure says.
     pub(crate) fn to_read(cells: &Cells, offset: usize, len: usize, trust: Trust) -> Self {
         let mut held = Self::to_write(cells, offset, len, trust);
-        if held.copy.is_some() {
-            let mut copy = held.copy.take().unwrap_or_default();
-            cells.copy_out(offset, &mut bytes_mut(&mut copy)[..len]);
-            held.copy = Some(copy);
+        if let Place::Copy(copy, cells, offset) = &mut held.place {
+            cells.copy_out(*offset, &mut bytes_mut(copy)[..len]);
         }
         held
     }
 
     /// Bytes to be written: what they are at first has no meaning. To be [stored](Self::store) in the end.
     pub(crate) fn to_write(cells: &Cells, offset: usize, len: usize, trust: Trust) -> Self {
-        let copy = match trust {
-            Trust::SameUser => None,
-            Trust::Nobody => Some(vec![0; len.div_ceil(ALIGN)]),
+        let place = match trust {
+            Trust::SameUser => Place::Shared(cells.clone(), offset),
+            Trust::Nobody => Place::Copy(vec![0; len.div_ceil(ALIGN)], cells.clone(), offset),
         };
-        Self { cells: cells.clone(), offset, len, copy, checked: None }
+        Self { place, len, checked: None }
+    }
+
+    /// A copy of up to 96 bytes, to be read.
+    ///
+    /// # Panics
+    /// If they are more.
+    pub(crate) fn small(from: &[u8]) -> Self {
+        let mut words = [0; SMALL_WORDS];
+        bytes_mut(&mut words)[..from.len()].copy_from_slice(from);
+        Self { place: Place::Small(words), len: from.len(), checked: None }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        match &self.copy {
-            Some(copy) => &bytes(copy)[..self.len],
+        match &self.place {
+            Place::Copy(copy, ..) => &bytes(copy)[..self.len],
+            Place::Small(words) => &bytes(words)[..self.len],
             // SAFETY: in the mapping that `cells` keeps alive (asserted by `start`). Nobody writes there while we hold
             // it: see the head of this module.
             #[cfg(not(model))]
-            None => unsafe { std::slice::from_raw_parts(self.cells.start(self.offset, self.len).as_ptr(), self.len) },
+            Place::Shared(cells, offset) => unsafe {
+                std::slice::from_raw_parts(cells.start(*offset, self.len).as_ptr(), self.len)
+            },
             #[cfg(model)]
-            None => unreachable!("models copy"),
+            Place::Shared(..) => unreachable!("models copy"),
         }
     }
 
     pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
         self.checked = None;
-        match &mut self.copy {
-            Some(copy) => &mut bytes_mut(copy)[..self.len],
+        match &mut self.place {
+            Place::Copy(copy, ..) => &mut bytes_mut(copy)[..self.len],
+            Place::Small(words) => &mut bytes_mut(words)[..self.len],
             // SAFETY: as in `as_bytes`; nobody reads there either, and &mut self makes this reference the only one.
             #[cfg(not(model))]
-            None => unsafe {
-                std::slice::from_raw_parts_mut(self.cells.start(self.offset, self.len).as_ptr(), self.len)
+            Place::Shared(cells, offset) => unsafe {
+                std::slice::from_raw_parts_mut(cells.start(*offset, self.len).as_ptr(), self.len)
             },
             #[cfg(model)]
-            None => unreachable!("models copy"),
+            Place::Shared(..) => unreachable!("models copy"),
         }
     }
 
     /// Makes shared what was written privately.
     pub(crate) fn store(&self) {
-        if let Some(copy) = &self.copy {
-            self.cells.copy_in(self.offset, &bytes(copy)[..self.len]);
+        if let Place::Copy(copy, cells, offset) = &self.place {
+            cells.copy_in(*offset, &bytes(copy)[..self.len]);
         }
     }
 

@@ -8,6 +8,7 @@ mod latest;
 mod layout;
 mod queue;
 mod segment;
+mod reqres;
 mod stream;
 mod sync;
 mod waiting;

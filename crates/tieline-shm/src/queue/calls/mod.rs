@@ -260,6 +260,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    #[cfg(any(test, model))]
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
     }
@@ -281,7 +282,7 @@ impl Receiver {
         let next = self.head.wrapping_add(1);
         if stamp != next {
             let lap = self.ring.entries.len() as u64;
-            let before = next.checked_sub(lap).unwrap_or(0);
+            let before = next.saturating_sub(lap);
             let kind = if stamp == before { ErrorKind::WouldBlock } else { ErrorKind::Corrupted };
             return Err(Error::new(RECEIVE, kind));
         }

@@ -121,7 +121,7 @@ proptest! {
                 2 => entry.head.store(value, Ordering::Relaxed),
                 3 => entry.head.store(value & 0x1f_ffff_ffff, Ordering::Relaxed),
                 4 => entry.place.store(value, Ordering::Relaxed),
-                5 => entry.place.store(value % 8 | 1 << 32, Ordering::Relaxed),
+                5 => entry.place.store((value % 8) | (1 << 32), Ordering::Relaxed),
                 _ => {}
             }
             if let Ok(message) = receiver.try_receive() {

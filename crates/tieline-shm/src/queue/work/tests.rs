@@ -393,7 +393,7 @@ fn many_threads_deliver_each_item_once() {
                         Err(error) => panic!("{error}"),
                     };
                     let number = number_in(queue, taken);
-                    if number % 101 == 0 && taken.attempts == 0 {
+                    if number.is_multiple_of(101) && taken.attempts == 0 {
                         queue.requeue(taken).unwrap();
                         queue.item_added();
                     } else {
@@ -417,7 +417,11 @@ fn play(role: &tieline_testkit::Role) {
     let me = owner(role.env("MEMBER").parse().unwrap());
     role.say("ready");
     match role.name() {
-        "producer" => (0..).for_each(|index| put_waiting(&queue, me, 1 << 32 | index).unwrap_or_else(|_| leave(role))),
+        "producer" => {
+            for index in 0.. {
+                put_waiting(&queue, me, 1 << 32 | index).unwrap_or_else(|_| leave(role));
+            }
+        }
         _ => loop {
             let taken = take_waiting(&queue, me, Until::Forever).unwrap_or_else(|_| leave(role));
             if queue.finish(taken).is_err() {

@@ -100,7 +100,9 @@ fn play(me: &Role) {
         }
         "writer" => {
             me.say("ready");
-            (0..).for_each(|number| jobs.send(&job(number)).unwrap());
+            for number in 0.. {
+                jobs.send(&job(number)).unwrap();
+            }
         }
         _ => {
             me.say("ready");
