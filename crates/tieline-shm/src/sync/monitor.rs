@@ -10,7 +10,7 @@ use tieline_os::futex::Deadline;
 
 use super::condvar::core::CondvarWords;
 use super::condvar::wait_in;
-use super::error::{LockError, LockResult};
+use super::error::LockResult;
 use super::mutex::{Data, MutexGuard, MutexKind, MutexOptions, MutexWords, RawMutex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
@@ -111,6 +111,7 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     }
 
     /// The descriptor to send to peers.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }
@@ -137,7 +138,7 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     ///
     /// # Errors
     /// As [`lock`](Self::lock) and [`Condvar::wait`](super::Condvar::wait); `InvalidInput` if there is no such
-    /// condition. With [`LockError::OwnerDied`] the predicate was not asked.
+    /// condition. With [`LockError::OwnerDied`](super::LockError::OwnerDied) the predicate was not asked.
     #[track_caller]
     pub fn when(
         &self,
@@ -201,7 +202,7 @@ impl<T: ShmSafe, const CONDITIONS: usize> MonitorGuard<'_, T, CONDITIONS> {
     ///
     /// # Errors
     /// As [`Condvar::wait`](super::Condvar::wait); `InvalidInput` if there is no such condition. On an error other than
-    /// [`LockError::OwnerDied`] the lock is free.
+    /// [`LockError::OwnerDied`](super::LockError::OwnerDied) the lock is free.
     pub fn wait(self, condition: usize) -> LockResult<Self> {
         self.wait_until(condition, Until::Forever)
     }

@@ -89,6 +89,7 @@ impl<T: ShmSafe> OnceCell<T> {
     }
 
     /// The descriptor to send to peers.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }
@@ -170,6 +171,7 @@ impl Once {
     }
 
     /// The descriptor to send to peers.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.cell.as_fd()
     }

@@ -335,3 +335,45 @@ fn full(why: &'static str) -> Error {
 }
 
 pub(super) const WAIT: &str = "wait on a condition variable";
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn the_layout_is_what_the_page_says() {
+        assert_eq!(offset_of!(CondvarWords, tickets), 8);
+        assert_eq!(offset_of!(CondvarWords, form), 16);
+        assert_eq!(offset_of!(CondvarWords, slots), 64);
+        assert_eq!(offset_of!(CondvarWords, _tail), 2544);
+    }
+
+    #[test]
+    fn nonsense_from_a_peer_ends_no_call_badly() {
+        let words: Box<CondvarWords> = Box::new(CondvarWords {
+            reach: AtomicU64::new(u64::MAX),
+            tickets: AtomicU64::new(u64::MAX),
+            form: AtomicU32::new(u32::MAX),
+            _reserved: std::array::from_fn(|_| AtomicU32::new(u32::MAX)),
+            slots: std::array::from_fn(|_| RobustWord::new()),
+            _tail: std::array::from_fn(|_| AtomicU64::new(0)),
+        });
+        let me = Thread::current().unwrap();
+        for nonsense in [u64::MAX, u64::from(OWNER_DIED), u64::from(WAITING), u64::from(SIGNALLED)] {
+            for slot in &words.slots {
+                slot.state.store(nonsense, Ordering::Relaxed);
+                slot.turn.store(nonsense, Ordering::Relaxed);
+            }
+            words.notify_one(me);
+            words.notify_all(me);
+            let _ = words.waiters();
+            if let Ok(place) = words.enter(me) {
+                let soon = tieline_os::futex::Deadline::after(std::time::Duration::from_millis(1));
+                let _ = words.sleep(place, me, Until::At(soon));
+                words.leave(place, me);
+            }
+        }
+    }
+}

@@ -51,7 +51,13 @@ fn put_item(shared: &Shared) {
     shared.condvar.notify_one(me);
 }
 
-/// Takers with their deaths, and as many items as there are takers that live: all of those must get one.
+/// Takes an item and puts it back.
+fn pass_item(shared: &Shared) {
+    take_item(shared);
+    put_item(shared);
+}
+
+/// Takers with their deaths, and one item that goes round: all who live must have it once.
 fn check(name: &str, bound: usize, takers: &'static [Death]) {
     static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
     let before = EXECUTIONS.load(Std::Relaxed);
@@ -69,13 +75,15 @@ fn check(name: &str, bound: usize, takers: &'static [Death]) {
             .enumerate()
             .map(|(place, &death)| {
                 let shared = shared.clone();
-                loom::thread::spawn(move || live(place as u32 + 2, death, || take_item(&shared)).is_some())
+                loom::thread::spawn(move || live(place as u32 + 2, death, || pass_item(&shared)))
             })
             .collect();
-        // One item for all: whoever dies has not taken it, so somebody alive must.
+        // Whoever dies has taken no item: the one he was signalled for must reach somebody else. Whoever has taken it
+        // puts it back for the others.
         live(1, None, || put_item(&shared));
-        let mut alive = takers.into_iter().map(|taker| taker.join().unwrap());
-        let _ = alive.by_ref().filter(|&alive| alive).count();
+        for taker in takers {
+            let _ = taker.join().unwrap();
+        }
     });
     println!("{name}: {} executions, preemption bound {bound}", EXECUTIONS.load(Std::Relaxed) - before);
 }

@@ -140,6 +140,7 @@ impl Condvar {
     }
 
     /// The descriptor to send to peers.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }

@@ -59,7 +59,9 @@ fn check(name: &str, bound: usize, lives: &'static [(u32, Death)]) {
         };
         let others: Vec<_> = (1..lives.len()).map(|place| loom::thread::spawn(run(place))).collect();
         run(0)();
-        others.into_iter().for_each(|other| drop(other.join().unwrap()));
+        for other in others {
+            let _ = other.join().unwrap();
+        }
         // Whoever is dead, the lock is left such that it can be taken.
         live(9, None, || turn(&shared, true).unwrap());
     });

@@ -170,6 +170,7 @@ impl<T: ShmSafe> Mutex<T> {
     }
 
     /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
+    #[must_use]
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.segment.as_ref().map(AsFd::as_fd)
     }

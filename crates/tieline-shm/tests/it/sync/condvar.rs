@@ -48,6 +48,7 @@ fn take(items: &Mutex<u64>, not_empty: &Condvar) -> Option<u64> {
     Some(*held)
 }
 
+/// Also with a lock that inherits priority, whose state once was mistaken for a waiter count (musl, 2d0bbe6c).
 #[test]
 fn a_wait_ends_by_signal_or_by_time() {
     for inherit in [false, true] {

@@ -81,7 +81,8 @@ fn a_thread_that_ends_without_unlocking_is_a_dead_owner() {
     }
 }
 
-/// The list goes on to name the memory of a forgotten guard: it must stay there, and stay the lock's.
+/// The list goes on to name the memory of a forgotten guard: it must stay there, and stay the lock's, or the kernel
+/// would write to what is mapped there by then (the kind of race of musl's 233bb697).
 #[test]
 fn a_forgotten_guard_keeps_the_memory_although_the_handle_is_dropped() {
     let looker = RawMutex::create(&MutexOptions::new()).unwrap();
