@@ -38,9 +38,9 @@ fn main() -> Outcome {
     if let Some((role, number)) = role() {
         let account = Account::from_fd(segment(0)?)?;
         if role == "payer" {
-            pay_in(&account)?
+            pay_in(&account)?;
         } else {
-            draw(&account, [30, 50][number])?
+            draw(&account, [30, 50][number])?;
         }
         return Ok(());
     }

@@ -206,7 +206,7 @@ impl RobustWord {
     pub(crate) fn wake_one_of(&self, expected: u32) -> bool {
         let mut kernel = KERNEL.lock().unwrap();
         let is_as_expected = low(self.state.load(Ordering::SeqCst)) == expected;
-        kernel.wake(&self.state, 1, u32::MAX);
+        kernel.wake(&self.state, 1);
         !is_as_expected || kernel.sleeps_on(&self.state)
     }
 
@@ -228,13 +228,13 @@ impl RobustWord {
     }
 
     pub(crate) fn wake_as(&self, count: u32, kind: u32) -> usize {
-        KERNEL.lock().unwrap().wake(&self.state, count, kind)
+        KERNEL.lock().unwrap().wake_kind(&self.state, count, kind)
     }
 
     pub(crate) fn unmark(&self) {
         let mut kernel = KERNEL.lock().unwrap();
         self.state.fetch_and(!u64::from(WAITERS), Ordering::SeqCst);
-        kernel.wake(&self.state, u32::MAX, u32::MAX);
+        kernel.wake(&self.state, u32::MAX);
     }
 }
 
@@ -267,12 +267,16 @@ pub(crate) fn wake_all(word: &AtomicU64) {
 }
 
 fn wake(word: &AtomicU64, count: u32) -> usize {
-    KERNEL.lock().unwrap().wake(word, count, u32::MAX)
+    KERNEL.lock().unwrap().wake(word, count)
 }
 
 impl Kernel {
-    /// Wakes the first `count` who sleep on the word for one of these kinds, as a first-come queue, and says how many there were.
-    fn wake(&mut self, word: &AtomicU64, count: u32, kind: u32) -> usize {
+    /// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
+    fn wake(&mut self, word: &AtomicU64, count: u32) -> usize {
+        self.wake_kind(word, count, u32::MAX)
+    }
+
+    fn wake_kind(&mut self, word: &AtomicU64, count: u32, kind: u32) -> usize {
         let address = std::ptr::from_ref(word).addr();
         let mut woken = 0;
         for sleeper in &mut self.sleepers {
