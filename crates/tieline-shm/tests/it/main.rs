@@ -10,6 +10,7 @@ mod queue;
 mod segment;
 mod reqres;
 mod stream;
+mod survive;
 mod sync;
 mod waiting;
 mod waitset;
