@@ -63,6 +63,10 @@ fn work(arena: &mut Arena, lock: &Mutex<u64>, chance: &mut Chance) -> bool {
 impl Subject for Bank {
     const ROLES: &'static [&'static str] = &["clerk"];
     const STEPS: &'static [&'static str] = &["arena"];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("arena:put-back", "arena::recovery_may_be_interrupted"),
+        ("arena:recovering", "arena::recovery_may_be_interrupted"),
+    ];
     const BYSTANDER: Option<&'static str> = Some("clerk");
 
     fn start(_: &Place) -> Self {

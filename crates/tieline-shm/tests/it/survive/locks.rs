@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{
-    Barrier, Condvar, LockError, Mutex, MutexGuard, MutexOptions, RwLock, RwLockOptions, Semaphore, WriteGuard,
+    Barrier, Condvar, LockError, Mutex, MutexGuard, MutexOptions, RwLock, RwLockKind, RwLockOptions, Semaphore, WriteGuard,
 };
 
 use super::conduct::{End, Place};
@@ -68,6 +68,14 @@ fn until_it_goes_again(end: &End, mut attempt: impl FnMut() -> bool) -> Option<I
 impl<const INHERIT: bool> Subject for Mutexes<INHERIT> {
     const ROLES: &'static [&'static str] = &["worker"];
     const STEPS: &'static [&'static str] = &["mutex"];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("mutex:giving-up", "sync::mutex::model"),
+        ("mutex:given-up", "sync::mutex::model"),
+        // With inheritance the kernel does the waiting; without, who comes late need not.
+        ("mutex:marked", "sync::mutex_death"),
+        ("mutex:woken", "sync::mutex_death"),
+        ("mutex:woke", "sync::mutex_death"),
+    ];
     const BYSTANDER: Option<&'static str> = Some("worker");
 
     fn start(_: &Place) -> Self {
@@ -100,7 +108,7 @@ impl<const INHERIT: bool> Subject for Mutexes<INHERIT> {
     }
 }
 
-pub(super) struct RwLocks {
+pub(super) struct RwLocks<const FAIR: bool> {
     lock: RwLock<Pair>,
 }
 
@@ -139,13 +147,18 @@ fn read(lock: &RwLock<Pair>) -> bool {
     }
 }
 
-impl Subject for RwLocks {
+impl<const FAIR: bool> Subject for RwLocks<FAIR> {
     const ROLES: &'static [&'static str] = &["writer", "reader"];
     const STEPS: &'static [&'static str] = &["rwlock"];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("rwlock:gate-phase", "the fair kind"),
+        ("rwlock:pass-on", "sync::rwlock::model"),
+    ];
     const BYSTANDER: Option<&'static str> = Some("reader");
 
     fn start(_: &Place) -> Self {
-        Self { lock: RwLock::create([0, 0], &RwLockOptions::new()).expect("a lock") }
+        let kind = if FAIR { RwLockKind::Fair } else { RwLockKind::WriterPreferring };
+        Self { lock: RwLock::create([0, 0], &RwLockOptions::new().kind(kind)).expect("a lock") }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
@@ -276,6 +289,12 @@ fn take(count: &Mutex<Pair>, condition: &Condvar) -> bool {
 impl Subject for Signals {
     const ROLES: &'static [&'static str] = &["waiter", "notifier"];
     const STEPS: &'static [&'static str] = &["condvar"];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("condvar:reach-told", "sync::condvar"),
+        ("condvar:reach-woken", "sync::condvar"),
+        ("condvar:rescued", "sync::condvar"),
+        ("condvar:rescuing", "sync::condvar"),
+    ];
 
     fn start(_: &Place) -> Self {
         let count = Mutex::create([0, 0], &MutexOptions::new()).expect("a lock");
@@ -410,7 +429,13 @@ impl Subject for Meetings {
         let mut meetings = 0;
         loop {
             match me.wait_timeout(SHORT) {
-                Ok(_) => meetings += 1,
+                Ok(_) => {
+                    meetings += 1;
+                    if end.is_reaped() {
+                        // It had left, or not yet come: nobody else is waited for.
+                        return None;
+                    }
+                }
                 Err(error) if error.is_timeout() => {
                     if end.is_reaped() {
                         // It never came, or it had left and not come back.

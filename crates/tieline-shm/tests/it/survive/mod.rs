@@ -31,6 +31,8 @@ pub(crate) trait Subject: Sized {
     const ROLES: &'static [&'static str];
     /// The first parts of the names of the steps that are passed.
     const STEPS: &'static [&'static str];
+    /// Steps of these that no victim need pass, and where they are tested.
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[];
     /// The role of a process that works through all rounds and must be alive at the end.
     const BYSTANDER: Option<&'static str> = None;
 
@@ -88,12 +90,13 @@ subjects! {
     barriers: locks::Meetings,
     condvars: locks::Signals,
     events: latest::Bells,
+    fair_rwlocks: locks::RwLocks<true>,
     inheriting_mutexes: locks::Mutexes<true>,
     latest_values: latest::Values,
     mutexes: locks::Mutexes<false>,
     queues: queue::Jobs,
     request_response: reqres::Calls,
-    rwlocks: locks::RwLocks,
+    rwlocks: locks::RwLocks<false>,
     semaphores: locks::Permits,
     streams: stream::Bytes,
     topics_blocking: topic::Topics<0>,

@@ -79,6 +79,7 @@ impl Jobs {
 impl Subject for Jobs {
     const ROLES: &'static [&'static str] = &["consumer", "producer"];
     const STEPS: &'static [&'static str] = &["work"];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[("work:recovered", "queue::work::tests")];
     const BYSTANDER: Option<&'static str> = Some("consumer");
 
     fn start(place: &Place) -> Self {

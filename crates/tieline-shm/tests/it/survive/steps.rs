@@ -15,9 +15,6 @@ pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("wait", "waiting"),
 ];
 
-/// Steps of a family that its subject does not pass, and why.
-pub(super) const UNREACHED: &[(&str, &str)] = &[];
-
 /// All names.
 pub(super) fn all() -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -74,8 +74,36 @@ impl Bytes {
     }
 }
 
+impl Bytes {
+    /// Stream after stream ends as its writer wants it, until the writer is dead.
+    fn see_ends(&self, end: &End) -> Option<Instant> {
+        while !end.is_reaped() {
+            let Ok(mut stream) = self.listener.accept_timeout(SHORT) else { continue };
+            let mut got = 0;
+            loop {
+                match stream.reader().read_timeout(&mut [0; 16], SHORT) {
+                    Ok(0) => {
+                        assert_eq!(got, HELLO.len(), "the end comes after all that was written");
+                        break;
+                    }
+                    Ok(count) => got += count,
+                    Err(error) if error.is_timeout() => drop(end.is_dead()),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::PeerGone);
+                        assert!(end.may_be_dead(), "told of a death that was none");
+                        break;
+                    }
+                }
+            }
+        }
+        // What the dead one had connected and nobody accepted is not given to the next round.
+        while self.listener.accept_timeout(SHORT).is_ok() {}
+        None
+    }
+}
+
 impl Subject for Bytes {
-    const ROLES: &'static [&'static str] = &["writer", "reader"];
+    const ROLES: &'static [&'static str] = &["writer", "reader", "closer"];
     const STEPS: &'static [&'static str] = &["stream"];
 
     fn start(place: &Place) -> Self {
@@ -84,6 +112,19 @@ impl Subject for Bytes {
     }
 
     fn victim(role: &str, place: &Place) {
+        if role == "closer" {
+            for count in 0_u64.. {
+                let mut stream = Stream::connect(&place.name("stream")).expect("a stream");
+                std::io::Write::write_all(&mut stream, &HELLO).expect("written");
+                stream.writer().shutdown();
+                if count == 0 {
+                    place.ready();
+                }
+                // Until the other end has gone.
+                let end = std::io::Read::read(&mut stream, &mut [0]);
+                assert!(matches!(end, Ok(0)), "{end:?}");
+            }
+        }
         let mut stream = Stream::connect(&place.name("stream")).expect("a stream");
         std::io::Write::write_all(&mut stream, &HELLO).expect("written");
         place.ready();
@@ -104,6 +145,9 @@ impl Subject for Bytes {
     }
 
     fn round(&mut self, role: &str, end: &End) -> Option<Instant> {
+        if role == "closer" {
+            return self.see_ends(end);
+        }
         let mut stream = self.accept(end)?;
         let (mut moved, mut buffer) = (0, vec![0; 8192]);
         for count in 0.. {

@@ -146,6 +146,7 @@ impl<const POLICY: u8> Topics<POLICY> {
 impl<const POLICY: u8> Subject for Topics<POLICY> {
     const ROLES: &'static [&'static str] = &["publisher", "subscriber"];
     const STEPS: &'static [&'static str] = &["log", "pool", "topic"];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[("log:batch", "topic::death")];
     const BYSTANDER: Option<&'static str> = Some("subscriber");
 
     fn start(place: &Place) -> Self {
