@@ -4,6 +4,7 @@
 mod aio;
 mod arena;
 mod event;
+mod hostile;
 mod latest;
 mod layout;
 mod queue;

