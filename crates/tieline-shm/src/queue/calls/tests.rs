@@ -133,3 +133,49 @@ proptest! {
         }
     }
 }
+
+/// An attacker that writes anything into entries and areas, all the time: what was checked is what is used.
+#[test]
+fn an_attacker_who_keeps_writing_gives_no_odd_lengths() {
+    let (mut sender, mut receiver) = ring();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let attacked = receiver.ring.clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = 1_u64;
+            while !stop.load(Ordering::Relaxed) {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let entry = &attacked.entries[(random >> 40) as usize % ENTRIES];
+                match random >> 62 {
+                    0 => entry.head.store(random << 8 | (random >> 32) & 0x1ff, Ordering::Relaxed),
+                    1 => entry
+                        .head
+                        .store((random >> 32) & 0x1ff | ((random >> 50) % 300) << LEN_SHIFT, Ordering::Relaxed),
+                    2 => entry.place.store(((random >> 32) % 3) | (1 << 32), Ordering::Relaxed),
+                    _ => entry.call.store(random, Ordering::Relaxed),
+                }
+            }
+        });
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_millis(300) {
+            let _ = sender.try_send(Head { kind: 1, call: 1, extra: 1 }, &Outgoing::Bytes(&data(200)));
+            match receiver.try_receive() {
+                Ok(message) => {
+                    assert!(bytes_of(&receiver, &message).len() <= AREA_LEN);
+                    if let Payload::Area(area, _) = message.payload {
+                        receiver.ring().areas().release(area);
+                    }
+                }
+                Err(error) if error.is_would_block() => {}
+                // The connection would be closed; here a new one is made in the same memory.
+                Err(_) => {
+                    attacked.control.receiver.store(0, Ordering::Relaxed);
+                    attacked.entries.iter().for_each(|entry| entry.stamp.store(0, Ordering::Relaxed));
+                    sender = attacked.clone().sender(sender.bell.clone());
+                    receiver = attacked.clone().receiver();
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}

@@ -100,7 +100,7 @@ const RECEIVE: &str = "receive from the queue";
 const PATIENCE_PAUSES: u32 = if cfg!(model) { 0 } else { 32 };
 
 /// Swaps that fail because others succeed are tried again; so often in a row only if a peer does it on purpose.
-const MAX_RETRIES: u32 = 1 << 20;
+const MAX_RETRIES: u32 = 1 << 16;
 
 impl WorkQueue {
     /// `control` and `cells` are zero when the queue is new, which makes an empty queue.

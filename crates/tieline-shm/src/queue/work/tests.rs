@@ -573,3 +573,44 @@ fn a_peer_frozen_at_any_step_stops_nobody_and_changes_nothing_when_thawed() {
         assert!(work_on(&queue, 50).is_empty(), "{step}");
     }
 }
+
+/// An attacker that writes anything anywhere, all the time: every operation ends, with an answer.
+#[test]
+fn an_attacker_who_keeps_writing_stops_nobody() {
+    let queue = queue(8, 48);
+    let stop = Count::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = 1_u64;
+            while stop.load(Ordering::Relaxed) == 0 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let control = &queue.control;
+                let words = [&control.tail.value, &control.head.value, &control.behind, &control.served];
+                match random >> 60 {
+                    place @ 0..4 => words[place as usize].store(random, Ordering::Relaxed),
+                    4..8 => queue.cells.word((random >> 32) as usize % 64 * 8).store(random, Ordering::Relaxed),
+                    // What an attacker who knows the format would write: plausible words.
+                    place => {
+                        let word = Word(random & 0xff | u64::from(queue.geometry.lap(place)) << 32);
+                        queue.cells.word(queue.geometry.slot_offset(place)).store(word.0, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        let start = Instant::now();
+        let mut longest = std::time::Duration::ZERO;
+        while start.elapsed() < std::time::Duration::from_millis(500) {
+            let before = Instant::now();
+            let _ = put(&queue, owner(0), 7);
+            if let Ok(taken) = queue.take(owner(1)) {
+                assert!(taken.len_bytes <= 48);
+                let _ = number_in(&queue, taken);
+                let _ = queue.requeue(taken);
+            }
+            let _ = queue.departed(owner(2));
+            longest = longest.max(before.elapsed());
+        }
+        stop.store(1, Ordering::Relaxed);
+        assert!(longest < PATIENCE / 4, "{longest:?}");
+    });
+}

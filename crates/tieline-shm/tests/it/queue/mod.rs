@@ -98,6 +98,15 @@ fn play(me: &Role) {
             me.wait_for("never");
             drop(job);
         }
+        "clerk" => {
+            let done = Queue::<Job>::open("done").unwrap();
+            me.say("ready");
+            loop {
+                let job = jobs.recv().unwrap();
+                done.send(&job).unwrap();
+                job.ack().unwrap();
+            }
+        }
         "writer" => {
             me.say("ready");
             for number in 0.. {
@@ -190,5 +199,41 @@ fn peers_killed_at_any_step_leave_a_queue_that_works() {
             assert_eq!(got.len(), expected, "{role} {step}");
             assert_eq!(jobs.try_recv().unwrap_err().kind(), ErrorKind::WouldBlock);
         }
+    });
+}
+
+#[test]
+fn workers_killed_at_random_lose_no_job() {
+    const ROUNDS: u64 = 60;
+    if let Some(me) = role()
+        && me.name() != "alone"
+    {
+        return play(&me);
+    }
+    alone(test_name!(), |directory| {
+        let jobs = Queue::<Job>::options().capacity(16).create("jobs").unwrap();
+        let done = Queue::<Job>::options().capacity(16).create("done").unwrap();
+        let (mut sent, mut finished) = (0, HashSet::new());
+        for round in 0..ROUNDS {
+            let mut workers: Vec<_> = (0..2).map(|_| peer(test_name!(), "clerk", directory).spawn()).collect();
+            workers.iter_mut().for_each(|worker| worker.wait_for("ready"));
+            let end = Instant::now() + Duration::from_micros(round * 7919 % 5000);
+            while Instant::now() < end {
+                while jobs.try_send(&job(sent)).is_ok() {
+                    sent += 1;
+                }
+                while let Ok(job) = done.try_recv() {
+                    finished.insert(job.number);
+                }
+            }
+            workers.iter_mut().for_each(Peer::kill);
+        }
+        // What the dead held comes back when their deaths are noticed.
+        tieline_testkit::eventually("all jobs are done", || {
+            let late = std::iter::from_fn(|| done.try_recv().ok().or_else(|| jobs.try_recv().ok()));
+            finished.extend(late.map(|job| job.number));
+            finished.len() == sent as usize
+        });
+        assert!(sent > 1000 && finished.iter().all(|number| *number < sent));
     });
 }
