@@ -6,4 +6,5 @@ pub(crate) mod payload;
 pub mod queue;
 pub mod reqres;
 pub mod stream;
+#[cfg(not(model))]
 pub mod topic;

@@ -15,7 +15,7 @@ use crate::queue::inlet::Found;
 use crate::queue::items::Inline;
 use crate::raw::View;
 use crate::rendezvous::{Membership, Role};
-use crate::wait::{EventCount, Until, Waiting};
+use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
 
 const RECEIVE: &str = "receive";
 
@@ -249,10 +249,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     fn remove(&mut self, which: impl Fn(&Source) -> bool) {
         let before = self.sources.len();
-        let past = &mut self.past;
+        let (past, shared) = (&mut self.past, &self.shared);
         self.sources.retain(|source| {
             let keep = !which(source);
             if !keep {
+                shared.forget(source.peer);
                 past.received += source.inlet.reader().received();
                 past.lost += source.inlet.reader().lost();
             }
@@ -298,6 +299,12 @@ impl<T: Payload + ?Sized> Subscriber<T> {
                 return Ok(found);
             }
         }
+    }
+}
+
+impl<T: Payload + ?Sized> Waitable for Subscriber<T> {
+    fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared) as Arc<_>)
     }
 }
 

@@ -22,8 +22,6 @@ pub(super) enum Bug {
     CursorBeforeHazard,
     /// A hazard is taken away without saying that reading is over.
     RelaxedRelease,
-    /// Who has slept is not woken.
-    NoNotify,
 }
 
 #[cfg(not(all(test, model)))]

@@ -234,7 +234,7 @@ impl Writer {
         // (H1) pairs with the acquire loads of those who start or skip here.
         self.header.head().store(self.next, Ordering::Release);
         crate::raw::step("log:published");
-        for roster in self.rosters.iter().filter(|_| !planted(Bug::NoNotify)) {
+        for roster in &self.rosters {
             roster.sleepers().notify();
         }
     }

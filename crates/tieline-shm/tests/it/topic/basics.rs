@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tieline_shm::ErrorKind;
 use tieline_shm::topic::{Policy, Topic};
+use tieline_shm::{ErrorKind, WaitSet};
 
 use super::place;
 
@@ -207,5 +207,38 @@ fn the_last_publisher_s_leaving_is_told_once_and_after_all_messages() {
         assert_eq!(*subscriber.recv().unwrap(), round);
         assert_eq!(subscriber.recv().unwrap_err().kind(), ErrorKind::PeerGone);
         assert!(subscriber.try_recv().unwrap_err().is_would_block());
+    }
+}
+
+#[test]
+fn a_wait_set_tells_of_messages_newcomers_and_departures() {
+    let places = [place(), place()];
+    let topics = [0, 1].map(|index: usize| Topic::<u64>::open_or_create(&places[index].1).unwrap());
+    let mut subscribers = [0, 1].map(|index: usize| topics[index].subscriber().unwrap());
+    let mut set = WaitSet::new().unwrap();
+    set.attach(&subscribers[0], 0).unwrap();
+    set.attach(&subscribers[1], 1).unwrap();
+    let mut ready = Vec::new();
+    assert!(set.try_wait(&mut ready).unwrap_err().is_would_block());
+    for round in 0..20 {
+        for (index, token) in [(0, 0), (1, 1)] {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let publisher = topics[index].publisher().unwrap();
+                    publisher.publish(&round).unwrap();
+                });
+                let mut got = Vec::new();
+                while got.len() < 2 {
+                    set.wait_timeout(&mut ready, Duration::from_secs(10)).unwrap();
+                    assert!(ready.iter().all(|ready| ready.token == token), "{ready:?}");
+                    match subscribers[index].try_recv() {
+                        Ok(value) => got.push(Ok(*value)),
+                        Err(error) if error.is_would_block() => {}
+                        Err(error) => got.push(Err(error.kind())),
+                    }
+                }
+                assert_eq!(got, [Ok(round), Err(ErrorKind::PeerGone)]);
+            });
+        }
     }
 }
