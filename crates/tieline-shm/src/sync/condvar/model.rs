@@ -51,14 +51,19 @@ fn put_item(shared: &Shared) {
     shared.condvar.notify_one(me);
 }
 
-/// Takes an item and puts it back.
-fn pass_item(shared: &Shared) {
-    take_item(shared);
-    put_item(shared);
+/// Takes an item, unless it dies at that, and puts it back.
+fn pass_item(shared: &Shared, id: u32, death: Death) {
+    if live(id, death, || take_item(shared)).is_some() {
+        live(id, None, || put_item(shared));
+    }
 }
 
 /// Takers with their deaths, and one item that goes round: all who live must have it once.
 fn check(name: &str, bound: usize, takers: &'static [Death]) {
+    check_with(name, bound, takers, None);
+}
+
+fn check_with(name: &str, bound: usize, takers: &'static [Death], notifier: Death) {
     static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
     let before = EXECUTIONS.load(Std::Relaxed);
     let mut model = loom::model::Builder::new();
@@ -75,14 +80,14 @@ fn check(name: &str, bound: usize, takers: &'static [Death]) {
             .enumerate()
             .map(|(place, &death)| {
                 let shared = shared.clone();
-                loom::thread::spawn(move || live(place as u32 + 2, death, || pass_item(&shared)))
+                loom::thread::spawn(move || pass_item(&shared, place as u32 + 2, death))
             })
             .collect();
         // Whoever dies has taken no item: the one he was signalled for must reach somebody else. Whoever has taken it
         // puts it back for the others.
-        live(1, None, || put_item(&shared));
+        live(1, notifier, || put_item(&shared));
         for taker in takers {
-            let _ = taker.join().unwrap();
+            taker.join().unwrap();
         }
     });
     println!("{name}: {} executions, preemption bound {bound}", EXECUTIONS.load(Std::Relaxed) - before);
@@ -95,15 +100,15 @@ fn model_a_waiter_is_notified() {
 
 #[test]
 fn model_a_signalled_waiter_that_dies_passes_the_signal_on() {
-    check("sleeping", 1, &[Some(("condvar:sleeping", 1)), None]);
-    check("woken", 1, &[Some(("condvar:woken", 1)), None]);
+    check("sleeping", 2, &[Some(("condvar:sleeping", 1)), None]);
+    check("woken", 2, &[Some(("condvar:woken", 1)), None]);
 }
 
 #[test]
 fn model_a_waiter_that_dies_while_it_takes_the_lock_passes_the_signal_on() {
-    check("marked", 1, &[Some(("mutex:marked", 1)), None]);
-    check("taken", 1, &[Some(("mutex:taken", 2)), None]);
-    check("leaving", 1, &[Some(("condvar:leaving", 1)), None]);
+    check("marked", 2, &[Some(("mutex:marked", 1)), None]);
+    check("taken", 2, &[Some(("mutex:taken", 2)), None]);
+    check("leaving", 2, &[Some(("condvar:leaving", 1)), None]);
 }
 
 /// Negative control: nobody watches the others' slots.
@@ -120,4 +125,17 @@ fn model_unwatched_a_signal_dies_with_its_waiter() {
 fn model_a_signal_that_is_not_passed_on_is_lost() {
     plant("rescue");
     check("planted: not passed on", 2, &[Some(("condvar:woken", 1)), None]);
+}
+
+#[test]
+fn model_a_notifier_that_dies_has_woken_whom_it_signalled() {
+    check_with("notifier", 3, &[None], Some(("condvar:signalled", 1)));
+}
+
+/// Negative control: the signalled waiter's word is not pending in the notifier's list.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn model_a_notifier_without_a_pending_word_leaves_a_sleeper() {
+    plant("notifier");
+    check_with("planted: not pending", 3, &[None], Some(("condvar:signalled", 1)));
 }
