@@ -29,8 +29,6 @@ pub use arena::{
 };
 #[cfg(not(model))]
 pub use channel::{event, latest, stream, topic};
-#[cfg(not(model))]
-pub use channel::topic;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "json")]
 pub use layout::JsonError;

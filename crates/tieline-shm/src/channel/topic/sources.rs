@@ -105,8 +105,9 @@ impl Sources {
             state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         match state.refused {
-            Some(kind) => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
-            None => Ok(()),
+            // One publisher's refusal is not for all of them to bear.
+            Some(kind) if state.arrived.is_empty() => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
+            _ => Ok(()),
         }
     }
 

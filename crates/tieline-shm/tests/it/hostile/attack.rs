@@ -17,7 +17,7 @@ pub(super) const ALL: [&str; 4] = ["keep", "seize", "lie", "flip"];
 pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline_shm::Result<Box<dyn Any>>) {
     match attack {
         "keep" => {
-            let _kept = join(name).expect("let in");
+            let _kept = let_in(name, join);
             me.say("ready");
             // Never reads, never gives back, and joins as often as it is let.
             let _more: Vec<_> = (0..20).map_while(|_| join(name).ok()).collect();
@@ -26,7 +26,7 @@ pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline
             }
         }
         "seize" => {
-            let _kept = join(name).expect("let in");
+            let _kept = let_in(name, join);
             seize();
             me.say("ready");
             loop {
@@ -46,11 +46,16 @@ pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline
             }
         }
         _ => {
-            let _kept = join(name).expect("let in");
+            let _kept = let_in(name, join);
             me.say("ready");
             flip();
         }
     }
+}
+
+/// It may take a moment until the name has somebody who answers for it.
+fn let_in(name: &str, join: fn(&str) -> tieline_shm::Result<Box<dyn Any>>) -> Box<dyn Any> {
+    tieline_testkit::until("it is let in", || join(name).ok())
 }
 
 /// Where this process has memory of others mapped: start, end, whether it may write there.
@@ -116,13 +121,17 @@ fn seize() {
 }
 
 fn refuses_resizing(file: &File) {
+    let seals = rustix::fs::fcntl_get_seals(file).expect("it is a memfd");
     let len = file.metadata().expect("a length").len();
+    if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
+        // Its own, which it has not handed out yet.
+        let _ = file.set_len(len / 2);
+        return;
+    }
     for other in [0, len / 2, len + 1, len * 4] {
         let refused = file.set_len(other).expect_err("its length is sealed");
         assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
     }
-    let seals = rustix::fs::fcntl_get_seals(file).expect("it is a memfd");
-    assert!(seals.contains(SealFlags::SHRINK | SealFlags::GROW), "{seals:?}");
     if seals.contains(SealFlags::SEAL) {
         assert_eq!(rustix::fs::fcntl_add_seals(file, SealFlags::WRITE), Err(Errno::PERM));
     }
