@@ -70,6 +70,8 @@ struct State {
     /// Of every source that the subscriber has, or will find among the arrived.
     probes: Vec<Probe>,
     refused: Option<ErrorKind>,
+    /// The subscriber is gone, and only what it had received is still held.
+    is_retired: bool,
 }
 
 struct Line {
@@ -142,9 +144,25 @@ impl Sources {
         if let Some(alarms) = self.alarms.get() {
             alarms.add(probe.peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
         }
+        if state.is_retired {
+            source.inlet.reader().retire();
+            return Ok(());
+        }
         state.probes.push(probe);
         state.arrived.push(source);
         Ok(())
+    }
+
+    /// Nothing more will be taken from anybody.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        state.is_retired = true;
+        for source in state.arrived.drain(..) {
+            source.inlet.reader().retire();
+        }
+        for line in state.lines.values().filter(|line| !line.is_answered) {
+            line.link.close();
+        }
     }
 
     /// Ends the conversation with a publisher that cannot be believed.
@@ -185,6 +203,7 @@ impl Sources {
             roster: roster.clone(),
             entry: entry.clone(),
             is_trusted: link.peer().uid == self.uid || link.peer().uid == 0,
+            line: OnceLock::new(),
         };
         let overflow = match self.wishes.policy {
             Policy::Block => Overflow::Gated,
@@ -227,7 +246,13 @@ impl wait::Source for Sources {
 
 impl Participant for Sources {
     fn connected(&self, link: &Link) -> Result<()> {
-        self.lock().lines.insert(link.peer().id, Line { link: link.clone(), is_answered: false });
+        {
+            let mut state = self.lock();
+            if state.is_retired {
+                return Err(Error::new(SUBSCRIBE, ErrorKind::PeerGone).because("nobody subscribes any more"));
+            }
+            state.lines.insert(link.peer().id, Line { link: link.clone(), is_answered: false });
+        }
         link.send(&self.wishes.encode(), &[]).inspect_err(|_| {
             self.lock().lines.remove(&link.peer().id);
         })

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::log::layout::{Geometry, LogHeader};
-use crate::queue::log::roster::{Entry, Roster};
+use crate::queue::log::roster::{Entry, RETIRED, Roster};
 use crate::queue::log::slot::{Seen, Slots, Tag};
 use crate::queue::log::{Bug, planted};
 use crate::raw::View;
@@ -172,6 +172,13 @@ impl Reader {
             }
         }
         Ok(Some(index))
+    }
+
+    /// Nothing more will be taken: the publisher need not wait for us. What is held stays held.
+    pub(crate) fn retire(&self) {
+        // (C1) as in `tell`.
+        self.entry.cursor().store(RETIRED, Ordering::Release);
+        self.roster.room().notify();
     }
 
     fn skip_to_latest(&mut self) -> Result<()> {

@@ -25,6 +25,9 @@ const NEAR_HAZARDS: usize = 7;
 /// Line 0: cursor and near hazards; line 1: counters; line 2: the alive word; far hazards follow.
 const FIXED_WORDS: usize = 24;
 
+/// The cursor of a subscriber that will take nothing more, but may hold what it has taken.
+pub(crate) const RETIRED: u64 = u64::MAX;
+
 const RECEIVED: usize = 8;
 const LOST: usize = 9;
 const POLICY: usize = 10;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::queue::log::layout::{Geometry, LogHeader};
-use crate::queue::log::roster::{Entry, Roster};
+use crate::queue::log::roster::{Entry, RETIRED, Roster};
 use crate::queue::log::slot::{FIRST, Slots, Tag};
 use crate::queue::log::{Bug, planted};
 use crate::raw::View;
@@ -132,6 +132,13 @@ impl Member {
     fn look(&mut self, next: u64) -> u64 {
         // (C1) pairs with the release store of `Reader::advance`: its copies are done before our overwriting.
         let cursor = self.entry.cursor().load(Ordering::Acquire);
+        if cursor == RETIRED {
+            // From now on only what it holds counts.
+            (self.depth, self.seen) = (None, RETIRED);
+        }
+        if self.seen == RETIRED {
+            return next;
+        }
         if (self.seen..=next).contains(&cursor) {
             self.seen = cursor;
         }
