@@ -240,13 +240,16 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
                     None => continue,
                 }
             }
-            let bells = self.shared.state().bells();
+            let (bells, changes) = {
+                let state = self.shared.state();
+                (state.bells(), state.bell_changes)
+            };
             // `None` if a client of another user came, whose bell must be waited for, too.
             let ready = || {
                 let mut state = self.shared.state();
                 match state.next_request() {
                     Some(next) => Some(Some(next)),
-                    None if state.bells.len() != bells.len() => Some(None),
+                    None if state.bell_changes != changes => Some(None),
                     None => None,
                 }
             };
@@ -292,10 +295,13 @@ struct State {
     turn: usize,
     /// Where the clients of a user find us asleep: one place for all of them.
     bells: HashMap<u32, (Segment, View<EventCount>)>,
+    /// Counts what came to the bells and went from them.
+    bell_changes: u64,
 }
 
 struct Client {
     id: PeerId,
+    uid: u32,
     receiver: Receiver,
     peer: Arc<Peer>,
 }
@@ -336,6 +342,7 @@ impl State {
                 let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
                 let segment = Segment::create(&purpose, size_of::<EventCount>())?;
                 let bell = segment.view(0)?;
+                self.bell_changes += 1;
                 Ok(entry.insert((segment, bell)))
             }
         }
@@ -446,7 +453,8 @@ impl Participant for Shared {
         let notes = Mutex::new(opened.notes);
         let peer = Peer { connection: opened.connection, notes, bell: bell.clone(), active: Mutex::default() };
         let peer = Arc::new(peer);
-        state.clients.push(Client { id: link.peer().id, receiver: opened.receiver, peer });
+        let (id, uid) = (link.peer().id, link.peer().uid);
+        state.clients.push(Client { id, uid, receiver: opened.receiver, peer });
         drop(state);
         // Whoever waits may have to wait in one more place.
         self.own.notify();
@@ -463,6 +471,11 @@ impl Participant for Shared {
         // What it asked and nobody took is forgotten.
         let gone = state.clients.swap_remove(index);
         let bell = state.bells();
+        if gone.uid != Credentials::own().uid && state.clients.iter().all(|client| client.uid != gone.uid) {
+            // Users come and go; what was made for one is not kept for ever.
+            state.bells.remove(&gone.uid);
+            state.bell_changes += 1;
+        }
         drop(state);
         gone.peer.connection.peer_is_gone();
         // Who waits for credit must look now.

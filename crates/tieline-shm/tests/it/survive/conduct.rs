@@ -60,8 +60,10 @@ pub(crate) struct End {
     deadline: Instant,
 }
 
-/// No round takes so long, unless a survivor is stuck.
-const ROUND_MAX: Duration = Duration::from_secs(15);
+/// No round takes so long, unless a survivor is stuck; with a planted bug it probably is, and that is known sooner.
+fn round_max() -> Duration {
+    Duration::from_secs(if std::env::var_os(PLANT).is_some() { 4 } else { 15 })
+}
 /// How long a step may let itself be waited for.
 const STEP_MAX: Duration = Duration::from_millis(1200);
 /// And once more, if nobody came to it before.
@@ -74,7 +76,7 @@ impl End {
             was_ready: AtomicBool::new(false),
             is_reaped: AtomicBool::new(false),
             ends_itself: matches!(fate, Fate::AtStep(..)),
-            deadline: Instant::now() + ROUND_MAX,
+            deadline: Instant::now() + round_max(),
         }
     }
 
@@ -147,6 +149,23 @@ pub(super) fn at_any_instant<S: Subject>(test: &str, rounds: Rounds) {
         conductor.say(&format!("{test}: {count} rounds"));
     });
 }
+
+/// With the bug planted in all processes the suite fails.
+pub(super) fn notices<S: Subject>(test: &str, bug: &str) {
+    if role().is_some() {
+        return at_any_instant::<S>(test, Rounds { count: 200, time: Duration::from_secs(60) });
+    }
+    let mut conductor = Peer::of(test).role("conductor").env(PLANT, bug).spawn();
+    let begin = Instant::now();
+    while conductor.is_running() {
+        assert!(begin.elapsed() < Duration::from_secs(90), "neither passes nor fails with {bug}");
+        pause(Duration::from_millis(20));
+    }
+    assert!(!conductor.exit_status().success(), "the suite does not notice {bug}");
+}
+
+/// Names a bug that the crate then has; see `planted` in the sources.
+const PLANT: &str = "TIELINE_PLANT";
 
 /// Deaths and freezes at each step that is passed in any role.
 pub(super) fn at_every_step<S: Subject>(test: &str) {

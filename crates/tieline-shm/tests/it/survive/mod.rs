@@ -118,6 +118,33 @@ fn every_step_in_the_sources_is_some_subjects_or_tested_elsewhere() {
     assert!(orphans.is_empty(), "nobody is ended at {orphans:?}");
 }
 
+/// Negative controls: bugs that the suites must not overlook.
+mod controls {
+    use tieline_testkit::test_name;
+
+    use super::*;
+
+    #[test]
+    fn a_publisher_that_heeds_no_gate_is_noticed() {
+        conduct::notices::<topic::Topics<0>>(&test_name!(), "NoGate");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_look_again_is_noticed() {
+        conduct::notices::<topic::Topics<1>>(&test_name!(), "NoGuard");
+    }
+
+    #[test]
+    fn a_recovery_that_tells_nobody_is_noticed() {
+        conduct::notices::<queue::Jobs>(&test_name!(), "RecoverWithoutNotice");
+    }
+
+    #[test]
+    fn a_value_that_is_not_checked_after_reading_is_noticed() {
+        conduct::notices::<latest::Values>(&test_name!(), "ReadWithoutCheck");
+    }
+}
+
 /// A descriptor that the conductor gave this victim.
 pub(crate) fn given(name: &str) -> OwnedFd {
     let path = std::env::var(name).expect("the conductor gives it");
