@@ -263,3 +263,21 @@ fn a_sample_outlives_its_subscriber_unchanged() {
     drop(sample);
     eventually("it is forgotten", || publisher.subscribers() == 1);
 }
+
+#[test]
+fn a_subscriber_sleeps_beside_more_publishers_than_the_kernel_watches_at_once() {
+    let (_place, name) = place();
+    let topic = Topic::<u64>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    let mut publishers: Vec<_> = (0..140).map(|_| topic.publish().depth(2).open().unwrap()).collect();
+    let error = subscriber.recv_timeout(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    let last = publishers.pop().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            tieline_testkit::pause(Duration::from_millis(30));
+            last.publish(&7).unwrap();
+        });
+        assert_eq!(*subscriber.recv_timeout(PATIENCE).unwrap(), 7);
+    });
+}
