@@ -142,7 +142,7 @@ impl<R: Payload + ?Sized> Client<[u8], R> {
     /// # Errors
     /// `TooLarge`; `PeerGone`; `Corrupted`; `Forked`.
     pub fn loan(&self, len: usize) -> Result<Loan> {
-        self.shared.connection.loan(len, self.waiting, CALL)
+        self.shared.connection.loan(len, self.waiting, Until::Forever, CALL)
     }
 
     /// Calls with what was written into a loan, without waiting for the response.
@@ -150,7 +150,7 @@ impl<R: Payload + ?Sized> Client<[u8], R> {
     /// # Errors
     /// As [`start`](Self::start), and `InvalidInput` if the loan is another connection's.
     pub fn start_loan(&self, loan: Loan) -> Result<Pending<R>> {
-        self.begin_with(|head| loan.send(&self.shared.connection, head, self.waiting, CALL))
+        self.begin_with(|head| loan.send(&self.shared.connection, head, self.waiting, Until::Forever, CALL))
     }
 }
 

@@ -195,6 +195,10 @@ impl Participant for Admission {
             && let Some(shared) = state.rosters.get_mut(&place.uid)
         {
             shared.taken[place.entry] = false;
+            if !shared.taken.contains(&true) {
+                // Users come and go; what was made for one is not kept for ever.
+                state.rosters.remove(&place.uid);
+            }
         }
         self.changed.notify_all();
     }

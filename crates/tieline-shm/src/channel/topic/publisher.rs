@@ -60,7 +60,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let header = log.view(0)?;
         let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
         let writer = Writer::new(log.view(0)?, slots.clone(), geometry, Arc::clone(&gates));
-        let layout_hash = payload::hash::<T>();
+        let layout_hash = builder.topic.layout_hash();
         let (read_only, pins_max) = (log.read_only_fd()?, pins_max(&geometry, builder.loans));
         let shown = admission::Log { header, slots, geometry, layout_hash, read_only, pins_max };
         let outlet = Outlet::new(writer, lending(log, geometry)?, builder.loans);

@@ -45,7 +45,8 @@ pub struct Origin {
 
 /// The receiving end of a topic. One thread at a time; it may be moved to another.
 ///
-/// Dropping it leaves the topic; nobody waits for it any more.
+/// Dropping it ends the subscription: nobody waits for it any more. Large samples received before stay as they are; with
+/// the last of them it leaves the topic.
 pub struct Subscriber<T: Payload + ?Sized> {
     sources: Vec<Source>,
     /// Whose turn it is.
@@ -59,7 +60,8 @@ pub struct Subscriber<T: Payload + ?Sized> {
     past: Counters,
     /// The last publisher has gone, and the user was not told yet.
     is_deserted: bool,
-    membership: Membership,
+    /// Also kept by samples: the line to their publisher must not end before them.
+    membership: Arc<Membership>,
     waiting: Waiting,
     _of: std::marker::PhantomData<fn() -> Box<T>>,
 }
@@ -78,7 +80,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         let wishes = Subscribe { policy: builder.policy, depth: builder.depth, history: builder.history };
         let joined = builder.topic.join(Role::Consumer)?;
         let shared = Arc::new(Sources::new(wishes, builder.topic.layout_hash())?);
-        let membership = joined.start(Arc::clone(&shared) as Arc<_>)?;
+        let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<_>)?);
         shared.settle()?;
         let mut subscriber = Self {
             sources: Vec::new(),
@@ -290,6 +292,9 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     fn refresh(&mut self) {
         self.seen = self.shared.changes();
         let (arrived, gone) = self.shared.take();
+        for source in &arrived {
+            source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
+        }
         self.sources.extend(arrived);
         for source in &mut self.sources {
             source.is_gone |= gone.contains(&source.peer);
@@ -319,6 +324,19 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             if let Look::Found(found) = found?? {
                 return Ok(found);
             }
+        }
+    }
+}
+
+impl<T: Payload + ?Sized> Drop for Subscriber<T> {
+    fn drop(&mut self) {
+        if self.membership.check().is_err() {
+            // A forked child: the places are the parent's.
+            return;
+        }
+        self.shared.retire();
+        for source in &self.sources {
+            source.inlet.reader().retire();
         }
     }
 }

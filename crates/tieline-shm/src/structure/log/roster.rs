@@ -5,6 +5,9 @@
 //! The invariant: an entry is written by its subscriber only, from admission to dismissal; the publisher writes it
 //! before the one and after the other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Private};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words};
@@ -21,6 +24,9 @@ pub(crate) const HELD_MAX: usize = 1024;
 const NEAR_HAZARDS: usize = 7;
 /// Line 0: cursor and near hazards; line 1: counters; line 2: the alive word; far hazards follow.
 const FIXED_WORDS: usize = 24;
+
+/// The cursor of a subscriber that will take nothing more, but may hold what it has taken.
+pub(crate) const RETIRED: u64 = u64::MAX;
 
 const RECEIVED: usize = 8;
 const LOST: usize = 9;
@@ -139,7 +145,7 @@ impl Roster {
             words: self.words.clone(),
             start: index * stride,
             stride,
-            held: self.geometry.held,
+            held: (0..self.geometry.held).map(|_| AtomicBool::new(false)).collect(),
         })
     }
 }
@@ -150,7 +156,9 @@ pub(crate) struct Entry {
     words: View<[AtomicU64]>,
     start: usize,
     stride: usize,
-    held: usize,
+    /// Which hazard words its subscriber uses: a record of its own, because others may write the words. Not shared
+    /// with other processes.
+    held: Arc<[AtomicBool]>,
 }
 
 impl Entry {
@@ -169,13 +177,26 @@ impl Entry {
     pub(crate) fn hazards(&self) -> impl Iterator<Item = &AtomicU64> {
         let line = self.line();
         let near = &line[1..=NEAR_HAZARDS];
-        near.iter().chain(&line[FIXED_WORDS..]).take(self.held)
+        near.iter().chain(&line[FIXED_WORDS..]).take(self.held.len())
     }
 
     /// The hazard word of that number, which must be less than the geometry's `held`.
     pub(crate) fn hazard(&self, index: usize) -> &AtomicU64 {
         let line = self.line();
         if index < NEAR_HAZARDS { &line[1 + index] } else { &line[FIXED_WORDS + index - NEAR_HAZARDS] }
+    }
+
+    /// Subscriber: a hazard word that is not in use, from now on in use.
+    pub(crate) fn take_hazard(&self) -> Option<usize> {
+        // Acquire: pairs with the release in `give_hazard_back`, before which the word was cleared.
+        let is_free = |flag: &AtomicBool| !flag.swap(true, Private::Acquire);
+        self.held.iter().position(is_free)
+    }
+
+    /// Subscriber, any thread: the hazard word, cleared before, is not in use any more.
+    pub(crate) fn give_hazard_back(&self, index: usize) {
+        // Release: pairs with the acquire above.
+        self.held[index].store(false, Private::Release);
     }
 
     /// Any word of it.
