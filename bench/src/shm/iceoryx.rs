@@ -14,8 +14,8 @@ use iceoryx2::prelude::{
 };
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use tieline_measure::shm::{
-    Contestant, Exchange, Figure, Footprint, Message, Part, Rank, Stage, Subject, Touch, Wait, events, flood, idle, number_of,
-    round_trips, steps,
+    Contestant, Exchange, Figure, Footprint, Message, Part, Rank, Stage, Subject, Touch, Wait, events, flood, idle,
+    number_of, round_trips, steps,
 };
 
 use crate::Outcome;

@@ -57,6 +57,8 @@ pub enum ErrorKind {
     Lagged,
     /// Shared memory holds what no peer of ours writes: a peer is hostile or broken. The object is not used any more.
     Corrupted,
+    /// The server could not do what was asked; the text is its own.
+    Failed,
     /// An argument has no meaning for this object.
     InvalidInput,
     /// The handle was inherited by `fork`; open the object again in the child.
@@ -175,6 +177,7 @@ impl fmt::Display for ErrorKind {
             Self::Deadlock => "the wait would never end",
             Self::Lagged => "the subscriber fell too far behind",
             Self::Corrupted => "shared memory holds what no peer writes",
+            Self::Failed => "the server could not do it",
             Self::InvalidInput => "the argument has no meaning here",
             Self::Forked => "the handle was inherited by fork",
             Self::Unsupported => "not supported here",

@@ -7,11 +7,9 @@
 pub mod aio;
 mod arena;
 #[cfg(not(model))]
-pub mod channel;
+mod channel;
 mod error;
 mod layout;
-#[allow(unsafe_code, reason = "structures in shared memory")]
-mod queue;
 #[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
 mod raw;
 #[cfg(not(model))]
@@ -19,6 +17,8 @@ pub mod recording;
 #[cfg(not(model))]
 mod rendezvous;
 mod segment;
+#[allow(unsafe_code, reason = "structures in shared memory")]
+mod structure;
 #[allow(unsafe_code, reason = "locks in shared memory")]
 pub mod sync;
 #[cfg(all(feature = "steps", not(model)))]
@@ -30,7 +30,7 @@ pub use arena::{
     Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
 };
 #[cfg(not(model))]
-pub use channel::{event, latest, stream, topic, untyped};
+pub use channel::{event, latest, queue, reqres, stream, topic, untyped};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "json")]
 pub use layout::JsonError;

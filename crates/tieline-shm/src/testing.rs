@@ -170,7 +170,8 @@ impl Signal {
     /// `LimitReached`.
     pub fn bell(&self) -> Result<OwnedFd> {
         let counter = self.inner.alarms()?.bell().counter();
-        std::os::fd::AsFd::as_fd(&**counter)
+        counter
+            .as_fd()
             .try_clone_to_owned()
             .map_err(|error| crate::Error::new(OPERATION, crate::ErrorKind::LimitReached).because(error.to_string()))
     }

@@ -25,6 +25,7 @@
 //! ```
 
 mod data;
+mod fork;
 mod namespace;
 mod peer;
 mod pty;
@@ -33,6 +34,7 @@ mod wait;
 pub mod zoo;
 
 pub use data::{assert_same, data, unique_number};
+pub use fork::Forked;
 pub use namespace::{Isolation, Namespace};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;

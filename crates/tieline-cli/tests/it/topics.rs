@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tieline_shm::ShmSafe;
-use tieline_shm::channel::queue::Queue;
+use tieline_shm::queue::Queue;
 use tieline_shm::recording::part_path;
 use tieline_shm::topic::{Subscriber, Topic};
 use tieline_testkit::until;

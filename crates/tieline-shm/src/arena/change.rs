@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::ops::Deref;
 
 use super::block::{Block, HEADER, ORDERS, State};
-use super::heap::{Heap, Word, corrupted, open_change};
+use super::heap::{Heap, Word, corrupted};
 use super::{Arena, Handle, death, journal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::Ordering;
@@ -34,19 +34,7 @@ pub struct Change<'a> {
 
 impl<'a> Change<'a> {
     pub(super) fn begin(arena: &'a mut Arena) -> Result<Self> {
-        let owner = arena.heap.word(Word::Owner);
-        // Acquire: partner of the release in `journal::close`. Release: partner of the acquire in `recover`.
-        let taken = owner.compare_exchange(0, arena.nonce, Ordering::AcqRel, Ordering::Relaxed);
-        if taken.is_err() {
-            return Err(open_change(CHANGE));
-        }
-        step("arena:owned");
-        if arena.heap.load(Word::JournalLen) != 0 {
-            // Nobody of ours leaves the arena to nobody with a journal.
-            return Err(corrupted("its journal is open, and nobody's"));
-        }
-        // Release: partner of the acquires in `Heap::quiet_version` and `still`, with the release stores that follow.
-        arena.heap.word(Word::Version).fetch_add(1, Ordering::Release);
+        journal::begin(&arena.heap, arena.nonce)?;
         arena.changing.store(true, Ordering::Relaxed);
         Ok(Self { noted: 0, fresh: HashSet::new(), done: false, arena })
     }
@@ -74,8 +62,7 @@ impl<'a> Change<'a> {
     fn end_step(&mut self) -> Result<()> {
         self.still_owner()?;
         death::at_store()?;
-        // Release: who finds the journal empty finds the words.
-        self.arena.heap.word(Word::JournalLen).store(0, Ordering::Release);
+        journal::commit(&self.arena.heap);
         self.noted = 0;
         self.fresh.clear();
         Ok(())
@@ -167,19 +154,7 @@ impl<'a> Change<'a> {
             );
             return Err(Error::new(CHANGE, ErrorKind::TooLarge).because(why));
         }
-        let word = heap.at(index)?;
-        if !death::forgets_to_note() {
-            journal::write(heap, self.noted, index, word.load(Ordering::Relaxed))?;
-            step("arena:noted");
-            self.still_owner()?;
-            death::at_store()?;
-            journal::count(heap, self.noted + 1);
-        }
-        step("arena:before-store");
-        self.still_owner()?;
-        death::at_store()?;
-        // Release: comes after its journal entry, and after the version.
-        word.store(value, Ordering::Release);
+        journal::alter(heap, self.noted, index, value, || self.still_owner())?;
         self.noted += 1;
         Ok(())
     }

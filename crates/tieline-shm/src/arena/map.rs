@@ -1,7 +1,7 @@
 //! A table of keys and values in an arena.
 //!
 //! Open addressing with linear probing (Knuth, The Art of Computer Programming 3, 6.4 L). Each slot begins with a word:
-//! free, removed, or the key's hash. At least one slot in eight is free or the table is written anew, so a search ends;
+//! free, removed, or the key's hash. At least one slot in four is free or the table is written anew, so a search ends;
 //! a search of a table that a peer filled ends after as many steps as it has slots.
 
 use std::hash::{BuildHasher, RandomState};
@@ -148,7 +148,7 @@ impl<K: ShmSafe, V: ShmSafe> ShmMap<K, V> {
             change.write(table.block, slot + Self::VALUE_PLACE, bytes_of(value))?;
             return Ok(Some(before));
         }
-        let (table, found) = if table.filled >= table.slots / 8 * 7 {
+        let (table, found) = if table.filled >= table.slots / 4 * 3 {
             let table = self.write_anew(change, &table)?;
             (table, Self::find(&change.heap, &table, bytes_of(key))?)
         } else {
@@ -229,7 +229,9 @@ impl<K: ShmSafe, V: ShmSafe> ShmMap<K, V> {
         let start = u64::try_from((u128::from(hash) * u128::from(table.slots)) >> 64).unwrap_or(0);
         let mut free = None;
         for step in 0..table.slots {
-            let slot = (start + step) % table.slots * Self::STRIDE;
+            // No remainder: a division for each step would cost more than the step.
+            let number = if start + step < table.slots { start + step } else { start + step - table.slots };
+            let slot = number * Self::STRIDE;
             let state = heap.content_word(table.block, slot)?;
             if state == hash && Self::has_key(heap, table, slot, key)? {
                 return Ok(Found::At(slot));

@@ -81,7 +81,7 @@ const READ: &str = "read from an arena";
 ///     let prices = ShmMap::<u32, f64>::new(change)?;
 ///     prices.insert(change, &7, &9.5)?;
 ///     change.set_root(prices)?;
-///     Ok(prices)
+///     Ok::<_, tieline_shm::Error>(prices)
 /// })?;
 ///
 /// // What another process does with the descriptor it was sent:

@@ -4,6 +4,8 @@ pub mod event;
 pub mod latest;
 pub(crate) mod payload;
 pub mod queue;
+pub mod reqres;
 pub mod stream;
+#[cfg(not(model))]
 pub mod topic;
 pub mod untyped;

@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::layout::ShmSafe;
-use crate::queue::held::Held;
+use crate::raw::words;
+use crate::structure::held::Held;
 
 /// What a channel carries: any [`ShmSafe`] type, or `[u8]` for plain bytes of any length up to the channel's maximum.
 pub trait Payload: sealed::Described {}
@@ -22,6 +23,9 @@ pub(crate) mod sealed {
         const LEN_BYTES: Option<usize>;
         /// For people.
         fn text() -> String;
+        /// Its bytes.
+        #[doc(hidden)]
+        fn bytes(&self) -> &[u8];
         /// Whether the bytes that came are such a payload.
         #[doc(hidden)]
         fn check(held: &mut Incoming, operation: &'static str) -> Result<()>;
@@ -43,6 +47,10 @@ impl<T: ShmSafe> sealed::Described for T {
         T::LAYOUT.to_string()
     }
 
+    fn bytes(&self) -> &[u8] {
+        words::bytes_of(self)
+    }
+
     fn check(held: &mut Incoming, operation: &'static str) -> Result<()> {
         held.0.check::<T>(operation)
     }
@@ -58,6 +66,10 @@ impl sealed::Described for [u8] {
 
     fn text() -> String {
         "bytes".to_owned()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self
     }
 
     fn check(_: &mut Incoming, _: &'static str) -> Result<()> {

@@ -124,7 +124,7 @@ impl SegmentOptions {
         self
     }
 
-    /// Makes a segment of `len_bytes`, zeroed. Does not block, but finds all memory, which takes about a quarter of a
+    /// Makes a segment of `len_bytes`, zeroed. Does not block, but finds all memory, which takes about half a
     /// millisecond for each MiB.
     ///
     /// # Errors

@@ -87,6 +87,7 @@ pub(crate) fn attach(first: &Line, is_form: impl Fn(u32) -> bool, max: usize) ->
 }
 
 /// The calling thread, if it can own one more word.
+#[inline]
 pub(crate) fn thread(operation: &'static str) -> Result<Thread> {
     let thread = Thread::current()?;
     if thread.has_room() {
@@ -137,6 +138,7 @@ pub(crate) fn mark(word: &AtomicU64, seen: u64) -> Result<u64, u64> {
 }
 
 /// Takes the owner off a word and leaves the mark; answers what stood there.
+#[inline]
 pub(crate) fn give_back(word: &AtomicU64, owner: u64) -> u64 {
     if is_planted("mark is dropped") {
         return word.swap(0, Ordering::SeqCst);
@@ -148,8 +150,11 @@ pub(crate) fn give_back(word: &AtomicU64, owner: u64) -> u64 {
 }
 
 /// Where a thread begins to look among `count` lines, so that threads seldom meet.
+#[inline]
 pub(crate) fn favourite(thread: Thread, count: usize) -> usize {
-    (thread.id().wrapping_mul(0x9e37_79b1) >> 16) as usize % count
+    // The upper half of a product is below `count`; a remainder would cost a division.
+    let hash = u64::from(thread.id().wrapping_mul(0x9e37_79b1));
+    ((hash * count as u64) >> 32) as usize
 }
 
 /// Loom knows sequential consistency only of fences, so that a model needs one where the other build relies on two

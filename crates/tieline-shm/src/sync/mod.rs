@@ -8,10 +8,15 @@
 //! each other use a channel.
 
 mod barrier;
+mod condvar;
 #[cfg(not(model))]
 mod error;
 mod line;
+#[cfg(not(model))]
+mod monitor;
 mod mutex;
+#[cfg(not(model))]
+mod once;
 #[cfg(not(model))]
 pub mod order;
 mod rwlock;
@@ -20,9 +25,15 @@ mod semaphore;
 #[cfg(not(model))]
 pub use barrier::{Barrier, MAX_PARTICIPANTS, Participant};
 #[cfg(not(model))]
+pub use condvar::{Condvar, WaitOutcome, Waits};
+#[cfg(not(model))]
 pub use error::{LockError, LockResult};
 #[cfg(not(model))]
+pub use monitor::{Monitor, MonitorGuard};
+#[cfg(not(model))]
 pub use mutex::{Mutex, MutexGuard, MutexKind, MutexOptions, RawMutex, RawMutexGuard};
+#[cfg(not(model))]
+pub use once::{Once, OnceCell};
 #[cfg(not(model))]
 pub use rwlock::{MAX_READERS, ReadGuard, RwLock, RwLockKind, RwLockOptions, WriteGuard};
 #[cfg(not(model))]

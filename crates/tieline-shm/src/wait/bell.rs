@@ -111,8 +111,11 @@ mod model {
     }
 }
 
+/// What hangs at one `EventCount`: bells with their numbers.
+type Place = Vec<(u32, Bell)>;
+
 /// The bells of this process, by the address of the `EventCount` they hang at.
-static HANGING: RwLock<Option<HashMap<usize, Vec<(u32, Bell)>>>> = RwLock::new(None);
+static HANGING: RwLock<Option<HashMap<usize, Place>>> = RwLock::new(None);
 
 /// A bell that hangs until this is dropped.
 #[derive(Debug)]

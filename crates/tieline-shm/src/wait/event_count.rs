@@ -21,11 +21,11 @@ use crate::raw::{Words, cpu, futex, step};
 #[repr(C, align(64))]
 pub(crate) struct EventCount {
     /// Who sleeps, and whether notifiers must use a fence: the bits below.
-    state: AtomicU64,
+    pub(super) state: AtomicU64,
     /// The futex: counts notifications that found a sleeper.
-    turn: AtomicU32,
+    pub(super) turn: AtomicU32,
     /// The processor on which a notifier was last seen, plus one; 0 if unknown.
-    notifier_cpu: AtomicU32,
+    pub(super) notifier_cpu: AtomicU32,
     _reserved: [AtomicU32; 12],
 }
 
@@ -343,6 +343,10 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
         if let Some(answer) = ready() {
             return Ok(answer);
         }
+        // Wake-ups in vain, however many, do not carry us past the deadline.
+        if deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
+            return Err(timed_out());
+        }
     }
 }
 
@@ -387,6 +391,10 @@ pub(crate) fn wait_on_word<R>(
         }
         if let Some(answer) = ready() {
             return Ok(answer);
+        }
+        // As above.
+        if deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
+            return Err(timed_out());
         }
     }
 }

@@ -2,13 +2,16 @@
 
 #[cfg(feature = "tokio")]
 mod aio;
+mod alone;
 mod arena;
 mod event;
 mod latest;
 mod layout;
 mod queue;
+mod reqres;
 mod segment;
 mod stream;
 mod sync;
+mod topic;
 mod waiting;
 mod waitset;

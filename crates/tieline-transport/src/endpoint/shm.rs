@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tieline_os::ErrorKind as OsErrorKind;
 use tieline_shm::ErrorKind as ShmErrorKind;
-use tieline_shm::channel::queue::{Delivery, Queue};
+use tieline_shm::queue::{Delivery, Queue};
 use tieline_shm::topic::{Publisher, Sample, Subscriber};
 use tieline_shm::untyped::Contents;
 

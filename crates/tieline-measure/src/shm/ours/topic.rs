@@ -16,8 +16,8 @@ pub(super) struct Ours;
 
 pub(super) static TOPIC: Ours = Ours;
 
-/// As many as the bare ring has of each size.
-const SLOTS: usize = 1024;
+/// The topic's own choice for small messages; as many as the bare ring has of large ones.
+const SLOTS: usize = 4096;
 const LARGE_SLOTS: usize = 8;
 /// How many further subscribers their cost is taken from.
 const FURTHER: usize = 10;

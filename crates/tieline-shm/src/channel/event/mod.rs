@@ -12,12 +12,12 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::event::{Counters, Seen};
 use crate::raw::View;
 use crate::rendezvous::{
     self, Access, Joined, Link, MEMBERS_MAX, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::event::{Counters, Seen};
 use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waitable, Waiting, Watch};
 
 /// Numbered events that any member may notify and any listener is told of, with how often.

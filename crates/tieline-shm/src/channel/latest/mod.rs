@@ -14,12 +14,12 @@ use tieline_os::futex::Deadline;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::queue::cells::Cells;
-use crate::queue::latest::{LatestCell, bytes_of, value_of};
 use crate::rendezvous::{
     self, Access, Condition, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::cells::Cells;
+use crate::structure::latest::{LatestCell, bytes_of, value_of};
 use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
 
 /// The latest value of something: one writer, any number of readers, each of whom sees the newest value whenever it

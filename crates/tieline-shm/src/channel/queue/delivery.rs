@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Inner;
 use crate::channel::payload::{Incoming, Payload};
 use crate::error::Result;
-use crate::queue::work::{Taken, WorkQueue};
+use crate::structure::work::{Taken, WorkQueue};
 
 /// An item of a [`Queue`](super::Queue), which is this process's until it is ended: by [`ack`](Self::ack), by
 /// [`requeue`](Self::requeue), or by [`reject`](Self::reject).
@@ -53,7 +53,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     /// # Errors
     /// `OwnerDied` if the others took this process for dead: they do the work again. `Corrupted`.
     pub fn ack(mut self) -> Result<()> {
-        self.end(|queue, taken| queue.finish(taken))
+        self.end(WorkQueue::finish)
     }
 
     /// The item shall not be tried again: it is gone, and counted.
@@ -61,7 +61,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     /// # Errors
     /// As [`ack`](Self::ack).
     pub fn reject(mut self) -> Result<()> {
-        self.end(|queue, taken| queue.reject(taken))
+        self.end(WorkQueue::reject)
     }
 
     /// Hands the item back: it is delivered again, perhaps here, before all others.
@@ -100,7 +100,7 @@ impl<T: Payload + ?Sized> Drop for Delivery<T> {
             return;
         }
         // Nobody to tell: who wants to know calls `ack`.
-        let _ = if std::thread::panicking() { self.hand_back() } else { self.end(|queue, taken| queue.finish(taken)) };
+        let _ = if std::thread::panicking() { self.hand_back() } else { self.end(WorkQueue::finish) };
     }
 }
 

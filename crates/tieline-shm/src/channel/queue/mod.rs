@@ -4,7 +4,7 @@
 //! # let folder = tempfile::tempdir().unwrap();
 //! # // SAFETY: one thread.
 //! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
-//! use tieline_shm::channel::queue::Queue;
+//! use tieline_shm::queue::Queue;
 //!
 //! let jobs = Queue::<u64>::open_or_create("jobs")?; // in any number of processes
 //! jobs.send(&7)?;
@@ -44,11 +44,11 @@ use tieline_os::futex::Deadline;
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::queue::cells::Cells;
-use crate::queue::held::{Held, Trust};
-use crate::queue::work::{Claimed, Owner, Taken, WorkQueue};
 use crate::raw::words;
 use crate::rendezvous::{Link, Members, Membership, Participant, PeerId};
+use crate::structure::cells::Cells;
+use crate::structure::held::{Held, Trust};
+use crate::structure::work::{Claimed, Owner, Taken, WorkQueue};
 use crate::wait::{Until, Waiting};
 
 pub use delivery::Delivery;

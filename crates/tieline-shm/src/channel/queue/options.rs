@@ -10,11 +10,11 @@ use super::{Inner, Queue, Recovery, owner_of};
 use crate::channel::payload::Payload;
 use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::cells::Cells;
-use crate::queue::held::Trust;
-use crate::queue::work::{Control, Geometry, Owner, WorkQueue};
 use crate::rendezvous::{self, Access, Joined, Members, Name, Offer, Role};
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::cells::Cells;
+use crate::structure::held::Trust;
+use crate::structure::work::{Control, Geometry, Owner, WorkQueue};
 use crate::wait::Waiting;
 
 /// How a [`Queue`] is made, and opened.
@@ -26,7 +26,7 @@ use crate::wait::Waiting;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # // SAFETY: one thread.
 /// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
-/// use tieline_shm::channel::queue::Queue;
+/// use tieline_shm::queue::Queue;
 ///
 /// let frames = Queue::<[u8]>::options().capacity(8).item_max_bytes(1 << 20).create("frames")?;
 /// let mut frame = frames.reserve(1 << 20)?;

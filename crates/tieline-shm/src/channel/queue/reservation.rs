@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::Inner;
 use crate::error::Result;
-use crate::queue::held::Held;
-use crate::queue::work::Claimed;
+use crate::structure::held::Held;
+use crate::structure::work::Claimed;
 
 /// A slot of a queue of bytes, to be written where it lies and then [committed](Self::commit).
 ///

@@ -49,7 +49,7 @@ impl Stream {
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use tieline_shm::channel::stream::Stream;
+/// use tieline_shm::stream::Stream;
 ///
 /// let (one, other) = Stream::ends()?;
 /// let there = std::thread::spawn(move || other.meet(false)); // in another process, as a rule

@@ -10,12 +10,12 @@ use tieline_os::unix::Credentials;
 
 use super::Stream;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::cells::Cells;
-use crate::queue::held::Trust;
-use crate::queue::stream::{Control, Ring};
 use crate::raw::{View, process};
 use crate::rendezvous::{Link, Membership};
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::cells::Cells;
+use crate::structure::held::Trust;
+use crate::structure::stream::{Control, Ring};
 
 /// A ring has at most so many bytes.
 pub(super) const MAX_CAPACITY: usize = 1 << 30;

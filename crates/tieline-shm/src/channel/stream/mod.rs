@@ -5,7 +5,7 @@
 //! # // SAFETY: one thread.
 //! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
 //! use std::io::{BufRead, Read, Write};
-//! use tieline_shm::channel::stream::{Listener, Stream};
+//! use tieline_shm::stream::{Listener, Stream};
 //!
 //! let listener = Listener::bind("echo")?;
 //! let client = std::thread::spawn(|| -> std::io::Result<String> {
@@ -45,9 +45,9 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::held::Held;
-use crate::queue::stream::{Control, Reader, Writer};
 use crate::raw::View;
+use crate::structure::held::Held;
+use crate::structure::stream::{Control, Reader, Writer};
 use crate::wait::{EventCount, Until, Waiting};
 use connection::Line;
 

@@ -9,15 +9,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::options::Policy;
-use super::wire::{Admitted, Refused, Subscribe};
+use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::log::{ENTRIES_OFFSET, Gates, LogHeader, Roster, RosterGeometry, RosterHeader};
 use crate::raw::View;
 use crate::rendezvous::{Link, Participant, PeerId};
 use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::log::{ENTRIES_OFFSET, Gates, LogHeader, Roster, RosterGeometry, RosterHeader};
 
 /// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
 pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// More than any log has, and far from overflow.
+const DEPTH_MAX: u64 = 1 << 32;
 
 pub(super) struct Admission {
     name: String,
@@ -43,6 +46,8 @@ struct State {
 struct Place {
     uid: u32,
     entry: usize,
+    /// It has mapped what it was sent.
+    is_ready: bool,
     /// Keeps the line.
     _link: Link,
 }
@@ -67,11 +72,11 @@ impl Admission {
         Self { name, header, read_only, gates, rosters, history: history as u64, state, changed }
     }
 
-    /// Waits until everyone who is connected has been admitted, or a while.
+    /// Waits until everyone who is connected has been admitted and is ready, or a while.
     pub(super) fn settle(&self) {
         let deadline = Instant::now() + MEET_TIMEOUT;
         let mut state = self.lock();
-        while !state.silent.is_empty() {
+        while !state.silent.is_empty() || state.admitted.values().any(|place| !place.is_ready) {
             let Some(rest) = deadline.checked_duration_since(Instant::now()) else { return };
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -98,14 +103,14 @@ impl Admission {
         })?;
         let entry = shared.roster.entry(free).ok_or_else(|| Error::new("admit a subscriber", ErrorKind::Corrupted))?;
         let depth = (wishes.policy == Policy::Block).then_some(match wishes.depth {
-            0 => u64::MAX >> 1,
-            depth => depth,
+            0 => DEPTH_MAX,
+            depth => depth.min(DEPTH_MAX),
         });
         let history = wishes.history.min(self.history);
         let policy = u64::from(wishes.policy.number());
         let start = self.gates.admit(peer.id.0, &shared.roster, &entry, depth, policy, peer.pid, &self.header, history);
         shared.taken[free] = true;
-        state.admitted.insert(peer.id, Place { uid: peer.uid, entry: free, _link: link.clone() });
+        state.admitted.insert(peer.id, Place { uid: peer.uid, entry: free, is_ready: false, _link: link.clone() });
         crate::raw::step("topic:admitted");
         #[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
         let admitted = Admitted { entry: free as u32, start };
@@ -142,6 +147,11 @@ impl Participant for Admission {
         let broken =
             || Error::new("admit a subscriber", ErrorKind::Corrupted).because("it says what no subscriber does");
         let mut state = self.lock();
+        if message == READY {
+            state.admitted.get_mut(&peer).ok_or_else(broken)?.is_ready = true;
+            self.changed.notify_all();
+            return Ok(());
+        }
         let wishes = Subscribe::decode(message).ok_or_else(broken)?;
         let link = state.silent.remove(&peer).ok_or_else(broken)?;
         let answer = self.admit(&mut state, &link, &wishes);

@@ -169,13 +169,11 @@ impl<T: Payload + ?Sized> Topic<T> {
     }
 
     /// A publisher with options of choice.
-    #[must_use]
     pub fn publish(&self) -> PublisherBuilder<'_, T> {
         PublisherBuilder::new(self)
     }
 
     /// A subscriber with options of choice.
-    #[must_use]
     pub fn subscribe(&self) -> SubscriberBuilder<'_, T> {
         SubscriberBuilder::new(self)
     }

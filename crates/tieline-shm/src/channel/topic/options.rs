@@ -2,7 +2,7 @@
 
 use super::{Payload, Publisher, Subscriber, Topic};
 use crate::error::Result;
-use crate::queue::log::INLINE_MAX_BYTES;
+use crate::structure::log::INLINE_MAX_BYTES;
 use crate::wait::Waiting;
 
 /// What happens to a subscriber that has fallen behind by as many messages as the publisher keeps.

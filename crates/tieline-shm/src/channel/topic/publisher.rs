@@ -10,15 +10,16 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use super::admission::Admission;
-use super::payload::Sealed;
 use super::{Payload, PublisherBuilder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::items::{LoanedItems, bytes_of_items};
-use crate::queue::log::{Gates, Geometry, INLINE_MAX_BYTES, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer};
-use crate::queue::outlet::Outlet;
-use crate::queue::pool::Buckets;
 use crate::rendezvous::{Membership, Role};
 use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
+use crate::structure::items::{LoanedItems, bytes_of_items};
+use crate::structure::log::{
+    Gates, Geometry, INLINE_MAX_BYTES, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer,
+};
+use crate::structure::outlet::Outlet;
+use crate::structure::pool::Buckets;
 use crate::wait::{Until, Waiting};
 
 const OPEN: &str = "make a publisher";
@@ -150,9 +151,9 @@ impl<T: Payload + ?Sized> Publisher<T> {
         Ok(LoanUninit { publisher: self, items: Some(items) })
     }
 
-    fn loan_bytes(&self, count: usize, until: Until) -> Result<crate::queue::items::Loaned> {
+    fn loan_bytes(&self, count: usize, until: Until) -> Result<crate::structure::items::Loaned> {
         self.membership.check()?;
-        let len = count.checked_mul(size_of::<T::Item>()).unwrap_or(usize::MAX);
+        let len = count.saturating_mul(size_of::<T::Item>());
         self.outlet.borrow_mut().loan(len, self.waiting, until)
     }
 
@@ -165,7 +166,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// How many messages were published.
     #[must_use]
     pub fn published(&self) -> u64 {
-        self.outlet.borrow().writer().next() - crate::queue::log::FIRST
+        self.outlet.borrow().writer().next() - crate::structure::log::FIRST
     }
 
     /// How many places for large messages have memory.
@@ -325,7 +326,7 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
     };
     let depth = builder.depth.unwrap_or(default_depth);
     let inline = match T::COUNT {
-        Some(_) if pooled => crate::queue::pool::Descriptor::BYTES,
+        Some(_) if pooled => crate::structure::pool::Descriptor::BYTES,
         _ => builder.max_payload.min(INLINE_MAX_BYTES),
     };
     let kept = if T::COUNT.is_some() { depth.next_power_of_two() } else { BUCKETS_SLICES };
@@ -333,7 +334,7 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
         .buckets
         .unwrap_or_else(|| kept + builder.history + builder.loans + builder.held.saturating_mul(builder.subscribers));
     // Also small messages can be lent: then they lie in a bucket.
-    Geometry::new(depth, inline.max(crate::queue::pool::Descriptor::BYTES))
+    Geometry::new(depth, inline.max(crate::structure::pool::Descriptor::BYTES))
         .with_pool(buckets.max(1), builder.max_payload.max(1))
         .with_history(builder.history)
 }
@@ -346,7 +347,7 @@ fn create_log(name: &str, layout_hash: u64, geometry: Geometry) -> Result<Segmen
     Ok(log)
 }
 
-fn lending(log: Segment, geometry: Geometry) -> Result<Option<(Buckets, crate::queue::outlet::Back)>> {
+fn lending(log: Segment, geometry: Geometry) -> Result<Option<(Buckets, crate::structure::outlet::Back)>> {
     let buckets = Buckets::new(log.slice(geometry.pool_offset(), geometry.pool_bytes() / 8)?, &geometry);
     let back = move |range: std::ops::Range<usize>| log.commit(geometry.pool_offset() + range.start, range.len());
     Ok(Some((buckets, Box::new(back))))

@@ -4,8 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::Payload;
-use super::payload::Sealed;
-use crate::queue::items::{HeldItems, Inline};
+use crate::structure::items::{HeldItems, Inline};
 
 /// A received message: a copy of a small one, or a view of a large one where its publisher wrote it.
 ///

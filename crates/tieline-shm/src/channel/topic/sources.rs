@@ -6,23 +6,26 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tieline_os::mapping::Mapping;
 
 use super::admission::{MEET_TIMEOUT, roster};
 use super::options::Policy;
-use super::wire::{Admitted, Refused, Subscribe};
+use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::inlet::Inlet;
-use crate::queue::items::Holder;
-use crate::queue::log::{Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots};
-use crate::queue::pool::Buckets;
 use crate::raw::View;
+use crate::raw::atomic::Ordering as WordOrdering;
 use crate::rendezvous::{Link, Participant, PeerId};
 use crate::segment::{Kind, Segment};
-use crate::wait::EventCount;
+use crate::structure::inlet::Inlet;
+use crate::structure::items::Holder;
+use crate::structure::log::{
+    Entry, Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots,
+};
+use crate::structure::pool::Buckets;
+use crate::wait::{self, Alarm, Alarms, EventCount};
 
 const SUBSCRIBE: &str = "subscribe";
 
@@ -45,6 +48,17 @@ pub(super) struct Sources {
     bell: View<EventCount>,
     state: Mutex<State>,
     answered: Condvar,
+    /// Made when somebody first waits for several things at once.
+    alarms: OnceLock<Alarms>,
+}
+
+/// What tells whether a publisher has something for us, without its [`Source`], which is the subscriber's.
+struct Probe {
+    peer: PeerId,
+    slots: Slots,
+    entry: Entry,
+    sleepers: View<EventCount>,
+    is_gone: bool,
 }
 
 #[derive(Default)]
@@ -53,6 +67,8 @@ struct State {
     lines: HashMap<PeerId, Line>,
     arrived: Vec<Source>,
     gone: Vec<PeerId>,
+    /// Of every source that the subscriber has, or will find among the arrived.
+    probes: Vec<Probe>,
     refused: Option<ErrorKind>,
 }
 
@@ -73,6 +89,7 @@ impl Sources {
             bell: View::of(&Arc::new(page), 0)?,
             state: Mutex::default(),
             answered: Condvar::new(),
+            alarms: OnceLock::new(),
         })
     }
 
@@ -110,6 +127,25 @@ impl Sources {
         (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone))
     }
 
+    /// Of a publisher the subscriber has no source any more.
+    pub(super) fn forget(&self, peer: PeerId) {
+        let mut state = self.lock();
+        state.probes.retain(|probe| probe.peer != peer);
+        if let Some(alarms) = self.alarms.get() {
+            alarms.remove(peer.0);
+        }
+    }
+
+    fn add(&self, source: Source, probe: Probe) -> Result<()> {
+        let mut state = self.lock();
+        if let Some(alarms) = self.alarms.get() {
+            alarms.add(probe.peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
+        }
+        state.probes.push(probe);
+        state.arrived.push(source);
+        Ok(())
+    }
+
     /// Ends the conversation with a publisher that cannot be believed.
     pub(super) fn cut(&self, peer: PeerId) {
         if let Some(line) = self.lock().lines.get(&peer) {
@@ -128,7 +164,7 @@ impl Sources {
         self.bell.notify();
     }
 
-    fn accept(&self, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<Source> {
+    fn accept(&self, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<(Source, Probe)> {
         let broken = |why| Error::new(SUBSCRIBE, ErrorKind::Corrupted).because(why);
         let [log, book] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| broken("a publisher sent no log and roster"))?;
         let log = Segment::accept(log, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
@@ -155,8 +191,36 @@ impl Sources {
             Policy::SkipToLatest => Overflow::SkipToLatest,
             Policy::Disconnect => Overflow::Disconnect,
         };
+        let peer = link.peer().id;
+        let sleepers = roster.sleepers().clone();
+        let probe = Probe { peer, slots: slots.clone(), entry: entry.clone(), sleepers, is_gone: false };
         let reader = Reader::new(header, slots, geometry, roster, entry, overflow, admitted.start);
-        Ok(Source { peer: link.peer().id, inlet: Inlet::new(reader, Some(Arc::new(holder))), is_gone: false })
+        Ok((Source { peer, inlet: Inlet::new(reader, Some(Arc::new(holder))), is_gone: false }, probe))
+    }
+}
+
+impl wait::Source for Sources {
+    fn is_ready(&self) -> bool {
+        let state = self.lock();
+        state.probes.iter().any(|probe| {
+            // Relaxed: our own cursor, stored by the subscriber; who waits has called it before.
+            probe.is_gone || probe.slots.is_published(probe.entry.cursor().load(WordOrdering::Relaxed))
+        })
+    }
+
+    fn alarms(&self) -> Result<&Alarms> {
+        if let Some(alarms) = self.alarms.get() {
+            return Ok(alarms);
+        }
+        // Under the lock, so that whoever arrives is either among the probes or finds the alarms.
+        let state = self.lock();
+        let alarms = Alarms::new()?;
+        // No publisher has this number: theirs are random, and not zero.
+        alarms.add(0, Alarm::by_relay(alarms.bell(), &self.bell)?);
+        for probe in &state.probes {
+            alarms.add(probe.peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
+        }
+        Ok(self.alarms.get_or_init(|| alarms))
     }
 }
 
@@ -176,8 +240,12 @@ impl Participant for Sources {
             line.is_answered = true;
             line.link.clone()
         };
+        let mut is_ready = false;
         let answer = match (Admitted::decode(message), Refused::decode(message)) {
-            (Some(admitted), _) => self.accept(&link, admitted, fds).map(|source| self.lock().arrived.push(source)),
+            (Some(admitted), _) => self.accept(&link, admitted, fds).and_then(|(source, probe)| {
+                is_ready = true;
+                self.add(source, probe)
+            }),
             (None, Some(refused)) => {
                 self.lock().refused = Some(refused.kind);
                 Ok(())
@@ -185,6 +253,10 @@ impl Participant for Sources {
             (None, None) => Err(broken()),
         };
         self.changed();
+        if is_ready {
+            // If it has left meanwhile, we are told next.
+            let _ = link.send(&READY, &[]);
+        }
         answer
     }
 
@@ -193,6 +265,9 @@ impl Participant for Sources {
             let mut state = self.lock();
             state.lines.remove(&peer);
             state.gone.push(peer);
+            if let Some(probe) = state.probes.iter_mut().find(|probe| probe.peer == peer) {
+                probe.is_gone = true;
+            }
         }
         self.changed();
     }

@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-use super::payload::Sealed;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;
 use super::{Payload, Sample, SubscriberBuilder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::inlet::Found;
-use crate::queue::items::Inline;
 use crate::raw::View;
 use crate::rendezvous::{Membership, Role};
-use crate::wait::{EventCount, Until, Waiting};
+use crate::structure::inlet::Found;
+use crate::structure::items::Inline;
+use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
 
 const RECEIVE: &str = "receive";
 
@@ -201,7 +200,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     pub fn origin(&self) -> Option<Origin> {
         // `look` leaves `turn` one behind the source that it found something in.
         let source = self.sources.get(self.turn.checked_sub(1)?)?;
-        let sequence = source.inlet.reader().next().checked_sub(1 + crate::queue::log::FIRST)?;
+        let sequence = source.inlet.reader().next().checked_sub(1 + crate::structure::log::FIRST)?;
         Some(Origin { publisher: source.peer.0, sequence })
     }
 
@@ -270,10 +269,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     fn remove(&mut self, which: impl Fn(&Source) -> bool) {
         let before = self.sources.len();
-        let past = &mut self.past;
+        let (past, shared) = (&mut self.past, &self.shared);
         self.sources.retain(|source| {
             let keep = !which(source);
             if !keep {
+                shared.forget(source.peer);
                 past.received += source.inlet.reader().received();
                 past.lost += source.inlet.reader().lost();
             }
@@ -320,6 +320,12 @@ impl<T: Payload + ?Sized> Subscriber<T> {
                 return Ok(found);
             }
         }
+    }
+}
+
+impl<T: Payload + ?Sized> Waitable for Subscriber<T> {
+    fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared) as Arc<_>)
     }
 }
 

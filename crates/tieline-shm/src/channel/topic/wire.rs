@@ -1,4 +1,4 @@
-//! What publisher and subscriber say to each other over their line: three messages, little-endian.
+//! What publisher and subscriber say to each other over their line: four messages, little-endian.
 //!
 //! | bytes | subscribe | admitted | refused |
 //! |---|---|---|---|
@@ -8,7 +8,8 @@
 //! | 8..16 | depth; 0 for the log's own | number of the first message | reason |
 //! | 16..24 | history | 0 | 0 |
 //!
-//! With `admitted` travel the log's descriptor (read-only) and the roster's.
+//! With `admitted` travel the log's descriptor (read-only) and the roster's. A subscriber that has mapped both says so
+//! with a message that begins with 4 and is zero otherwise.
 
 use super::options::Policy;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +33,13 @@ pub(super) struct Admitted {
     pub(super) entry: u32,
     pub(super) start: u64,
 }
+
+/// A subscriber has mapped what it was sent, and will see what is published from now on.
+pub(super) const READY: [u8; LEN] = {
+    let mut bytes = [0; LEN];
+    bytes[0] = 4;
+    bytes
+};
 
 /// A publisher's refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,14 +34,14 @@ mod word;
 pub(crate) mod model;
 
 #[cfg(model)]
-pub(crate) use model::{Thread, is_held_here, planted, step, wait_any};
+pub(crate) use model::{Thread, is_held_here, planted, step, wait_any, wake_all};
 #[cfg(not(model))]
-pub(crate) use thread::{HELD_MAX, Thread, is_held_here};
+pub(crate) use thread::{Thread, is_held_here};
 #[cfg(not(model))]
-pub(crate) use word::wait_any;
+pub(crate) use word::{wait_any, wake_all};
 
 #[cfg(not(model))]
-pub(crate) use crate::raw::step::step;
+pub(crate) use crate::raw::step;
 
 /// Whether the model that is being checked shall have the named bug, to show that it would find it.
 #[cfg(not(model))]

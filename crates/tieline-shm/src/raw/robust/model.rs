@@ -203,6 +203,13 @@ impl RobustWord {
         wake(&self.state, count)
     }
 
+    pub(crate) fn wake_one_of(&self, expected: u32) -> bool {
+        let mut kernel = KERNEL.lock().unwrap();
+        let is_as_expected = low(self.state.load(Ordering::SeqCst)) == expected;
+        kernel.wake(&self.state, 1);
+        !is_as_expected || kernel.sleeps_on(&self.state)
+    }
+
     pub(crate) fn wake_turn(&self, count: u32) -> usize {
         wake(&self.turn, count)
     }
@@ -221,13 +228,13 @@ impl RobustWord {
     }
 
     pub(crate) fn wake_as(&self, count: u32, kind: u32) -> usize {
-        wake_kind(&mut KERNEL.lock().unwrap(), &self.state, count, kind)
+        KERNEL.lock().unwrap().wake_kind(&self.state, count, kind)
     }
 
     pub(crate) fn unmark(&self) {
         let mut kernel = KERNEL.lock().unwrap();
         self.state.fetch_and(!u64::from(WAITERS), Ordering::SeqCst);
-        wake_kind(&mut kernel, &self.state, u32::MAX, u32::MAX);
+        kernel.wake(&self.state, u32::MAX);
     }
 }
 
@@ -255,28 +262,44 @@ fn sleep(words: &[(&AtomicU64, u32)], kind: u32) -> AnyWaited {
     }
 }
 
-/// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
-fn wake(word: &AtomicU64, count: u32) -> usize {
-    wake_kind(&mut KERNEL.lock().unwrap(), word, count, u32::MAX)
+pub(crate) fn wake_all(word: &AtomicU64) {
+    wake(word, u32::MAX);
 }
 
-fn wake_kind(kernel: &mut Kernel, word: &AtomicU64, count: u32, kind: u32) -> usize {
-    let address = std::ptr::from_ref(word).addr();
-    let mut woken = 0;
-    for sleeper in &mut kernel.sleepers {
-        if woken == count as usize {
-            break;
-        }
-        if sleeper.woken.is_none()
-            && sleeper.kind & kind != 0
-            && let Some(place) = sleeper.words.iter().position(|&word| word == address)
-        {
-            sleeper.woken = Some(place);
-            woken += 1;
-        }
+fn wake(word: &AtomicU64, count: u32) -> usize {
+    KERNEL.lock().unwrap().wake(word, count)
+}
+
+impl Kernel {
+    /// Wakes the first `count` who sleep on the word, as a first-come queue, and says how many there were.
+    fn wake(&mut self, word: &AtomicU64, count: u32) -> usize {
+        self.wake_kind(word, count, u32::MAX)
     }
-    if woken > 0 {
-        BELL.notify_all();
+
+    /// The same for those among them who sleep as one of these kinds.
+    fn wake_kind(&mut self, word: &AtomicU64, count: u32, kind: u32) -> usize {
+        let address = std::ptr::from_ref(word).addr();
+        let mut woken = 0;
+        for sleeper in &mut self.sleepers {
+            if woken == count as usize {
+                break;
+            }
+            if sleeper.woken.is_none()
+                && sleeper.kind & kind != 0
+                && let Some(place) = sleeper.words.iter().position(|&word| word == address)
+            {
+                sleeper.woken = Some(place);
+                woken += 1;
+            }
+        }
+        if woken > 0 {
+            BELL.notify_all();
+        }
+        woken
     }
-    woken
+
+    fn sleeps_on(&self, word: &AtomicU64) -> bool {
+        let address = std::ptr::from_ref(word).addr();
+        self.sleepers.iter().any(|sleeper| sleeper.woken.is_none() && sleeper.words.contains(&address))
+    }
 }

@@ -7,7 +7,9 @@
 //! entry of ours, and we never meet one of its. What stands between the sentinels, and in which order, we remember in
 //! a private table, so no pointer is ever read from shared memory: the links that lie there are written for the kernel.
 //!
-//!     head -> (C library's, newer) -> first sentinel -> our words, newest first -> last sentinel -> (older) -> head
+//! ```text
+//! head -> (C library's, newer) -> first sentinel -> our words, newest first -> last sentinel -> (older) -> head
+//! ```
 
 use std::cell::Cell;
 use std::ptr;
@@ -222,7 +224,7 @@ pub(crate) fn is_held_here(word: u32) -> bool {
     if owner == 0 {
         return false;
     }
-    let number = |id: u32| libc::c_long::try_from(id).unwrap_or(0);
+    let number = |id: u32| libc::c_long::from(id);
     let (process, thread) = (number(std::process::id()), number(owner));
     // SAFETY: signal 0 only asks whether the thread exists in this process.
     unsafe { libc::syscall(libc::SYS_tgkill, process, thread, number(0)) == 0 }
@@ -285,8 +287,10 @@ impl Block {
             unsafe { set_prev(neighbour, last) };
         }
         compiler_fence(Ordering::SeqCst);
-        // SAFETY: this thread's head; the thread itself is the only one that changes it.
-        unsafe { (&raw mut (*head).list).write_volatile(first) };
+        // SAFETY: this thread's head.
+        let front = unsafe { &raw mut (*head).list };
+        // SAFETY: as above; the thread itself is the only one that changes it.
+        unsafe { front.write_volatile(first) };
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -407,4 +411,50 @@ extern "C" fn forget_parent() {
 
 fn unsupported(why: &'static str) -> Error {
     Error::new("own a lock", ErrorKind::Unsupported).because(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::robust::WAITERS;
+
+    #[test]
+    fn a_thread_holds_as_many_words_as_the_limit_and_loses_them_all() {
+        let words: &'static [RobustWord] = Box::leak((0..HELD_MAX).map(|_| RobustWord::new()).collect());
+        let life = std::thread::spawn(move || {
+            let me = Thread::current().unwrap();
+            for word in words {
+                assert!(me.has_room());
+                me.begin(word);
+                word.state.store(u64::from(me.id() | WAITERS), Ordering::Relaxed);
+                me.link(word);
+                me.end();
+            }
+            assert!(!me.has_room());
+            for word in words.iter().step_by(3) {
+                assert!(me.holds(word) && me.unlink(word));
+                assert!(!me.holds(word) && !me.unlink(word));
+            }
+        });
+        life.join().unwrap();
+        for (number, word) in words.iter().enumerate() {
+            let is_marked = word.state.load(Ordering::Relaxed) == u64::from(OWNER_DIED | WAITERS);
+            assert_eq!(is_marked, number % 3 != 0, "word {number}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_used_again_when_its_thread_has_ended() {
+        let block = || std::thread::spawn(|| ptr::from_ref(Thread::current().unwrap().0).addr()).join().unwrap();
+        let used: std::collections::HashSet<_> = (0..200).map(|_| block()).collect();
+        assert!(used.len() < 50, "{} blocks for one thread at a time", used.len());
+    }
+
+    #[test]
+    fn the_layout_is_what_the_kernel_and_the_page_say() {
+        assert_eq!(size_of::<RobustWord>(), 40);
+        assert_eq!(std::mem::offset_of!(RobustWord, turn), 8);
+        assert_eq!(std::mem::offset_of!(RobustWord, note), 16);
+        assert_eq!(std::mem::offset_of!(RobustWord, links), 20);
+    }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use tieline_os::futex::{self, AnyWaited, Deadline, Futex, Waited};
+use tieline_os::futex::{self, AnyWaited, Deadline, Futex, Requeued, Waited};
 
 use super::{RobustWord, WAITERS};
 
@@ -24,6 +24,18 @@ impl RobustWord {
     pub(crate) fn wake(&self, count: u32) -> usize {
         // Memory that is mapped can be woken on.
         Futex::shared(low_half(&self.state)).wake(count).unwrap_or(0)
+    }
+
+    /// If the low half of `state` is still `expected`: wakes one who sleeps on it, and says whether more do. If it is
+    /// not, wakes one all the same, and answers that there may be more.
+    pub(crate) fn wake_one_of(&self, expected: u32) -> bool {
+        let futex = Futex::shared(low_half(&self.state));
+        // Moving one sleeper to where it sleeps already changes nothing, and counts it.
+        if let Ok(Requeued::Done(count)) = futex.requeue(expected, 1, 1, futex) {
+            return count > 1;
+        }
+        self.wake(1);
+        true
     }
 
     /// Wakes up to `count` who sleep on `turn`.
@@ -78,6 +90,12 @@ pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], deadline: Option<Deadline>) 
         *place = (Futex::shared(low_half(word)), expected);
     }
     futex::wait_any(list, deadline)
+}
+
+/// Wakes everyone who sleeps on the low half.
+pub(crate) fn wake_all(word: &AtomicU64) {
+    // Memory that is mapped can be woken on; how many slept there is nobody's business.
+    let _ = Futex::shared(low_half(word)).wake(u32::MAX);
 }
 
 fn low_half(word: &AtomicU64) -> &AtomicU32 {

@@ -2,35 +2,13 @@
 
 use std::time::Duration;
 
-use tieline_testkit::{Peer, pause, test_name};
+use tieline_testkit::{Forked, Peer, pause, test_name};
 
 use super::actor::{Actor, TIMEOUT, directory, is_connected, is_departed, is_disconnected, name_in, offer};
 use crate::error::ErrorKind;
 use crate::rendezvous::{Role, create};
 
 /// Runs `child` in a forked child of this process, which has threads.
-#[allow(unsafe_code, reason = "the subject is a fork that the safe face refuses")]
-fn fork(child: impl FnOnce()) -> i32 {
-    // SAFETY: the child uses the allocator, which the C library repairs after a fork, and our own handles, whose
-    // behaviour in such a child is the subject; then it ends or sleeps.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let code = if std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).is_ok() { 0 } else { 1 };
-        // SAFETY: ends the child without running what belongs to its parent.
-        unsafe { libc::_exit(code) };
-    }
-    pid
-}
-
-#[allow(unsafe_code, reason = "the standard library did not start this child")]
-fn end_of(pid: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: waits for our own child, and writes to a local.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid);
-    status
-}
-
 #[test]
 fn a_childs_handles_say_so_and_disturb_nobody() {
     if let Some(me) = tieline_testkit::role() {
@@ -42,7 +20,7 @@ fn a_childs_handles_say_so_and_disturb_nobody() {
         host.diary.wait("connected", 1, is_connected);
         let link = host.diary.links().remove(0);
         let mut all = Some((host, guest, shared));
-        let child = fork(|| {
+        let child = Forked::run(|| {
             let (host, ..) = all.as_ref().unwrap();
             assert_eq!(host.membership.check().unwrap_err().kind(), ErrorKind::Forked);
             assert_eq!(link.send(b"x", &[]).unwrap_err().kind(), ErrorKind::Forked);
@@ -54,7 +32,7 @@ fn a_childs_handles_say_so_and_disturb_nobody() {
             drop(all.take());
         });
         let (host, guest, shared) = all.unwrap();
-        assert_eq!(end_of(child), 0, "the child found what it should");
+        child.succeeds();
         host.membership.check().unwrap();
         link.send(b"x", &[]).unwrap();
         guest.diary.wait("the line is as it was", 1, super::actor::is_received);
@@ -82,8 +60,8 @@ fn the_parents_death_is_seen_at_once_though_a_child_lives() {
         let pairs = Actor::open(&me.env("PAIRS").parse().unwrap(), Role::Consumer);
         let shared = Actor::open(&me.env("SHARED").parse().unwrap(), Role::Sharer);
         pairs.diary.wait("connected", 1, is_connected);
-        let child = fork(|| pause(Duration::from_secs(30)));
-        me.say(&child.to_string());
+        let child = Forked::run(|| pause(Duration::from_secs(30)));
+        me.say(&child.id().to_string());
         me.wait_for("never");
         drop((pairs, shared));
         return;

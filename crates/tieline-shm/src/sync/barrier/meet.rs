@@ -106,6 +106,7 @@ impl Barrier {
     }
 
     /// The descriptor to send to peers that shall share the barrier.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }

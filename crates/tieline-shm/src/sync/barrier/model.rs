@@ -80,7 +80,7 @@ fn model_barrier_and_death() {
         "barrier:left",
     ] {
         meet(2, 2, 1, Some(step), false);
-        meet(2, 3, 1, Some(step), false);
+        meet(1, 3, 1, Some(step), false);
     }
 }
 

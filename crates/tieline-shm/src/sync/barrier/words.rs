@@ -170,11 +170,11 @@ impl BarrierWords {
         }
     }
 
-    /// Begins the next generation if nobody is missing in this one; answers whether this call did.
-    fn finish(&self, generation: u32) -> bool {
-        // Acquire, with [wait]: what each did before it arrived.
+    /// Whether nobody is missing in a generation in which somebody has come.
+    fn is_complete(&self, generation: u32) -> bool {
         let mut has_come = false;
-        let complete =
+        // Acquire, with [wait]: what each did before it arrived.
+        let nobody_misses =
             self.places.iter().all(|line| match line.word().load(Ordering::SeqCst) & (OWNER | DIED | LEFT) {
                 0 => false,
                 seen if seen & OWNER == 0 => true,
@@ -184,8 +184,12 @@ impl BarrierWords {
                     has || is_planted("arrival is not looked at")
                 }
             });
-        // Where nobody is left nobody meets.
-        if !complete || !has_come {
+        nobody_misses && has_come
+    }
+
+    /// Begins the next generation if nobody is missing in this one; answers whether this call did.
+    fn finish(&self, generation: u32) -> bool {
+        if !self.is_complete(generation) {
             return false;
         }
         step("barrier:complete");
@@ -216,8 +220,8 @@ impl BarrierWords {
             count += 1;
         }
         model_fence();
-        // With [learn_of_deaths]: who died before we looked at it is not in the list.
-        if self.deaths_unknown_to(member) {
+        // Who died or left before we marked its word will wake nobody.
+        if self.deaths_unknown_to(member) || self.is_complete(mine) {
             return Ok(false);
         }
         Ok(match watch(&self.head.robust, &words[..count], until)? {

@@ -9,8 +9,8 @@
 //! lock, or finds it taken, by somebody who sees [`WAITERS`] and will wake; or dies, and then the kernel wakes the next
 //! one, because the lock is pending in the dead one's list. No count of waiters is kept, so no death can spoil one.
 //!
-//! The bit is cleared only by who has given the lock back, woken nobody because nobody slept, and finds the state as he
-//! left it. Nobody can have fallen asleep meanwhile: one sleeps only while the word names an owner, and whoever takes a
+//! The bit is cleared only by who has given the lock back, learned while waking one that nobody else slept, and finds the
+//! state as he left it. Nobody can have fallen asleep meanwhile: one sleeps only while the word names an owner, and whoever takes a
 //! lock that has the bit set changes the turn. (glibc gives the bit away with the lock and has woken sleepers bring it
 //! back: one that dies before it does strands the others. musl counts its waiters, and had to repair a stale count in
 //! its semaphore, commits 159d1f6c and 882aedf6.)
@@ -222,9 +222,9 @@ fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> 
 /// After `left` was stored as the word of a free lock with sleepers.
 #[cold]
 pub(super) fn wake_one(word: &RobustWord, left: u64) {
-    let woken = word.wake(1);
+    let more_sleep = word.wake_one_of(low(left));
     step("mutex:woke");
-    if woken == 0 {
+    if !more_sleep {
         let clear = left & !u64::from(WAITERS);
         // Relaxed: nothing is told by this but that nobody sleeps; it leaves the release before it in force.
         let _ = word.state.compare_exchange(left, clear, Ordering::Relaxed, Ordering::Relaxed);

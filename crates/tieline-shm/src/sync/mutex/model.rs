@@ -59,7 +59,9 @@ fn check(name: &str, bound: usize, lives: &'static [(u32, Death)]) {
         };
         let others: Vec<_> = (1..lives.len()).map(|place| loom::thread::spawn(run(place))).collect();
         run(0)();
-        others.into_iter().for_each(|other| drop(other.join().unwrap()));
+        for other in others {
+            let _ = other.join().unwrap();
+        }
         // Whoever is dead, the lock is left such that it can be taken.
         live(9, None, || turn(&shared, true).unwrap());
     });
@@ -93,7 +95,8 @@ fn model_a_waiter_dies_at_any_step_while_another_waits() {
     check("taken", 2, &[(1, None), (1, Some(("mutex:taken", 1))), (1, None)]);
 }
 
-/// glibc's mutex fails here: the one woken dies, and who came in between knows of no waiters.
+/// glibc's mutex fails here: the one woken dies, and who came in between knows of no waiters. (musl's 882aedf6 and
+/// 159d1f6c repair the same in its semaphore: a wake-up that depends on a count that was true a moment ago.)
 #[test]
 fn model_a_woken_waiter_dies_while_another_barges_in() {
     check("woken, barging", 2, &[(2, None), (1, Some(("mutex:woken", 1))), (1, None)]);
@@ -126,35 +129,28 @@ fn model_a_lock_given_up_is_told_to_all() {
     });
 }
 
-/// Who gave the lock back, woke nobody, and is slow to wipe the mark; meanwhile others sleep, and one woken dies.
-fn a_slow_wipe() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
-    model.check(|| {
-        let shared = View::leak(Box::new(Shared { word: RobustWord::new(), value: UnsafeCell::new(0) }));
+/// Who gave the lock back, woke nobody, and is slow to wipe the mark, must not wipe that of sleepers who came since:
+/// whoever took the marked lock in between has changed the turn. (As a model of its own this takes five threads.)
+fn a_marked_lock_taken_and_given_back_looks_as_before() -> bool {
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let told = std::sync::Arc::clone(&seen);
+    loom::model(move || {
+        let word = View::leak(Box::new(RobustWord::new()));
         let left = u64::from(WAITERS);
-        shared.word.state.store(left, Ordering::Relaxed);
-        let run = |id, death, what: fn(&Shared)| {
-            let shared = shared.clone();
-            loom::thread::spawn(move || live(id, death, || what(&shared)))
-        };
-        let once = |shared: &Shared| assert!(turn(shared, true).is_ok());
-        let others = [
-            run(2, None, |shared| core::wake_one(&shared.word, u64::from(WAITERS))),
-            run(3, Some(("mutex:woken", 1)), once),
-            run(4, None, once),
-        ];
-        live(1, None, || (0..2).for_each(|_| once(&shared)));
-        others.into_iter().for_each(|other| drop(other.join().unwrap()));
+        word.state.store(left, Ordering::Relaxed);
+        live(1, None, || {
+            core::take(&word, Thread::current().unwrap(), Until::Forever, &Spins::default()).unwrap();
+            told.store(word.state.load(Ordering::Relaxed) - 1 == left, Std::Relaxed);
+        });
     });
+    seen.load(Std::Relaxed)
 }
 
-/// Negative control: without the turn, who woke nobody wipes the mark of sleepers that came meanwhile.
 #[test]
-#[should_panic(expected = "deadlock")]
-fn model_without_the_turn_a_sleeper_is_forgotten() {
+fn model_a_slow_wipe_fails() {
+    assert!(!a_marked_lock_taken_and_given_back_looks_as_before());
     plant("turn");
-    a_slow_wipe();
+    assert!(a_marked_lock_taken_and_given_back_looks_as_before(), "the planted bug is found");
 }
 
 /// Negative control: a release that wipes the mark, as glibc's does.

@@ -215,6 +215,7 @@ impl RawMutex {
     }
 
     /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
+    #[must_use]
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.segment.as_ref().map(AsFd::as_fd)
     }
@@ -330,6 +331,12 @@ impl RawMutex {
         }
     }
 
+    /// Whether the caller, who holds the lock, holds it more than once.
+    pub(in crate::sync) fn is_held_again(&self) -> bool {
+        // Relaxed: the lock is ours.
+        self.words.robust.note.load(Ordering::Relaxed) != 0
+    }
+
     #[inline]
     fn unlock(&self, me: Thread) {
         if self.kind == MutexKind::Recursive && me.holds(&self.words.robust) {
@@ -350,7 +357,12 @@ impl RawMutex {
     }
 }
 
-impl RawMutexGuard<'_> {
+impl<'a> RawMutexGuard<'a> {
+    /// The lock, for longer than the guard lives.
+    pub(in crate::sync) fn lock_of(&self) -> &'a RawMutex {
+        self.lock
+    }
+
     /// Whether the holder before died holding the lock, and nobody has repaired since.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
@@ -367,12 +379,6 @@ impl RawMutexGuard<'_> {
         } else {
             inheriting::mark_consistent(words);
         }
-    }
-
-    /// The lock.
-    #[must_use]
-    pub fn mutex(&self) -> &RawMutex {
-        self.lock
     }
 
     pub(in crate::sync) fn me(&self) -> Thread {

@@ -58,8 +58,9 @@ pub struct MutexGuard<'a, T: ShmSafe> {
     data: &'a Data<T>,
 }
 
-/// The guarded value's place.
-pub(in crate::sync) struct Data<T> {
+/// The guarded value's place. Not to be named outside: it is public for a sealed trait only.
+#[derive(Debug)]
+pub struct Data<T> {
     bytes: View<[AtomicU8]>,
     value: NonNull<T>,
     /// Whether this handle has seen that the bytes are a value.
@@ -169,6 +170,7 @@ impl<T: ShmSafe> Mutex<T> {
     }
 
     /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
+    #[must_use]
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.segment.as_ref().map(AsFd::as_fd)
     }

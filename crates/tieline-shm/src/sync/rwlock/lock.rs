@@ -200,6 +200,7 @@ impl<T: ShmSafe> RwLock<T> {
     }
 
     /// The descriptor to send to peers that shall share the lock.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }

@@ -75,6 +75,7 @@ impl RwWords {
         Self { gates, slots, fair }
     }
 
+    #[inline]
     pub(crate) fn read(&self, thread: Thread, until: Until) -> Result<Reading> {
         let Some(slot) = self.claim(thread)? else {
             return self.read_at_gate(thread, until);
@@ -89,6 +90,7 @@ impl RwWords {
         }
     }
 
+    #[inline]
     pub(crate) fn unlock_read(&self, thread: Thread, held: Reading) {
         match held {
             Reading::Slot(slot) => self.leave(thread, &self.slots[slot]),
@@ -99,6 +101,7 @@ impl RwWords {
         }
     }
 
+    #[inline]
     pub(crate) fn write(&self, thread: Thread, until: Until) -> Result<Writing> {
         let phase = self.take_gate(thread, WRITE, until, |_| Ok(()))?;
         step("rwlock:write-gate");
@@ -120,6 +123,7 @@ impl RwWords {
     }
 
     /// `whole` tells whether the data makes sense; if not, nobody enters any more.
+    #[inline]
     pub(crate) fn unlock_write(&self, thread: Thread, held: Writing, whole: bool) {
         if !thread.holds(&self.gate(held.phase).robust) {
             // Inherited by fork: the lock is the parent's.
@@ -161,12 +165,16 @@ impl RwWords {
     // --- readers ---
 
     /// Takes a free slot, beginning with the one that the thread's id points to.
+    #[inline]
     fn claim(&self, thread: Thread) -> Result<Option<usize>> {
         let me = u64::from(thread.id());
         let count = self.slots.len();
         let first = favourite(thread, count);
-        for at in (first..count).chain(0..first) {
+        let mut at = first;
+        for _ in 0..count {
             let line = &self.slots[at];
+            let here = at;
+            at = if at + 1 == count { 0 } else { at + 1 };
             // Relaxed: a guess that the exchange checks.
             let seen = line.word().load(Ordering::Relaxed);
             if seen & OWNER != 0 {
@@ -184,7 +192,7 @@ impl RwWords {
                 step("rwlock:read-taken");
                 thread.link(&line.robust);
                 thread.end();
-                return Ok(Some(at));
+                return Ok(Some(here));
             }
             thread.end();
         }
@@ -192,12 +200,22 @@ impl RwWords {
     }
 
     /// Waits, in a slot, until no writer is inside or about to be.
+    #[inline]
     fn enter(&self, thread: Thread, slot: &Line, until: Until) -> Result<()> {
         // Relaxed: only the owner of the slot writes it, and a former owner's store was acquired with the word.
         if slot.robust.note.load(Ordering::Relaxed) != READS {
             slot.robust.note.store(READS, Ordering::SeqCst);
         }
         model_fence();
+        let phase = self.phase().load(Ordering::SeqCst);
+        match self.look(self.gate(phase))? {
+            Gate::Open => Ok(()),
+            Gate::Held => self.enter_later(thread, slot, until),
+        }
+    }
+
+    #[cold]
+    fn enter_later(&self, thread: Thread, slot: &Line, until: Until) -> Result<()> {
         let mut timed_out = false;
         loop {
             let phase = self.phase().load(Ordering::SeqCst);
@@ -250,6 +268,7 @@ impl RwWords {
     }
 
     /// What stands at a gate, seen by somebody who is in a slot.
+    #[inline]
     fn look(&self, gate: &Line) -> Result<Gate> {
         // SeqCst, with [take]; Acquire of what the last writer wrote.
         let seen = gate.word().load(Ordering::SeqCst);
@@ -273,6 +292,7 @@ impl RwWords {
     }
 
     /// Empties a slot. A mark stays until the one who sleeps is woken with it.
+    #[inline]
     fn leave(&self, thread: Thread, slot: &Line) {
         thread.begin(&slot.robust);
         if !thread.unlink(&slot.robust) {
@@ -306,6 +326,7 @@ impl RwWords {
     // --- writers ---
 
     /// Takes the gate of the present phase. `admissible` is asked about what stands in a word that nobody owns.
+    #[inline]
     fn take_gate(
         &self,
         thread: Thread,
@@ -341,6 +362,7 @@ impl RwWords {
 
     /// Takes one gate, or finds that its phase is over.
     #[expect(clippy::too_many_arguments, reason = "the two halves of one loop")]
+    #[inline]
     fn take(
         &self,
         thread: Thread,
@@ -429,6 +451,7 @@ impl RwWords {
     }
 
     /// Gives up a gate we hold.
+    #[inline]
     fn open_gate(&self, thread: Thread, phase: u32, next_phase: bool) {
         let gate = self.gate(phase);
         thread.begin(&gate.robust);

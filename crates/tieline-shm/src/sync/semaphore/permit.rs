@@ -98,6 +98,7 @@ impl Semaphore {
     }
 
     /// The descriptor to send to peers that shall share the semaphore.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }

@@ -77,6 +77,7 @@ impl Tokens {
     }
 
     /// The descriptor to send to peers that shall share the tokens.
+    #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }

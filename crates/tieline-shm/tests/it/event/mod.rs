@@ -132,11 +132,14 @@ fn a_notifier_s_death_wakes_whom_it_did_not() {
         let mut peer = peer.env("TIELINE_STEP", step).spawn();
         peer.wait_for("ready");
         let mut listener = event.listener().waiting(Waiting::Block);
+        let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
             listener.wait_timeout(&mut Vec::new(), PATIENCE).unwrap();
             Instant::now()
         });
-        tieline_testkit::pause(Duration::from_millis(30));
+        let thread_id = told.recv().unwrap();
+        tieline_testkit::eventually("the listener sleeps", || tieline_testkit::sleeps(thread_id));
         peer.say("go");
         assert!(!peer.exit_status().success(), "{step}: it was not killed");
         let known = Instant::now();
@@ -183,4 +186,60 @@ fn a_task_is_told_of_events() {
         }
     });
     notifying.join().unwrap();
+}
+
+/// Where the memory of this process begins and ends that is mapped from the start of a file whose name holds `what`.
+fn mapping(what: &str) -> (u64, u64) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains(what) && line.contains(" 00000000 ")).expect("it is mapped");
+    let (start, rest) = line.split_once('-').unwrap();
+    let (end, _) = rest.split_once(' ').unwrap();
+    (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap())
+}
+
+/// A member that writes rubbish over the whole structure, again and again: the others answer, in time, with values.
+#[test]
+fn a_member_that_writes_rubbish_everywhere_stops_nobody() {
+    /// The header, and the table for 256 members; see `docs/formats/shm-event.md`.
+    const STRUCTURE: u64 = 4096 + 16512;
+    if let Some(me) = role() {
+        use std::os::unix::fs::FileExt;
+        let _event = event(Path::new(&me.env("DIRECTORY")), 8);
+        let memory = std::fs::File::options().write(true).open("/proc/self/mem").unwrap();
+        let (start, end) = mapping("memfd:tieline:event:event");
+        me.say("ready");
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for at in (start + STRUCTURE..end).cycle() {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            memory.write_all_at(&random.to_le_bytes()[..1], at).unwrap();
+        }
+        unreachable!("there is memory to attack");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let event = event(directory.path(), 8);
+    let mut peer = Peer::of(test_name!()).role("attacker").env("DIRECTORY", directory.path()).spawn();
+    peer.wait_for("ready");
+    let mut listener = event.listener();
+    let mut sleeper = event.listener().waiting(Waiting::Block);
+    let mut set = WaitSet::new().unwrap();
+    set.attach(&listener, 1).unwrap();
+    let (mut fired, mut ready) = (Vec::new(), Vec::new());
+    let (started, mut rubbish) = (Instant::now(), 0);
+    for round in 0.. {
+        // Until it has surely been hit, however little the attacker gets of the processor.
+        if round >= 2000 && rubbish >= 50 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{round} rounds, {rubbish} times rubbish");
+        event.notify(round % 8).unwrap();
+        let _ = set.wait_timeout(&mut ready, Duration::from_micros(100));
+        let _ = listener.wait_timeout(&mut fired, Duration::from_micros(100));
+        let _ = sleeper.wait_timeout(&mut fired, Duration::from_micros(100));
+        assert!(fired.len() <= 8);
+        rubbish += fired.iter().filter(|fired| fired.times > 1 << 40).count();
+    }
+    peer.kill();
+    event.notify(0).unwrap();
 }

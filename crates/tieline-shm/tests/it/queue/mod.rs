@@ -3,31 +3,11 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-use tieline_shm::channel::queue::Queue;
+use tieline_shm::queue::Queue;
 use tieline_shm::{ErrorKind, ShmSafe};
-use tieline_testkit::{PATIENCE, Peer, PeerBuilder, Role, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, Role, role, test_name};
 
-/// A runtime directory of the test's own, in this process too.
-fn directory() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    // SAFETY: this process runs one test (the others re-execute), and reads its environment in no other thread now.
-    unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", directory.path()) };
-    directory
-}
-
-/// Runs `test` in a process of its own, because the runtime directory is a matter of the environment.
-fn alone(test: String, body: impl FnOnce(&TempDir)) {
-    match role() {
-        Some(me) if me.name() == "alone" => body(&directory()),
-        Some(_) => unreachable!("roles are played before"),
-        None => Peer::of(test).role("alone").spawn().succeeds(),
-    }
-}
-
-fn peer(test: String, role: &str, directory: &TempDir) -> PeerBuilder {
-    Peer::of(test).role(role).env("TIELINE_RUNTIME_DIR", directory.path())
-}
+use crate::alone::{alone, peer};
 
 #[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
 #[repr(C)]
@@ -98,9 +78,20 @@ fn play(me: &Role) {
             me.wait_for("never");
             drop(job);
         }
+        "clerk" => {
+            let done = Queue::<Job>::open("done").unwrap();
+            me.say("ready");
+            loop {
+                let job = jobs.recv().unwrap();
+                done.send(&job).unwrap();
+                job.ack().unwrap();
+            }
+        }
         "writer" => {
             me.say("ready");
-            (0..).for_each(|number| jobs.send(&job(number)).unwrap());
+            for number in 0.. {
+                jobs.send(&job(number)).unwrap();
+            }
         }
         _ => {
             me.say("ready");
@@ -188,5 +179,41 @@ fn peers_killed_at_any_step_leave_a_queue_that_works() {
             assert_eq!(got.len(), expected, "{role} {step}");
             assert_eq!(jobs.try_recv().unwrap_err().kind(), ErrorKind::WouldBlock);
         }
+    });
+}
+
+#[test]
+fn workers_killed_at_random_lose_no_job() {
+    const ROUNDS: u64 = 60;
+    if let Some(me) = role()
+        && me.name() != "alone"
+    {
+        return play(&me);
+    }
+    alone(test_name!(), |directory| {
+        let jobs = Queue::<Job>::options().capacity(16).create("jobs").unwrap();
+        let done = Queue::<Job>::options().capacity(16).create("done").unwrap();
+        let (mut sent, mut finished) = (0, HashSet::new());
+        for round in 0..ROUNDS {
+            let mut workers: Vec<_> = (0..2).map(|_| peer(test_name!(), "clerk", directory).spawn()).collect();
+            workers.iter_mut().for_each(|worker| worker.wait_for("ready"));
+            let end = Instant::now() + Duration::from_micros(round * 7919 % 5000);
+            while Instant::now() < end {
+                while jobs.try_send(&job(sent)).is_ok() {
+                    sent += 1;
+                }
+                while let Ok(job) = done.try_recv() {
+                    finished.insert(job.number);
+                }
+            }
+            workers.iter_mut().for_each(Peer::kill);
+        }
+        // What the dead held comes back when their deaths are noticed.
+        tieline_testkit::eventually("all jobs are done", || {
+            let late = std::iter::from_fn(|| done.try_recv().ok().or_else(|| jobs.try_recv().ok()));
+            finished.extend(late.map(|job| job.number));
+            finished.len() == sent as usize
+        });
+        assert!(sent > 1000 && finished.iter().all(|number| *number < sent));
     });
 }

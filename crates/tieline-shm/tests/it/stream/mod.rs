@@ -4,31 +4,11 @@ use std::io::{BufRead, ErrorKind as Io, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tieline_shm::ErrorKind;
-use tieline_shm::channel::stream::{Listener, Stream, StreamEnd};
-use tieline_testkit::{Peer, PeerBuilder, Role, assert_same, data, role, test_name};
+use tieline_shm::stream::{Listener, Stream, StreamEnd};
+use tieline_testkit::{Peer, Role, assert_same, data, role, test_name};
 
-/// A runtime directory of the test's own, in this process too.
-fn directory() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    // SAFETY: this process runs one test (the others re-execute), and reads its environment in no other thread now.
-    unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", directory.path()) };
-    directory
-}
-
-/// Runs `test` in a process of its own, because the runtime directory is a matter of the environment.
-fn alone(test: String, body: impl FnOnce(&TempDir)) {
-    match role() {
-        Some(me) if me.name() == "alone" => body(&directory()),
-        Some(_) => unreachable!("roles are played before"),
-        None => Peer::of(test).role("alone").spawn().succeeds(),
-    }
-}
-
-fn peer(test: String, role: &str, directory: &TempDir) -> PeerBuilder {
-    Peer::of(test).role(role).env("TIELINE_RUNTIME_DIR", directory.path())
-}
+use crate::alone::{alone, peer};
 
 fn pair() -> (Listener, Stream, Stream) {
     let listener = Listener::options().capacity(4096).bind("stream").unwrap();

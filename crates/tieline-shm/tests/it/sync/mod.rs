@@ -1,8 +1,13 @@
 //! Locks among real processes.
 
 mod barrier;
+mod classics;
+mod condvar;
+mod monitor;
 mod mutex;
 mod mutex_death;
+mod once;
+mod order;
 mod robust;
 mod rwlock;
 mod semaphore;
@@ -16,13 +21,21 @@ use tieline_testkit::{Peer, PeerBuilder};
 
 /// A peer that can open the lock's segment.
 fn peer(test: &str, role: &str, fd: BorrowedFd<'_>) -> PeerBuilder {
-    let path = format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
-    Peer::of(test).role(role).env("LOCK_SEGMENT", path)
+    with_segment(Peer::of(test).role(role), "LOCK", fd)
+}
+
+/// The same with another segment.
+fn with_segment(peer: PeerBuilder, name: &str, fd: BorrowedFd<'_>) -> PeerBuilder {
+    peer.env(name, format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()))
 }
 
 /// The segment, in the peer.
 fn segment() -> OwnedFd {
-    let path = std::env::var("LOCK_SEGMENT").expect("the parent names the segment");
+    segment_of("LOCK")
+}
+
+fn segment_of(name: &str) -> OwnedFd {
+    let path = std::env::var(name).expect("the parent names the segment");
     OpenOptions::new().read(true).write(true).open(path).expect("the parent lives").into()
 }
 

@@ -127,7 +127,7 @@ fn deaths_at_random_instants_leave_a_lock_that_works() {
                 victim.wait_for("ready");
                 victims.push(victim);
             }
-            std::thread::sleep(Duration::from_micros(chance.below(3000)));
+            pause(Duration::from_micros(chance.below(3000)));
             let mut victim = victims.swap_remove(chance.below(3) as usize);
             victim.kill();
             let before = Instant::now();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::sync::{LockError, LockResult, MAX_READERS, RwLock, RwLockKind, RwLockOptions, WriteGuard};
 use tieline_shm::{Error, ErrorKind};
-use tieline_testkit::{Peer, eventually, pause, role, test_name};
+use tieline_testkit::{Forked, Peer, eventually, pause, role, test_name};
 
 use super::{Chance, peer, rounds, segment};
 
@@ -275,12 +275,10 @@ fn who_does_not_repair_makes_the_lock_unusable() {
 fn a_child_made_by_fork_holds_nothing() {
     if let Some(me) = role() {
         let lock = RwLock::<Pair>::from_fd(segment()).unwrap();
-        let (reads, child) = fork_holding(lock.read().unwrap());
-        assert_eq!(child, 0);
+        let reads = dropped_in_a_child(lock.read().unwrap());
         assert_eq!(lock.reading().len(), 1, "the child gave the parent's lock back");
         drop(reads);
-        let (writes, child) = fork_holding(lock.write().unwrap());
-        assert_eq!(child, 0);
+        let writes = dropped_in_a_child(lock.write().unwrap());
         assert!(lock.writer().is_some(), "the child gave the parent's lock back");
         drop(writes);
         me.say("done");
@@ -293,22 +291,6 @@ fn a_child_made_by_fork_holds_nothing() {
         forker.succeeds();
         write(&lock);
     }
-}
-
-/// Forks as a program of one thread may; the child drops its copy of the guard.
-#[allow(unsafe_code, reason = "what is tested is a fork that carries a guard along")]
-fn fork_holding<G>(guard: G) -> (G, i32) {
-    // SAFETY: the child drops the guard, which neither allocates nor locks, and ends at once.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        drop(guard);
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = -1;
-    // SAFETY: waits for the child just made.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    (guard, status)
 }
 
 const STEPS: [&str; 24] = [
@@ -525,4 +507,130 @@ fn every_byte_flipped_by_another_process_gives_an_answer() {
             drop(lock.try_write());
         },
     );
+}
+
+/// What a worker thread is told to do, without waiting.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Read,
+    Write,
+    Leave,
+    /// Ends the thread with what it holds; another one begins.
+    Die,
+}
+
+/// What is to be seen of a worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Holds {
+    Nothing,
+    Read,
+    Write,
+}
+
+/// Does the steps until it dies, and answers each by whether it worked, or why not.
+fn worker(
+    lock: &RwLock<Pair>,
+    steps: &std::sync::mpsc::Receiver<Step>,
+    answers: &std::sync::mpsc::Sender<Option<ErrorKind>>,
+) {
+    let (mut reads, mut writes) = (None, None);
+    for step in steps {
+        let answer = match step {
+            Step::Read => lock.try_read().map(|guard| reads = Some(guard)).err().map(|error| error.kind()),
+            Step::Write => match lock.try_write() {
+                Ok(guard) => {
+                    writes = Some(guard);
+                    None
+                }
+                Err(LockError::OwnerDied(guard)) => {
+                    guard.mark_consistent();
+                    writes = Some(guard);
+                    Some(ErrorKind::OwnerDied)
+                }
+                Err(LockError::Failed(error)) => Some(error.kind()),
+            },
+            Step::Leave => {
+                (reads, writes) = (None, None);
+                None
+            }
+            Step::Die => {
+                std::mem::forget((reads, writes));
+                return;
+            }
+        };
+        answers.send(answer).unwrap();
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Any list of operations by three threads does what it does to a plain description of the lock.
+    #[test]
+    fn operations_do_what_they_do_to_a_plain_description(
+        fair in proptest::bool::ANY,
+        operations in proptest::collection::vec((0..3_usize, 0..7_u8), 0..40),
+    ) {
+        let lock = lock(KINDS[usize::from(fair)], 3);
+        let mut holds = [Holds::Nothing; 3];
+        let mut is_inherited = false;
+        std::thread::scope(|scope| {
+            let start = || {
+                let (tell, steps) = std::sync::mpsc::channel();
+                let (answers, told) = std::sync::mpsc::channel();
+                let lock = &lock;
+                (tell, told, scope.spawn(move || worker(lock, &steps, &answers)))
+            };
+            let mut workers = [start(), start(), start()];
+            for (who, what) in operations {
+                let step = match what {
+                    0..=1 => Step::Read,
+                    2..=3 => Step::Write,
+                    4..=5 => Step::Leave,
+                    _ => Step::Die,
+                };
+                if matches!(step, Step::Read | Step::Write) && holds[who] != Holds::Nothing {
+                    continue;
+                }
+                workers[who].0.send(step).unwrap();
+                if matches!(step, Step::Die) {
+                    let (_, _, dead) = std::mem::replace(&mut workers[who], start());
+                    dead.join().unwrap();
+                    is_inherited |= holds[who] == Holds::Write;
+                    holds[who] = Holds::Nothing;
+                    continue;
+                }
+                let answer = workers[who].1.recv().unwrap();
+                let somebody = |what| holds.contains(&what);
+                let expected = match step {
+                    Step::Read if somebody(Holds::Write) => Some(ErrorKind::WouldBlock),
+                    Step::Read if is_inherited => Some(ErrorKind::OwnerDied),
+                    Step::Write if somebody(Holds::Write) || somebody(Holds::Read) => Some(ErrorKind::WouldBlock),
+                    Step::Write if is_inherited => Some(ErrorKind::OwnerDied),
+                    _ => None,
+                };
+                assert_eq!(answer, expected, "{step:?} by {who} while {holds:?}, inherited: {is_inherited}");
+                match step {
+                    Step::Read if answer.is_none() => holds[who] = Holds::Read,
+                    Step::Write if answer != Some(ErrorKind::WouldBlock) => {
+                        holds[who] = Holds::Write;
+                        is_inherited = false;
+                    }
+                    Step::Leave => holds[who] = Holds::Nothing,
+                    _ => {}
+                }
+            }
+            // Their senders go, so the workers end.
+            for (tell, _, _) in workers {
+                drop(tell);
+            }
+        });
+    }
+}
+
+/// Drops the copy of `guard` that a forked child has.
+fn dropped_in_a_child<G>(guard: G) -> G {
+    let mut guard = Some(guard);
+    Forked::run(|| drop(guard.take())).succeeds();
+    guard.expect("the child took its own copy")
 }

@@ -310,3 +310,45 @@ fn every_byte_flipped_by_another_process_gives_an_answer() {
         },
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Any list of operations does what it does to a number.
+    #[test]
+    fn permits_are_a_number(permits in 1..6_u32, operations in proptest::collection::vec(0..8_usize, 0..60)) {
+        let pool = Semaphore::create("pool", permits).unwrap();
+        let mut held = Vec::new();
+        for operation in operations {
+            if operation < 5 {
+                match pool.try_acquire() {
+                    Ok(permit) => held.push(permit),
+                    Err(error) => {
+                        assert!(error.is_would_block());
+                        assert_eq!(held.len(), permits as usize);
+                    }
+                }
+            } else if !held.is_empty() {
+                drop(held.swap_remove(operation % held.len()));
+            }
+            assert_eq!(pool.available() + held.len(), permits as usize);
+        }
+    }
+
+    #[test]
+    fn tokens_are_a_number(start in 0..3_u32, operations in proptest::collection::vec(0..6_u32, 0..60)) {
+        let tokens = Tokens::create("tokens", start).unwrap();
+        let mut count = start;
+        for operation in operations {
+            if operation < 3 {
+                tokens.post(operation).unwrap();
+                count += operation;
+            } else {
+                let taken = tokens.try_take();
+                assert_eq!(taken.is_ok(), count > 0);
+                count = count.saturating_sub(1);
+            }
+            assert_eq!(tokens.count(), count);
+        }
+    }
+}

@@ -69,12 +69,15 @@ fn a_notifier_killed_while_waking_leaves_nobody_asleep() {
     for step in ["kill:wait:cleared", "kill:wait:turned"] {
         let signal = Signal::create().unwrap();
         let sleeper = signal.again(false).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
             let seen = sleeper.beyond_timeout(0, Waiting::Block, PATIENCE);
             (seen.unwrap(), Instant::now())
         });
         // The peer must find a sleeper.
-        tieline_testkit::pause(Duration::from_millis(50));
+        let thread_id = told.recv().unwrap();
+        tieline_testkit::eventually("the sleeper sleeps", || tieline_testkit::sleeps(thread_id));
         let mut peer = peer_with(test_name!(), &signal, Some(step));
         peer.wait_for("ready");
         assert!(!peer.exit_status().success(), "{step}: it was not killed");
@@ -120,7 +123,7 @@ fn a_stopped_sleeper_wakes_when_it_goes_on() {
     if let Some(me) = role() {
         let signal = inherited();
         me.say("ready");
-        assert_eq!(signal.beyond_timeout(0, Waiting::Block, PATIENCE).unwrap(), 1000);
+        assert_eq!(signal.beyond_timeout(999, Waiting::Block, PATIENCE).unwrap(), 1000);
         return;
     }
     let signal = Signal::create().unwrap();
@@ -128,6 +131,10 @@ fn a_stopped_sleeper_wakes_when_it_goes_on() {
     peer.wait_for("ready");
     peer.sleeps();
     peer.signal(rustix::process::Signal::STOP);
+    tieline_testkit::eventually("the peer is stopped", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", peer.id())).unwrap();
+        status.contains("State:\tT")
+    });
     let started = Instant::now();
     (1..=1000).for_each(|value| signal.raise(value));
     assert!(started.elapsed() < Duration::from_secs(1), "the notifier was held up");
@@ -189,4 +196,23 @@ fn a_deadline_ends_each_way_of_waiting() {
             assert!(started.elapsed() >= wait && started.elapsed() < wait + Duration::from_secs(2), "{how:?}");
         }
     }
+}
+
+/// A peer that wakes us in vain all the time does not carry us past the deadline.
+#[test]
+fn wake_ups_in_vain_do_not_move_the_deadline() {
+    let signal = Signal::create().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                signal.wake_after_death();
+            }
+        });
+        let started = Instant::now();
+        let waited = signal.beyond_timeout(0, Waiting::Block, Duration::from_millis(20));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(waited.unwrap_err().is_timeout());
+        assert!(started.elapsed() < Duration::from_secs(2));
+    });
 }

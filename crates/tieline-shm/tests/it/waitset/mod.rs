@@ -64,6 +64,8 @@ fn no_wake_up_is_lost_between_looking_and_sleeping() {
     for is_lined in [true, false] {
         let (ping, pong) = (Signal::create().unwrap(), Signal::create().unwrap());
         let (mine, theirs) = (pong.again(is_lined).unwrap(), ping.again(is_lined).unwrap());
+        let hung =
+            is_lined.then(|| (pong.hang(mine.bell().unwrap()).unwrap(), ping.hang(theirs.bell().unwrap()).unwrap()));
         let echo = std::thread::spawn(move || {
             let mut set = WaitSet::new().unwrap();
             set.attach(&theirs, 0).unwrap();
@@ -76,15 +78,14 @@ fn no_wake_up_is_lost_between_looking_and_sleeping() {
         });
         let mut set = WaitSet::new().unwrap();
         set.attach(&mine, 0).unwrap();
-        let before = descriptors();
         let mut ready = Vec::new();
         for round in 1..=ROUNDS {
             ping.raise(round);
             set.wait_timeout(&mut ready, PATIENCE).unwrap();
             mine.set_seen(round);
         }
-        assert!(descriptors() <= before + 2, "waits leak descriptors");
         echo.join().unwrap();
+        drop(hung);
     }
 }
 
@@ -143,6 +144,10 @@ fn a_busy_member_starves_nobody() {
 
 #[test]
 fn a_hundred_thousand_waits_leak_nothing() {
+    // Alone in its process: other tests open descriptors, too.
+    if role().is_none() {
+        return Peer::of(test_name!()).role("alone").spawn().succeeds();
+    }
     let signal = Signal::create().unwrap();
     let mut set = WaitSet::new().unwrap();
     set.attach(&signal, 0).unwrap();

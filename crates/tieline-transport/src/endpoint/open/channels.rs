@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tieline_shm::channel::queue::{Queue, QueueOptions};
+use tieline_shm::queue::{Queue, QueueOptions};
 use tieline_shm::topic::Topic;
 use tieline_shm::untyped::{self, Carried, Contents, Found};
 use tieline_shm::{Access, Allowed, ErrorKind as ShmErrorKind, Kind};

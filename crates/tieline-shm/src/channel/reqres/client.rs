@@ -1,0 +1,581 @@
+//! The side that calls.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tieline_os::futex::Deadline;
+
+use super::connection::{self, Body, Connection, Loan, Opened};
+use super::{WINDOW, server, to_client, to_server};
+use crate::channel::payload::Payload;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::View;
+use crate::rendezvous::{self, Access, Link, Membership, Name, Participant, PeerId, Role};
+use crate::structure::calls::{Head, Outgoing, Receiver, Sender};
+use crate::wait::{EventCount, Until, Waiting};
+
+/// Calls a server; see the [module](super). Any thread may call; clones are the same connection.
+pub struct Client<Q: Payload + ?Sized, R: Payload + ?Sized> {
+    shared: Arc<Shared>,
+    waiting: Waiting,
+    of: PhantomData<fn(&Q, &R)>,
+}
+
+const CONNECT: &str = "connect to the server";
+const CALL: &str = "call";
+/// A server that does not answer for so long is stopped.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// After so many items the server is told that there is room for more.
+const CREDIT_STEP: u32 = WINDOW / 2;
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
+    /// Connects to whoever serves at the name; waits 5 s at most for one that does not answer.
+    ///
+    /// # Errors
+    /// `NotFound` if nobody serves; `PermissionDenied`; `Mismatch` with both layouts; `TimedOut`, also if the server has
+    /// all its clients; `PeerGone`; `Corrupted`.
+    pub fn connect(name: &str) -> Result<Self> {
+        Self::connect_timeout(name, TIMEOUT)
+    }
+
+    /// Connects as [`connect`](Self::connect); waits for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_timeout(name: &str, timeout: Duration) -> Result<Self> {
+        let deadline = Instant::now() + timeout;
+        let offer = server::offer::<Q, R>(Role::Consumer, Access::default(), 2);
+        let joined = rendezvous::open(&Name::new(name)?, offer, timeout)?;
+        let one = Arc::new(One { state: Mutex::new(State::Waiting), changed: Condvar::new() });
+        let membership = joined.start(Arc::clone(&one) as Arc<dyn Participant>)?;
+        let opened = one.wait(deadline)?;
+        let Opened { connection, receiver, notes, bell } = *opened;
+        let inbox = Inbox { receiver, calls: VecDeque::new(), next: 1, notes, owed: VecDeque::new() };
+        let shared = Shared {
+            connection,
+            bell,
+            calling: Mutex::new(()),
+            inbox: Mutex::new(inbox),
+            membership: Mutex::new(Some(membership)),
+        };
+        let shared = Arc::new(shared);
+        one.belongs_to(&shared);
+        Ok(Self { shared, waiting: Waiting::default(), of: PhantomData })
+    }
+
+    /// How calls of this handle wait.
+    #[must_use]
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Calls, and waits for the response.
+    ///
+    /// # Errors
+    /// `Failed` with the server's text; `PeerGone` if the server died or left; `TooLarge`; `Corrupted`; `Forked`.
+    pub fn call(&self, request: &Q) -> Result<Response<R>> {
+        self.start(request)?.wait()
+    }
+
+    /// Calls, and waits for the response for `timeout` at most; then the call is cancelled.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and `TimedOut`: whether the server did it is not known.
+    pub fn call_timeout(&self, request: &Q, timeout: Duration) -> Result<Response<R>> {
+        let until = Until::At(Deadline::after(timeout));
+        self.begin(&Outgoing::Bytes(request.bytes()), until)?.wait_until(until)
+    }
+
+    /// Calls without waiting for the response; waits while the server takes no requests.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call) without `Failed`.
+    pub fn start(&self, request: &Q) -> Result<Pending<R>> {
+        self.begin(&Outgoing::Bytes(request.bytes()), Until::Forever)
+    }
+
+    /// Calls for a streamed response: 0 or more items.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn call_stream(&self, request: &Q) -> Result<Items<R>> {
+        Ok(Items { pending: self.start(request)?, read: 0 })
+    }
+
+    /// How many bytes a payload may have.
+    #[must_use]
+    pub fn payload_max_bytes(&self) -> usize {
+        self.shared.connection.area_len_bytes()
+    }
+
+    fn begin(&self, request: &Outgoing<'_>, until: Until) -> Result<Pending<R>> {
+        self.begin_with(|head| self.shared.connection.send(head, request, self.waiting, until, CALL))
+    }
+
+    /// Gives the call a number and sends it, in this order: numbers must grow on the way out.
+    fn begin_with(&self, send: impl FnOnce(Head) -> Result<()>) -> Result<Pending<R>> {
+        let shared = &self.shared;
+        shared.connection.check()?;
+        // One at a time, though it may wait for room: a later number must not overtake.
+        let _turn = shared.calling.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = shared.inbox().open();
+        let pending =
+            Pending { shared: Arc::clone(shared), call, waiting: self.waiting, is_over: false, of: PhantomData };
+        let sent = send(Head { kind: to_server::CALL, call, extra: 0 });
+        if let Err(error) = sent {
+            pending.forget();
+            return Err(error);
+        }
+        Ok(pending)
+    }
+}
+
+impl<R: Payload + ?Sized> Client<[u8], R> {
+    /// A place to write a request of `len` bytes into, without a copy. Waits while the server keeps all of them.
+    ///
+    /// # Errors
+    /// `TooLarge`; `PeerGone`; `Corrupted`; `Forked`.
+    pub fn loan(&self, len: usize) -> Result<Loan> {
+        self.shared.connection.loan(len, self.waiting, CALL)
+    }
+
+    /// Calls with what was written into a loan, without waiting for the response.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and `InvalidInput` if the loan is another connection's.
+    pub fn start_loan(&self, loan: Loan) -> Result<Pending<R>> {
+        self.begin_with(|head| loan.send(&self.shared.connection, head, self.waiting, CALL))
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Clone for Client<Q, R> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), waiting: self.waiting, of: PhantomData }
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Client<Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("connection", &self.shared.connection).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    connection: Arc<Connection>,
+    /// Where all threads of this client sleep.
+    bell: View<EventCount>,
+    /// Held while a call is sent.
+    calling: Mutex<()>,
+    inbox: Mutex<Inbox>,
+    /// Kept so that the line stays; given up when the server is gone, so that the name becomes free.
+    membership: Mutex<Option<Membership>>,
+}
+
+/// What came, and for which call.
+struct Inbox {
+    receiver: Receiver,
+    /// The calls in flight, in the order of their numbers.
+    calls: VecDeque<Slot>,
+    next: u64,
+    notes: Sender,
+    /// What is to be noted for the server, and found no room yet.
+    owed: VecDeque<Head>,
+}
+
+struct Slot {
+    call: u64,
+    arrived: VecDeque<Arrived>,
+    is_over: bool,
+}
+
+struct Arrived {
+    kind: u8,
+    body: Body,
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next message for `call`.
+    fn next(&self, call: u64, waiting: Waiting, until: Until) -> Result<Arrived> {
+        self.connection.check()?;
+        self.bell.wait(waiting, until, CALL, || {
+            // Before looking: what came before the server was gone is taken first.
+            let is_gone = self.connection.is_gone();
+            let mut inbox = self.inbox();
+            inbox.pay();
+            match inbox.next(call, &self.connection) {
+                Ok(None) if is_gone => Some(Err(Error::new(CALL, ErrorKind::PeerGone))),
+                Ok(Some(arrived)) => {
+                    if arrived.kind != to_client::ITEM {
+                        inbox.close(call);
+                    }
+                    Some(Ok(arrived))
+                }
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
+            }
+        })?
+    }
+}
+
+impl Inbox {
+    fn open(&mut self) -> u64 {
+        let call = self.next;
+        self.next += 1;
+        self.calls.push_back(Slot { call, arrived: VecDeque::new(), is_over: false });
+        call
+    }
+
+    fn slot(&mut self, call: u64) -> Option<&mut Slot> {
+        let index = self.calls.binary_search_by_key(&call, |slot| slot.call).ok()?;
+        self.calls.get_mut(index).filter(|slot| !slot.is_over)
+    }
+
+    fn close(&mut self, call: u64) {
+        if let Some(slot) = self.slot(call) {
+            slot.is_over = true;
+            slot.arrived = VecDeque::new();
+        }
+        while self.calls.front().is_some_and(|first| first.is_over) {
+            self.calls.pop_front();
+        }
+    }
+
+    /// Takes what came, for whichever call, until there is something for this one.
+    fn next(&mut self, call: u64, connection: &Arc<Connection>) -> Result<Option<Arrived>> {
+        if let Some(arrived) = self.slot(call).and_then(|slot| slot.arrived.pop_front()) {
+            return Ok(Some(arrived));
+        }
+        loop {
+            let message = match self.receiver.try_receive() {
+                Ok(message) => message,
+                Err(error) if error.is_would_block() => return Ok(None),
+                Err(error) => {
+                    connection.close();
+                    return Err(error);
+                }
+            };
+            let head = message.head;
+            let arrived = Arrived { kind: head.kind, body: connection.body(message) };
+            if head.call == call {
+                return Ok(Some(arrived));
+            }
+            // For nobody, if the call was cancelled.
+            if let Some(slot) = self.slot(head.call) {
+                if slot.arrived.len() > WINDOW as usize {
+                    connection.close();
+                    return Err(
+                        Error::new(CALL, ErrorKind::Corrupted).because("the server sends more than was asked for")
+                    );
+                }
+                slot.arrived.push_back(arrived);
+            }
+        }
+    }
+
+    fn note(&mut self, head: Head) {
+        self.owed.push_back(head);
+        self.pay();
+    }
+
+    /// Notes what is owed, as far as there is room.
+    fn pay(&mut self) {
+        while let Some(head) = self.owed.front() {
+            if self.notes.try_send(*head, &Outgoing::Bytes(&[])).is_err() {
+                return;
+            }
+            self.owed.pop_front();
+        }
+    }
+}
+
+/// A call in flight. Dropping it cancels the call.
+#[must_use = "dropping it cancels the call"]
+pub struct Pending<R: Payload + ?Sized> {
+    shared: Arc<Shared>,
+    call: u64,
+    waiting: Waiting,
+    is_over: bool,
+    of: PhantomData<fn(&R)>,
+}
+
+impl<R: Payload + ?Sized> Pending<R> {
+    /// Waits for the response.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; `Mismatch` if the server answers with a stream of items.
+    pub fn wait(self) -> Result<Response<R>> {
+        self.wait_until(Until::Forever)
+    }
+
+    /// Waits for the response for `timeout` at most; then the call is cancelled.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), and `TimedOut`.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Response<R>> {
+        self.wait_until(Until::At(Deadline::after(timeout)))
+    }
+
+    /// The response, if it is there; otherwise the call goes on.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn try_wait(mut self) -> Result<Result<Response<R>, Self>> {
+        match self.next(Until::Now) {
+            Err(error) if error.is_would_block() => Ok(Err(self)),
+            answer => unary(answer?).map(Ok),
+        }
+    }
+
+    fn wait_until(mut self, until: Until) -> Result<Response<R>> {
+        unary(self.next(until)?)
+    }
+
+    fn next(&mut self, until: Until) -> Result<Answer<R>> {
+        let Arrived { kind, mut body } = self.shared.next(self.call, self.waiting, until)?;
+        // The inbox has forgotten it then.
+        self.is_over = kind != to_client::ITEM;
+        match kind {
+            to_client::RESPONSE | to_client::ITEM => {
+                R::check(&mut body.item, CALL)?;
+                let response = Response { body, of: PhantomData };
+                Ok(if kind == to_client::ITEM { Answer::Item(response) } else { Answer::Response(response) })
+            }
+            to_client::END => Ok(Answer::End),
+            to_client::FAILED => {
+                let clean = |char: char| if char.is_control() { '\u{fffd}' } else { char };
+                let why: String = String::from_utf8_lossy(body.item.0.as_bytes()).chars().map(clean).collect();
+                Err(Error::new(CALL, ErrorKind::Failed).because(why))
+            }
+            _ => {
+                self.shared.connection.close();
+                Err(Error::new(CALL, ErrorKind::Corrupted).because("the server says what none says"))
+            }
+        }
+    }
+
+    fn forget(mut self) {
+        self.forget_now();
+    }
+
+    fn forget_now(&mut self) {
+        self.is_over = true;
+        self.shared.inbox().close(self.call);
+    }
+}
+
+impl<R: Payload + ?Sized> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if !self.is_over && self.shared.connection.check().is_ok() {
+            self.forget_now();
+            self.shared.inbox().note(Head { kind: to_server::CANCEL, call: self.call, extra: 0 });
+        }
+    }
+}
+
+impl<R: Payload + ?Sized> fmt::Debug for Pending<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+enum Answer<R: Payload + ?Sized> {
+    Response(Response<R>),
+    Item(Response<R>),
+    End,
+}
+
+fn unary<R: Payload + ?Sized>(answer: Answer<R>) -> Result<Response<R>> {
+    match answer {
+        Answer::Response(response) => Ok(response),
+        Answer::Item(_) | Answer::End => {
+            Err(Error::new(CALL, ErrorKind::Mismatch).because("the server answers with a stream: use `call_stream`"))
+        }
+    }
+}
+
+/// The items of a streamed response, in order. Dropping it cancels the call.
+///
+/// Another thread that waits for another call takes this one's items along, as many as the window has.
+#[derive(Debug)]
+#[must_use = "dropping it cancels the call"]
+pub struct Items<R: Payload + ?Sized> {
+    pending: Pending<R>,
+    /// Since the server was last told.
+    read: u32,
+}
+
+impl<R: Payload + ?Sized> Items<R> {
+    /// The next item; `None` at the end. A response that is not streamed is a single item.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; after an error there are no more items.
+    pub fn recv(&mut self) -> Result<Option<Response<R>>> {
+        self.recv_until(Until::Forever)
+    }
+
+    /// The next item; waits for `timeout` at most, and may be called again after that.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and `TimedOut`.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Response<R>>> {
+        self.recv_until(Until::At(Deadline::after(timeout)))
+    }
+
+    fn recv_until(&mut self, until: Until) -> Result<Option<Response<R>>> {
+        if self.pending.is_over {
+            return Ok(None);
+        }
+        match self.pending.next(until)? {
+            Answer::Response(response) => Ok(Some(response)),
+            Answer::End => Ok(None),
+            Answer::Item(item) => {
+                self.read += 1;
+                if self.read == CREDIT_STEP {
+                    let head = Head { kind: to_server::CREDIT, call: self.pending.call, extra: u64::from(self.read) };
+                    self.pending.shared.inbox().note(head);
+                    self.read = 0;
+                }
+                Ok(Some(item))
+            }
+        }
+    }
+}
+
+impl<R: Payload + ?Sized> Iterator for Items<R> {
+    type Item = Result<Response<R>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.recv().transpose();
+        if matches!(item, Some(Err(_))) {
+            self.pending.forget_now();
+        }
+        item
+    }
+}
+
+/// What the server answered: it dereferences to the payload, where it lies. A large one keeps its place until dropped.
+#[derive(Debug)]
+pub struct Response<R: Payload + ?Sized> {
+    body: Body,
+    of: PhantomData<fn(&R)>,
+}
+
+impl<R: Payload + ?Sized> Deref for Response<R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        R::view(&self.body.item)
+    }
+}
+
+/// Takes part with exactly one server.
+struct One {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    Waiting,
+    /// The line is there, the memory not yet.
+    Linked(Link),
+    Ready(Box<Opened<Sender>>, PeerId),
+    Taken(PeerId, Weak<Shared>),
+    Gone,
+}
+
+impl One {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, deadline: Instant) -> Result<Box<Opened<Sender>>> {
+        let mut state = self.state();
+        loop {
+            match std::mem::replace(&mut *state, State::Gone) {
+                State::Ready(opened, id) => {
+                    *state = State::Taken(id, Weak::new());
+                    return Ok(opened);
+                }
+                State::Gone | State::Taken(..) => return Err(Error::new(CONNECT, ErrorKind::PeerGone)),
+                waiting => *state = waiting,
+            }
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err(Error::new(CONNECT, ErrorKind::TimedOut).because("nobody serves there, or it is stopped"));
+            }
+            state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn belongs_to(&self, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        match &mut *state {
+            State::Taken(_, weak) => *weak = Arc::downgrade(shared),
+            _ => {
+                // It went in between.
+                drop(state);
+                shared.server_is_gone();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn server_is_gone(&self) {
+        self.connection.peer_is_gone();
+        self.bell.wake_after_death();
+        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Without the lock: leaving waits for calls that may want it.
+        drop(membership);
+    }
+}
+
+impl Participant for One {
+    fn connected(&self, link: &Link) -> Result<()> {
+        let mut state = self.state();
+        if !matches!(*state, State::Waiting) {
+            return Err(Error::new(CONNECT, ErrorKind::LimitReached));
+        }
+        *state = State::Linked(link.clone());
+        Ok(())
+    }
+
+    fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
+        let mut state = self.state();
+        let State::Linked(link) = &*state else {
+            return Err(Error::new(CONNECT, ErrorKind::Corrupted).because("the server speaks out of turn"));
+        };
+        *state = State::Ready(Box::new(connection::accept(link, message, fds)?), peer);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn disconnected(&self, peer: PeerId) {
+        let mut state = self.state();
+        let shared = match &*state {
+            State::Linked(link) if link.peer().id == peer => None,
+            State::Ready(_, id) if *id == peer => None,
+            State::Taken(id, shared) if *id == peer => shared.upgrade(),
+            _ => return,
+        };
+        let before = std::mem::replace(&mut *state, State::Gone);
+        drop(state);
+        drop(before);
+        self.changed.notify_all();
+        if let Some(shared) = shared {
+            shared.server_is_gone();
+        }
+    }
+
+    fn departed(&self, _: u32) {}
+}

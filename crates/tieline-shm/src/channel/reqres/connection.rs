@@ -1,0 +1,380 @@
+//! What both sides of a connection have: its memory, the way out, and who is at the other end.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tieline_os::Access;
+use tieline_os::unix::Credentials;
+
+use crate::channel::payload::Incoming;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::{View, process};
+use crate::rendezvous::Link;
+use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::calls::{Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, Sender};
+use crate::structure::cells::Cells;
+use crate::structure::held::{Held, Trust};
+use crate::wait::{EventCount, Until, Waiting};
+
+/// The sizes of a connection, which the server decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// How many messages each ring holds: a power of two.
+    pub(super) entries: u32,
+    /// How many areas each direction has.
+    pub(super) areas: u32,
+    /// How long each is: a multiple of 64.
+    pub(super) area_len: u32,
+}
+
+const OPEN: &str = "open a connection";
+/// The first byte of what the server sends.
+const VERSION: u8 = 1;
+pub(super) const MAX_ENTRIES: u32 = 1 << 16;
+pub(super) const MAX_AREAS: u32 = 1 << 12;
+pub(super) const MAX_AREA_LEN: u32 = 1 << 30;
+const LINES: usize = 128;
+
+impl Sizes {
+    pub(super) fn check(self) -> Result<Self> {
+        let fits = (1..=MAX_ENTRIES).contains(&self.entries)
+            && self.entries.is_power_of_two()
+            && (1..=MAX_AREAS).contains(&self.areas)
+            && (64..=MAX_AREA_LEN).contains(&self.area_len)
+            && self.area_len.is_multiple_of(64);
+        if fits {
+            Ok(self)
+        } else {
+            Err(Error::new(OPEN, ErrorKind::InvalidInput).because("its sizes are beyond the limits"))
+        }
+    }
+
+    fn entries_offset() -> usize {
+        size_of::<Control>() + LINES
+    }
+
+    fn released_offset(self) -> usize {
+        Self::entries_offset() + self.entries as usize * size_of::<Entry>()
+    }
+
+    fn cells_offset(self) -> usize {
+        self.released_offset() + (self.areas as usize * 8).next_multiple_of(LINES)
+    }
+
+    /// The bytes of one direction.
+    fn direction(self) -> usize {
+        self.cells_offset() + (self.areas as usize).saturating_mul(self.area_len as usize).next_multiple_of(LINES)
+    }
+
+    /// The ring for cancellations and credits, which must not queue behind requests.
+    fn notes(self) -> Self {
+        Self { areas: 0, ..self }
+    }
+
+    /// The bytes of both directions and of the notes.
+    fn total(self) -> usize {
+        self.direction().saturating_mul(2).saturating_add(self.notes().direction())
+    }
+
+    /// One direction: its ring, and where its receiver may sleep.
+    fn open(self, segment: &Segment, start: usize) -> Result<(Ring, View<EventCount>)> {
+        let len = self.areas as usize * self.area_len as usize;
+        let cells = Cells::new(segment.slice(start + self.cells_offset(), len / 8)?);
+        let released = segment.slice(start + self.released_offset(), self.areas as usize)?;
+        let areas = Areas::new(released, cells, self.area_len as usize)?;
+        let entries = segment.slice(start + Self::entries_offset(), self.entries as usize)?;
+        let bell = segment.view(start + size_of::<Control>())?;
+        Ok((Ring::new(segment.view(start)?, entries, areas)?, bell))
+    }
+}
+
+/// One side of a connection, but for the receiver.
+pub(super) struct Connection {
+    link: Link,
+    is_gone: AtomicBool,
+    sender: Mutex<Sender>,
+    /// Where senders of this side wait for room.
+    room: View<Control>,
+    /// Where the peer sleeps.
+    peer_bell: View<EventCount>,
+    /// The areas that come in, and where the peer's senders wait for them.
+    incoming: Areas,
+    incoming_room: View<Control>,
+    trust: Trust,
+    generation: u32,
+}
+
+/// What a side gets when a connection is opened.
+pub(super) struct Opened<N> {
+    pub(super) connection: Arc<Connection>,
+    pub(super) receiver: Receiver,
+    /// This side's end of the ring of notes.
+    pub(super) notes: N,
+    /// Where a client sleeps; a server has one place for all its connections.
+    pub(super) bell: View<EventCount>,
+}
+
+/// Makes a connection's memory and sends it to the client, with the place where the server sleeps.
+pub(super) fn offer(
+    link: &Link,
+    name: &str,
+    sizes: Sizes,
+    bell: (&Segment, &View<EventCount>),
+) -> Result<Opened<Receiver>> {
+    let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
+    let segment = Segment::create(&purpose, sizes.total())?;
+    let (requests, _) = sizes.open(&segment, 0)?;
+    let (responses, client_bell) = sizes.open(&segment, sizes.direction())?;
+    let (notes, _) = sizes.notes().open(&segment, 2 * sizes.direction())?;
+    let mut message = vec![VERSION];
+    for size in [sizes.entries, sizes.areas, sizes.area_len] {
+        message.extend(size.to_le_bytes());
+    }
+    let fds: [BorrowedFd<'_>; 2] = [segment.as_fd(), bell.0.as_fd()];
+    link.send(&message, &fds)?;
+    Ok(connect(link, requests, responses, client_bell, bell.1.clone(), notes.receiver()))
+}
+
+/// Takes what the server sent.
+pub(super) fn accept(link: &Link, message: &[u8], fds: Vec<OwnedFd>) -> Result<Opened<Sender>> {
+    let corrupted = || Error::new(OPEN, ErrorKind::Corrupted).because("its server says what no server says");
+    let Some((&[VERSION], rest)) = message.split_first_chunk() else { return Err(corrupted()) };
+    let (words, []) = rest.as_chunks::<4>() else { return Err(corrupted()) };
+    let &[entries, areas, area_len] = words else { return Err(corrupted()) };
+    let number = u32::from_le_bytes;
+    let sizes = Sizes { entries: number(entries), areas: number(areas), area_len: number(area_len) }.check();
+    let sizes = sizes.map_err(|_| corrupted())?;
+    let [segment, server] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| corrupted())?;
+    let segment = Segment::accept(segment, Kind::Calls, 0, Access::ReadWrite)?;
+    let server = Segment::accept(server, Kind::Calls, 0, Access::ReadWrite)?;
+    let (requests, _) = sizes.open(&segment, 0)?;
+    let (responses, bell) = sizes.open(&segment, sizes.direction())?;
+    let (notes, _) = sizes.notes().open(&segment, 2 * sizes.direction())?;
+    let server: View<EventCount> = server.view(0)?;
+    Ok(connect(link, responses, requests, server.clone(), bell, notes.sender(server)))
+}
+
+/// `peer_bell` is where the peer sleeps, `bell` where we do.
+fn connect<N>(
+    link: &Link,
+    into: Ring,
+    out: Ring,
+    peer_bell: View<EventCount>,
+    bell: View<EventCount>,
+    notes: N,
+) -> Opened<N> {
+    let trusted = link.peer().uid == Credentials::own().uid;
+    let connection = Connection {
+        link: link.clone(),
+        is_gone: AtomicBool::new(false),
+        room: out.control().clone(),
+        sender: Mutex::new(out.sender(peer_bell.clone())),
+        peer_bell,
+        incoming: into.areas().clone(),
+        incoming_room: into.control().clone(),
+        trust: if trusted { Trust::SameUser } else { Trust::Nobody },
+        generation: process::generation(),
+    };
+    Opened { connection: Arc::new(connection), receiver: into.receiver(), notes, bell }
+}
+
+impl Connection {
+    /// Refuses in a forked child.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.generation == process::generation() {
+            Ok(())
+        } else {
+            Err(Error::new("use the connection", ErrorKind::Forked))
+        }
+    }
+
+    /// Whether the peer left or died; what it sent before is there by then.
+    pub(super) fn is_gone(&self) -> bool {
+        // Acquire: pairs with `peer_is_gone`.
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// To be called when the peer left or died. Receivers are woken by who knows where they sleep.
+    pub(super) fn peer_is_gone(&self) {
+        // Release: what the keeper saw before. Pairs with `is_gone`.
+        self.is_gone.store(true, Ordering::Release);
+        self.room.room.wake_after_death();
+    }
+
+    /// Wakes the peer's receivers.
+    pub(super) fn ring(&self) {
+        self.peer_bell.notify();
+    }
+
+    /// Ends the conversation with a peer that breaks the rules.
+    pub(super) fn close(&self) {
+        self.link.close();
+    }
+
+    /// Sends a message; waits for room, in the ring or for an area.
+    ///
+    /// # Errors
+    /// `PeerGone`, `TooLarge`, `TimedOut`, `WouldBlock`, `Corrupted`, `Forked`.
+    pub(super) fn send(
+        &self,
+        head: Head,
+        payload: &Outgoing<'_>,
+        waiting: Waiting,
+        until: Until,
+        operation: &'static str,
+    ) -> Result<()> {
+        self.attempt(waiting, until, operation, |sender| sender.try_send(head, payload))
+    }
+
+    /// Takes an area to write a payload of `len` bytes into.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(super) fn loan(self: &Arc<Self>, len: usize, waiting: Waiting, operation: &'static str) -> Result<Loan> {
+        let most = self.area_len_bytes();
+        if len > most {
+            return Err(Error::new(operation, ErrorKind::TooLarge).because(format!("a payload may have {most} bytes")));
+        }
+        let area = self.attempt(waiting, Until::Forever, operation, Sender::try_area)?;
+        let sender = self.sender();
+        let areas = sender.ring().areas();
+        let held = Held::to_write(areas.cells(), areas.offset(area), len, self.trust);
+        drop(sender);
+        Ok(Loan { connection: Arc::clone(self), area: Some(area), len, held })
+    }
+
+    /// How long a payload may be.
+    pub(super) fn area_len_bytes(&self) -> usize {
+        self.incoming.area_len_bytes()
+    }
+
+    fn attempt<R>(
+        &self,
+        waiting: Waiting,
+        until: Until,
+        operation: &'static str,
+        mut attempt: impl FnMut(&mut Sender) -> Result<R>,
+    ) -> Result<R> {
+        self.check()?;
+        self.room.room.wait(waiting, until, operation, || {
+            if self.is_gone() {
+                return Some(Err(Error::new(operation, ErrorKind::PeerGone)));
+            }
+            match attempt(&mut self.sender()) {
+                Err(error) if error.is_would_block() => None,
+                answer => Some(answer),
+            }
+        })?
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Sender> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The payload of a message that came, which gives its area back when dropped.
+    pub(super) fn body(self: &Arc<Self>, message: Message) -> Body {
+        match message.payload {
+            Payload::Inline(inline) => Body { item: Incoming(Held::small(inline.as_bytes())), area: None },
+            Payload::Area(area, len) => {
+                let offset = self.incoming.offset(area);
+                let held = Held::to_read(self.incoming.cells(), offset, len, self.trust);
+                Body { item: Incoming(held), area: Some((Arc::clone(self), area)) }
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("link", &self.link).field("is_gone", &self.is_gone()).finish_non_exhaustive()
+    }
+}
+
+/// The payload of a message that came.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) item: Incoming,
+    area: Option<(Arc<Connection>, Area)>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some((connection, area)) = self.area.take()
+            && connection.check().is_ok()
+        {
+            connection.incoming.release(area);
+            connection.incoming_room.room.notify();
+        }
+    }
+}
+
+/// A place for a large payload, to be written where it lies and then sent.
+///
+/// Its bytes are at first those of an earlier payload: write all of them. Dropping it gives the place back.
+#[derive(Debug)]
+#[must_use = "dropping it sends nothing"]
+pub struct Loan {
+    connection: Arc<Connection>,
+    /// `None` once it is sent.
+    area: Option<Area>,
+    len: usize,
+    held: Held,
+}
+
+impl Loan {
+    /// Only the first `len` bytes will be sent; more than there are changes nothing.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.held.truncate(len);
+    }
+
+    /// Sends it over `connection`, which must be the one it was taken from.
+    pub(super) fn send(
+        mut self,
+        over: &Arc<Connection>,
+        head: Head,
+        waiting: Waiting,
+        operation: &'static str,
+    ) -> Result<()> {
+        if !Arc::ptr_eq(over, &self.connection) {
+            return Err(Error::new(operation, ErrorKind::InvalidInput).because("the loan is another connection's"));
+        }
+        self.held.store();
+        let Some(area) = self.area else { return Ok(()) };
+        over.send(head, &Outgoing::Area(area, self.len), waiting, Until::Forever, operation)?;
+        self.area = None;
+        Ok(())
+    }
+}
+
+impl Deref for Loan {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.held.as_bytes()
+    }
+}
+
+impl DerefMut for Loan {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.held.as_bytes_mut()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(area) = self.area.take() {
+            self.connection.sender().put_back(area);
+            self.connection.room.room.notify();
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! The side that answers.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tieline_os::futex::Deadline;
+use tieline_os::unix::Credentials;
+
+use super::connection::{self, Body, Connection, Loan, MAX_AREA_LEN, MAX_AREAS, MAX_ENTRIES, Sizes};
+use super::{WINDOW, to_client, to_server};
+use crate::channel::payload::Payload;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::View;
+use crate::rendezvous::{self, Access, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
+use crate::segment::{Kind, Purpose, Segment};
+use crate::structure::calls::{Head, Message, Outgoing, Receiver};
+use crate::wait::{EventCount, Until, Waiting};
+
+/// Answers the calls that come to a name; see the [module](super). Any thread may receive requests, and answer them.
+pub struct Server<Q: Payload + ?Sized, R: Payload + ?Sized> {
+    shared: Arc<Shared>,
+    membership: Arc<Membership>,
+    waiting: Waiting,
+    of: PhantomData<fn(&Q, &R)>,
+}
+
+/// How a [`Server`] is made.
+pub struct ServerOptions<Q: Payload + ?Sized, R: Payload + ?Sized> {
+    sizes: Sizes,
+    clients: u32,
+    access: Access,
+    waiting: Waiting,
+    of: PhantomData<fn(&Q, &R)>,
+}
+
+const ENTRIES: u32 = 64;
+const AREAS: u32 = 4;
+const AREA_LEN: u32 = 64 * 1024;
+const CLIENTS: u32 = 256;
+/// The name of a server that died is still held by its clients until they have noticed.
+const SUCCESSION: Duration = Duration::from_millis(200);
+/// A dropped request's client is waited for so long.
+const DROP_PATIENCE: Duration = Duration::from_millis(100);
+/// So much of a failure's text is sent.
+const FAILURE_MAX_BYTES: usize = 1000;
+const SERVE: &str = "serve";
+const RECEIVE: &str = "receive a request";
+const RESPOND: &str = "respond";
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
+    fn new() -> Self {
+        let payload_max = Q::LEN_BYTES.max(R::LEN_BYTES).unwrap_or(AREA_LEN as usize);
+        let sizes = Sizes { entries: ENTRIES, areas: AREAS, area_len: AREA_LEN };
+        let options =
+            Self { sizes, clients: CLIENTS, access: Access::default(), waiting: Waiting::default(), of: PhantomData };
+        options.payload_max_bytes(payload_max.max(AREA_LEN as usize))
+    }
+
+    /// How many messages each direction of a connection holds, requests in work not counted: 1 to 65536, rounded up to a
+    /// power of two; 64 unless told otherwise.
+    #[must_use]
+    pub fn capacity(mut self, messages: u32) -> Self {
+        self.sizes.entries = messages.min(MAX_ENTRIES).next_power_of_two();
+        self
+    }
+
+    /// How many large payloads each direction of a connection holds, those that are being written or read included: 1 to
+    /// 4096; 4 unless told otherwise.
+    #[must_use]
+    pub fn areas(mut self, areas: u32) -> Self {
+        self.sizes.areas = areas.min(MAX_AREAS);
+        self
+    }
+
+    /// How many bytes a payload may have: up to 2^30; 64 KiB unless told otherwise, or as the types need.
+    #[must_use]
+    pub fn payload_max_bytes(mut self, bytes: usize) -> Self {
+        let bytes = bytes.clamp(64, MAX_AREA_LEN as usize).next_multiple_of(64);
+        self.sizes.area_len = u32::try_from(bytes).unwrap_or(MAX_AREA_LEN);
+        self
+    }
+
+    /// How many clients may be connected: 1 to 1023; 256 unless told otherwise.
+    #[must_use]
+    pub fn clients(mut self, clients: u32) -> Self {
+        self.clients = clients;
+        self
+    }
+
+    /// Who may call needs the right to subscribe. The server's user unless told otherwise.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// How calls of this handle wait.
+    #[must_use]
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Begins to serve.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if somebody serves there; `InvalidInput` for a name or sizes beyond the limits; `PermissionDenied`
+    /// and `NotFound` for the directory of names; `OutOfMemory`.
+    pub fn bind(self, name: &str) -> Result<Server<Q, R>> {
+        let name = Name::new(name)?;
+        let sizes = self.sizes.check()?;
+        let mut state = State::default();
+        // Others come with the first client of another user.
+        let own = state.bell_of(Credentials::own().uid, name.as_str())?.1.clone();
+        let start = Instant::now();
+        let joined = loop {
+            let offer = offer::<Q, R>(Role::Producer, self.access.clone(), self.clients.saturating_add(1));
+            match rendezvous::create(&name, offer, SUCCESSION * 10) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && start.elapsed() < SUCCESSION => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                joined => break joined?,
+            }
+        };
+        self.start(joined, name.as_str(), sizes, state, own)
+    }
+
+    fn start(
+        self,
+        joined: Joined,
+        name: &str,
+        sizes: Sizes,
+        state: State,
+        own: View<EventCount>,
+    ) -> Result<Server<Q, R>> {
+        let clients = self.clients as usize;
+        let shared = Shared { name: name.to_owned(), sizes, clients, own, state: Mutex::new(state) };
+        let shared = Arc::new(shared);
+        let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?);
+        Ok(Server { shared, membership, waiting: self.waiting, of: PhantomData })
+    }
+}
+
+/// What both sides say they are for.
+pub(super) fn offer<'a, Q: Payload + ?Sized, R: Payload + ?Sized>(
+    role: Role,
+    access: Access,
+    members: u32,
+) -> Offer<'a> {
+    Offer {
+        kind: Kind::Calls,
+        role,
+        // Not symmetric: who asks what is part of the layout.
+        layout_hash: Q::HASH.rotate_left(1) ^ R::HASH,
+        layout_text: format!("request:\n{}\nresponse:\n{}", Q::text(), R::text()),
+        config: Vec::new(),
+        access,
+        members_max: members,
+        core: None,
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
+    /// Serves with the usual options; see [`ServerOptions::bind`].
+    ///
+    /// # Errors
+    /// As [`ServerOptions::bind`].
+    pub fn bind(name: &str) -> Result<Self> {
+        Self::options().bind(name)
+    }
+
+    /// Sizes and access other than the usual.
+    #[must_use]
+    pub fn options() -> ServerOptions<Q, R> {
+        ServerOptions::new()
+    }
+
+    /// Takes the next request, of any client; waits until one is there. Clients that come and go do not end the wait.
+    ///
+    /// A client that breaks the rules is cut off, and the next request is taken.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn recv(&self) -> Result<Request<Q, R>> {
+        self.recv_until(Until::Forever)
+    }
+
+    /// Takes the next request, if one is there.
+    ///
+    /// # Errors
+    /// `WouldBlock`; `Forked`.
+    pub fn try_recv(&self) -> Result<Request<Q, R>> {
+        self.recv_until(Until::Now)
+    }
+
+    /// Takes the next request; waits for `timeout` at most.
+    ///
+    /// # Errors
+    /// `TimedOut`; `Forked`.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Request<Q, R>> {
+        self.recv_until(Until::At(Deadline::after(timeout)))
+    }
+
+    /// How many clients are connected.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.shared.state().clients.len()
+    }
+
+    fn recv_until(&self, until: Until) -> Result<Request<Q, R>> {
+        self.membership.check()?;
+        loop {
+            let next = self.shared.state().next_request();
+            if let Some((client, head, body)) = next {
+                match self.accept(client, head, body) {
+                    Some(request) => return Ok(request),
+                    None => continue,
+                }
+            }
+            let bells = self.shared.state().bells();
+            // `None` if a client of another user came, whose bell must be waited for, too.
+            let ready = || {
+                let mut state = self.shared.state();
+                match state.next_request() {
+                    Some(next) => Some(Some(next)),
+                    None if state.bells.len() != bells.len() => Some(None),
+                    None => None,
+                }
+            };
+            let Some((client, head, body)) = EventCount::wait_any(&bells, self.waiting, until, RECEIVE, ready)? else {
+                continue;
+            };
+            if let Some(request) = self.accept(client, head, body) {
+                return Ok(request);
+            }
+        }
+    }
+
+    fn accept(&self, client: Arc<Peer>, head: Head, mut body: Body) -> Option<Request<Q, R>> {
+        if Q::check(&mut body.item, RECEIVE).is_err() {
+            client.connection.close();
+            return None;
+        }
+        let (membership, waiting) = (Arc::clone(&self.membership), self.waiting);
+        Some(Request { client, call: head.call, body, waiting, is_over: false, membership, of: PhantomData })
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Server<Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    name: String,
+    sizes: Sizes,
+    clients: usize,
+    /// Where this server sleeps at least.
+    own: View<EventCount>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    clients: Vec<Client>,
+    /// Who is asked first, so that nobody starves.
+    turn: usize,
+    /// Where the clients of a user find us asleep: one place for all of them.
+    bells: HashMap<u32, (Segment, View<EventCount>)>,
+}
+
+struct Client {
+    id: PeerId,
+    receiver: Receiver,
+    peer: Arc<Peer>,
+}
+
+/// A client, as long as any of its requests is in work.
+struct Peer {
+    connection: Arc<Connection>,
+    notes: Mutex<Receiver>,
+    /// Where we sleep for it.
+    bell: View<EventCount>,
+    /// What is in work, in the order of its numbers.
+    active: Mutex<VecDeque<Active>>,
+}
+
+struct Active {
+    call: u64,
+    is_over: bool,
+    is_cancelled: bool,
+    /// How many items may be sent before the client has read some.
+    credit: u32,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn bells(&self) -> Vec<View<EventCount>> {
+        self.bells.values().map(|(_, bell)| bell.clone()).collect()
+    }
+
+    fn bell_of(&mut self, uid: u32, name: &str) -> Result<&(Segment, View<EventCount>)> {
+        match self.bells.entry(uid) {
+            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
+                let segment = Segment::create(&purpose, size_of::<EventCount>())?;
+                let bell = segment.view(0)?;
+                Ok(entry.insert((segment, bell)))
+            }
+        }
+    }
+
+    /// The next request of whose turn it is. Clients that break the rules are cut off.
+    fn next_request(&mut self) -> Option<(Arc<Peer>, Head, Body)> {
+        let count = self.clients.len();
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            let Client { receiver, peer, .. } = &mut self.clients[index];
+            if !receiver.has_message() {
+                continue;
+            }
+            match receiver.try_receive().and_then(|message| peer.begin(message)) {
+                Ok(next) => {
+                    let peer = Arc::clone(peer);
+                    self.turn = (index + 1) % count;
+                    return Some((peer, next.0, next.1));
+                }
+                Err(_) => peer.connection.close(),
+            }
+        }
+        None
+    }
+}
+
+impl Peer {
+    /// Puts a request in work.
+    fn begin(self: &Arc<Self>, message: Message) -> Result<(Head, Body)> {
+        let head = message.head;
+        let body = self.connection.body(message);
+        let mut active = self.active();
+        if head.kind != to_server::CALL || active.back().is_some_and(|last| last.call >= head.call) {
+            return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("a client calls as none does"));
+        }
+        active.push_back(Active { call: head.call, is_over: false, is_cancelled: false, credit: WINDOW });
+        Ok((head, body))
+    }
+
+    /// Reads what the client noted of its calls. What is over already needs none of it.
+    fn read_notes(&self) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.has_message() {
+            return;
+        }
+        let mut active = self.active();
+        // At most a ring of them: a client that notes faster than we read must not keep us here.
+        for _ in 0..MAX_ENTRIES {
+            match notes.try_receive() {
+                Ok(Message { head, .. }) => {
+                    let call = find(&mut active, head.call);
+                    match head.kind {
+                        to_server::CANCEL => call.into_iter().for_each(|call| call.is_cancelled = true),
+                        to_server::CREDIT => call.into_iter().for_each(|call| {
+                            let more = u32::try_from(head.extra).unwrap_or(WINDOW);
+                            call.credit = call.credit.saturating_add(more).min(WINDOW);
+                        }),
+                        _ => self.connection.close(),
+                    }
+                }
+                Err(error) if error.is_would_block() => break,
+                Err(_) => {
+                    self.connection.close();
+                    break;
+                }
+            }
+        }
+        drop(active);
+        // The client may have more to note than there was room for.
+        self.connection.ring();
+    }
+
+    fn active(&self) -> MutexGuard<'_, VecDeque<Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, call: u64) {
+        self.read_notes();
+        let mut active = self.active();
+        if let Some(call) = find(&mut active, call) {
+            call.is_over = true;
+        }
+        while active.front().is_some_and(|first| first.is_over) {
+            active.pop_front();
+        }
+    }
+
+    fn is_cancelled(&self, call: u64) -> bool {
+        self.read_notes();
+        self.connection.is_gone() || find(&mut self.active(), call).is_none_or(|call| call.is_cancelled)
+    }
+}
+
+fn find(active: &mut VecDeque<Active>, call: u64) -> Option<&mut Active> {
+    let index = active.binary_search_by_key(&call, |active| active.call).ok()?;
+    active.get_mut(index)
+}
+
+impl Participant for Shared {
+    fn connected(&self, link: &Link) -> Result<()> {
+        let mut state = self.state();
+        if state.clients.len() >= self.clients {
+            return Err(Error::new(SERVE, ErrorKind::LimitReached));
+        }
+        let (segment, bell) = state.bell_of(link.peer().uid, &self.name)?;
+        let opened = connection::offer(link, &self.name, self.sizes, (segment, bell))?;
+        let notes = Mutex::new(opened.notes);
+        let peer = Peer { connection: opened.connection, notes, bell: bell.clone(), active: Mutex::default() };
+        let peer = Arc::new(peer);
+        state.clients.push(Client { id: link.peer().id, receiver: opened.receiver, peer });
+        drop(state);
+        // Whoever waits may have to wait in one more place.
+        self.own.notify();
+        Ok(())
+    }
+
+    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
+        Err(Error::new(SERVE, ErrorKind::Corrupted).because("a client has nothing to say here"))
+    }
+
+    fn disconnected(&self, peer: PeerId) {
+        let mut state = self.state();
+        let Some(index) = state.clients.iter().position(|client| client.id == peer) else { return };
+        // What it asked and nobody took is forgotten.
+        let gone = state.clients.swap_remove(index);
+        let bell = state.bells();
+        drop(state);
+        gone.peer.connection.peer_is_gone();
+        // Who waits for credit must look now.
+        bell.iter().for_each(|bell| bell.wake_after_death());
+    }
+
+    fn departed(&self, _: u32) {}
+}
+
+/// A call that came, to be answered once: by [`respond`](Self::respond), by [`item`](Self::item)s and
+/// [`end`](Self::end), or by [`fail`](Self::fail). It dereferences to what was asked.
+///
+/// Dropping it unanswered is a failure, which the client is told. It may be answered from any thread.
+#[must_use = "dropping it tells the client that the server failed"]
+pub struct Request<Q: Payload + ?Sized, R: Payload + ?Sized> {
+    client: Arc<Peer>,
+    call: u64,
+    body: Body,
+    waiting: Waiting,
+    is_over: bool,
+    /// The line lasts as long as the membership.
+    membership: Arc<Membership>,
+    of: PhantomData<fn(&Q, &R)>,
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
+    /// Answers. Waits while the client takes no messages.
+    ///
+    /// # Errors
+    /// `PeerGone` if the client died or left; `TooLarge`; `Corrupted`; `Forked`.
+    pub fn respond(mut self, response: &R) -> Result<()> {
+        self.finish(to_client::RESPONSE, response.bytes())
+    }
+
+    /// Answers that it could not be done, and why; the client sees the first 1000 bytes.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond).
+    pub fn fail(mut self, why: &str) -> Result<()> {
+        self.finish(to_client::FAILED, &why.as_bytes()[..why.floor_char_boundary(FAILURE_MAX_BYTES)])
+    }
+
+    /// Sends one item of a streamed response. Waits while the client is [`WINDOW`](super::WINDOW) items behind.
+    ///
+    /// # Errors
+    /// `PeerGone` also if the call was cancelled; the others as [`respond`](Self::respond).
+    pub fn item(&mut self, item: &R) -> Result<()> {
+        self.take_credit()?;
+        self.send(to_client::ITEM, item.bytes())
+    }
+
+    /// Ends a streamed response.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond).
+    pub fn end(mut self) -> Result<()> {
+        self.finish(to_client::END, &[])
+    }
+
+    /// Whether nobody wants the answer any more: the call was dropped or timed out, or the client died.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.client.is_cancelled(self.call)
+    }
+
+    fn send(&self, kind: u8, bytes: &[u8]) -> Result<()> {
+        let head = Head { kind, call: self.call, extra: 0 };
+        self.client.connection.send(head, &Outgoing::Bytes(bytes), self.waiting, Until::Forever, RESPOND)
+    }
+
+    fn finish(&mut self, kind: u8, bytes: &[u8]) -> Result<()> {
+        self.is_over = true;
+        // The client waits for the answer, not for our books.
+        let sent = self.send(kind, bytes);
+        self.client.end(self.call);
+        sent
+    }
+
+    fn take_credit(&self) -> Result<()> {
+        self.client.bell.wait(self.waiting, Until::Forever, RESPOND, || {
+            if self.client.is_cancelled(self.call) {
+                return Some(Err(Error::new(RESPOND, ErrorKind::PeerGone).because("the call was cancelled")));
+            }
+            let mut active = self.client.active();
+            let call = find(&mut active, self.call)?;
+            call.credit = call.credit.checked_sub(1)?;
+            Some(Ok(()))
+        })?
+    }
+}
+
+impl<Q: Payload + ?Sized> Request<Q, [u8]> {
+    /// A place to write a response of `len` bytes into, without a copy. Waits while the client keeps all of them.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond).
+    pub fn loan(&self, len: usize) -> Result<Loan> {
+        self.client.connection.loan(len, self.waiting, RESPOND)
+    }
+
+    /// Answers with what was written into a loan.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond), and `InvalidInput` if the loan is another connection's.
+    pub fn respond_loan(mut self, loan: Loan) -> Result<()> {
+        self.is_over = true;
+        let head = Head { kind: to_client::RESPONSE, call: self.call, extra: 0 };
+        let sent = loan.send(&self.client.connection, head, self.waiting, RESPOND);
+        self.client.end(self.call);
+        sent
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Deref for Request<Q, R> {
+    type Target = Q;
+
+    fn deref(&self) -> &Q {
+        Q::view(&self.body.item)
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Drop for Request<Q, R> {
+    fn drop(&mut self) {
+        if !self.is_over && self.membership.check().is_ok() {
+            self.client.end(self.call);
+            let head = Head { kind: to_client::FAILED, call: self.call, extra: 0 };
+            let why = Outgoing::Bytes(b"the request was dropped unanswered");
+            // Waits for a client that takes no messages as an answer would, but not for ever.
+            let until = Until::At(Deadline::after(DROP_PATIENCE));
+            let _ = self.client.connection.send(head, &why, self.waiting, until, RESPOND);
+        }
+    }
+}
+
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Request<Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("call", &self.call).finish_non_exhaustive()
+    }
+}

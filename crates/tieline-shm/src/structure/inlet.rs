@@ -1,0 +1,133 @@
+//! What a subscriber has of one publisher: the reading end of its log, and the way into its pool.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
+use crate::structure::items::{Held, HeldItems, Holder, Inline};
+use crate::structure::log::{INLINE_MAX_BYTES, Reader};
+use crate::structure::pool::Descriptor;
+
+const RECEIVE: &str = "receive";
+
+/// Where the values of a message are.
+pub(crate) enum Found<T> {
+    /// There is no message.
+    Nothing,
+    /// Copied out of the slot, to where the caller wanted them.
+    Inline,
+    /// In the publisher's pool, held there.
+    Held(HeldItems<T>),
+    /// Copied out of the pool of a publisher that is not trusted.
+    Copied(Box<[T]>),
+}
+
+/// The subscriber's end of one log. One thread at a time.
+pub(crate) struct Inlet {
+    reader: Reader,
+    /// `None` if the log has no pool.
+    holder: Option<Arc<Holder>>,
+}
+
+impl Inlet {
+    pub(crate) fn new(reader: Reader, holder: Option<Arc<Holder>>) -> Self {
+        Self { reader, holder }
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The next message; with `count` given, one of exactly so many values. Small ones are copied into `inline`. With
+    /// `tell` off, the publisher is not told until [`tell`](Self::tell).
+    ///
+    /// # Errors
+    /// `Lagged`; `LimitReached` if too many are held; `Corrupted`.
+    #[inline(always)]
+    pub(crate) fn try_receive<T: ShmSafe>(
+        &mut self,
+        inline: &mut Inline<T>,
+        count: Option<usize>,
+        tell: bool,
+    ) -> Result<Found<T>> {
+        if !self.reader.is_ready() {
+            return Ok(Found::Nothing);
+        }
+        // Of a pooled message that is given up the next one is tried; there are at most as many as slots, unless the
+        // publisher goes on meanwhile, and then it wakes us again.
+        for _ in 0..self.reader.geometry().slots {
+            if let Some(found) = self.take_one(inline, count, tell)? {
+                return Ok(found);
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// `None` if the message was given up while it was being taken.
+    #[inline(always)]
+    fn take_one<T: ShmSafe>(
+        &mut self,
+        inline: &mut Inline<T>,
+        count: Option<usize>,
+        tell: bool,
+    ) -> Result<Option<Found<T>>> {
+        // Known when this is compiled for values of one size, and then so is the length of every copy.
+        let room = match count {
+            Some(count) if Inline::<T>::FITS && count * size_of::<T>() <= INLINE_MAX_BYTES => {
+                (count * size_of::<T>()).max(Descriptor::BYTES)
+            }
+            _ => INLINE_MAX_BYTES,
+        };
+        let Some(tag) = self.reader.peek(inline.room(room))? else { return Ok(Some(Found::Nothing)) };
+        let Some(len_bytes) = tag.inline_len() else { return self.receive_pooled(inline.room(room), count, tell) };
+        let filled = inline.fill(RECEIVE, len_bytes);
+        self.reader.advance(tell);
+        filled?;
+        match count {
+            Some(count) if inline.items().len() != count => Err(wrong_count()),
+            _ => Ok(Some(Found::Inline)),
+        }
+    }
+
+    /// Tells the publisher what was taken without telling.
+    #[inline(always)]
+    pub(crate) fn tell(&mut self) {
+        self.reader.tell();
+    }
+
+    fn receive_pooled<T: ShmSafe>(
+        &mut self,
+        slot: &mut [u8],
+        count: Option<usize>,
+        tell: bool,
+    ) -> Result<Option<Found<T>>> {
+        let Some(held) = self.hold(slot)? else { return Ok(None) };
+        self.reader.advance(tell);
+        let (found, len) = if held.is_trusted() {
+            let items = held.into_items(RECEIVE)?;
+            let len = items.items().len();
+            (Found::Held(items), len)
+        } else {
+            let items = held.copy(RECEIVE)?;
+            let len = items.len();
+            (Found::Copied(items), len)
+        };
+        match count {
+            Some(count) if len != count => Err(wrong_count()),
+            _ => Ok(Some(found)),
+        }
+    }
+
+    fn hold(&mut self, slot: &[u8]) -> Result<Option<Held>> {
+        let descriptor = Descriptor::claimed(slot, self.reader.geometry())?;
+        let Some(holder) = &self.holder else {
+            return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("a payload is in a pool that there is not"));
+        };
+        let hazard = self.reader.hold()?;
+        Ok(hazard.map(|hazard| Held::new(holder, hazard, descriptor.bucket, descriptor.len_bytes)))
+    }
+}
+
+fn wrong_count() -> Error {
+    Error::new(RECEIVE, ErrorKind::Corrupted).because("a message has another length than its type")
+}

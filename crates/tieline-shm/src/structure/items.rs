@@ -1,0 +1,301 @@
+//! Payloads as users see them: one value or several, in our own memory, in a bucket being filled, in a bucket held.
+//!
+//! The invariant: a typed reference is given out only to bytes that were checked to be values of the type, and that
+//! nobody else may change as long as the reference lives.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
+use crate::raw::atomic::Ordering;
+use crate::raw::words::bytes_of;
+use crate::structure::log::{Entry, INLINE_MAX_BYTES, Roster, release};
+use crate::structure::pool::{Bucket, Buckets};
+
+/// The bytes of values that follow each other.
+#[inline(always)]
+pub(crate) fn bytes_of_items<T: ShmSafe>(items: &[T]) -> &[u8] {
+    // One by one the values are bytes without padding (this also has their layout checked at compile time).
+    if let [one] = items {
+        return bytes_of(one);
+    }
+    // SAFETY: ShmSafe types have no padding and no interior mutability, and a slice has none between its elements;
+    // the length is that of the slice, which is borrowed as long as the result.
+    unsafe { std::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) }
+}
+
+/// How many `T` are in `len_bytes`, if a whole number of them.
+fn count_of<T>(len_bytes: usize) -> Option<usize> {
+    match size_of::<T>() {
+        0 => (len_bytes == 0).then_some(1),
+        size => len_bytes.is_multiple_of(size).then_some(len_bytes / size),
+    }
+}
+
+fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Result<usize> {
+    let corrupted = |why: String| Error::new(operation, ErrorKind::Corrupted).because(why);
+    let count = count_of::<T>(bytes.len())
+        .ok_or_else(|| corrupted(format!("{} bytes are no whole number of {}", bytes.len(), T::LAYOUT.name)))?;
+    if size_of::<T>() != 0 {
+        for bytes in bytes.chunks_exact(size_of::<T>()) {
+            T::check(bytes).map_err(|invalid| corrupted(format!("{} is not {}", invalid.field, invalid.expected)))?;
+        }
+    }
+    Ok(count)
+}
+
+/// Up to [`INLINE_MAX_BYTES`] of values in memory of our own, copied from a slot.
+pub(crate) struct Inline<T> {
+    bytes: Buffer,
+    /// So many bytes at the start are initialised.
+    room_bytes: usize,
+    /// So many values at the start were checked.
+    count: usize,
+    of: PhantomData<T>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Buffer([MaybeUninit<u8>; INLINE_MAX_BYTES]);
+
+impl<T: ShmSafe> Inline<T> {
+    /// Whether values of the type can lie in a slot and here.
+    pub(crate) const FITS: bool = size_of::<T>() <= INLINE_MAX_BYTES && align_of::<T>() <= align_of::<Buffer>();
+
+    /// No values, and no room yet.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        let bytes = Buffer([MaybeUninit::uninit(); INLINE_MAX_BYTES]);
+        Self { bytes, room_bytes: 0, count: 0, of: PhantomData }
+    }
+
+    /// Room for `len_bytes`, at most [`INLINE_MAX_BYTES`]; what was there is no value any more.
+    #[inline(always)]
+    pub(crate) fn room(&mut self, len_bytes: usize) -> &mut [u8] {
+        self.count = 0;
+        if self.room_bytes < len_bytes {
+            self.bytes.0[self.room_bytes..len_bytes].fill(MaybeUninit::new(0));
+            self.room_bytes = len_bytes;
+        }
+        let room = &mut self.bytes.0[..len_bytes];
+        // SAFETY: `room_bytes` at least were initialised, here or before, and bytes stay so; only `self` owns them.
+        unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), len_bytes) }
+    }
+
+    /// Believes that the first `len_bytes` of the room are values.
+    ///
+    /// # Errors
+    /// `Corrupted` if they are none, or more than there is room.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, operation: &'static str, len_bytes: usize) -> Result<()> {
+        if len_bytes > self.room_bytes || align_of::<T>() > align_of::<Buffer>() {
+            return Err(Error::new(operation, ErrorKind::Corrupted).because("its length is wrong"));
+        }
+        let bytes = self.room(len_bytes);
+        self.count = check_all::<T>(operation, bytes)?;
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(crate) fn items(&self) -> &[T] {
+        // SAFETY: `fill` checked that `count` values are there, aligned for T, in memory that only `self` owns, and
+        // nothing was written since (`room` makes the count zero).
+        unsafe { std::slice::from_raw_parts(self.bytes.0.as_ptr().cast(), self.count) }
+    }
+}
+
+/// A bucket with the publisher's user, not published yet.
+#[derive(Debug)]
+pub(crate) struct Loaned {
+    buckets: Buckets,
+    bucket: Bucket,
+    len_bytes: usize,
+}
+
+impl Loaned {
+    /// `bucket` must be one that the publisher's pool just took, of which there is no other `Loaned`; it must be at
+    /// least `len_bytes` long.
+    pub(super) fn new(buckets: Buckets, bucket: Bucket, len_bytes: usize) -> Self {
+        Self { buckets, bucket, len_bytes }
+    }
+
+    pub(crate) fn bucket(&self) -> Bucket {
+        self.bucket
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the bucket is at least so long (`new`), mapped as long as `buckets` lives, and initialised, as all
+        // mapped memory is. Only its publisher may write the segment, and of the publisher only the one `Loaned` of a
+        // taken bucket, which is borrowed; subscribers read no bucket that is not published.
+        unsafe { std::slice::from_raw_parts(self.buckets.start(self.bucket).as_ptr(), self.len_bytes) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; the one `Loaned` is borrowed exclusively. The segment is mapped for writing here:
+        // only publishers have pools, over the segment they made.
+        unsafe { std::slice::from_raw_parts_mut(self.buckets.start(self.bucket).as_ptr(), self.len_bytes) }
+    }
+
+    /// Writes all of it.
+    pub(crate) fn fill(&mut self, bytes: &[u8]) {
+        self.bytes_mut().copy_from_slice(bytes);
+    }
+
+    /// As values, if what happens to lie in the bucket is such: zeros, or an earlier message.
+    pub(crate) fn into_items<T: ShmSafe>(self) -> Result<LoanedItems<T>, Self> {
+        match check_all::<T>("loan", self.bytes()) {
+            Ok(count) => Ok(LoanedItems { loaned: self, count, of: PhantomData }),
+            Err(_) => Err(self),
+        }
+    }
+
+    /// As values that are yet to be written.
+    pub(crate) fn into_uninit<T: ShmSafe>(self) -> LoanedItems<MaybeUninit<T>> {
+        let count = count_of::<T>(self.len_bytes).unwrap_or(0);
+        LoanedItems { loaned: self, count, of: PhantomData }
+    }
+}
+
+/// A bucket being filled, as values.
+#[derive(Debug)]
+pub(crate) struct LoanedItems<T> {
+    loaned: Loaned,
+    count: usize,
+    of: PhantomData<T>,
+}
+
+// SAFETY: it is the only way to its bytes, as a Box would be.
+unsafe impl<T: Send> Send for LoanedItems<T> {}
+// SAFETY: shared, it only gives shared references.
+unsafe impl<T: Sync> Sync for LoanedItems<T> {}
+
+impl<T> LoanedItems<T> {
+    pub(crate) fn items(&self) -> &[T] {
+        // SAFETY: `loaned` has `count` values of T, checked (or T is MaybeUninit), at a page's start, so aligned:
+        // no ShmSafe type asks for more (`Outlet::new` refuses). Nobody else reaches them (`Loaned::bytes`).
+        unsafe { std::slice::from_raw_parts(self.loaned.bytes().as_ptr().cast(), self.count) }
+    }
+
+    pub(crate) fn items_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `items`, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.loaned.bytes_mut().as_mut_ptr().cast(), self.count) }
+    }
+
+    pub(crate) fn into_loaned(self) -> Loaned {
+        self.loaned
+    }
+}
+
+impl<T> LoanedItems<MaybeUninit<T>> {
+    /// Writes all values.
+    pub(crate) fn fill_with(mut self, mut item: impl FnMut(usize) -> T) -> LoanedItems<T> {
+        for (index, place) in self.items_mut().iter_mut().enumerate() {
+            place.write(item(index));
+        }
+        LoanedItems { loaned: self.loaned, count: self.count, of: PhantomData }
+    }
+}
+
+/// What a subscriber needs to read a bucket, and to give it back.
+pub(crate) struct Holder {
+    pub(crate) buckets: Buckets,
+    pub(crate) roster: Roster,
+    pub(crate) entry: Entry,
+    /// The publisher may be believed not to write what it published: it runs as our own user.
+    pub(crate) is_trusted: bool,
+}
+
+/// A bucket that a hazard of ours keeps from being reused; dropping gives it back.
+pub(crate) struct Held {
+    holder: Arc<Holder>,
+    hazard: usize,
+    bucket: Bucket,
+    len_bytes: usize,
+}
+
+impl Held {
+    /// `hazard` must be the answer of [`Reader::hold`](crate::structure::log::Reader::hold) for the message whose
+    /// descriptor said `bucket` and, checked, `len_bytes`; not used elsewhere.
+    pub(crate) fn new(holder: &Arc<Holder>, hazard: usize, bucket: Bucket, len_bytes: usize) -> Self {
+        Self { holder: Arc::clone(holder), hazard, bucket, len_bytes }
+    }
+
+    /// As values, in place.
+    ///
+    /// # Errors
+    /// `Corrupted` if they are none.
+    pub(crate) fn into_items<T: ShmSafe>(self, operation: &'static str) -> Result<HeldItems<T>> {
+        assert!(self.holder.is_trusted, "a reference into memory of another user");
+        let count = check_all::<T>(operation, self.bytes())?;
+        Ok(HeldItems { held: self, count, of: PhantomData })
+    }
+
+    /// A checked copy of the values, for publishers that might write meanwhile.
+    ///
+    /// # Errors
+    /// `Corrupted` if they are none.
+    pub(crate) fn copy<T: ShmSafe>(&self, operation: &'static str) -> Result<Box<[T]>> {
+        let mut copy: Box<[u64]> = self
+            .holder
+            .buckets
+            .words(self.bucket)
+            .iter()
+            .take(self.len_bytes.div_ceil(8))
+            // Relaxed: ordered by the acquire load of the stamp; a mixture from a hostile publisher is checked.
+            .map(|word| word.load(Ordering::Relaxed))
+            .collect();
+        // SAFETY: the words are ours, initialised, and at least `len_bytes` long.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), self.len_bytes) };
+        let count = check_all::<T>(operation, bytes)?;
+        let start = bytes.as_ptr().cast::<T>();
+        let value = |index| {
+            // SAFETY: `index` is below `count`, so this lies within the copy.
+            let value = unsafe { start.add(index) };
+            // SAFETY: it was checked to be a value, in memory of our own; read without regard to alignment.
+            unsafe { value.read_unaligned() }
+        };
+        Ok((0..count).map(value).collect())
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.holder.is_trusted
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the descriptor's bucket and length were checked against the geometry, so the bytes lie within the
+        // mapping that `holder` keeps. The publisher is trusted (`into_items`) to keep the pool's rule: it writes no
+        // bucket of a message that a hazard names, and ours does until `self` is dropped.
+        unsafe { std::slice::from_raw_parts(self.holder.buckets.start(self.bucket).as_ptr(), self.len_bytes) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        release(&self.holder.roster, &self.holder.entry, self.hazard);
+    }
+}
+
+/// A bucket held, as values.
+pub(crate) struct HeldItems<T> {
+    held: Held,
+    count: usize,
+    of: PhantomData<T>,
+}
+
+// SAFETY: it gives shared references to T only, and its drop is a store to an atomic.
+unsafe impl<T: Sync> Send for HeldItems<T> {}
+// SAFETY: as for Send.
+unsafe impl<T: Sync> Sync for HeldItems<T> {}
+
+impl<T> HeldItems<T> {
+    pub(crate) fn items(&self) -> &[T] {
+        // SAFETY: `count` checked values at a page's start; unchanged and mapped as long as `held` (`Held::bytes`).
+        unsafe { std::slice::from_raw_parts(self.held.bytes().as_ptr().cast(), self.count) }
+    }
+}

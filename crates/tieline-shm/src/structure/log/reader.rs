@@ -1,0 +1,231 @@
+//! A subscriber's half of a log: taking the next message, or finding out that it is gone.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::View;
+use crate::raw::atomic::{Ordering, fence};
+use crate::structure::log::layout::{Geometry, LogHeader};
+use crate::structure::log::roster::{Entry, Roster};
+use crate::structure::log::slot::{Seen, Slots, Tag};
+use crate::structure::log::{Bug, planted};
+
+/// What happens to a subscriber that does not keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The publisher waits.
+    Gated,
+    /// It loses the oldest messages.
+    SkipOldest,
+    /// It always gets the newest message and loses those before.
+    SkipToLatest,
+    /// It gets `Lagged` and nothing else any more.
+    Disconnect,
+}
+
+/// What [`Reader::peek`] found.
+pub(crate) type Taken = Option<Tag>;
+
+/// A resynchronised reader may be overrun again at once; after so many times it lets its caller wait instead.
+const RESYNCS_MAX: usize = 16;
+
+/// Numbers have 56 bits in a stamp; a higher `head` is garbage.
+const NUMBER_MAX: u64 = 1 << 56;
+
+const RECEIVE: &str = "receive";
+
+/// The reading end of a log, with its entry in the roster.
+pub(crate) struct Reader {
+    header: View<LogHeader>,
+    slots: Slots,
+    geometry: Geometry,
+    roster: Roster,
+    entry: Entry,
+    overflow: Overflow,
+    next: u64,
+    received: u64,
+    lost: u64,
+    lagged: bool,
+}
+
+impl Reader {
+    /// `entry` was prepared by the publisher to start at `start`.
+    pub(crate) fn new(
+        header: View<LogHeader>,
+        slots: Slots,
+        geometry: Geometry,
+        roster: Roster,
+        entry: Entry,
+        overflow: Overflow,
+        start: u64,
+    ) -> Self {
+        Self { header, slots, geometry, roster, entry, overflow, next: start, received: 0, lost: 0, lagged: false }
+    }
+
+    /// The number of the message that is taken next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// How many messages were taken.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// How many messages were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// How many messages are there that were not taken, at most; a hostile publisher may claim any number.
+    pub(crate) fn lag(&self) -> u64 {
+        self.header.head().load(Ordering::Acquire).saturating_sub(self.next)
+    }
+
+    /// Whether the publisher waits for us.
+    #[cfg(test)]
+    pub(crate) fn is_gated(&self) -> bool {
+        self.overflow == Overflow::Gated
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Whether there is something to take: a message, or an error.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.lagged || self.slots.is_published(self.next)
+    }
+
+    /// Copies the next message into `payload` without taking it; of one in the pool, the descriptor. After it,
+    /// [`advance`](Self::advance).
+    ///
+    /// # Errors
+    /// `Lagged`; `Corrupted` if the publisher's numbers make no sense.
+    #[inline(always)]
+    pub(crate) fn peek(&mut self, payload: &mut [u8]) -> Result<Taken> {
+        if self.overflow == Overflow::SkipToLatest {
+            self.skip_to_latest()?;
+        }
+        match self.slots.read(self.next, payload) {
+            Seen::Message(tag) => Ok(Some(tag)),
+            Seen::Empty => Ok(None),
+            Seen::Overrun => self.catch_up(payload),
+        }
+    }
+
+    /// The message that was peeked is taken. With `tell`, the publisher may overwrite it from now on; without, from
+    /// the next one on that is told.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, tell: bool) {
+        self.next += 1;
+        self.received += 1;
+        if tell {
+            self.tell();
+        }
+    }
+
+    /// Tells the publisher how far we are.
+    #[inline(always)]
+    pub(crate) fn tell(&mut self) {
+        crate::raw::step("log:taken");
+        // (C1) pairs with the acquire load of `Member::look`: our copies, and our hazards, come before it.
+        self.entry.cursor().store(self.next, Ordering::Release);
+        // Relaxed: counters for people who look.
+        self.entry.received().store(self.received, Ordering::Relaxed);
+        if self.overflow == Overflow::Gated {
+            self.roster.room().notify();
+        }
+    }
+
+    /// Holds the payload of the peeked message in the pool beyond [`advance`](Self::advance), until the hazard word
+    /// of the answered number is [released](release). `None` if the payload is gone: peek again.
+    ///
+    /// # Errors
+    /// `LimitReached` if too many are held already.
+    pub(crate) fn hold(&mut self) -> Result<Option<usize>> {
+        // Relaxed: only we make these words nonzero, and a zero stored by another thread of ours is good at any time.
+        let free = self.entry.hazards().position(|word| word.load(Ordering::Relaxed) == 0);
+        let index = free.ok_or_else(|| {
+            Error::new(RECEIVE, ErrorKind::LimitReached)
+                .because("this subscriber holds as many samples as it may; drop some, or ask for more when subscribing")
+        })?;
+        let word = self.entry.hazard(index);
+        // Relaxed: seen by who sees our cursor move on (C1); else ordered by the fence.
+        word.store(self.next, Ordering::Relaxed);
+        crate::raw::step("log:held");
+        if self.overflow != Overflow::Gated {
+            // We are not waited for: either the publisher sees our hazard, or we see that it gave the payload up. Both
+            // store first and load then, so both need a sequentially consistent fence between. (O1)
+            if !planted(Bug::NoFenceInHold) {
+                fence(Ordering::SeqCst);
+            }
+            if self.header.oldest().load(Ordering::Relaxed) > self.next && !planted(Bug::NoRecheck) {
+                word.store(0, Ordering::Relaxed);
+                self.lose(1);
+                return Ok(None);
+            }
+        }
+        Ok(Some(index))
+    }
+
+    fn skip_to_latest(&mut self) -> Result<()> {
+        if self.slots.is_published(self.next + 1) {
+            let head = self.head()?;
+            // The newest but for those whose head is not stored yet.
+            let newest = head.saturating_sub(1).max(self.next);
+            self.lose(newest - self.next);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn catch_up(&mut self, payload: &mut [u8]) -> Result<Taken> {
+        for _ in 0..RESYNCS_MAX {
+            if self.lagged || self.overflow == Overflow::Disconnect {
+                self.lagged = true;
+                return Err(Error::new(RECEIVE, ErrorKind::Lagged)
+                    .because("this subscriber fell behind by more than the publisher keeps; subscribe again"));
+            }
+            let slots = self.geometry.slots as u64;
+            // Not to the very oldest, which is about to be overwritten.
+            let oldest = self.head()?.saturating_sub(slots - slots / 8);
+            self.lose(oldest.saturating_sub(self.next).max(1));
+            match self.slots.read(self.next, payload) {
+                Seen::Message(tag) => return Ok(Some(tag)),
+                Seen::Empty => return Ok(None),
+                Seen::Overrun => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn lose(&mut self, count: u64) {
+        self.next += count;
+        self.lost += count;
+        // Relaxed: a counter for people who look.
+        self.entry.lost().store(self.lost, Ordering::Relaxed);
+    }
+
+    fn head(&self) -> Result<u64> {
+        // (H1) what is before this number is published.
+        let head = self.header.head().load(Ordering::Acquire);
+        if head > NUMBER_MAX {
+            return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("the publisher's numbers make no sense"));
+        }
+        Ok(head)
+    }
+}
+
+/// Gives back a payload that was [held](Reader::hold): any thread, any order.
+pub(crate) fn release(roster: &Roster, entry: &Entry, index: usize) {
+    // (R1) pairs with the acquire load of `Gates::survey`: our reads of the payload are done.
+    entry.hazard(index).store(0, if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release });
+    roster.room().notify();
+}

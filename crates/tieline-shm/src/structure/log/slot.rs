@@ -1,0 +1,178 @@
+//! One message in one slot: written once by the publisher, copied by any number of readers.
+//!
+//! A slot is words: `stamp | payload ... | guard`. Both ends carry the message's number. The publisher stores the
+//! guard, then the payload from its end to its start, then the stamp; so each cache line is written in one go, the
+//! last line first, and a reader that polls the stamp takes away the first line only when all is there. A reader
+//! loads the stamp, copies the payload, loads the guard.
+//!
+//! The invariant: stamp = number before, and guard = number after, means that what was copied is that message whole.
+//! (If a word came from a later message, then that message's guard, stored before the word, is seen too.)
+
+use crate::raw::View;
+use crate::raw::atomic::{AtomicU64, Ordering, fence};
+use crate::structure::log::layout::Geometry;
+use crate::structure::log::{Bug, planted};
+
+/// The number of the first message; slots of zeros hold none.
+pub(crate) const FIRST: u64 = 1;
+
+/// Numbers stay below: 2^56 messages take 22 years at a hundred million a second.
+const TAG_BITS: u32 = 8;
+
+/// What is in a slot, beside the number in the stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u8);
+
+impl Tag {
+    /// The payload is in the pool; the slot holds [`Descriptor`](crate::structure::pool::Descriptor).
+    pub(crate) const POOLED: Self = Self(0x80);
+
+    /// A payload of this many bytes, in the slot.
+    pub(crate) fn inline(len_bytes: usize) -> Self {
+        debug_assert!(len_bytes <= super::layout::INLINE_MAX_BYTES);
+        #[allow(clippy::cast_possible_truncation, reason = "at most 112")]
+        Self(len_bytes as u8)
+    }
+
+    /// The length of a payload in the slot; `None` if it is not there.
+    pub(crate) fn inline_len(self) -> Option<usize> {
+        (usize::from(self.0) <= super::layout::INLINE_MAX_BYTES).then_some(usize::from(self.0))
+    }
+}
+
+/// What a reader finds where it expects a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Not published yet.
+    Empty,
+    /// Overwritten by a later one, before or while it was copied.
+    Overrun,
+    /// Copied.
+    Message(Tag),
+}
+
+/// The ring of slots.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    words: View<[AtomicU64]>,
+    stride: usize,
+    mask: u64,
+}
+
+impl Slots {
+    /// `words` must be as many as the geometry says.
+    pub(crate) fn new(words: View<[AtomicU64]>, geometry: &Geometry) -> Self {
+        assert_eq!(words.len(), geometry.slot_words(), "the view was made for another geometry");
+        Self { words, stride: geometry.stride_words, mask: geometry.slots as u64 - 1 }
+    }
+
+    #[inline(always)]
+    fn slot(&self, number: u64) -> &[AtomicU64] {
+        #[allow(clippy::cast_possible_truncation, reason = "masked to the number of slots")]
+        let start = (number & self.mask) as usize * self.stride;
+        &self.words[start..start + self.stride]
+    }
+
+    /// Publisher only: message `number` is `payload`, which fits.
+    #[inline(always)]
+    pub(crate) fn write(&self, number: u64, tag: Tag, payload: &[u8]) {
+        let slot = self.slot(number);
+        let (guard, rest) = slot.split_last().expect("a slot has words");
+        let (stamp, words) = rest.split_first().expect("a slot has words");
+        // Guard before words, by the fence: (G1) pairs with the fence in `read`. Relaxed: the fence orders it.
+        guard.store(number, Ordering::Relaxed);
+        if !planted(Bug::NoFenceInWrite) {
+            fence(Ordering::Release);
+        }
+        crate::raw::step("log:guard");
+        store_backwards(words, payload);
+        crate::raw::step("log:words");
+        // Words before stamp: (S1) pairs with the acquire load in `read`.
+        stamp.store(number << TAG_BITS | u64::from(tag.0), Ordering::Release);
+    }
+
+    /// Copies message `number` into `payload`, as much as it holds and there is.
+    ///
+    /// `payload` should be as long as the longest message may be; what it holds beyond the message's own length, or
+    /// when the answer is no message, means nothing.
+    #[inline(always)]
+    pub(crate) fn read(&self, number: u64, payload: &mut [u8]) -> Seen {
+        let slot = self.slot(number);
+        let (guard, rest) = slot.split_last().expect("a slot has words");
+        let (stamp, words) = rest.split_first().expect("a slot has words");
+        if self.stride > 8 {
+            // The end of the slot is on another line: ask for both at once.
+            prefetch(guard);
+        }
+        // (S1) the words are at least those of the stamp that is seen.
+        let seen = stamp.load(Ordering::Acquire);
+        if seen >> TAG_BITS != number {
+            return if seen >> TAG_BITS > number { Seen::Overrun } else { Seen::Empty };
+        }
+        load(words, payload);
+        // (G1) if any word was of a later message, that one's guard is seen now.
+        fence(Ordering::Acquire);
+        if guard.load(Ordering::Relaxed) != number && !planted(Bug::NoGuard) {
+            return Seen::Overrun;
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
+        Seen::Message(Tag(seen as u8))
+    }
+
+    /// Any word of any slot.
+    #[cfg(test)]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.words[index]
+    }
+
+    /// Whether message `number` is there or was.
+    #[inline(always)]
+    pub(crate) fn is_published(&self, number: u64) -> bool {
+        // Acquire: for who goes on to read what was published before it.
+        self.slot(number)[0].load(Ordering::Acquire) >> TAG_BITS >= number
+    }
+}
+
+/// Stores bytes as words, the last first; bytes of the last word past the end are zero.
+#[inline(always)]
+fn store_backwards(words: &[AtomicU64], bytes: &[u8]) {
+    let words = &words[..bytes.len().div_ceil(8)];
+    let (whole, rest) = bytes.as_chunks::<8>();
+    // Relaxed: the caller's fence and release store order them; word by word, because readers may copy meanwhile.
+    if let Some(word) = words.get(whole.len()) {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+    }
+    for (word, chunk) in words.iter().zip(whole).rev() {
+        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    }
+}
+
+/// Loads as many bytes as both have.
+#[inline(always)]
+fn load(words: &[AtomicU64], bytes: &mut [u8]) {
+    let len = bytes.len().min(words.len() * 8);
+    let (whole, rest) = bytes[..len].as_chunks_mut::<8>();
+    // Relaxed: the caller's acquire load and fence order them.
+    for (word, chunk) in words.iter().zip(whole.iter_mut()) {
+        *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if !rest.is_empty() {
+        let last = words[whole.len()].load(Ordering::Relaxed).to_ne_bytes();
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// Asks for the line of `word` ahead of its use.
+#[inline(always)]
+fn prefetch(word: &AtomicU64) {
+    #[cfg(all(target_arch = "x86_64", not(model)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing into the program and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) };
+    }
+    #[cfg(any(not(target_arch = "x86_64"), model))]
+    let _ = word;
+}

@@ -1,0 +1,217 @@
+//! What a publisher has: the writing end of its log, and the pool for what does not fit in a slot.
+//!
+//! The invariant: a bucket of the pool is reused only when its message has been passed or given up by every subscriber
+//! and no hazard names it ([`log`](super::log) tells, [`pool`](super::pool) keeps the books).
+
+use std::ops::Range;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::structure::items::Loaned;
+use crate::structure::log::{Room, Survey, Tag, Writer};
+use crate::structure::pool::{Buckets, Descriptor, Pool};
+use crate::wait::{EventCount, Until, Waiting};
+
+const PUBLISH: &str = "publish";
+const LOAN: &str = "loan";
+
+/// Buckets from this size on are worth a look after each message, so that the next one lies in memory that is still
+/// in the cache; smaller ones are looked for when they run out.
+const HOT_BYTES: usize = 16 * 1024;
+/// More subscribers than this are looked at only when buckets run out.
+const HOT_SUBSCRIBERS: usize = 4;
+
+/// Finds memory for a range of the pool's bytes.
+pub(crate) type Back = Box<dyn Fn(Range<usize>) -> Result<()> + Send>;
+
+/// The publisher's end. One thread at a time.
+pub(crate) struct Outlet {
+    writer: Writer,
+    lending: Option<Lending>,
+}
+
+struct Lending {
+    pool: Pool,
+    buckets: Buckets,
+    back: Back,
+    loans_max: usize,
+}
+
+impl Outlet {
+    /// `buckets`, if the log's geometry has any; each is backed by `back` before its first use.
+    pub(crate) fn new(writer: Writer, buckets: Option<(Buckets, Back)>, loans_max: usize) -> Self {
+        let pool = Pool::new(writer.geometry());
+        let lending = buckets.map(|(buckets, back)| Lending { pool, buckets, back, loans_max });
+        Self { writer, lending }
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Publishes a copy of `payload`.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `TimedOut` if a subscriber that is waited for has not read far enough; those of
+    /// [`loan`](Self::loan) if it does not fit in a slot.
+    #[inline(always)]
+    pub(crate) fn publish(&mut self, payload: &[u8], how: Waiting, until: Until) -> Result<()> {
+        if payload.len() > self.writer.geometry().inline_bytes() {
+            return self.publish_pooled(payload, how, until);
+        }
+        while self.writer.try_publish(Tag::inline(payload.len()), payload) == Room::None {
+            self.writer.wait_for_room(how, until)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes copies of as many payloads as fit at once, at least one; all must be at most as long as fits in a
+    /// slot. Answers how many.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    #[inline(always)]
+    pub(crate) fn publish_some<'a>(
+        &mut self,
+        payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        how: Waiting,
+        until: Until,
+    ) -> Result<usize> {
+        loop {
+            let messages = payloads.clone().map(|payload| (Tag::inline(payload.len()), payload));
+            let count = self.writer.try_publish_all(messages);
+            if count > 0 || payloads.len() == 0 {
+                return Ok(count);
+            }
+            self.writer.wait_for_room(how, until)?;
+        }
+    }
+
+    #[cold]
+    fn publish_pooled(&mut self, payload: &[u8], how: Waiting, until: Until) -> Result<()> {
+        let mut loaned = self.loan(payload.len(), how, until)?;
+        loaned.fill(payload);
+        self.send(loaned, how, until).map_err(|(error, loaned)| {
+            self.give_back(loaned);
+            error
+        })
+    }
+
+    /// A bucket to write `len_bytes` into.
+    ///
+    /// # Errors
+    /// `TooLarge`; `LimitReached` if too many are lent already; `OutOfMemory`; `Full` at once, or `TimedOut`, if
+    /// subscribers hold, or have yet to read, all there are.
+    pub(crate) fn loan(&mut self, len_bytes: usize, how: Waiting, until: Until) -> Result<Loaned> {
+        let bucket_bytes = self.writer.geometry().bucket_bytes;
+        let Some(lending) = self.lending.as_mut().filter(|_| len_bytes <= bucket_bytes) else {
+            return Err(Error::new(LOAN, ErrorKind::TooLarge)
+                .because(format!("{len_bytes} bytes are more than the maximum of {bucket_bytes}")));
+        };
+        if lending.pool.loaned() >= lending.loans_max {
+            return Err(Error::new(LOAN, ErrorKind::LimitReached).because(format!(
+                "{} loans are out; send or drop one, or make the publisher with more",
+                lending.loans_max
+            )));
+        }
+        loop {
+            if let Some(bucket) = lending.pool.take() {
+                return Ok(Loaned::new(lending.buckets.clone(), bucket, len_bytes));
+            }
+            if !lending.find(&self.writer)? {
+                lending.wait(&self.writer, how, until)?;
+            }
+        }
+    }
+
+    /// Publishes what was written into a bucket. Does not copy.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); the bucket comes back.
+    #[allow(clippy::result_large_err, reason = "the bucket must come back")]
+    pub(crate) fn send(&mut self, loaned: Loaned, how: Waiting, until: Until) -> Result<(), (Error, Loaned)> {
+        let Some(lending) = &mut self.lending else {
+            return Err((Error::new(PUBLISH, ErrorKind::InvalidInput), loaned));
+        };
+        while !self.writer.has_room() {
+            if let Err(error) = self.writer.wait_for_room(how, until) {
+                return Err((error, loaned));
+            }
+        }
+        let number = self.writer.next();
+        let slots = self.writer.geometry().slots as u64;
+        if lending.pool.oldest().is_some_and(|oldest| oldest + slots <= number) {
+            // Its slot is overwritten now. There is room, so all that are waited for have passed it.
+            let survey = self.writer.give_up(number - slots + 1);
+            lending.pool.reclaim(number - slots + 1, &survey);
+        }
+        crate::raw::step("pool:filled");
+        let descriptor = Descriptor { bucket: loaned.bucket(), len_bytes: loaned.len_bytes() };
+        let published = self.writer.try_publish(Tag::POOLED, &descriptor.to_bytes());
+        debug_assert_eq!(published, Room::Free, "there was room, and only this thread takes it");
+        lending.pool.published(number, loaned.bucket());
+        let hot = self.writer.geometry().bucket_bytes >= HOT_BYTES && self.writer.subscribers() <= HOT_SUBSCRIBERS;
+        if hot || !lending.pool.has_free() {
+            lending.look(&self.writer);
+        }
+        Ok(())
+    }
+
+    /// Takes back a bucket that was not sent.
+    pub(crate) fn give_back(&mut self, loaned: Loaned) {
+        if let Some(lending) = &mut self.lending {
+            lending.pool.give_back(loaned.bucket());
+        }
+    }
+
+    /// How many buckets have memory, and how many of them subscribers hold although nobody has to read them any more.
+    pub(crate) fn buckets(&self) -> (usize, usize) {
+        self.lending.as_ref().map_or((0, 0), |lending| (lending.pool.backed(), lending.pool.held()))
+    }
+}
+
+impl Lending {
+    /// Frees what everybody has passed.
+    fn look(&mut self, writer: &Writer) -> Survey {
+        let survey = writer.survey();
+        let history = writer.next().saturating_sub(writer.geometry().history as u64);
+        self.pool.reclaim(survey.passed.min(history), &survey);
+        survey
+    }
+
+    /// Tries to make a bucket free: one that all have passed, a new one, or the oldest that nobody is waited for.
+    fn find(&mut self, writer: &Writer) -> Result<bool> {
+        let survey = self.look(writer);
+        if self.pool.has_free() || self.pool.grow(&self.back)? {
+            return Ok(true);
+        }
+        while let Some(oldest) = self.pool.oldest().filter(|oldest| *oldest < survey.gate) {
+            let survey = writer.give_up(oldest + 1);
+            self.pool.reclaim(oldest + 1, &survey);
+            if self.pool.has_free() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    #[cold]
+    fn wait(&mut self, writer: &Writer, how: Waiting, until: Until) -> Result<()> {
+        let full = || {
+            Error::new(LOAN, ErrorKind::Full).because(
+                "subscribers hold, or have yet to read, every bucket; have them drop samples, or make the publisher with more buckets",
+            )
+        };
+        let rosters = writer.rosters();
+        if matches!(until, Until::Now) || rosters.is_empty() {
+            return Err(full());
+        }
+        let rooms: Vec<_> = rosters.iter().map(|roster| roster.room().clone()).collect();
+        EventCount::wait_any(&rooms, how, until, LOAN, || match self.find(writer) {
+            Ok(found) => {
+                let changed = writer.rosters().len() != rosters.len();
+                (found || changed).then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        })?
+    }
+}

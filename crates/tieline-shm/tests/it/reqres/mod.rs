@@ -1,0 +1,255 @@
+//! Calls, between real processes.
+
+use std::time::{Duration, Instant};
+
+use tieline_shm::ErrorKind;
+use tieline_shm::reqres::{Client, Server, WINDOW};
+use tieline_testkit::{PATIENCE, Role, data, role, test_name};
+
+use crate::alone::{alone, peer};
+
+type BytesServer = Server<[u8], [u8]>;
+type BytesClient = Client<[u8], [u8]>;
+
+#[test]
+fn calls_are_answered_in_any_order_and_by_value() {
+    alone(test_name!(), |_| {
+        let server = Server::<u64, [u32; 40]>::bind("calls").unwrap();
+        let client = Client::<u64, [u32; 40]>::connect("calls").unwrap();
+        let pending: Vec<_> = (0..3).map(|number| client.start(&number).unwrap()).collect();
+        let mut requests: Vec<_> = (0..3).map(|_| server.recv().unwrap()).collect();
+        assert!(server.try_recv().unwrap_err().is_would_block());
+        assert!(server.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+        while let Some(request) = requests.pop() {
+            let answer = [*request as u32; 40];
+            request.respond(&answer).unwrap();
+        }
+        for (number, pending) in pending.into_iter().enumerate() {
+            assert_eq!(*pending.wait().unwrap(), [number as u32; 40]);
+        }
+        let failing = client.start(&1).unwrap();
+        let Err(failing) = failing.try_wait().map(|answer| answer.unwrap_err()).and_then(|pending| {
+            server.recv()?.fail("not\u{7} today")?;
+            pending.wait()
+        }) else {
+            panic!("it fails")
+        };
+        assert_eq!(failing.kind(), ErrorKind::Failed);
+        assert_eq!(failing.to_string(), "cannot call: not\u{fffd} today");
+        let dropped = client.start(&1).unwrap();
+        drop(server.recv().unwrap());
+        assert_eq!(dropped.wait().unwrap_err().kind(), ErrorKind::Failed);
+        assert_eq!(Server::<u64, [u32; 40]>::bind("calls").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(Client::<u64, u64>::connect("calls").unwrap_err().kind(), ErrorKind::Mismatch);
+        assert_eq!(Client::<u64, u64>::connect("none").unwrap_err().kind(), ErrorKind::NotFound);
+        drop(server);
+        assert_eq!(client.call(&1).unwrap_err().kind(), ErrorKind::PeerGone);
+        // The name is free again.
+        Server::<u64, u64>::bind("calls").unwrap();
+    });
+}
+
+#[test]
+fn large_payloads_are_written_and_read_in_place() {
+    alone(test_name!(), |_| {
+        let server = BytesServer::options().areas(2).payload_max_bytes(1 << 20).bind("calls").unwrap();
+        let client = BytesClient::connect("calls").unwrap();
+        assert_eq!(client.start(&vec![0; (1 << 20) + 1]).unwrap_err().kind(), ErrorKind::TooLarge);
+        for round in 0..10_u8 {
+            let mut loan = client.loan(1 << 20).unwrap();
+            loan.fill(round);
+            let pending = client.start_loan(loan).unwrap();
+            let request = server.recv().unwrap();
+            assert!(request.len() == 1 << 20 && request.iter().all(|byte| *byte == round));
+            let mut loan = request.loan(1000).unwrap();
+            loan.fill(round + 1);
+            loan.truncate(999);
+            request.respond_loan(loan).unwrap();
+            assert_eq!(*pending.wait().unwrap(), [round + 1; 999]);
+        }
+        drop(client.loan(1).unwrap());
+        let request = data(1000);
+        let pending = client.start(&request).unwrap();
+        assert_eq!(*server.recv().unwrap(), *request);
+        drop(pending);
+    });
+}
+
+#[test]
+fn streamed_responses_run_no_further_ahead_than_the_window() {
+    alone(test_name!(), |_| {
+        let server = Server::<u32, u32>::bind("calls").unwrap();
+        let client = Client::<u32, u32>::connect("calls").unwrap();
+        let serving = std::thread::spawn(move || {
+            while let Ok(mut request) = server.recv_timeout(Duration::from_millis(500)) {
+                let mut sent = 0;
+                while sent < *request {
+                    if let Err(error) = request.item(&sent) {
+                        assert_eq!(error.kind(), ErrorKind::PeerGone);
+                        assert!(request.is_cancelled());
+                        break;
+                    }
+                    sent += 1;
+                }
+                let is_last = *request == u32::MAX;
+                request.end().unwrap();
+                if is_last {
+                    return sent;
+                }
+            }
+            panic!("nobody cancelled");
+        });
+        for count in [0, 1, 200] {
+            let items: Vec<u32> = client.call_stream(&count).unwrap().map(|item| *item.unwrap()).collect();
+            assert_eq!(items, (0..count).collect::<Vec<_>>());
+        }
+        assert_eq!(client.call(&3).unwrap_err().kind(), ErrorKind::Mismatch);
+        let mut items = client.call_stream(&u32::MAX).unwrap();
+        assert_eq!(*items.recv().unwrap().unwrap(), 0);
+        assert!(matches!(items.recv_timeout(PATIENCE), Ok(Some(_))));
+        drop(items);
+        // Two were read, so no further credit was given; one call was dropped with at most its window under way.
+        let sent = serving.join().unwrap();
+        assert!(sent <= WINDOW, "{sent}");
+    });
+}
+
+#[test]
+fn a_call_that_times_out_is_cancelled_and_the_next_one_works() {
+    alone(test_name!(), |_| {
+        let server = Server::<u32, u32>::bind("calls").unwrap();
+        let client = Client::<u32, u32>::connect("calls").unwrap();
+        for number in 0..200 {
+            assert!(client.call_timeout(&number, Duration::from_micros(10)).unwrap_err().is_timeout());
+            let request = server.recv().unwrap();
+            assert!(request.is_cancelled());
+            request.respond(&7).unwrap();
+        }
+        let pending = client.start(&1).unwrap();
+        let request = server.recv().unwrap();
+        assert!(!request.is_cancelled());
+        request.respond(&8).unwrap();
+        assert_eq!(*pending.wait().unwrap(), 8, "not the answer of another call");
+    });
+}
+
+#[test]
+fn many_threads_share_a_client_and_a_server() {
+    alone(test_name!(), |_| {
+        let server = Server::<u64, u64>::options().capacity(4).bind("calls").unwrap();
+        let clients: Vec<_> = (0..2).map(|_| Client::<u64, u64>::connect("calls").unwrap()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Ok(request) = server.recv_timeout(Duration::from_millis(500)) {
+                        let answer = *request + 1;
+                        request.respond(&answer).unwrap();
+                    }
+                });
+            }
+            for (index, client) in clients.iter().enumerate() {
+                for thread in 0..2 {
+                    scope.spawn(move || {
+                        for number in 0..2000 {
+                            let question = (index as u64) << 40 | thread << 32 | number;
+                            assert_eq!(*client.call(&question).unwrap(), question + 1);
+                        }
+                    });
+                }
+            }
+        });
+    });
+}
+
+fn play(me: &Role) {
+    match me.name() {
+        "server" => {
+            let server = Server::<u64, u64>::bind("calls").unwrap();
+            me.say("ready");
+            loop {
+                let request = server.recv().unwrap();
+                if *request == u64::MAX {
+                    me.say("holding");
+                    me.wait_for("never");
+                }
+                let answer = *request + 1;
+                request.respond(&answer).unwrap();
+            }
+        }
+        _ => {
+            let client = Client::<u64, u64>::connect("calls").unwrap();
+            me.say("ready");
+            let _held = client.start(&u64::MAX).unwrap();
+            for number in 0.. {
+                drop(client.call(&number).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_killed_server_answers_every_pending_call_with_its_death() {
+    if let Some(me) = role()
+        && me.name() != "alone"
+    {
+        return play(&me);
+    }
+    alone(test_name!(), |directory| {
+        let mut best = Duration::MAX;
+        for _ in 0..5 {
+            // Also a test that a later server may take the name while clients of the dead one are still there.
+            let mut server = peer(test_name!(), "server", directory).spawn();
+            server.wait_for("ready");
+            let client = Client::<u64, u64>::connect("calls").unwrap();
+            assert_eq!(*client.call(&1).unwrap(), 2);
+            let pending: Vec<_> = [u64::MAX, 1, 2].iter().map(|number| client.start(number).unwrap()).collect();
+            server.wait_for("holding");
+            let waiting = std::thread::spawn(move || {
+                let kinds: Vec<_> = pending.into_iter().map(|pending| pending.wait().unwrap_err().kind()).collect();
+                (kinds, Instant::now())
+            });
+            tieline_testkit::pause(Duration::from_millis(20));
+            let killed = Instant::now();
+            server.kill();
+            let (kinds, at) = waiting.join().unwrap();
+            assert_eq!(kinds, [ErrorKind::PeerGone; 3]);
+            best = best.min(at.duration_since(killed));
+            assert_eq!(client.call(&1).unwrap_err().kind(), ErrorKind::PeerGone);
+        }
+        assert!(best < Duration::from_millis(10), "{best:?}");
+    });
+}
+
+#[test]
+fn peers_killed_at_any_step_are_told_of() {
+    if let Some(me) = role()
+        && me.name() != "alone"
+    {
+        return play(&me);
+    }
+    alone(test_name!(), |directory| {
+        for step in ["written", "stamped", "copied-out", "received"] {
+            let step = format!("kill:calls:{step}:3");
+            let mut server = peer(test_name!(), "server", directory).env("TIELINE_STEP", &step).spawn();
+            server.wait_for("ready");
+            let client = Client::<u64, u64>::connect("calls").unwrap();
+            let end = (0..100).find_map(|number| client.call_timeout(&number, PATIENCE).err()).unwrap();
+            assert_eq!(end.kind(), ErrorKind::PeerGone, "{step}");
+            server.exit_status();
+            drop(client);
+
+            let server = Server::<u64, u64>::bind("calls").unwrap();
+            let mut client = peer(test_name!(), "client", directory).env("TIELINE_STEP", &step).spawn();
+            client.wait_for("ready");
+            let held = server.recv_timeout(PATIENCE).unwrap();
+            while let Ok(request) = server.recv_timeout(Duration::from_millis(200)) {
+                let answer = *request + 1;
+                let _ = request.respond(&answer);
+            }
+            client.exit_status();
+            tieline_testkit::eventually("the death is noticed", || held.is_cancelled() && server.clients() == 0);
+            assert_eq!(held.respond(&1).unwrap_err().kind(), ErrorKind::PeerGone, "{step}");
+            drop(server);
+        }
+    });
+}

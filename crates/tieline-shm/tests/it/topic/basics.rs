@@ -1,0 +1,244 @@
+//! One process, both ends.
+
+use std::time::Duration;
+
+use tieline_shm::topic::{Policy, Topic};
+use tieline_shm::{ErrorKind, WaitSet};
+
+use super::place;
+
+#[test]
+fn small_and_large_values_arrive_in_order() {
+    fn there_and_back<const N: usize>() {
+        let (_place, name) = place();
+        let topic = Topic::<[u64; N]>::open_or_create(&name).unwrap();
+        let mut subscriber = topic.subscriber().unwrap();
+        let publisher = topic.publisher().unwrap();
+        assert_eq!(subscriber.try_recv().unwrap_err().kind(), ErrorKind::WouldBlock);
+        for round in 0..20 {
+            for value in 0..3 {
+                publisher.publish(&[round * 3 + value; N]).unwrap();
+            }
+            for value in 0..3 {
+                let sample = subscriber.try_recv().unwrap();
+                assert_eq!(*sample, [round * 3 + value; N]);
+                assert_eq!(sample.is_held(), N * 8 > 112);
+            }
+        }
+        assert_eq!(subscriber.counters().received, 60);
+        assert_eq!(subscriber.counters().lost, 0);
+    }
+    there_and_back::<1>();
+    there_and_back::<6>();
+    there_and_back::<8>();
+    there_and_back::<14>();
+    there_and_back::<15>();
+    there_and_back::<100_000>();
+}
+
+#[test]
+fn loans_are_not_copied_and_come_back_in_any_order() {
+    let (_place, name) = place();
+    let topic = Topic::<[u32; 65536]>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    let publisher = topic.publish().max_loans(2).max_held(3).open().unwrap();
+    let send = |value: u32| {
+        let mut loan = publisher.loan().unwrap();
+        loan[0] = value;
+        loan[65535] = value;
+        loan.send().unwrap();
+    };
+    (0..3).for_each(send);
+    let mut held: Vec<_> = (0..3).map(|_| subscriber.recv().unwrap()).collect();
+    send(3);
+    assert_eq!(subscriber.try_recv().unwrap_err().kind(), ErrorKind::LimitReached);
+    held.remove(1);
+    let fourth = subscriber.recv().unwrap();
+    assert_eq!((held[0][0], held[1][65535], fourth[0]), (0, 2, 3));
+    drop(held);
+    for value in 4..100 {
+        send(value);
+        assert_eq!(subscriber.recv().unwrap()[65535], value);
+    }
+    assert_eq!(fourth[65535], 3, "what is held is not overwritten");
+    assert!(publisher.committed_payloads() <= 8, "{}", publisher.committed_payloads());
+}
+
+#[test]
+fn a_held_sample_outlives_subscriber_and_publisher() {
+    let (_place, name) = place();
+    let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    let publisher = topic.publisher().unwrap();
+    publisher.publish(&[5; 1000]).unwrap();
+    let sample = subscriber.recv().unwrap();
+    drop(publisher);
+    drop(subscriber);
+    assert_eq!(*sample, [5; 1000]);
+    std::thread::spawn(move || drop(sample)).join().unwrap();
+}
+
+#[test]
+fn slices_have_any_length_up_to_the_maximum() {
+    let (_place, name) = place();
+    let topic = Topic::<[u16]>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    let publisher = topic.publish().max_payload(10_000).open().unwrap();
+    for len in [0, 1, 3, 56, 57, 1000, 5000] {
+        let value: Vec<u16> = (0..len).collect();
+        publisher.publish(&value).unwrap();
+        assert_eq!(*subscriber.recv().unwrap(), value[..]);
+    }
+    assert_eq!(publisher.publish(&vec![0; 10_001]).unwrap_err().kind(), ErrorKind::TooLarge);
+    let mut loan = publisher.loan_slice(3).unwrap();
+    loan.copy_from_slice(&[7, 8, 9]);
+    loan.send().unwrap();
+    assert_eq!(*subscriber.recv().unwrap(), [7, 8, 9]);
+    publisher.loan_slice_uninit(4).unwrap().fill_with(|index| index as u16).send().unwrap();
+    assert_eq!(*subscriber.recv().unwrap(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn batches_are_drained() {
+    let (_place, name) = place();
+    let topic = Topic::<u64>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    let publisher = topic.publisher().unwrap();
+    let values: Vec<u64> = (0..1000).collect();
+    publisher.publish_n(&values).unwrap();
+    let mut got = Vec::new();
+    assert_eq!(subscriber.recv_n(10, |value| got.push(*value)).unwrap(), 10);
+    assert_eq!(subscriber.drain(|value| got.push(*value)).unwrap(), 990);
+    assert_eq!(got, values);
+    assert_eq!(subscriber.drain(|_| unreachable!()).unwrap(), 0);
+}
+
+#[test]
+fn every_subscriber_gets_every_message_of_every_publisher() {
+    let (_place, name) = place();
+    let topic = Topic::<u64>::open_or_create(&name).unwrap();
+    let publishers: Vec<_> = (0..3).map(|_| topic.publisher().unwrap()).collect();
+    let mut subscribers: Vec<_> = (0..4).map(|_| topic.subscriber().unwrap()).collect();
+    for round in 0..100 {
+        for (number, publisher) in publishers.iter().enumerate() {
+            publisher.publish(&(round * 3 + number as u64)).unwrap();
+        }
+    }
+    for subscriber in &mut subscribers {
+        let mut got: Vec<u64> = (0..300).map(|_| *subscriber.try_recv().unwrap()).collect();
+        assert!(got.iter().zip(&got[3..]).all(|(value, later)| later > value || later.abs_diff(*value) < 9));
+        got.sort_unstable();
+        assert_eq!(got, (0..300).collect::<Vec<_>>());
+        assert_eq!(subscriber.counters().publishers, 3);
+    }
+}
+
+#[test]
+fn late_joiners_get_history_if_they_want_it() {
+    let (_place, name) = place();
+    let topic = Topic::<[u64; 500]>::open_or_create(&name).unwrap();
+    let publisher = topic.publish().depth(8).history(4).open().unwrap();
+    for value in 0..10 {
+        publisher.publish(&[value; 500]).unwrap();
+    }
+    let mut all = topic.subscribe().history(100).open().unwrap();
+    let mut two = topic.subscribe().history(2).open().unwrap();
+    let mut none = topic.subscriber().unwrap();
+    assert_eq!((0..4).map(|_| all.try_recv().unwrap()[499]).collect::<Vec<_>>(), [6, 7, 8, 9]);
+    assert_eq!((0..2).map(|_| two.try_recv().unwrap()[499]).collect::<Vec<_>>(), [8, 9]);
+    assert!(none.try_recv().unwrap_err().is_would_block());
+}
+
+#[test]
+fn each_subscriber_has_its_own_policy() {
+    let (_place, name) = place();
+    let topic = Topic::<u64>::open_or_create(&name).unwrap();
+    let publisher = topic.publish().depth(8).open().unwrap();
+    let mut oldest = topic.subscribe().policy(Policy::DropOldest).open().unwrap();
+    let mut latest = topic.subscribe().policy(Policy::SkipToLatest).open().unwrap();
+    let mut strict = topic.subscribe().policy(Policy::Disconnect).open().unwrap();
+    (0..20).for_each(|value| publisher.publish(&value).unwrap());
+    assert_eq!(*latest.try_recv().unwrap(), 19);
+    assert!(latest.try_recv().unwrap_err().is_would_block());
+    assert_eq!(latest.counters().lost, 19);
+    assert_eq!(strict.try_recv().unwrap_err().kind(), ErrorKind::Lagged);
+    assert_eq!(strict.recv().unwrap_err().kind(), ErrorKind::Lagged);
+    assert_eq!(*oldest.try_recv().unwrap(), 13);
+    assert_eq!(oldest.counters().lost, 13);
+
+    let mut block = topic.subscribe().depth(2).open().unwrap();
+    publisher.publish(&20).unwrap();
+    publisher.publish(&21).unwrap();
+    assert!(publisher.try_publish(&22).unwrap_err().is_would_block());
+    let timeout = Duration::from_millis(5);
+    assert!(publisher.publish_timeout(&22, timeout).unwrap_err().is_timeout());
+    assert_eq!(*block.recv().unwrap(), 20);
+    publisher.try_publish(&22).unwrap();
+    drop(block);
+    (23..100).for_each(|value| publisher.publish(&value).unwrap());
+}
+
+#[test]
+fn large_messages_overwrite_what_laggards_have_not_read_but_not_what_they_hold() {
+    let (_place, name) = place();
+    let topic = Topic::<[u64; 2000]>::open_or_create(&name).unwrap();
+    let publisher = topic.publish().depth(4).max_payloads(6).open().unwrap();
+    let mut laggard = topic.subscribe().policy(Policy::DropOldest).open().unwrap();
+    publisher.publish(&[1; 2000]).unwrap();
+    let held = laggard.recv().unwrap();
+    for value in 2..200 {
+        publisher.publish(&[value; 2000]).unwrap();
+    }
+    assert_eq!(*held, [1; 2000]);
+    let next = laggard.recv().unwrap();
+    assert!(next[0] >= 196 && next.iter().all(|word| *word == next[0]), "{}", next[0]);
+    assert!(publisher.committed_payloads() <= 6);
+}
+
+#[test]
+fn the_last_publisher_s_leaving_is_told_once_and_after_all_messages() {
+    let (_place, name) = place();
+    let topic = Topic::<u64>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    for round in 0..3 {
+        let publisher = topic.publisher().unwrap();
+        publisher.publish(&round).unwrap();
+        drop(publisher);
+        assert_eq!(*subscriber.recv().unwrap(), round);
+        assert_eq!(subscriber.recv().unwrap_err().kind(), ErrorKind::PeerGone);
+        assert!(subscriber.try_recv().unwrap_err().is_would_block());
+    }
+}
+
+#[test]
+fn a_wait_set_tells_of_messages_newcomers_and_departures() {
+    let places = [place(), place()];
+    let topics = [0, 1].map(|index: usize| Topic::<u64>::open_or_create(&places[index].1).unwrap());
+    let mut subscribers = [0, 1].map(|index: usize| topics[index].subscriber().unwrap());
+    let mut set = WaitSet::new().unwrap();
+    set.attach(&subscribers[0], 0).unwrap();
+    set.attach(&subscribers[1], 1).unwrap();
+    let mut ready = Vec::new();
+    assert!(set.try_wait(&mut ready).unwrap_err().is_would_block());
+    for round in 0..20 {
+        for (index, token) in [(0, 0), (1, 1)] {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let publisher = topics[index].publisher().unwrap();
+                    publisher.publish(&round).unwrap();
+                });
+                let mut got = Vec::new();
+                while got.len() < 2 {
+                    set.wait_timeout(&mut ready, Duration::from_secs(10)).unwrap();
+                    assert!(ready.iter().all(|ready| ready.token == token), "{ready:?}");
+                    match subscribers[index].try_recv() {
+                        Ok(value) => got.push(Ok(*value)),
+                        Err(error) if error.is_would_block() => {}
+                        Err(error) => got.push(Err(error.kind())),
+                    }
+                }
+                assert_eq!(got, [Ok(round), Err(ErrorKind::PeerGone)]);
+            });
+        }
+    }
+}

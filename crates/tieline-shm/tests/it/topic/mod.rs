@@ -1,0 +1,15 @@
+//! Topics as their users see them: what arrives, what is refused, what a death leaves.
+
+mod bad_input;
+mod basics;
+mod death;
+mod stress;
+
+use tempfile::TempDir;
+
+/// A runtime directory of the test's own. Hold it as long as names in it are used.
+pub(crate) fn place() -> (TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = format!("{}/topic", directory.path().display());
+    (directory, name)
+}
