@@ -279,6 +279,9 @@ pub(crate) struct Rm {
 /// of standard input is one. If the address carries messages, or has a `frame` of its own, the flag says how they are
 /// marked off in standard input.
 ///
+/// A queue in shared memory, shm:NAME, is made if nobody offers the name. It lives while anybody has it open, so `send`
+/// stays until its items are taken.
+///
 /// A file: holds afterwards what was sent and nothing else, unless ?offset, ?length or ?capacity says which part of it
 /// to write.
 #[derive(Args)]
@@ -287,6 +290,7 @@ Examples:
   echo hello | tieline send fifo:/tmp/jobs
   tieline send unix:/run/app.sock < big.file
   seq 5 | tieline send 'mq:/jobs?priority=3'
+  ls *.png | tieline send shm:jobs                              # and stays until all are taken
   tieline send --whole udp:127.0.0.1:9000 < packet
   seq 5 | tieline send --length-prefixed tcp:localhost:9000     # lines here, lengths there
   tieline send --frame nul 'tcp:localhost:9000?frame=u32'       # NUL bytes here, lengths there")]
@@ -311,6 +315,7 @@ Examples:
   tieline recv fifo:/tmp/jobs
   tieline recv --count 1 --timeout 5s mq:/jobs
   tieline recv --timeout 0 mq:/jobs              # what is there now, without waiting
+  tieline recv shm:jobs | while read -r job; do work; done
   tieline recv unix:/run/app.sock > big.file
   tieline recv --connect tcp:127.0.0.1:7")]
 pub(crate) struct Recv {

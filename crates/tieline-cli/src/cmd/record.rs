@@ -1,7 +1,7 @@
 //! `tieline record`: a topic to a file.
 
 use serde::Serialize;
-use tieline_shm::recording::{PAYLOAD_MAX_BYTES, Recorder, RecorderOptions, Writer};
+use tieline_shm::recording::{END_BYTES, PAYLOAD_MAX_BYTES, Recorder, RecorderOptions, Writer};
 
 use super::sub::tell_lost;
 use crate::exit::{Code, Failure, Fault, Outcome};
@@ -29,6 +29,7 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     let interrupts = Interrupts::install()?;
     // The time runs from the first moment at which something can come.
     let found = topic::find(&name, flags.listening.follow, &Until::new(&interrupts, None))?;
+    let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
     let mut options = RecorderOptions::default().overwrite(flags.force);
     if let Some(bytes) = flags.rotate {
         options = options.rotate(bytes);
@@ -37,7 +38,6 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     let recorder = Recorder::create(&flags.file, short, &found.carried(), options);
     let mut recorder =
         recorder.map_err(|error| Failure::from(error).advised(Code::AlreadyExists, "--force writes over it"))?;
-    let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
     if flags.verbose && !flags.json {
         output::say(&format!("listening to {name}"));
     }
@@ -51,7 +51,7 @@ pub(crate) fn run(flags: &Record) -> Outcome {
         file: flags.file.display().to_string(),
         files: recorder.parts(),
         messages: recorder.messages(),
-        bytes: recorder.len_bytes(),
+        bytes: recorder.len_bytes() + END_BYTES,
         lost,
         seconds: recorder.elapsed().as_secs_f64(),
         error: None,
@@ -91,7 +91,7 @@ fn record(flags: &Record, name: &str, ear: &mut Ear, recorder: &mut Recorder, un
         match heard {
             Heard::Message(sample, origin) => {
                 let len = Writer::<std::fs::File>::message_len_bytes(sample.len());
-                if flags.max_size.is_some_and(|most| recorder.len_bytes() + len > most) {
+                if flags.max_size.is_some_and(|most| recorder.len_bytes() + len + END_BYTES > most) {
                     return Ok(());
                 }
                 if sample.len() > PAYLOAD_MAX_BYTES {
@@ -102,10 +102,6 @@ fn record(flags: &Record, name: &str, ear: &mut Ear, recorder: &mut Recorder, un
                 }
                 recorder.write(origin.publisher, origin.sequence, &sample)?;
                 is_flushed = false;
-                // A topic that never rests would never be asked for the time.
-                if let Some(Reason::TimedOut) = until.is_over() {
-                    return Ok(());
-                }
             }
             Heard::Nothing => {}
             Heard::Gone | Heard::Over(Reason::TimedOut) => return Ok(()),

@@ -47,9 +47,11 @@ impl Ear {
 
     /// The next message, if it is there.
     pub(crate) fn next_now(&mut self, until: &Until<'_>) -> Outcome<Heard> {
-        // Only a signal is a reason to leave messages where they are.
-        if let Some(Reason::Stopped) = until.is_over() {
-            return Ok(Heard::Over(Reason::Stopped));
+        match until.is_over() {
+            // Whoever does not wait takes what is there.
+            Some(Reason::TimedOut) if until.never_waits => {}
+            Some(reason) => return Ok(Heard::Over(reason)),
+            None => {}
         }
         self.receive(Duration::ZERO)
     }

@@ -12,6 +12,9 @@ pub(super) const HEAD: usize = 12;
 /// The bytes of a message before its payload.
 pub(super) const MESSAGE_HEAD: usize = 24;
 
+/// The bytes of an end's body.
+pub(super) const END_BODY: usize = 20;
+
 /// The most bytes of a body that is no message.
 pub(super) const SMALL_MAX: usize = 64 * 1024;
 

@@ -40,6 +40,9 @@ use crate::untyped::Carried;
 /// The most bytes a message may have.
 pub const PAYLOAD_MAX_BYTES: usize = 1 << 30;
 
+/// What the end of a recording, or of a part of one, adds to its length.
+pub const END_BYTES: u64 = (block::HEAD + block::END_BODY) as u64;
+
 /// What a recording, or a part of one, says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {

@@ -81,7 +81,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// `System`: of writing.
     pub fn finish(mut self, lost: u64, continues: bool) -> Result<W> {
-        let mut body = Vec::with_capacity(20);
+        let mut body = Vec::with_capacity(block::END_BODY);
         body.extend(self.messages.to_le_bytes());
         body.extend(lost.to_le_bytes());
         body.extend(u32::from(continues).to_le_bytes());
