@@ -9,11 +9,7 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-<<<<<<< HEAD
 use super::admission::{self, Admission};
-=======
-use super::admission::Admission;
->>>>>>> w/cli
 use super::{Payload, PublisherBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{Membership, Role};
