@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
+use super::crowd::Crowd;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;
@@ -50,7 +51,8 @@ pub struct Subscriber<T: Payload + ?Sized> {
     /// The last publisher has gone, and the user was not told yet.
     is_deserted: bool,
     membership: Membership,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
+    pub(super) crowd: Crowd,
     _of: std::marker::PhantomData<fn() -> Box<T>>,
 }
 
@@ -80,6 +82,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             is_deserted: false,
             membership,
             waiting: builder.waiting,
+            crowd: None,
             _of: std::marker::PhantomData,
         };
         subscriber.refresh();
@@ -95,6 +98,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
     /// * `LimitReached`: too many samples are held; the message stays where it is.
     /// * `Corrupted`: a publisher's memory holds what no publisher writes; it is not listened to any more.
+    /// * `Unsupported`: to sleep, before Linux 5.16 (`futex_waitv`); receive without waiting, or poll.
     /// * `Forked`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Sample<T>> {
@@ -284,9 +288,19 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     fn wait(&mut self, inline: &mut Inline<T::Item>, until: Until) -> Result<Found<T::Item>> {
         loop {
+            if self.is_crowded(self.counts.len()) {
+                match self.look(inline)? {
+                    Look::Found(found) => return Ok(found),
+                    Look::Changed => {}
+                    Look::Nothing => self.sleep_in_crowd(until)?,
+                }
+                continue;
+            }
             let counts = std::mem::take(&mut self.counts);
             let waiting = self.waiting;
-            let found = EventCount::wait_any(&counts, waiting, until, RECEIVE, || match self.look(inline) {
+            // Who never sleeps needs no places to sleep at.
+            let places = if waiting == Waiting::Poll { &counts[..1] } else { &counts[..] };
+            let found = EventCount::wait_any(places, waiting, until, RECEIVE, || match self.look(inline) {
                 Ok(Look::Nothing) => None,
                 Ok(look) => Some(Ok(look)),
                 Err(error) => Some(Err(error)),
