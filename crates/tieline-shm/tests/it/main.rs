@@ -4,6 +4,7 @@
 mod aio;
 mod alone;
 mod arena;
+mod bad_input;
 mod event;
 mod hostile;
 mod latest;

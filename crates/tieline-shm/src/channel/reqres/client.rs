@@ -37,8 +37,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     /// Connects to whoever serves at the name; waits 5 s at most for one that does not answer.
     ///
     /// # Errors
-    /// `NotFound` if nobody serves; `PermissionDenied`; `Mismatch` with both layouts; `TimedOut`, also if the server has
-    /// all its clients; `PeerGone`; `Corrupted`.
+    /// `NotFound` if nobody serves; `PermissionDenied`; `Mismatch` with both layouts; `LimitReached` if the
+    /// server has all its clients; `TimedOut`; `PeerGone`; `Corrupted`.
     pub fn connect(name: &str) -> Result<Self> {
         Self::connect_timeout(name, TIMEOUT)
     }
@@ -490,6 +490,8 @@ enum State {
     Linked(Link),
     Ready(Box<Opened<Sender>>, PeerId),
     Taken(PeerId, Weak<Shared>),
+    /// The server has all its clients.
+    Refused,
     Gone,
 }
 
@@ -505,6 +507,11 @@ impl One {
                 State::Ready(opened, id) => {
                     *state = State::Taken(id, Weak::new());
                     return Ok(opened);
+                }
+                State::Refused => {
+                    *state = State::Refused;
+                    return Err(Error::new(CONNECT, ErrorKind::LimitReached)
+                        .because("the server has as many clients as it may; try later, or let it take more"));
                 }
                 State::Gone | State::Taken(..) => return Err(Error::new(CONNECT, ErrorKind::PeerGone)),
                 waiting => *state = waiting,
@@ -555,6 +562,11 @@ impl Participant for One {
         let State::Linked(link) = &*state else {
             return Err(Error::new(CONNECT, ErrorKind::Corrupted).because("the server speaks out of turn"));
         };
+        if message == connection::REFUSAL {
+            *state = State::Refused;
+            self.changed.notify_all();
+            return Ok(());
+        }
         *state = State::Ready(Box::new(connection::accept(link, message, fds)?), peer);
         self.changed.notify_all();
         Ok(())

@@ -33,6 +33,8 @@ pub(super) struct Sizes {
 const OPEN: &str = "open a connection";
 /// The first byte of what the server sends.
 const VERSION: u8 = 1;
+/// What the server sends instead if it has all its clients.
+pub(super) const REFUSAL: [u8; 1] = [0];
 pub(super) const MAX_ENTRIES: u32 = 1 << 16;
 pub(super) const MAX_AREAS: u32 = 1 << 12;
 pub(super) const MAX_AREA_LEN: u32 = 1 << 30;

@@ -95,7 +95,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
         self
     }
 
-    /// How many clients may be connected: 1 to 1023; 256 unless told otherwise.
+    /// How many clients may be connected: 1 to 1023; 256 unless told otherwise. Further ones are refused with
+    /// `LimitReached`.
     #[must_use]
     pub fn clients(mut self, clients: u32) -> Self {
         self.clients = clients;
@@ -446,7 +447,11 @@ impl Participant for Shared {
     fn connected(&self, link: &Link) -> Result<()> {
         let mut state = self.state();
         if state.clients.len() >= self.clients {
-            return Err(Error::new(SERVE, ErrorKind::LimitReached));
+            drop(state);
+            // Said rather than refused to the keeper, so that the client is told why.
+            link.send(&connection::REFUSAL, &[])?;
+            link.close();
+            return Ok(());
         }
         let (segment, bell) = state.bell_of(link.peer().uid, &self.name)?;
         let opened = connection::offer(link, &self.name, self.sizes, (segment, bell))?;

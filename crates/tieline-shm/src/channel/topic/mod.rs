@@ -37,6 +37,10 @@
 //! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
 //! that dies is not waited for.
 //!
+//! A subscriber that waits for more than 127 publishers has threads that sleep on its behalf, one for each 127. To wait
+//! at all, it needs Linux 5.16 (`futex_waitv`); before that, receive without waiting, or with
+//! [`Waiting::Poll`](crate::Waiting::Poll).
+//!
 //! # Order and loss
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
@@ -48,6 +52,7 @@
 
 mod admission;
 mod aside;
+mod crowd;
 mod options;
 mod payload;
 mod publisher;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
+use super::crowd::Crowd;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;
@@ -62,7 +63,8 @@ pub struct Subscriber<T: Payload + ?Sized> {
     is_deserted: bool,
     /// Also kept by samples: the line to their publisher must not end before them.
     membership: Arc<Membership>,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
+    pub(super) crowd: Crowd,
     _of: std::marker::PhantomData<fn() -> Box<T>>,
 }
 
@@ -92,6 +94,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             is_deserted: false,
             membership,
             waiting: builder.waiting,
+            crowd: None,
             _of: std::marker::PhantomData,
         };
         subscriber.refresh();
@@ -107,6 +110,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
     /// * `LimitReached`: too many samples are held; the message stays where it is.
     /// * `Corrupted`: a publisher's memory holds what no publisher writes; it is not listened to any more.
+    /// * `Unsupported`: to sleep, before Linux 5.16 (`futex_waitv`); receive without waiting, or poll.
     /// * `Forked`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Sample<T>> {
@@ -310,9 +314,19 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     fn wait(&mut self, inline: &mut Inline<T::Item>, until: Until) -> Result<Found<T::Item>> {
         loop {
+            if self.is_crowded(self.counts.len()) {
+                match self.look(inline)? {
+                    Look::Found(found) => return Ok(found),
+                    Look::Changed => {}
+                    Look::Nothing => self.sleep_in_crowd(until)?,
+                }
+                continue;
+            }
             let counts = std::mem::take(&mut self.counts);
             let waiting = self.waiting;
-            let found = EventCount::wait_any(&counts, waiting, until, RECEIVE, || match self.look(inline) {
+            // Who never sleeps needs no places to sleep at.
+            let places = if waiting == Waiting::Poll { &counts[..1] } else { &counts[..] };
+            let found = EventCount::wait_any(places, waiting, until, RECEIVE, || match self.look(inline) {
                 Ok(Look::Nothing) => None,
                 Ok(look) => Some(Ok(look)),
                 Err(error) => Some(Err(error)),

@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod basics;
+mod crowd;
 mod death;
+mod namespaces;
 mod policies_newest;
 mod stress;
 

@@ -1,0 +1,319 @@
+//! What goes wrong at the border, for every channel: each case its own kind of error, or its own rule, as
+//! `docs/shm-errors.md` lists them. What is special to one channel is tested beside it.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tieline_shm::event::Event;
+use tieline_shm::latest::Latest;
+use tieline_shm::queue::Queue;
+use tieline_shm::reqres::{Client, Server};
+use tieline_shm::stream::{Listener, Stream};
+use tieline_shm::sync::{Mutex, MutexOptions};
+use tieline_shm::topic::Topic;
+use tieline_shm::{Error, ErrorKind, Name, SegmentOptions};
+use tieline_testkit::{Forked, Peer, role, skip, test_name};
+
+const NOBODY: u32 = 65534;
+
+fn place() -> (TempDir, impl Fn(&str) -> String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_owned();
+    (directory, move |name: &str| format!("{}/{name}", path.display()))
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, Error>) -> ErrorKind {
+    match result {
+        Ok(_) => panic!("it is not refused"),
+        Err(error) => error.kind(),
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// Everything that can be joined under `text`, tried; each with a sentence that tells which.
+fn join_all(text: &str) -> Vec<(&'static str, Result<(), Error>)> {
+    vec![
+        ("topic", Topic::<u64>::open(text).and_then(|topic| topic.subscriber()).map(drop)),
+        ("queue", Queue::<u64>::open(text).map(drop)),
+        ("stream", Stream::connect(text).map(drop)),
+        ("reqres", Client::<u64, u64>::connect(text).map(drop)),
+        ("latest", Latest::<u64>::at(&name(text)).reader().map(drop)),
+        ("event", Event::at(&name(text)).open().map(drop)),
+    ]
+}
+
+#[test]
+fn a_name_that_nobody_offers_any_more_is_not_found() {
+    let (_place, at) = place();
+    for (what, refused) in join_all(&at("never")) {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound, "{what}");
+    }
+    if let Some(me) = role() {
+        let _queue = Queue::<u64>::create(&me.env("NAME")).unwrap();
+        me.say("there");
+        me.wait_for("never");
+    }
+    let mut peer = Peer::of(test_name!()).role("dead").env("NAME", at("dead")).spawn();
+    peer.wait_for("there");
+    peer.kill();
+    for (what, refused) in join_all(&at("dead")) {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound, "{what} of a dead process");
+    }
+    // The stale files are nobody's: the name can be taken.
+    Queue::<u64>::create(&at("dead")).unwrap();
+}
+
+#[test]
+fn another_kind_of_object_and_another_layout_are_told_apart() {
+    let (_place, at) = place();
+    let text = at("one");
+    let _queue = Queue::<[u32; 2]>::create(&text).unwrap();
+    for (what, refused) in join_all(&text) {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "{what}: {error}");
+        let sentence = error.to_string();
+        if what == "queue" {
+            assert!(sentence.contains("u32") && sentence.contains("u64"), "both layouts: {sentence}");
+        } else {
+            assert!(sentence.contains("queue"), "{what}, but it is a queue: {sentence}");
+        }
+    }
+    let _latest = Latest::<u32>::at(&name(&at("latest"))).writer().unwrap();
+    assert_eq!(refused(Latest::<u64>::at(&name(&at("latest"))).reader()), ErrorKind::Mismatch);
+    let _server = Server::<u64, u32>::bind(&at("server")).unwrap();
+    assert_eq!(refused(Client::<u64, u64>::connect(&at("server"))), ErrorKind::Mismatch);
+}
+
+#[test]
+fn a_direction_that_is_taken_is_refused() {
+    let (_place, at) = place();
+    let _listener = Listener::bind(&at("stream")).unwrap();
+    assert_eq!(refused(Listener::bind(&at("stream"))), ErrorKind::AlreadyExists);
+    let _server = Server::<u64, u64>::bind(&at("server")).unwrap();
+    assert_eq!(refused(Server::<u64, u64>::bind(&at("server"))), ErrorKind::AlreadyExists);
+    let _writer = Latest::<u64>::at(&name(&at("latest"))).writer().unwrap();
+    let second = Latest::<u64>::at(&name(&at("latest"))).join_timeout(Duration::from_millis(300)).writer();
+    assert_eq!(refused(second), ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn another_user_is_refused_by_every_channel() {
+    if let Some(me) = role() {
+        for what in ["topic", "queue", "stream", "reqres", "latest", "event"] {
+            let text = format!("{}-{what}?owner=0", me.env("NAME"));
+            let (_, result) = join_all(&text).into_iter().find(|(kind, _)| *kind == what).unwrap();
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{what}: {error}");
+        }
+        return;
+    }
+    if !tieline_testkit::can_run_as(NOBODY) {
+        skip!("needs root, to run a peer as another user");
+    }
+    let (place, at) = place();
+    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let _topic = Topic::<u64>::create(&at("x-topic")).unwrap().publisher().unwrap();
+    let _queue = Queue::<u64>::create(&at("x-queue")).unwrap();
+    let _listener = Listener::bind(&at("x-stream")).unwrap();
+    let _server = Server::<u64, u64>::bind(&at("x-reqres")).unwrap();
+    let _writer = Latest::<u64>::at(&name(&at("x-latest"))).writer().unwrap();
+    let _event = Event::at(&name(&at("x-event"))).create().unwrap();
+    Peer::of(test_name!()).role("stranger").env("NAME", at("x")).user(NOBODY).spawn().succeeds();
+}
+
+#[test]
+fn one_peer_too_many_is_refused_and_room_comes_back() {
+    let (_place, at) = place();
+    let topic = Topic::<u64>::create(&at("topic")).unwrap().members_max(2);
+    let _publisher = topic.publisher().unwrap();
+    let subscriber = topic.subscriber().unwrap();
+    assert_eq!(refused(topic.subscriber()), ErrorKind::LimitReached);
+    drop(subscriber);
+    tieline_testkit::eventually("there is room", || topic.subscriber().is_ok());
+
+    let _queue = Queue::<u64>::options().members(2).create(&at("queue")).unwrap();
+    let second = Queue::<u64>::open(&at("queue")).unwrap();
+    assert_eq!(refused(Queue::<u64>::open(&at("queue"))), ErrorKind::LimitReached);
+    drop(second);
+    tieline_testkit::eventually("there is room", || Queue::<u64>::open(&at("queue")).is_ok());
+
+    let _server = Server::<u64, u64>::options().clients(1).bind(&at("server")).unwrap();
+    let client = Client::<u64, u64>::connect(&at("server")).unwrap();
+    let before = Instant::now();
+    let error = Client::<u64, u64>::connect(&at("server")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}");
+    assert!(before.elapsed() < Duration::from_secs(2), "said, not waited for");
+    drop(client);
+    tieline_testkit::eventually("there is room", || Client::<u64, u64>::connect(&at("server")).is_ok());
+
+    let _event = Event::at(&name(&at("event"))).members(2).create().unwrap();
+    let _second = Event::at(&name(&at("event"))).open().unwrap();
+    assert_eq!(refused(Event::at(&name(&at("event"))).open()), ErrorKind::LimitReached);
+}
+
+#[test]
+fn what_is_full_and_what_is_too_large_are_told_apart() {
+    let (_place, at) = place();
+    let queue = Queue::<[u8]>::options().capacity(2).item_max_bytes(100).create(&at("queue")).unwrap();
+    assert_eq!(refused(queue.try_send(&[0; 101])), ErrorKind::TooLarge);
+    while queue.try_send(&[1; 100]).is_ok() {}
+    assert_eq!(refused(queue.try_send(&[1; 100])), ErrorKind::Full);
+    // A delivery that is never finished keeps its place, and no other.
+    let kept = queue.recv().unwrap();
+    let capacity = queue.capacity();
+    for _ in 1..capacity {
+        queue.recv().unwrap().ack().unwrap();
+    }
+    for _ in 0..10 * capacity {
+        queue.send_timeout(&[2; 100], Duration::from_secs(5)).unwrap();
+        queue.recv().unwrap().ack().unwrap();
+    }
+    kept.ack().unwrap();
+
+    let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
+    let publisher = topic.publish().max_payload(1000).max_payloads(2).open().unwrap();
+    let _subscriber = topic.subscriber().unwrap();
+    assert_eq!(refused(publisher.publish(&[0; 5000])), ErrorKind::TooLarge);
+    publisher.publish(&[0; 1000]).unwrap();
+    publisher.publish(&[0; 1000]).unwrap();
+    assert_eq!(refused(publisher.try_publish(&[0; 1000])), ErrorKind::Full);
+
+    let server = Server::<[u8], [u8]>::options().payload_max_bytes(1024).bind(&at("server")).unwrap();
+    let client = Client::<[u8], [u8]>::connect(&at("server")).unwrap();
+    assert_eq!(refused(client.start(&[0; 1025])), ErrorKind::TooLarge);
+    assert_eq!(refused(client.loan(1025)), ErrorKind::TooLarge);
+    drop(server);
+}
+
+#[test]
+fn sizes_that_no_machine_has_are_errors_before_anything_is_made() {
+    let (_place, at) = place();
+    let impossible = [ErrorKind::TooLarge, ErrorKind::InvalidInput, ErrorKind::OutOfMemory];
+    let kind = refused(SegmentOptions::new("x").create(usize::MAX >> 1));
+    assert!(impossible.contains(&kind), "{kind:?}");
+    let queue = Queue::<[u8]>::options().capacity(u32::MAX).item_max_bytes(usize::MAX >> 1).create(&at("queue"));
+    assert!(impossible.contains(&refused(queue)));
+    assert_eq!(refused(Listener::options().capacity(usize::MAX).bind(&at("stream"))), ErrorKind::InvalidInput);
+    assert_eq!(refused(Event::at(&name(&at("event"))).ids(u32::MAX).create()), ErrorKind::InvalidInput);
+    let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
+    let kind = refused(topic.publish().max_payload(usize::MAX >> 1).open());
+    assert!(impossible.contains(&kind), "{kind:?}");
+    // The names are as free as before.
+    Queue::<u64>::create(&at("queue")).unwrap();
+    topic.subscriber().unwrap();
+}
+
+#[test]
+fn waits_end_by_the_monotonic_clock() {
+    let (_place, at) = place();
+    let mut subscriber = Topic::<u64>::create(&at("topic")).unwrap().subscriber().unwrap();
+    let queue = Queue::<u64>::create(&at("queue")).unwrap();
+    let mutex = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
+    let _held = mutex.lock().unwrap();
+    let other = Mutex::<u64>::from_fd(mutex.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+    let timeout = Duration::from_millis(40);
+    let check = |what: &str, wait: &mut dyn FnMut() -> bool| {
+        let before = Instant::now();
+        assert!(wait(), "{what} times out");
+        let waited = before.elapsed();
+        assert!((timeout..Duration::from_secs(10)).contains(&waited), "{what}: {waited:?}");
+    };
+    check("topic", &mut || subscriber.recv_timeout(timeout).unwrap_err().is_timeout());
+    check("queue", &mut || queue.recv_timeout(timeout).unwrap_err().is_timeout());
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| other.lock_timeout(timeout).map(drop).unwrap_err().is_timeout());
+        check("mutex", &mut || {
+            tieline_testkit::pause(timeout);
+            tieline_testkit::eventually("it gives up", || waiter.is_finished());
+            true
+        });
+        assert!(waiter.join().unwrap());
+    });
+}
+
+#[test]
+fn without_descriptors_each_channel_says_so_and_works_again_later() {
+    if let Some(me) = role() {
+        let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
+        let limit = rustix::process::Rlimit { current: Some(96), maximum: Some(96) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let topic = Topic::<u64>::open_or_create(&at("topic")).unwrap();
+        let (publisher, mut subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
+        let mut hoard: Vec<OwnedFd> = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            hoard.push(file.into());
+        }
+        assert_eq!(refused(Queue::<u64>::open_or_create(&at("queue"))), ErrorKind::LimitReached);
+        assert_eq!(refused(topic.subscriber()), ErrorKind::LimitReached);
+        assert_eq!(refused(Listener::bind(&at("stream"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Server::<u64, u64>::bind(&at("server"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Latest::<u64>::at(&name(&at("latest"))).writer()), ErrorKind::LimitReached);
+        assert_eq!(refused(Event::at(&name(&at("event"))).create()), ErrorKind::LimitReached);
+        assert_eq!(refused(Mutex::create(0_u64, &MutexOptions::new())), ErrorKind::LimitReached);
+        publisher.publish(&5).unwrap();
+        assert_eq!(*subscriber.recv().unwrap(), 5, "who is connected goes on");
+        hoard.clear();
+        Queue::<u64>::open_or_create(&at("queue")).unwrap();
+        topic.subscriber().unwrap();
+        Mutex::create(0_u64, &MutexOptions::new()).unwrap();
+        me.say("done");
+        return;
+    }
+    let (place, _) = place();
+    let mut peer = Peer::of(test_name!()).role("hoarder").env("PLACE", place.path()).spawn();
+    peer.wait_for("done");
+    peer.succeeds();
+}
+
+#[test]
+fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
+    if let Some(me) = role() {
+        let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
+        let topic = Topic::<u64>::open_or_create(&at("topic")).unwrap();
+        let (publisher, mut subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
+        let queue = Queue::<u64>::create(&at("queue")).unwrap();
+        queue.send(&1).unwrap();
+        let server = Server::<u64, u64>::bind(&at("server")).unwrap();
+        let client = Client::<u64, u64>::connect(&at("server")).unwrap();
+        let listener = Listener::bind(&at("stream")).unwrap();
+        let mut writer = Latest::<u64>::at(&name(&at("latest"))).writer().unwrap();
+        let event = Event::at(&name(&at("event"))).create().unwrap();
+        let mutex = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
+        let held = mutex.lock().unwrap();
+        let delivery = queue.recv().unwrap();
+        let child = Forked::run(|| {
+            assert_eq!(refused(publisher.publish(&9)), ErrorKind::Forked);
+            assert_eq!(refused(subscriber.try_recv()), ErrorKind::Forked);
+            assert_eq!(refused(queue.try_send(&9)), ErrorKind::Forked);
+            assert_eq!(refused(queue.try_recv()), ErrorKind::Forked);
+            assert_eq!(refused(client.start(&9)), ErrorKind::Forked);
+            assert_eq!(refused(server.try_recv()), ErrorKind::Forked);
+            assert_eq!(refused(listener.try_accept()), ErrorKind::Forked);
+            assert_eq!(refused(writer.write(&9)), ErrorKind::Forked);
+            assert_eq!(refused(event.notify(0)), ErrorKind::Forked);
+            // The parent's thread holds it, and goes on doing so.
+            assert_eq!(mutex.try_lock().map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
+            // On its own account it may take part.
+            let own = Topic::<u64>::open(&at("topic")).unwrap();
+            drop(own.subscriber().unwrap());
+        });
+        child.succeeds();
+        publisher.publish(&5).unwrap();
+        assert_eq!(*subscriber.recv().unwrap(), 5);
+        assert_eq!(*delivery, 1, "the item is still ours");
+        delivery.ack().unwrap();
+        drop(held);
+        drop(mutex.try_lock().unwrap());
+        me.say("done");
+        return;
+    }
+    let (place, _) = place();
+    let mut peer = Peer::of(test_name!()).role("parent").env("PLACE", place.path()).spawn();
+    peer.wait_for("done");
+    peer.succeeds();
+}
