@@ -198,9 +198,9 @@ fn channels_tell_how_they_are() {
     let [member] = state.members[..] else { panic!("{:?}", state.members) };
     assert!(member.is_alive && member.pid == std::process::id());
     assert_eq!((live.ready, &live.held[..]), (2, &[(member.number, 1, 0)][..]));
-    drop(taken);
+    taken.requeue().unwrap();
     let Live::Queue(live) = look("queue:inspect-queue").live else { panic!("a queue") };
-    assert_eq!((live.ready, live.redelivered, live.requeued), (3, 1, 1), "what is dropped is handed back");
+    assert_eq!((live.ready, live.redelivered, live.requeued), (3, 1, 1));
 
     let mut writer = Latest::<u32>::at(&Name::new(&name("inspect-latest")).unwrap()).writer().unwrap();
     writer.write(&7).unwrap();
