@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Detail, Evidence, Finding, FindingKind, How, Kind, LimitRef, Object, ObjectRef, ProcessState, Snapshot, SocketState, SysvMq,
-    SysvSem, SysvShm, Text, Unit, UnseenWhat,
+    Detail, Evidence, Finding, FindingKind, How, Kind, LimitRef, Object, ObjectRef, ProcessState, Snapshot,
+    SocketState, SysvMq, SysvSem, SysvShm, Text, Unit, UnseenWhat,
 };
 
 /// Younger than this, an object may be on its way to a first user.

@@ -19,7 +19,8 @@ use super::descriptors::name_of;
 use super::kernel_files::{KernelFiles, without_deleted};
 use super::procfs::{self, Folder, Folders, parse, parse_base};
 use crate::model::{
-    Access, Builder, Detail, How, Identity, Kind, MappedSegment, Memory, ObjectRef, Owner, ProcessRef, Text, UnseenWhat, UnseenWhy,
+    Access, Builder, Detail, How, Identity, Kind, MappedSegment, Memory, ObjectRef, Owner, ProcessRef, Text,
+    UnseenWhat, UnseenWhy,
 };
 
 /// How much of the text of `maps` is read: half a million lines.

@@ -278,9 +278,8 @@ impl Segments {
                     left -= 1;
                     let opened = by_process.get(process).and_then(|folder| folders.open(folder).ok());
                     let flags = AtFlags::STATX_DONT_SYNC;
-                    opened.is_some_and(|opened| {
-                        statx(&opened, format!("task/{thread}"), flags, StatxFlags::TYPE).is_ok()
-                    })
+                    opened
+                        .is_some_and(|opened| statx(&opened, format!("task/{thread}"), flags, StatxFlags::TYPE).is_ok())
                 };
                 match users.get(&object).into_iter().flatten().find(is_its).copied() {
                     Some(process) => builder.hold(process, object, How::Lock(held(lock, false))),
@@ -353,9 +352,9 @@ impl Segments {
             let Some(name) = builder.object_at(object).name.clone() else { continue };
             let user = |process: &ProcessRef| users.get(&object).is_some_and(|users| users.contains(process));
             let candidates = files.get(name.as_bytes()).into_iter().flatten();
-            let found = candidates.copied().find(|file| {
-                locks.get(file).is_some_and(|locks| locks.iter().any(|(process, _)| user(process)))
-            });
+            let found = candidates
+                .copied()
+                .find(|file| locks.get(file).is_some_and(|locks| locks.iter().any(|(process, _)| user(process))));
             let Some(file) = found else { continue };
             let path = builder.object_at(file).name.as_ref();
             let path = path.and_then(|path| path.as_bytes().strip_suffix(b".lock")).map(Text::from);
@@ -469,11 +468,11 @@ fn fill(live: &Live) -> Option<Fill> {
             let held: u64 = queue.held.iter().map(|(_, taken, written)| taken + written).sum();
             Some(Fill { used: queue.ready + held, capacity: Some(queue.slots), unit: Unit::Messages })
         }
-        Live::Stream(stream) => stream
-            .rings
-            .iter()
-            .max_by_key(|ring| ring.waiting)
-            .map(|ring| Fill { used: ring.waiting, capacity: Some(ring.capacity), unit: Unit::Bytes }),
+        Live::Stream(stream) => stream.rings.iter().max_by_key(|ring| ring.waiting).map(|ring| Fill {
+            used: ring.waiting,
+            capacity: Some(ring.capacity),
+            unit: Unit::Bytes,
+        }),
         Live::Arena(arena) => {
             Some(Fill { used: arena.used_bytes, capacity: Some(arena.heap_bytes), unit: Unit::Bytes })
         }

@@ -380,23 +380,25 @@ impl Places {
         Some((Some(object), WaitReason::Futex { address, offset }))
     }
 
-    /// The same of one who sleeps on several words (`futex_waitv`): the first of them that others share.
-    fn futexes(
-        &mut self,
-        builder: &Builder,
-        at: At<'_>,
-        thread: &Thread,
-    ) -> Option<(Option<ObjectRef>, WaitReason)> {
+    /// The same of one who sleeps on several words (`futex_waitv`): the first of them that lies in a segment of
+    /// `tieline-shm`, or else that others share.
+    fn futexes(&mut self, builder: &Builder, at: At<'_>, thread: &Thread) -> Option<(Option<ObjectRef>, WaitReason)> {
         let count = usize::try_from(thread.call.arguments[1]).unwrap_or(usize::MAX).min(FUTEXES_MAX);
         // Each is a value of 64 bits, an address, and two numbers of 32 bits.
         let mut bytes = vec![0; count * 24];
         if !self.read(at, thread.call.arguments[0], &mut bytes) {
             return None;
         }
-        bytes.chunks_exact(24).find_map(|one| {
-            let address = u64::from_ne_bytes(one[8..16].try_into().ok()?);
-            self.futex(builder, at, thread.process, address)
-        })
+        let mut shared = None;
+        for one in bytes.chunks_exact(24) {
+            let address = u64::from_ne_bytes(std::array::from_fn(|index| one[8 + index]));
+            let Some((Some(object), reason)) = self.futex(builder, at, thread.process, address) else { continue };
+            if builder.object_at(object).kind.is_segment() {
+                return Some((Some(object), reason));
+            }
+            shared = shared.or(Some((Some(object), reason)));
+        }
+        shared
     }
 
     fn asked(&mut self) -> &mut Asked {

@@ -161,7 +161,12 @@ impl View<'_> {
 fn is_leak(kind: FindingKind) -> bool {
     matches!(
         kind,
-        FindingKind::Orphan | FindingKind::Unused | FindingKind::DeadSocketFile | FindingKind::RemovedButHeld | FindingKind::DeadName | FindingKind::HeldByStopped
+        FindingKind::Orphan
+            | FindingKind::Unused
+            | FindingKind::DeadSocketFile
+            | FindingKind::RemovedButHeld
+            | FindingKind::DeadName
+            | FindingKind::HeldByStopped
     )
 }
 

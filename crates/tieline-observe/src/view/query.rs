@@ -139,7 +139,9 @@ impl Query {
             b"sem" if rest.starts_with(b"/") => Self::name(rest, &[Kind::PosixSem]),
             b"shm" => match Self::system_v(Kind::SysvShm, rest, false) {
                 Err(_) if is_segment_name(rest) => Self::Segment(Text::from(rest)),
-                answer => answer.map_err(|_| "write shm:NAME, shm:/NAME, shm: and the identifier in digits or the key")?,
+                answer => {
+                    answer.map_err(|_| "write shm:NAME, shm:/NAME, shm: and the identifier in digits or the key")?
+                }
             },
             b"sem" => Self::system_v(Kind::SysvSem, rest, false)?,
             b"msg" => Self::system_v(Kind::SysvMq, rest, false)?,

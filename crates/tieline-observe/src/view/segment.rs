@@ -75,7 +75,8 @@ impl View<'_> {
         let reading = |member: &Member| member.reading.map(|reading| (self.member(member), reading));
         let furthest = segment.members().iter().filter_map(reading).max_by_key(|(_, reading)| reading.lag);
         if let Some((name, Reading { lag: behind @ 1.., policy, .. })) = furthest {
-            let waits = if policy == Policy::Block { ", and the publisher waits for it when the log is full" } else { "" };
+            let waits =
+                if policy == Policy::Block { ", and the publisher waits for it when the log is full" } else { "" };
             let count = words::count(behind, "message", "messages");
             sentences.push(format!("Furthest behind is {name}, by {count}{waits}."));
         }

@@ -33,7 +33,9 @@ impl Group {
             ],
         },
         Self { name: "inet", kinds: &[Kind::Tcp, Kind::Udp] },
-        Self { name: "memory", kinds: &[
+        Self {
+            name: "memory",
+            kinds: &[
                 Kind::SysvShm,
                 Kind::PosixShm,
                 Kind::Memfd,
@@ -49,7 +51,8 @@ impl Group {
                 Kind::ShmMemory,
                 Kind::AnonymousShm,
                 Kind::File,
-            ] },
+            ],
+        },
         Self { name: "pipes", kinds: &[Kind::Pipe, Kind::Fifo] },
         Self { name: "posix", kinds: &[Kind::PosixShm, Kind::PosixMq, Kind::PosixSem] },
         Self { name: "queues", kinds: &[Kind::SysvMq, Kind::PosixMq] },

@@ -439,10 +439,7 @@ impl View<'_> {
                 let mut how = Vec::new();
                 member_words(object, member, &mut how);
                 let (name, how) = (self.member(member), format!("{whose}{}", how.join("; ")));
-                grid.push(
-                    Tone::Warning,
-                    [name, String::new(), how, self.id(object), String::new(), String::new()],
-                );
+                grid.push(Tone::Warning, [name, String::new(), how, self.id(object), String::new(), String::new()]);
             }
         }
         for wait in self.waits_on(object.reference) {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use tieline_observe::model::{
-    Detail, Evidence, FindingKind, How, Kind, LinkKind, LockKind, Member, Object, Segment, UnseenWhat, UnseenWhy, WaitReason,
+    Detail, Evidence, FindingKind, How, Kind, LinkKind, LockKind, Member, Object, Segment, UnseenWhat, UnseenWhy,
+    WaitReason,
 };
 use tieline_observe::view::{Query, Users, View};
 use tieline_observe::{Scan, Snapshot};
@@ -34,9 +35,8 @@ fn directory() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 fn named<'s>(snapshot: &'s Snapshot, kind: Kind, name: &str) -> Option<(&'s Object, &'s Segment)> {
-    let is_it = |object: &&Object| {
-        object.kind == kind && object.name.as_ref().is_some_and(|own| own.to_string() == name)
-    };
+    let is_it =
+        |object: &&Object| object.kind == kind && object.name.as_ref().is_some_and(|own| own.to_string() == name);
     let object = snapshot.objects().iter().find(is_it)?;
     match &object.detail {
         Detail::Segment(segment) => Some((object, segment)),
@@ -65,9 +65,17 @@ fn peer(test: String, role: &str, directory: &Path) -> Peer {
     Peer::of(test).role(role).env("PLACE", directory.display().to_string()).spawn()
 }
 
+/// A peer that takes an item of the queue of that name.
+fn worker(test: String, directory: &Path, queue: &str) -> Peer {
+    let place = directory.display().to_string();
+    let mut worker = Peer::of(test).role("worker").env("PLACE", place).env("QUEUE", queue).spawn();
+    worker.wait_for("taken");
+    worker
+}
+
 fn as_peer() -> bool {
     let Some(me) = role() else { return false };
-    let at = |name| place(Path::new(&me.env("PLACE")), name);
+    let at = |name: &str| place(Path::new(&me.env("PLACE")), name);
     match me.name() {
         "publisher" => {
             let publisher = Topic::<Frame>::open_or_create(&at("frames")).unwrap().publisher().unwrap();
@@ -88,7 +96,7 @@ fn as_peer() -> bool {
             while subscriber.recv().is_ok() {}
         }
         "worker" => {
-            let queue = Queue::<u64>::open_or_create(&at("jobs")).unwrap();
+            let queue = Queue::<u64>::open_or_create(&at(&me.env("QUEUE"))).unwrap();
             let _taken = queue.recv().unwrap();
             me.say("taken");
             pause(tieline_testkit::PATIENCE);
@@ -191,8 +199,7 @@ fn what_a_killed_worker_had_is_seen_with_it_and_without_it() {
     for number in 0..3 {
         queue.send(&number).unwrap();
     }
-    let mut worker = peer(test_name!(), "worker", &directory);
-    worker.wait_for("taken");
+    let mut worker = worker(test_name!(), &directory, "jobs");
     let snapshot = look();
     let (object, segment) = named(&snapshot, Kind::ShmQueue, "jobs").expect("a queue");
     let Live::Queue(live) = &segment.told.as_ref().expect("read").live else { panic!("{segment:?}") };
@@ -258,26 +265,23 @@ fn the_files_of_a_dead_name_are_a_leak() {
         return;
     }
     let (_kept, directory) = directory();
-    {
-        let queue = Queue::<u64>::open_or_create(&place(&directory, "jobs")).unwrap();
-        queue.send(&1).unwrap();
-        let mut worker = peer(test_name!(), "worker", &directory);
-        worker.wait_for("taken");
-        // The first leaves in good order, the last does not.
-        drop(queue);
-        let name = |finding: &tieline_observe::model::Finding, snapshot: &Snapshot| {
-            let object = snapshot.object(finding.object?);
-            let is_here = object.name.as_ref()?.to_string().starts_with(directory.to_str()?);
-            is_here.then_some(finding.kind)
-        };
-        let found = || {
-            let snapshot = Scan::new().socket_files(true).take().unwrap();
-            snapshot.findings().iter().filter_map(|finding| name(finding, &snapshot)).collect::<Vec<_>>()
-        };
-        assert_eq!(found(), [], "it is in use");
-        worker.kill();
-        assert_eq!(found(), [FindingKind::DeadName]);
-    }
+    let queue = Queue::<u64>::open_or_create(&place(&directory, "chores")).unwrap();
+    queue.send(&1).unwrap();
+    let mut worker = worker(test_name!(), &directory, "chores");
+    // The first leaves in good order, the last does not.
+    drop(queue);
+    let name = |finding: &tieline_observe::model::Finding, snapshot: &Snapshot| {
+        let object = snapshot.object(finding.object?);
+        let is_here = object.name.as_ref()?.to_string().starts_with(directory.to_str()?);
+        is_here.then_some(finding.kind)
+    };
+    let found = || {
+        let snapshot = Scan::new().socket_files(true).take().unwrap();
+        snapshot.findings().iter().filter_map(|finding| name(finding, &snapshot)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [], "it is in use");
+    worker.kill();
+    assert_eq!(found(), [FindingKind::DeadName]);
 }
 
 #[test]
@@ -285,8 +289,7 @@ fn bytes_that_are_no_segment_are_damage_and_nothing_else() {
     let memory = Memfd::fixed("tieline:log:evil", 64 * 1024).unwrap();
     let mapping = memory.map(&MapOptions::new()).unwrap();
     for seed in 0..32_u8 {
-        let noise: Vec<u8> =
-            (0..64 * 1024_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect();
+        let noise: Vec<u8> = (0..64 * 1024_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect();
         mapping.write(0, &noise).unwrap();
         if seed % 2 == 0 {
             // The rest of a true first page is nonsense.

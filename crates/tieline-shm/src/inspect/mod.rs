@@ -22,7 +22,9 @@ use crate::segment::{Description, Segment};
 
 use facts::Facts;
 pub use facts::Values;
-pub use live::{Arena, Event, Latest, Live, Lock, LockUse, Log, Member, Policy, Queue, Roster, Stream, StreamRing, Subscriber};
+pub use live::{
+    Arena, Event, Latest, Live, Lock, LockUse, Log, Member, Policy, Queue, Roster, Stream, StreamRing, Subscriber,
+};
 
 /// Where the bytes of a segment are read from.
 pub trait Source {
@@ -93,11 +95,9 @@ impl State {
         self.facts.iter().find_map(|values| {
             let is_within = |bytes: u64| {
                 let beyond = offset.checked_sub(values.offset)?;
-                let (index, within) = match values.stride {
-                    0 => (0, beyond),
-                    stride => (beyond / stride, beyond % stride),
-                };
-                (index < values.values.len() as u64 && within < bytes).then_some(())
+                let last = (values.values.len() as u64).checked_sub(1)?;
+                let index = beyond.checked_div(values.stride).unwrap_or(0).min(last);
+                (beyond - index * values.stride < bytes).then_some(())
             };
             let (bytes, meaning) = match values.name.as_str() {
                 "publisher asleep" | "producers asleep" | "writer asleep" => (SLEEPERS_BYTES, WaitsFor::Room),

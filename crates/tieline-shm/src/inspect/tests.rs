@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Name, SegmentOptions};
 use crate::channel::{event::Event, latest::Latest, queue::Queue, topic::Topic};
 use crate::segment::{Details, Fact, Kind, Purpose};
 use crate::sync::{Condvar, MutexOptions, RawMutex, RwLock, RwLockOptions, Semaphore};
+use crate::{Name, SegmentOptions};
 
 fn segment_of(fd: std::os::fd::BorrowedFd<'_>) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
@@ -62,7 +62,8 @@ fn a_lock_names_its_owner() {
 fn what_died_with_its_owner_says_so() {
     let mutex = RawMutex::create(&MutexOptions::new()).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| std::mem::forget(mutex.lock().unwrap()));
+        // Joined by its own: the scope itself ends before the thread has.
+        scope.spawn(|| std::mem::forget(mutex.lock().unwrap())).join().unwrap();
     });
     let [lock] = locks_of(mutex.as_fd().unwrap())[..] else { panic!("one lock") };
     assert!(lock.owner_died && lock.owner.is_none(), "{lock:?}");

@@ -79,9 +79,8 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
         let purpose = Purpose { kind: Kind::Locks, name: options.name_of(), layout_hash: Self::layout_hash() };
         let segment = Segment::create(&purpose, Self::DATA_OFFSET.saturating_add(size_of::<T>()))?;
         // One row of waiters for each condition, as far as there is room to tell of them.
-        let conditions = (0..CONDITIONS).map(|index| {
-            CondvarWords::fact(Self::CONDITIONS_OFFSET + index * size_of::<CondvarWords>())
-        });
+        let conditions = (0..CONDITIONS)
+            .map(|index| CondvarWords::fact(Self::CONDITIONS_OFFSET + index * size_of::<CondvarWords>()));
         let facts: Vec<_> = MutexWords::FACTS.into_iter().chain(conditions).collect();
         segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
         let lock = RawMutex::make(segment.view(0)?, options);

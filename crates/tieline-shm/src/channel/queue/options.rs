@@ -135,10 +135,8 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
             let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: T::HASH };
             let cells_at = cells_offset(self.members);
             let segment = Segment::create(&purpose, cells_at.saturating_add(geometry.cells_len_bytes()))?;
-            let facts = [
-                &Members::facts(self.members)[..],
-                &Control::facts(control_offset(self.members), cells_at, geometry),
-            ];
+            let facts =
+                [&Members::facts(self.members)[..], &Control::facts(control_offset(self.members), cells_at, geometry)];
             segment.describe(&Details { layout: T::TYPE, version: 1, facts: &facts.concat() })?;
             Ok(segment)
         };

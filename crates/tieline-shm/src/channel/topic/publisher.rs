@@ -15,7 +15,9 @@ use super::{Payload, PublisherBuilder, payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::queue::items::{LoanedItems, bytes_of_items};
-use crate::queue::log::{Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer};
+use crate::queue::log::{
+    Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer,
+};
 use crate::queue::outlet::Outlet;
 use crate::queue::pool::Buckets;
 use crate::rendezvous::{Membership, Role};
