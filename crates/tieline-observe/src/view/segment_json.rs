@@ -21,7 +21,7 @@ pub(super) fn detail(segment: &Segment) -> Value {
         "creator": told.map(|told| told.creator),
         "cut": told.is_some_and(|told| told.is_cut),
         "members": segment.members().iter().map(member).collect::<Vec<_>>(),
-        "live": told.map(|told| live(&told.live)),
+        "live": told.map_or_else(|| json!({}), |told| live(&told.live)),
     })
 }
 

@@ -215,7 +215,7 @@ pub struct Arena {
 }
 
 /// One word of a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lock {
     /// What it is.
@@ -235,10 +235,11 @@ pub struct Lock {
 }
 
 /// What a word of a lock is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LockUse {
     /// A mutex, also that of a monitor or of a value that is made once.
+    #[default]
     Mutex,
     /// The writers' half of a reader-writer lock.
     Writer,
