@@ -72,11 +72,14 @@ fn directories() -> Vec<PathBuf> {
     directories
 }
 
+/// Device and inode of the lock file beside a socket, if there is one.
+type Beside = Option<(u64, u64)>;
+
 struct Walk {
     bound: HashSet<(u64, u64)>,
     mounts: Mounts,
     /// The dead ones.
-    found: Vec<(PathBuf, Stat, Option<(u64, u64)>)>,
+    found: Vec<(PathBuf, Stat, Beside)>,
     /// Directories by device and inode: one may lie below another.
     seen: HashSet<(u64, u64)>,
     left: usize,
@@ -161,7 +164,7 @@ impl Walk {
 }
 
 /// `NAME.lock` beside `NAME.sock`, as `tieline-shm` has them.
-fn lock_beside(folder: &Folder, name: &OsStr) -> Option<(u64, u64)> {
+fn lock_beside(folder: &Folder, name: &OsStr) -> Beside {
     let name = name.as_bytes().strip_suffix(b".sock")?;
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
     let lock = [name, b".lock"].concat();

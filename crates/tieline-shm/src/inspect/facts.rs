@@ -106,7 +106,7 @@ fn read_row<S: Source + ?Sized>(
     width: usize,
     values: &mut Vec<u64>,
 ) -> bool {
-    let per_chunk = if stride == 0 { count } else { (CHUNK_BYTES / stride).max(1) };
+    let per_chunk = CHUNK_BYTES.checked_div(stride).unwrap_or(count).max(1);
     let mut buffer = vec![0; (per_chunk.min(count) - 1) * stride + width];
     let mut done = 0;
     while done < count {
