@@ -9,6 +9,8 @@ mod arena;
 #[cfg(not(model))]
 mod channel;
 mod error;
+#[cfg(not(model))]
+pub mod inspect;
 mod layout;
 #[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
 mod raw;

@@ -13,12 +13,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tieline-shm", &["tieline-macros", "tieline-os"]),
     ("tieline-transport", &["tieline-os", "tieline-shm"]),
     ("tieline-measure", &["tieline-os", "tieline-shm", "tieline-transport"]),
-    ("tieline-observe", &["tieline-os"]),
-    ("tieline", &["tieline-os", "tieline-transport", "tieline-observe"]),
+    ("tieline-observe", &["tieline-os", "tieline-shm"]),
+    ("tieline", &["tieline-os", "tieline-shm", "tieline-transport", "tieline-observe"]),
     (
         "tieline-cli",
         &["tieline-os", "tieline-shm", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"],
     ),
+    //THEIRS
+    (
+        "tieline-cli",
+        &["tieline-os", "tieline-shm", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"],
+    ),
+    //END
     ("xtask", &[]),
 ];
 

@@ -11,7 +11,7 @@ use crate::channel::payload::Payload;
 use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{self, Access, Joined, Members, Name, Offer, Role};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
 use crate::structure::held::Trust;
 use crate::structure::work::{Control, Geometry, Owner, WorkQueue};
@@ -138,7 +138,12 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
         let geometry = Geometry::new(self.capacity, self.item_max)?;
         let make = || {
             let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: hash };
-            Segment::create(&purpose, cells_offset(self.members).saturating_add(geometry.cells_len_bytes()))
+            let cells_at = cells_offset(self.members);
+            let segment = Segment::create(&purpose, cells_at.saturating_add(geometry.cells_len_bytes()))?;
+            let facts =
+                [&Members::facts(self.members)[..], &Control::facts(control_offset(self.members), cells_at, geometry)];
+            segment.describe(&Details { layout: T::TYPE, version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         let config =
             Config { capacity: self.capacity, item_max: self.item_max, is_shared: !self.access.is_owner_only() };

@@ -157,6 +157,9 @@ impl Gates {
         if let Some(index) = members.list.iter().position(|member| member.id == id) {
             let member = members.list.swap_remove(index);
             self.limit.store(0, Ordering::Release);
+            if let Some(entry) = &member.entry {
+                entry.clear();
+            }
             drop(members);
             // It may have died between taking our announcement off and waking us.
             member.roster.room().wake_after_death();
