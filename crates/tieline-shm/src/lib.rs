@@ -9,6 +9,8 @@ mod arena;
 #[cfg(not(model))]
 pub mod channel;
 mod error;
+#[cfg(not(model))]
+pub mod inspect;
 mod layout;
 #[allow(unsafe_code, reason = "structures in shared memory")]
 mod queue;

@@ -9,6 +9,7 @@
 //! [`MARKED`]: left or dead, and that thread undoes what it held; [`DIED`]: dead.
 
 use std::fmt;
+use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::raw::alive::{DIED, Held, MARKED, Register};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words, step};
-use crate::segment::{HEADER_BYTES, Segment};
+use crate::segment::{Fact, HEADER_BYTES, Segment};
 
 /// The most members a table can have.
 pub(crate) const MEMBERS_MAX: u32 = 1024;
@@ -96,6 +97,16 @@ impl Members {
         // Relaxed: nobody else has the segment yet, and handing over its descriptor orders everything.
         segment.view::<Head>(0)?.capacity.store(capacity, Ordering::Relaxed);
         Ok(Self { lines, segment: Arc::clone(segment) })
+    }
+
+    /// Where a table for `capacity` members tells lookers who is in it.
+    pub(crate) const fn facts(capacity: u32) -> [Fact<'static>; 4] {
+        [
+            Fact::halves("member alive", HEAD_BYTES + offset_of!(Line, alive), capacity as usize, LINE_BYTES),
+            Fact::halves("member generation", HEAD_BYTES + offset_of!(Line, generation), capacity as usize, LINE_BYTES),
+            Fact::halves("member pid", HEAD_BYTES + offset_of!(Line, pid), capacity as usize, LINE_BYTES),
+            Fact::halves("member uid", HEAD_BYTES + offset_of!(Line, uid), capacity as usize, LINE_BYTES),
+        ]
     }
 
     /// Finds the table of a segment that a peer made.

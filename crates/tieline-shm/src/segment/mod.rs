@@ -119,6 +119,28 @@ pub(crate) struct Fact<'a> {
     pub(crate) stride: u32,
 }
 
+impl<'a> Fact<'a> {
+    /// One 64-bit number.
+    pub(crate) const fn word(name: &'a str, offset: usize) -> Self {
+        Self { name, offset, width: 8, count: 1, stride: 8 }
+    }
+
+    /// `count` numbers of 64 bits, `stride` bytes from one to the next; what does not fit the description is left out.
+    #[allow(clippy::cast_possible_truncation, reason = "limited to what fits")]
+    pub(crate) const fn words(name: &'a str, offset: usize, count: usize, stride: usize) -> Self {
+        let most = u32::MAX as usize;
+        let count = if count > most { most } else { count };
+        let count = if stride > most { 1 } else { count };
+        Self { name, offset, width: 8, count: count as u32, stride: stride as u32 }
+    }
+
+    /// The same with numbers of 32 bits.
+    pub(crate) const fn halves(name: &'a str, offset: usize, count: usize, stride: usize) -> Self {
+        let words = Self::words(name, offset, count, stride);
+        Self { width: 4, ..words }
+    }
+}
+
 /// Which payload a segment should have.
 pub(crate) struct Expected {
     hash: u64,

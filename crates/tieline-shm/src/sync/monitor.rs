@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::wait::Until;
 
 /// A value in shared memory with its lock and `CONDITIONS` condition variables.
@@ -78,6 +78,11 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     pub fn create(value: T, options: &MutexOptions) -> Result<Self> {
         let purpose = Purpose { kind: Kind::Locks, name: options.name_of(), layout_hash: Self::layout_hash() };
         let segment = Segment::create(&purpose, Self::DATA_OFFSET.saturating_add(size_of::<T>()))?;
+        // One row of waiters for each condition, as far as there is room to tell of them.
+        let conditions = (0..CONDITIONS)
+            .map(|index| CondvarWords::fact(Self::CONDITIONS_OFFSET + index * size_of::<CondvarWords>()));
+        let facts: Vec<_> = MutexWords::FACTS.into_iter().chain(conditions).collect();
+        segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
         let lock = RawMutex::make(segment.view(0)?, options);
         if lock.kind() == MutexKind::Recursive {
             return Err(Error::new("create a monitor", ErrorKind::InvalidInput)

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::wait::Until;
 
 /// A value in shared memory that is made once, by whichever process asks first, and is there for all from then on.
@@ -70,6 +70,8 @@ impl<T: ShmSafe> OnceCell<T> {
     pub fn create() -> Result<Self> {
         let purpose = Purpose { kind: Kind::Locks, name: "", layout_hash: layout_hash::<T>() };
         let segment = Segment::create(&purpose, Self::DATA_OFFSET.saturating_add(size_of::<T>()))?;
+        let facts = [&MutexWords::FACTS[..], &[Fact::word("once done", DONE_OFFSET)]];
+        segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts.concat() })?;
         let lock = RawMutex::make(segment.view(0)?, &MutexOptions::new());
         Self::over(lock, segment)
     }

@@ -50,6 +50,12 @@ const BELLS_SHIFT: u32 = 24;
 pub(crate) const BELL_COUNT: u32 = u64::BITS - BELLS_SHIFT;
 
 impl EventCount {
+    /// Whether a state that was read from outside says that somebody sleeps, or was about to.
+    #[cfg(not(model))]
+    pub(crate) const fn tells_sleepers(state: u64) -> bool {
+        state & (ASLEEP | BELLS) != 0
+    }
+
     /// To be called after the change, which must be a store (or any later one by the same thread): wakes everyone who
     /// sleeps here.
     ///

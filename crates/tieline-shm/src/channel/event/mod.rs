@@ -12,12 +12,12 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::event::{Counters, Seen};
+use crate::queue::event::{Control, Counters, Seen};
 use crate::raw::View;
 use crate::rendezvous::{
     self, Access, Joined, Link, MEMBERS_MAX, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waitable, Waiting, Watch};
 
 /// Numbered events that any member may notify and any listener is told of, with how often.
@@ -192,7 +192,11 @@ impl EventOptions {
     fn offer(&self) -> Offer<'_> {
         let make = || {
             let purpose = Purpose { kind: Kind::Event, name: self.name.as_str(), layout_hash: 0 };
-            Segment::create(&purpose, body(self.members) + Counters::CONTROL_BYTES + self.ids as usize * 8)
+            let at = body(self.members);
+            let segment = Segment::create(&purpose, at + Counters::CONTROL_BYTES + self.ids as usize * 8)?;
+            let facts = [&Members::facts(self.members)[..], &Control::facts(at, self.ids)];
+            segment.describe(&Details { layout: None, version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         Offer {
             kind: Kind::Event,

@@ -15,11 +15,11 @@ use tieline_os::futex::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::queue::cells::Cells;
-use crate::queue::latest::{LatestCell, bytes_of, value_of};
+use crate::queue::latest::{Control, LatestCell, bytes_of, value_of};
 use crate::rendezvous::{
     self, Access, Condition, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
 
 /// The latest value of something: one writer, any number of readers, each of whom sees the newest value whenever it
@@ -121,10 +121,11 @@ impl<T: ShmSafe> Latest<T> {
     fn offer(&self, role: Role) -> Offer<'_> {
         let make = || {
             let purpose = Purpose { kind: Kind::Latest, name: self.name.as_str(), layout_hash: T::LAYOUT.hash() };
-            Segment::create(
-                &purpose,
-                body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(size_of::<T>()),
-            )
+            let len = body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(size_of::<T>());
+            let segment = Segment::create(&purpose, len)?;
+            let facts = [&Members::facts(MEMBERS)[..], &Control::facts(body(MEMBERS))];
+            segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         Offer {
             kind: Kind::Latest,

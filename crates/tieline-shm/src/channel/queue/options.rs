@@ -13,7 +13,7 @@ use crate::queue::cells::Cells;
 use crate::queue::held::Trust;
 use crate::queue::work::{Control, Geometry, Owner, WorkQueue};
 use crate::rendezvous::{self, Access, Joined, Members, Name, Offer, Role};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::wait::Waiting;
 
 /// How a [`Queue`] is made, and opened.
@@ -133,7 +133,12 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
         let geometry = Geometry::new(self.capacity, self.item_max)?;
         let make = || {
             let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: T::HASH };
-            Segment::create(&purpose, cells_offset(self.members).saturating_add(geometry.cells_len_bytes()))
+            let cells_at = cells_offset(self.members);
+            let segment = Segment::create(&purpose, cells_at.saturating_add(geometry.cells_len_bytes()))?;
+            let facts =
+                [&Members::facts(self.members)[..], &Control::facts(control_offset(self.members), cells_at, geometry)];
+            segment.describe(&Details { layout: T::TYPE, version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         let config =
             Config { capacity: self.capacity, item_max: self.item_max, is_shared: !self.access.is_owner_only() };

@@ -13,12 +13,15 @@ use super::admission::Admission;
 use super::payload::Sealed;
 use super::{Payload, PublisherBuilder, payload};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
 use crate::queue::items::{LoanedItems, bytes_of_items};
-use crate::queue::log::{Gates, Geometry, INLINE_MAX_BYTES, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer};
+use crate::queue::log::{
+    Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer,
+};
 use crate::queue::outlet::Outlet;
 use crate::queue::pool::Buckets;
 use crate::rendezvous::{Membership, Role};
-use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
+use crate::segment::{Details, Kind, Purpose, Segment, SegmentOptions};
 use crate::wait::{Until, Waiting};
 
 const OPEN: &str = "make a publisher";
@@ -53,8 +56,8 @@ impl<T: Payload + ?Sized> Publisher<T> {
         crate::wait::prepare();
         let joined = topic.join(Role::Producer)?;
         let geometry = geometry(&builder);
-        let name = topic.name().to_string();
-        let log = create_log(&name, payload::hash::<T>(), geometry)?;
+        let name = topic.name().as_str().to_owned();
+        let log = create_log::<T>(&name, geometry)?;
         let gates = Gates::new();
         let header = log.view(0)?;
         let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
@@ -200,7 +203,7 @@ impl<T: Payload> Publisher<T> {
     }
 }
 
-impl<T: crate::ShmSafe> Publisher<[T]> {
+impl<T: ShmSafe> Publisher<[T]> {
     /// A place in shared memory for `count` items; see [`loan`](Self::loan).
     ///
     /// # Errors
@@ -338,11 +341,12 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
         .with_history(builder.history)
 }
 
-fn create_log(name: &str, layout_hash: u64, geometry: Geometry) -> Result<Segment> {
-    let purpose = Purpose { kind: Kind::Log, name, layout_hash };
+fn create_log<T: Payload + ?Sized>(name: &str, geometry: Geometry) -> Result<Segment> {
+    let purpose = Purpose { kind: Kind::Log, name, layout_hash: payload::hash::<T>() };
     let options = SegmentOptions::new(name).growable(geometry.body_bytes()).writer_only();
     let log = Segment::create_with(&purpose, geometry.pool_offset(), &options)?;
     geometry.announce(&*log.view(0)?);
+    log.describe(&Details { layout: Some(<T::Item as ShmSafe>::LAYOUT), version: 1, facts: &LogHeader::FACTS })?;
     Ok(log)
 }
 

@@ -42,6 +42,8 @@ use planted::{Bug, planted};
 pub(crate) use layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 pub(crate) use layout::{PAGE_BYTES, SLOTS_OFFSET};
 pub(crate) use reader::{Overflow, Reader, release};
+#[cfg(not(model))]
+pub(crate) use roster::ADMITTED;
 pub(crate) use roster::{ENTRIES_OFFSET, Entry, Roster, RosterGeometry, RosterHeader};
 pub(crate) use slot::{FIRST, Slots, Tag};
 pub(crate) use writer::{Gates, Room, Survey, Writer};

@@ -8,6 +8,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::wait::EventCount;
 
 /// Where the entries begin, after the header.
@@ -27,6 +29,9 @@ const LOST: usize = 9;
 const POLICY: usize = 10;
 const PROCESS: usize = 11;
 
+/// In the word of the process, beside its number: somebody has the entry.
+pub(crate) const ADMITTED: u64 = 1 << 32;
+
 /// The start of a roster segment's body.
 #[repr(C, align(128))]
 pub(crate) struct RosterHeader {
@@ -38,11 +43,34 @@ pub(crate) struct RosterHeader {
     _room_pair: [AtomicU32; 16],
     /// [`RosterGeometry`], in the order of its fields. Written before the segment is shared.
     geometry: [AtomicU64; 2],
-    _reserved: [AtomicU64; 14],
+    /// The inode of the log's memory, for people who look: which log these are the subscribers of.
+    log: AtomicU64,
+    _reserved: [AtomicU64; 13],
 }
 
 // SAFETY: repr(C), event counts and atomics, 384 bytes without padding.
 unsafe impl Words for RosterHeader {}
+
+#[cfg(not(model))]
+impl RosterHeader {
+    /// Where a roster tells lookers how it is, if its header begins the segment's body.
+    pub(crate) fn facts(geometry: RosterGeometry) -> [Fact<'static>; 9] {
+        let of_each = |name, word: usize| {
+            Fact::words(name, ENTRIES_OFFSET + word * 8, geometry.entries, geometry.entry_words() * 8)
+        };
+        [
+            Fact::word("log inode", std::mem::offset_of!(Self, log)),
+            Fact::word("held most", std::mem::offset_of!(Self, geometry) + 8),
+            Fact::word("subscribers asleep", Roster::SLEEPERS_OFFSET),
+            Fact::word("publisher asleep", Roster::ROOM_OFFSET),
+            of_each("cursor", 0),
+            of_each("received", RECEIVED),
+            of_each("lost", LOST),
+            of_each("policy", POLICY),
+            of_each("process", PROCESS),
+        ]
+    }
+}
 
 /// The measures of a roster, all fixed at creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +86,13 @@ impl RosterGeometry {
         (FIXED_WORDS + self.held.saturating_sub(NEAR_HAZARDS)).next_multiple_of(16)
     }
 
+    /// Where in an entry its hazards lie, in bytes: two rows.
+    #[cfg(not(model))]
+    pub(crate) fn hazard_bytes(held: usize) -> [std::ops::Range<usize>; 2] {
+        let (near, far) = (held.min(NEAR_HAZARDS), held.min(HELD_MAX).saturating_sub(NEAR_HAZARDS));
+        [8..8 + near * 8, FIXED_WORDS * 8..(FIXED_WORDS + far) * 8]
+    }
+
     pub(crate) fn words(&self) -> usize {
         self.entries * self.entry_words()
     }
@@ -67,8 +102,9 @@ impl RosterGeometry {
         ENTRIES_OFFSET + self.words() * 8
     }
 
-    /// Tells subscribers; before the segment is shared.
-    pub(crate) fn announce(&self, header: &RosterHeader) {
+    /// Tells subscribers, and lookers to which log this belongs; before the segment is shared.
+    pub(crate) fn announce(&self, header: &RosterHeader, log_inode: u64) {
+        header.log.store(log_inode, Ordering::Relaxed);
         for (word, field) in header.geometry.iter().zip([self.entries, self.held]) {
             // Relaxed: handing over the descriptor of the segment orders it.
             word.store(field as u64, Ordering::Relaxed);
@@ -188,6 +224,12 @@ impl Entry {
         &self.line()[LOST]
     }
 
+    /// Publisher, after the subscriber has gone: nobody has the entry.
+    pub(crate) fn clear(&self) {
+        // Relaxed: for people who look.
+        self.line()[PROCESS].store(0, Ordering::Relaxed);
+    }
+
     /// Publisher, before the subscriber knows of the entry.
     pub(crate) fn prepare(&self, cursor: u64, policy: u64, process: u32) {
         // Relaxed: the message that tells the subscriber orders it.
@@ -195,7 +237,7 @@ impl Entry {
             word.store(0, Ordering::Relaxed);
         }
         self.line()[POLICY].store(policy, Ordering::Relaxed);
-        self.line()[PROCESS].store(u64::from(process), Ordering::Relaxed);
+        self.line()[PROCESS].store(ADMITTED | u64::from(process), Ordering::Relaxed);
         self.cursor().store(cursor, Ordering::Relaxed);
     }
 }

@@ -95,6 +95,7 @@ impl Gates {
         if let Some(index) = members.iter().position(|member| member.id == id) {
             let member = members.swap_remove(index);
             self.limit.store(0, Ordering::Release);
+            member.entry.clear();
             drop(members);
             // It may have died between taking our announcement off and waking us.
             member.roster.room().wake_after_death();

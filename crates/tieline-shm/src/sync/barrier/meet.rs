@@ -12,7 +12,7 @@ use tieline_os::futex::Deadline;
 use super::words::{self, BarrierWords, Member};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::sync::line::{self, Line};
 use crate::wait::Until;
 
@@ -86,6 +86,8 @@ impl Barrier {
         }
         let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
         let segment = Segment::create(&purpose, size_of::<Line>() * (1 + participants as usize))?;
+        let facts = [Fact::words("barrier place", size_of::<Line>(), participants as usize, size_of::<Line>())];
+        segment.describe(&Details { version: 1, facts: &facts, ..Details::default() })?;
         line::make(&*segment.view::<Line>(0)?, FORM, participants);
         Self::over(segment)
     }

@@ -13,7 +13,7 @@ use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::sync::error::{LockError, LockResult};
 use crate::sync::mutex::{Data, MutexGuard, RawMutexGuard};
 use crate::wait::Until;
@@ -117,6 +117,7 @@ impl Condvar {
     pub fn create() -> Result<Self> {
         let purpose = Purpose { kind: Kind::Locks, name: "", layout_hash: LAYOUT_HASH };
         let segment = Segment::create(&purpose, size_of::<CondvarWords>())?;
+        segment.describe(&Details { version: 1, facts: &[CondvarWords::fact(0)], ..Details::default() })?;
         let words = segment.view::<CondvarWords>(0)?;
         // Relaxed: nobody else has the memory yet.
         words.form.store(FORM, Ordering::Relaxed);

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::robust::{RobustWord, Thread, is_held_here};
 use crate::raw::{View, Words};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::sync::error::{LockError, LockResult};
 use crate::sync::order;
 use crate::wait::Until;
@@ -107,6 +107,15 @@ pub(in crate::sync) struct MutexWords {
 // SAFETY: repr(C), 40 + 4 + 20 bytes of atomics, no padding.
 unsafe impl Words for MutexWords {}
 
+#[cfg(not(model))]
+impl MutexWords {
+    /// Where a lock at the start of a segment's body tells lookers who has it.
+    pub(in crate::sync) const FACTS: [Fact<'static>; 2] = [
+        Fact::word("mutex", std::mem::offset_of!(Self, robust)),
+        Fact::halves("mutex form", std::mem::offset_of!(Self, form), 1, 4),
+    ];
+}
+
 /// Upper half of `form`: "MX", and version 1.
 const FORM: u32 = 0x4d58_0100;
 const INHERITS: u32 = 4;
@@ -158,6 +167,7 @@ impl RawMutex {
     pub fn create(options: &MutexOptions) -> Result<Self> {
         let purpose = Purpose { kind: Kind::Locks, name: &options.name, layout_hash: LAYOUT_HASH };
         let segment = Segment::create(&purpose, size_of::<MutexWords>())?;
+        segment.describe(&Details { version: 1, facts: &MutexWords::FACTS, ..Details::default() })?;
         let words = segment.view::<MutexWords>(0)?;
         let mut lock = Self::make(words, options);
         lock.segment = Some(segment);

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::AtomicU8;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::sync::error::{LockError, LockResult};
 use crate::wait::Until;
 
@@ -145,6 +145,7 @@ impl<T: ShmSafe> Mutex<T> {
         let offset = Data::<T>::offset_after(size_of::<MutexWords>());
         let purpose = Purpose { kind: Kind::Locks, name: options.name_of(), layout_hash: layout_hash::<T>() };
         let segment = Segment::create(&purpose, offset.saturating_add(size_of::<T>()))?;
+        segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &MutexWords::FACTS })?;
         let raw = RawMutex::make(segment.view(0)?, options);
         if raw.kind() == MutexKind::Recursive {
             return Err(Error::new("create a mutex", ErrorKind::InvalidInput)

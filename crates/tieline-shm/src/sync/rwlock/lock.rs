@@ -14,7 +14,7 @@ use tieline_os::futex::Deadline;
 use super::words::{Reading, RwWords, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::sync::error::{LockError, LockResult};
 use crate::sync::line::{self, Line};
 use crate::sync::mutex::Data;
@@ -173,6 +173,12 @@ impl<T: ShmSafe> RwLock<T> {
         let purpose = Purpose { kind: Kind::Locks, name: &options.name, layout_hash: layout_hash::<T>() };
         let offset = data_offset::<T>(options.readers as usize);
         let segment = Segment::create(&purpose, offset.saturating_add(size_of::<T>()))?;
+        let facts = [
+            Fact::words("rwlock gate", 0, 2, size_of::<Line>()),
+            Fact::halves("rwlock state", line::more_offset(0), 2, 4),
+            Fact::words("rwlock reader", GATES_BYTES, options.readers as usize, size_of::<Line>()),
+        ];
+        segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
         let form = FORM | u32::from(options.kind == RwLockKind::Fair);
         line::make(&*segment.view::<Line>(0)?, form, options.readers);
         let lock = Self::over(segment, &options.name)?;

@@ -11,7 +11,7 @@ use tieline_os::futex::Deadline;
 use super::words::{self, PermitWords};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::sync::line::{self, Line};
 use crate::wait::Until;
 
@@ -78,6 +78,8 @@ impl Semaphore {
         }
         let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
         let segment = Segment::create(&purpose, size_of::<Line>() * (1 + permits as usize))?;
+        let facts = [Fact::words("semaphore permit", size_of::<Line>(), permits as usize, size_of::<Line>())];
+        segment.describe(&Details { version: 1, facts: &facts, ..Details::default() })?;
         line::make(&*segment.view::<Line>(0)?, FORM, permits);
         Self::over(segment)
     }

@@ -10,7 +10,7 @@ use tieline_os::futex::Deadline;
 use super::tokens::TokenWords;
 use crate::error::Result;
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::sync::line::{self, Line};
 use crate::wait::Until;
 
@@ -56,6 +56,7 @@ impl Tokens {
     pub fn create(name: &str, count: u32) -> Result<Self> {
         let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
         let segment = Segment::create(&purpose, size_of::<Line>())?;
+        segment.describe(&Details { version: 1, facts: &[Fact::word("semaphore tokens", 0)], ..Details::default() })?;
         line::make(&*segment.view::<Line>(0)?, FORM, 1);
         let tokens = Self::over(segment)?;
         tokens.post(count)?;
