@@ -533,7 +533,7 @@ pub(crate) struct Ls {
 /// PID, PID:FD, NAME of a process; /path of a FIFO, socket, shared, mapped or locked file; /name of a POSIX queue,
 /// semaphore or shared memory; @name of an abstract socket; pipe:[N], socket:[N], eventfd:[N] as /proc shows them;
 /// shm:ID, msg:ID, sem:ID as ipcs shows them, or with a key, as in shm:0x1234; PORT, tcp:HOST:PORT, udp:PORT;
-/// memfd:NAME; and the addresses that the other verbs take.
+/// memfd:NAME; shm:NAME of a topic, queue or lock in shared memory; and the addresses that the other verbs take.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -542,6 +542,7 @@ Examples:
   tieline who 'pipe:[123456]'      # both ends of a pipe
   tieline who /run/app.sock        # the server, its clients, and who waits
   tieline who shm:393216           # everybody who has it attached
+  tieline who shm:frames           # who publishes, who is behind by how much, who holds loans
   tieline who 5432                 # who listens at the port, and to whom it speaks")]
 pub(crate) struct Who {
     /// A process, descriptor, object, path or port

@@ -13,9 +13,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tieline-shm", &["tieline-macros", "tieline-os"]),
     ("tieline-transport", &["tieline-os"]),
     ("tieline-measure", &["tieline-os", "tieline-shm", "tieline-transport"]),
-    ("tieline-observe", &["tieline-os"]),
+    ("tieline-observe", &["tieline-os", "tieline-shm"]),
     ("tieline", &["tieline-os", "tieline-transport", "tieline-observe"]),
-    ("tieline-cli", &["tieline-os", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"]),
+    ("tieline-cli", &["tieline-os", "tieline-shm", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"]),
     ("xtask", &[]),
 ];
 

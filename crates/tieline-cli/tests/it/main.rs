@@ -9,6 +9,7 @@ mod json;
 mod messages;
 mod objects;
 mod seeing;
+mod segments;
 mod signals;
 mod streams;
 mod support;
