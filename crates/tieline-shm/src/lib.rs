@@ -37,7 +37,7 @@ pub use layout::{
     ShmSafe, Variant,
 };
 #[cfg(not(model))]
-pub use rendezvous::{Access, Allowed, Name};
+pub use rendezvous::{Access, Allowed, IntoName, Name};
 pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;

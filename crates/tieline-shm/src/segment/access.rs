@@ -2,7 +2,7 @@
 
 use tieline_os::Region;
 
-use super::{HEADER_BYTES, Segment};
+use super::Segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::words::{bytes_of, value_of};
@@ -81,7 +81,7 @@ impl Segment {
             let why = format!("{len} bytes from {offset} do not lie within the {limit} that are there");
             return Err(Error::new(USE, ErrorKind::InvalidInput).because(why));
         }
-        Ok(HEADER_BYTES + offset)
+        Ok(self.start() + offset)
     }
 }
 

@@ -61,7 +61,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::rendezvous::{self, Access, Joined, Name, Offer, Role};
+use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
 use crate::segment::Kind;
 
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
@@ -77,7 +77,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Topic<T: Payload + ?Sized> {
     name: Name,
     access: Access,
-    members_max: u32,
+    members: u32,
     how: How,
     /// We created it already, so that what comes next only opens it.
     is_created: AtomicBool,
@@ -96,7 +96,7 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn open_or_create(name: &str) -> Result<Self> {
+    pub fn open_or_create(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::OpenOrCreate)
     }
 
@@ -104,7 +104,7 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn open(name: &str) -> Result<Self> {
+    pub fn open(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::Open)
     }
 
@@ -112,15 +112,15 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn create(name: &str) -> Result<Self> {
+    pub fn create(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::Create)
     }
 
-    fn with(name: &str, how: How) -> Result<Self> {
+    fn with(name: impl IntoName, how: How) -> Result<Self> {
         Ok(Self {
-            name: Name::new(name)?,
+            name: name.into_name()?,
             access: Access::owner(),
-            members_max: 256,
+            members: 256,
             how,
             is_created: AtomicBool::new(false),
             of: PhantomData,
@@ -136,8 +136,8 @@ impl<T: Payload + ?Sized> Topic<T> {
 
     /// How many publishers and subscribers may be there at once, if this creates the topic: 256 unless told.
     #[must_use]
-    pub fn members_max(mut self, count: u32) -> Self {
-        self.members_max = count;
+    pub fn members(mut self, count: u32) -> Self {
+        self.members = count;
         self
     }
 
@@ -181,7 +181,7 @@ impl<T: Payload + ?Sized> Topic<T> {
             layout_text: payload::text::<T>(),
             config: vec![wire::VERSION],
             access: self.access.clone(),
-            members_max: self.members_max,
+            members_max: self.members,
             core: None,
         };
         // Relaxed: a flag of this process, about nothing else in memory.
