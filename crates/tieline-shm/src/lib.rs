@@ -25,8 +25,11 @@ pub mod testing;
 mod wait;
 
 pub use arena::{
-    Arena, ArenaOptions, ArenaUsage, Change, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString, ShmVec,
+    Arena, ArenaOptions, ArenaUsage, Change, Container, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString,
+    ShmVec,
 };
+#[cfg(not(model))]
+pub use arena::{ArenaReadGuard, ArenaWriteGuard, SharedArena, SharedArenaOptions};
 #[cfg(not(model))]
 pub use channel::{event, latest, queue, reqres, stream, topic};
 pub use error::{Error, ErrorKind, Result};
@@ -41,6 +44,10 @@ pub use rendezvous::{Access, Allowed, IntoName, Name};
 pub use segment::{Description, FactPlace, Kind, Obtained, Opened, Pages, PersistentSegment, Segment, SegmentOptions};
 #[cfg(feature = "derive")]
 pub use tieline_macros::ShmSafe;
+/// The derive for those who know this crate as `tieline::shm`.
+#[cfg(feature = "derive")]
+#[doc(hidden)]
+pub use tieline_macros::ShmSafeOfFacade;
 pub use tieline_os::mapping::HugePages;
 pub use wait::Waiting;
 #[cfg(not(model))]

@@ -170,7 +170,7 @@ impl Signal {
     /// `LimitReached`.
     pub fn bell(&self) -> Result<OwnedFd> {
         let counter = self.inner.alarms()?.bell().counter();
-        std::os::fd::AsFd::as_fd(&**counter)
+        AsFd::as_fd(&**counter)
             .try_clone_to_owned()
             .map_err(|error| crate::Error::new(OPERATION, crate::ErrorKind::LimitReached).because(error.to_string()))
     }

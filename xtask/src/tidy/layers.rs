@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tieline-transport", &["tieline-os"]),
     ("tieline-measure", &["tieline-os", "tieline-shm", "tieline-transport"]),
     ("tieline-observe", &["tieline-os"]),
-    ("tieline", &["tieline-os", "tieline-transport", "tieline-observe"]),
+    ("tieline", &["tieline-os", "tieline-shm", "tieline-transport", "tieline-observe"]),
     ("tieline-cli", &["tieline-os", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"]),
     ("xtask", &[]),
 ];

@@ -28,7 +28,7 @@ pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOp
         let why = format!("{body_len} bytes are more than the {room} it may grow to");
         return Err(too_large().because(why));
     }
-    let start = HEADER_BYTES + front as usize;
+    let start = HEADER_BYTES.checked_add(front).ok_or_else(too_large)?;
     let len = start.checked_add(room).filter(|len| isize::try_from(*len).is_ok()).ok_or_else(too_large)?;
     let committed = start + body_len;
     let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
@@ -58,11 +58,11 @@ pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOp
         seals |= Seals::FUTURE_WRITE;
     }
     let committed_body = if growable { committed } else { len } - HEADER_BYTES;
-    View::<Header>::of(&memory, 0)?.fill(purpose, len as u64, committed_body as u64, flags, front);
+    View::<Header>::of(&memory, 0)?.fill(purpose, len as u64, committed_body as u64, flags, u32::try_from(front).map_err(|_| too_large())?);
     memfd.add_seals(seals).map_err(refused)?;
     let obtained = Obtained { pages, numa_node };
     let store = Arc::new(Store::Memfd(memfd));
-    Ok(Segment { store, memory, kind: purpose.kind, obtained, growable, front: front as usize })
+    Ok(Segment { store, memory, kind: purpose.kind, obtained, growable, front })
 }
 
 /// Memory that is there, and mapped.

@@ -22,7 +22,7 @@ pub struct SegmentOptions {
     pub(super) numa_node: Option<u32>,
     pub(super) max_len: Option<usize>,
     pub(super) writer_only: bool,
-    pub(super) front: u32,
+    pub(super) front: usize,
     pub(super) access: Access,
     layout: Option<&'static Layout>,
 }
@@ -126,8 +126,14 @@ impl SegmentOptions {
         self
     }
 
+    /// Calls it something else.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// Leaves so many bytes between header and body: for the table of members, which is there where a name leads.
-    pub(crate) fn front(mut self, len_bytes: u32) -> Self {
+    pub(crate) fn front(mut self, len_bytes: usize) -> Self {
         self.front = len_bytes;
         self
     }

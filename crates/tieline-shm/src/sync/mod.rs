@@ -19,6 +19,8 @@ mod mutex;
 mod once;
 #[cfg(not(model))]
 pub mod order;
+#[cfg(not(model))]
+pub(crate) mod place;
 mod rwlock;
 mod semaphore;
 

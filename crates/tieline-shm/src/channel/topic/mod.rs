@@ -66,7 +66,7 @@ use crate::segment::Kind;
 
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
 pub use payload::Payload;
-pub use publisher::{Loan, Publisher};
+pub use publisher::{Loan, LoanUninit, Publisher};
 pub use sample::Sample;
 pub use subscriber::{Counters, Subscriber};
 
