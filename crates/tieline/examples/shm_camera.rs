@@ -11,7 +11,7 @@ mod crew;
 
 use std::time::{Duration, Instant};
 
-use crew::{Outcome, Worker, name_of, role};
+use crew::{Outcome, Worker, name_of, role, say};
 use tieline::shm::topic::{Policy, Publisher, Topic};
 use tieline::shm::{ErrorKind, ShmSafe};
 
@@ -94,7 +94,7 @@ fn watch(role: &str, name: &str) -> Outcome {
     // The display wants the newest image only; for the others the camera waits.
     let policy = if role == "display" { Policy::SkipToLatest } else { Policy::Block };
     let mut images = Topic::<Image>::open(name)?.subscribe().policy(policy).open()?;
-    println!("ready");
+    say("ready");
     let (mut count, mut longest) = (0_u64, Duration::ZERO);
     let (mut start, mut last) = (None, Instant::now());
     loop {
@@ -116,12 +116,12 @@ fn watch(role: &str, name: &str) -> Outcome {
     let told = last.elapsed();
     let lost = images.counters().lost;
     let rate = rate(count, start.map_or(Duration::ZERO, |start| last - start));
-    println!(
+    say(&format!(
         "{role:8} saw {count} whole images ({rate:.0} a second), skipped {lost}, waited {} for one at most, \
          and was told of the end {} after its last",
         in_ms(longest),
         in_ms(told),
-    );
+    ));
     Ok(())
 }
 

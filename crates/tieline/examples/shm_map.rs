@@ -11,7 +11,7 @@ mod crew;
 
 use std::time::{Duration, Instant};
 
-use crew::{Outcome, Worker, name_of, role};
+use crew::{Outcome, Worker, name_of, role, say};
 use tieline::shm::{Error, SharedArena, ShmMap};
 
 type Accounts = ShmMap<u32, i64>;
@@ -95,24 +95,24 @@ fn sum(bank: &SharedArena) -> Result<i64, Error> {
 }
 
 fn serve(bank: &SharedArena) -> Outcome {
-    println!("ready");
+    say("ready");
     for number in 0..TRANSFERS {
         transfer(bank, number * 7 % ACCOUNTS, number * 13 % ACCOUNTS, i64::from(number % 50), || ())?;
     }
-    println!("a clerk made {TRANSFERS} transfers");
+    say(&format!("a clerk made {TRANSFERS} transfers"));
     Ok(())
 }
 
 fn steal(bank: &SharedArena) -> Outcome {
     transfer(bank, 3, 4, 500, || {
-        println!("a third clerk has taken 500 from account 3 and not yet given it to account 4");
+        say("a third clerk has taken 500 from account 3 and not yet given it to account 4");
         std::thread::sleep(Duration::from_secs(60));
     })?;
     Err("it was to be killed".into())
 }
 
 fn audit(bank: &SharedArena) -> Outcome {
-    println!("ready");
+    say("ready");
     let mut count = 0_u32;
     loop {
         let sum = sum(bank)?;
@@ -122,7 +122,7 @@ fn audit(bank: &SharedArena) -> Outcome {
         count += 1;
         let arena = bank.read()?;
         if arena.root::<Accounts>()?.is_some_and(|accounts| accounts.contains_key(&arena, &u32::MAX).unwrap_or(false)) {
-            println!("the auditor added it all up {count} times, and never found it wrong");
+            say(&format!("the auditor added it all up {count} times, and never found it wrong"));
             return Ok(());
         }
     }

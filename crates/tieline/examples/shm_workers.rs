@@ -11,7 +11,7 @@ mod crew;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crew::{Outcome, Worker, name_of, role};
+use crew::{Outcome, Worker, name_of, role, say};
 use tieline::shm::ShmSafe;
 use tieline::shm::queue::Queue;
 
@@ -85,7 +85,10 @@ fn lead() -> Outcome {
     for reports in done.values() {
         for again in reports.iter().filter(|report| report.attempts > 0) {
             let times = if reports.len() > 1 { "done a second time" } else { "done" };
-            println!("job {} was the dead worker's; it was delivered again, and {times} by {}", again.job, again.worker);
+            println!(
+                "job {} was the dead worker's; it was delivered again, and {times} by {}",
+                again.job, again.worker
+            );
         }
     }
     println!("all {} jobs are done; {} delivered again", done.len(), jobs.counters().orphaned);
@@ -95,15 +98,14 @@ fn lead() -> Outcome {
 fn work(name: &str) -> Outcome {
     let jobs = Queue::<u64>::open(name)?;
     let reports = Queue::<Report>::open(format!("{name}-reports"))?;
-    println!("ready");
+    say("ready");
     loop {
         let job = jobs.recv()?;
         if *job == STOP {
             job.ack()?;
             return Ok(());
         }
-        let report =
-            Report { job: *job, answer: answer(*job), worker: std::process::id(), attempts: job.attempts() };
+        let report = Report { job: *job, answer: answer(*job), worker: std::process::id(), attempts: job.attempts() };
         // Reported first, then acknowledged: who dies in between has done it, and another does it again.
         reports.send(&report)?;
         job.ack()?;

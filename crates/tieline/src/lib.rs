@@ -110,12 +110,12 @@ pub use tieline_transport as transport;
 /// # Ok::<(), tieline::shm::Error>(())
 /// ```
 pub mod shm {
-    #[doc(inline)]
-    pub use tieline_shm::*;
     /// Implements [`ShmSafe`](trait@tieline_shm::ShmSafe): the type may lie in memory that other processes map. The
     /// trait's page shows what is accepted.
     #[doc(inline)]
     pub use tieline_shm::ShmSafeOfFacade as ShmSafe;
+    #[doc(inline)]
+    pub use tieline_shm::*;
 }
 
 /// The README, so that its program is compiled and run with the other examples.

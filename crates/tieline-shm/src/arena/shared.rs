@@ -203,7 +203,10 @@ impl SharedArena {
         ArenaReadGuard { arena: self.arena.read().unwrap_or_else(PoisonError::into_inner), _lock: lock }
     }
 
-    fn writing<'a>(&'a self, locked: Result<WriteGuard<'a, u64>, LockError<WriteGuard<'a, u64>>>) -> Result<ArenaWriteGuard<'a>> {
+    fn writing<'a>(
+        &'a self,
+        locked: Result<WriteGuard<'a, u64>, LockError<WriteGuard<'a, u64>>>,
+    ) -> Result<ArenaWriteGuard<'a>> {
         let (lock, owner_died) = match locked {
             Ok(lock) => (lock, false),
             Err(LockError::OwnerDied(lock)) => (lock, true),

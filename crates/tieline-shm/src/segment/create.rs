@@ -58,7 +58,13 @@ pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOp
         seals |= Seals::FUTURE_WRITE;
     }
     let committed_body = if growable { committed } else { len } - HEADER_BYTES;
-    View::<Header>::of(&memory, 0)?.fill(purpose, len as u64, committed_body as u64, flags, u32::try_from(front).map_err(|_| too_large())?);
+    View::<Header>::of(&memory, 0)?.fill(
+        purpose,
+        len as u64,
+        committed_body as u64,
+        flags,
+        u32::try_from(front).map_err(|_| too_large())?,
+    );
     memfd.add_seals(seals).map_err(refused)?;
     let obtained = Obtained { pages, numa_node };
     let store = Arc::new(Store::Memfd(memfd));

@@ -189,7 +189,8 @@ impl Header {
         for word in &self.boot_id {
             put(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
-        let counts = [&self.body_version, &self.fact_count, &self.name_len, &self.layout_name_len, &self.layout_text_len];
+        let counts =
+            [&self.body_version, &self.fact_count, &self.name_len, &self.layout_name_len, &self.layout_text_len];
         for word in counts.into_iter().chain([&self.front_bytes]) {
             put(&word.load(Ordering::Relaxed).to_ne_bytes());
         }

@@ -1,7 +1,7 @@
 //! What the examples of shared memory have in common: other processes, which are copies of the example in another role.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// What an example may fail with.
@@ -63,6 +63,13 @@ pub(crate) fn role() -> Option<(String, String)> {
         std::process::exit(1);
     });
     Some(role)
+}
+
+/// Tells whoever started this process. If that one has died, so does this one.
+pub(crate) fn say(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(1);
+    }
 }
 
 /// A name that no other run of an example has.

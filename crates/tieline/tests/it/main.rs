@@ -9,6 +9,10 @@ use std::path::PathBuf;
 fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let example = tests.ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(example.exists(), "{} is missing; build it by `cargo build -p tieline --example {name}`", example.display());
+    assert!(
+        example.exists(),
+        "{} is missing; build it by `cargo build -p tieline --example {name}`",
+        example.display()
+    );
     example
 }

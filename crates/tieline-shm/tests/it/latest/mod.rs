@@ -166,8 +166,9 @@ fn no_reader_sees_a_mixture() {
     let directory = tempfile::tempdir().unwrap();
     drop(writer(directory.path()));
     let mut peer = Peer::of(test_name!()).role("writer").env("DIRECTORY", directory.path()).spawn();
-    let mut reader =
-        tieline_testkit::until("the writer is there", || Latest::<Same>::at(name(directory.path())).unwrap().reader().ok());
+    let mut reader = tieline_testkit::until("the writer is there", || {
+        Latest::<Same>::at(name(directory.path())).unwrap().reader().ok()
+    });
     let mut last = 0;
     for _ in 0..20_000 {
         let value = match reader.changed_timeout(PATIENCE) {

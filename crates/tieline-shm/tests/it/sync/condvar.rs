@@ -227,8 +227,7 @@ fn takers_killed_at_random_swallow_no_signal() {
     let mut takers: Vec<Peer> = Vec::new();
     for round in 0..rounds(300) {
         while takers.len() < 3 {
-            let taker =
-                super::with_segment(peer(&test_name!(), "taker", items.as_fd()), "CONDVAR", not_empty.as_fd());
+            let taker = super::with_segment(peer(&test_name!(), "taker", items.as_fd()), "CONDVAR", not_empty.as_fd());
             let mut taker = taker.spawn();
             taker.wait_for("ready");
             takers.push(taker);

@@ -104,7 +104,7 @@ fn what_does_not_fit_is_refused_in_words() {
         assert_eq!(refused.kind(), ErrorKind::Mismatch);
         assert!(refused.to_string().contains("a mutex of"), "{refused}");
     }
-    assert_eq!(Mutex::create(name(&directory, "no name"), 5_u32).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(Mutex::create("no name", 5_u32).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(Semaphore::create(name(&directory, "none"), 0).unwrap_err().kind(), ErrorKind::InvalidInput);
     // A lock with a name may be handed on by its descriptor, too.
     let handed = Mutex::<u32>::from_fd(limit.as_fd().try_clone_to_owned().unwrap()).unwrap();
