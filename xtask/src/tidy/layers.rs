@@ -19,12 +19,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         "tieline-cli",
         &["tieline-os", "tieline-shm", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"],
     ),
-    //THEIRS
-    (
-        "tieline-cli",
-        &["tieline-os", "tieline-shm", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"],
-    ),
-    //END
     ("xtask", &[]),
 ];
 

@@ -79,7 +79,7 @@ pub(crate) struct MemberInfo {
 }
 
 impl Members {
-    /// The bytes of a table for `capacity` members; it lies at the start of the segment's body.
+    /// The bytes of a table for `capacity` members; it lies right after the segment's header.
     pub(crate) const fn bytes(capacity: u32) -> usize {
         HEAD_BYTES + capacity as usize * LINE_BYTES
     }
@@ -93,9 +93,10 @@ impl Members {
             return Err(Error::new("make a table of members", ErrorKind::InvalidInput)
                 .because(format!("an object is for 1 to {MEMBERS_MAX} members")));
         }
-        let lines = segment.slice(HEAD_BYTES, capacity as usize)?;
+        let front = segment.with_front(0);
+        let lines = front.slice(HEAD_BYTES, capacity as usize)?;
         // Relaxed: nobody else has the segment yet, and handing over its descriptor orders everything.
-        segment.view::<Head>(0)?.capacity.store(capacity, Ordering::Relaxed);
+        front.view::<Head>(0)?.capacity.store(capacity, Ordering::Relaxed);
         Ok(Self { lines, segment: Arc::clone(segment) })
     }
 
@@ -115,11 +116,12 @@ impl Members {
     /// `Corrupted` if it tells a size that no table has.
     pub(crate) fn open(segment: &Arc<Segment>) -> Result<Self> {
         // Relaxed: written before the descriptor was handed over.
-        let capacity = segment.view::<Head>(0)?.capacity.load(Ordering::Relaxed);
+        let front = segment.with_front(0);
+        let capacity = front.view::<Head>(0)?.capacity.load(Ordering::Relaxed);
         if capacity == 0 || capacity > MEMBERS_MAX {
             return Err(Error::new("read the table of members", ErrorKind::Corrupted));
         }
-        Ok(Self { lines: segment.slice(HEAD_BYTES, capacity as usize)?, segment: Arc::clone(segment) })
+        Ok(Self { lines: front.slice(HEAD_BYTES, capacity as usize)?, segment: Arc::clone(segment) })
     }
 
     pub(crate) fn capacity(&self) -> u32 {

@@ -43,7 +43,7 @@ pub(crate) use link::Link;
 #[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, MemberInfo, Members};
 pub(crate) use membership::{Joined, Membership};
-pub use name::Name;
+pub use name::{IntoName, Name};
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};

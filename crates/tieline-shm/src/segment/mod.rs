@@ -109,7 +109,7 @@ pub(crate) struct Details<'a> {
 pub(crate) struct Fact<'a> {
     /// At most 32 bytes; the meaning is in the structure's page in `docs/formats`.
     pub(crate) name: &'a str,
-    /// Of the first one, in bytes after the header; a multiple of 4.
+    /// Of the first one, in bytes of the body; a multiple of 4.
     pub(crate) offset: usize,
     /// 4 or 8 bytes.
     pub(crate) width: u32,
@@ -186,12 +186,14 @@ impl From<&'static Layout> for Expected {
 /// # Ok::<(), tieline_shm::Error>(())
 /// ```
 pub struct Segment {
-    store: Store,
+    store: Arc<Store>,
     memory: Arc<Mapping>,
     kind: Kind,
     obtained: Obtained,
     /// Holes can be punched and memory added.
     growable: bool,
+    /// How many bytes after the header lie before the structure: the table of members, if a name leads here.
+    front: usize,
 }
 
 /// What is behind the memory.
@@ -225,29 +227,50 @@ impl Segment {
         let memory = Arc::new(memfd.map(&MapOptions::new().access(access)).map_err(refused)?);
         let description = View::<Header>::of(&memory, 0)?.check(kind, &expected.into(), len)?;
         let obtained = Obtained::unasked(&memory);
-        Ok(Self { store: Store::Memfd(memfd), memory, kind, obtained, growable: description.growable })
+        let (store, growable) = (Arc::new(Store::Memfd(memfd)), description.growable);
+        Ok(Self { store, memory, kind, obtained, growable, front: description.front_bytes as usize })
     }
 
     /// Adds what only the structure knows to the description; to be called before anyone else has the segment.
     pub(crate) fn describe(&self, details: &Details<'_>) -> Result<()> {
-        self.header()?.describe(details);
+        self.header()?.describe(details, self.start());
         Ok(())
     }
 
-    /// The `T` at `offset` bytes after the header.
+    /// The `T` at `offset` bytes of the body.
     pub(crate) fn view<T: Words>(&self, offset: usize) -> Result<View<T>> {
-        View::of(&self.memory, HEADER_BYTES.saturating_add(offset))
+        View::of(&self.memory, self.start().saturating_add(offset))
     }
 
-    /// `count` of `T` from `offset` bytes after the header.
+    /// `count` of `T` from `offset` bytes of the body.
     pub(crate) fn slice<T: Words>(&self, offset: usize, count: usize) -> Result<View<[T]>> {
-        View::slice(&self.memory, HEADER_BYTES.saturating_add(offset), count)
+        View::slice(&self.memory, self.start().saturating_add(offset), count)
+    }
+
+    /// The same memory, for another user of it.
+    pub(crate) fn share(&self) -> Self {
+        Self { store: Arc::clone(&self.store), memory: Arc::clone(&self.memory), ..*self }
+    }
+
+    /// The same memory, with a body that begins `offset` bytes after the header: for what lies in front of a structure.
+    pub(crate) fn with_front(&self, offset: usize) -> Self {
+        Self { front: offset, ..self.share() }
+    }
+
+    /// How many bytes after the header lie before the body.
+    pub(crate) fn front(&self) -> usize {
+        self.front
+    }
+
+    /// Where the body begins in the mapping.
+    fn start(&self) -> usize {
+        HEADER_BYTES.saturating_add(self.front)
     }
 
     /// A descriptor to hand to peers that may only read.
     pub(crate) fn read_only_fd(&self) -> Result<OwnedFd> {
         let refused = |error| Error::system_refused("share a segment", error);
-        match &self.store {
+        match &*self.store {
             Store::Memfd(memfd) => Ok(memfd.read_only().map_err(refused)?.into()),
             Store::File(_) => Err(Error::new("share a segment", ErrorKind::Unsupported)
                 .because("a file is shared by its path, and its mode says who may read")),
@@ -262,7 +285,7 @@ impl Segment {
     /// [`committed_len`](Self::committed_len).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.memory.len() - HEADER_BYTES
+        self.memory.len().saturating_sub(self.start())
     }
 
     /// Whether it has no bytes of its own.
@@ -277,7 +300,7 @@ impl Segment {
     pub fn committed_len(&self) -> usize {
         // Acquire: partner of the release in `grow`; who sees the length finds memory behind it.
         let told = self.header().map_or(0, |header| header.committed_bytes.load(Ordering::Acquire));
-        usize::try_from(told).unwrap_or(usize::MAX).min(self.len())
+        usize::try_from(told).unwrap_or(usize::MAX).saturating_sub(self.front).min(self.len())
     }
 
     /// What was got of the pages and the node that were wished for.
@@ -309,7 +332,7 @@ impl Segment {
 
 impl AsFd for Segment {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.store {
+        match &*self.store {
             Store::Memfd(memfd) => memfd.as_fd(),
             Store::File(file) => file.as_fd(),
         }

@@ -10,7 +10,7 @@ use super::{Inner, Queue, Recovery, owner_of};
 use crate::channel::payload::Payload;
 use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Access, Joined, Members, Name, Offer, Role};
+use crate::rendezvous::{self, Access, IntoName, Joined, Members, Name, Offer, Role};
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
 use crate::structure::held::Trust;
@@ -98,7 +98,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
 
     /// How long opening may take; 5 s unless told otherwise.
     #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    pub fn join_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
@@ -108,7 +108,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     /// # Errors
     /// `AlreadyExists`; `InvalidInput` for a name, capacity or number of members beyond the limits; `TooLarge` for items
     /// beyond 2^30 bytes; `OutOfMemory`; `PermissionDenied` and `NotFound` for the directory of names.
-    pub fn create(self, name: &str) -> Result<Queue<T>> {
+    pub fn create(self, name: impl IntoName) -> Result<Queue<T>> {
         self.join(name, rendezvous::create)
     }
 
@@ -117,7 +117,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     /// # Errors
     /// `NotFound`; `Mismatch` if it carries something else, with both layouts; `PermissionDenied`; `LimitReached` if it
     /// has all its members; `TimedOut` if whoever answers for the name is stopped; `Corrupted`.
-    pub fn open(self, name: &str) -> Result<Queue<T>> {
+    pub fn open(self, name: impl IntoName) -> Result<Queue<T>> {
         self.join(name, rendezvous::open)
     }
 
@@ -125,12 +125,12 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     ///
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
-    pub fn open_or_create(self, name: &str) -> Result<Queue<T>> {
+    pub fn open_or_create(self, name: impl IntoName) -> Result<Queue<T>> {
         self.join(name, rendezvous::open_or_create)
     }
 
-    fn join(self, name: &str, join: fn(&Name, Offer<'_>, Duration) -> Result<Joined>) -> Result<Queue<T>> {
-        let name = Name::new(name)?;
+    fn join(self, name: impl IntoName, join: fn(&Name, Offer<'_>, Duration) -> Result<Joined>) -> Result<Queue<T>> {
+        let name = name.into_name()?;
         let hash = self.carried.as_ref().map_or(T::HASH, Carried::hash);
         if self.members > Owner::MAX_MEMBER + 1 {
             return Err(Error::new("create a queue", ErrorKind::InvalidInput).because("it has up to 1023 members"));

@@ -16,7 +16,7 @@ use super::{WINDOW, to_client, to_server};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{self, Access, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
+use crate::rendezvous::{self, Access, IntoName, Joined, Link, Membership, Offer, Participant, PeerId, Role};
 use crate::segment::{Kind, Purpose, Segment};
 use crate::structure::calls::{Head, Message, Outgoing, Receiver};
 use crate::wait::{EventCount, Until, Waiting};
@@ -130,8 +130,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
     /// # Errors
     /// `AlreadyExists` if somebody serves there; `InvalidInput` for a name or sizes beyond the limits; `PermissionDenied`
     /// and `NotFound` for the directory of names; `OutOfMemory`.
-    pub fn bind(self, name: &str) -> Result<Server<Q, R>> {
-        let name = Name::new(name)?;
+    pub fn bind(self, name: impl IntoName) -> Result<Server<Q, R>> {
+        let name = name.into_name()?;
         let sizes = self.sizes.check()?;
         let mut state = State::default();
         // Others come with the first client of another user.
@@ -189,7 +189,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
     ///
     /// # Errors
     /// As [`ServerOptions::bind`].
-    pub fn bind(name: &str) -> Result<Self> {
+    pub fn bind(name: impl IntoName) -> Result<Self> {
         Self::options().bind(name)
     }
 

@@ -68,13 +68,13 @@ use std::time::Duration;
 
 use super::untyped::Carried;
 use crate::error::Result;
-use crate::rendezvous::{self, Access, Joined, Name, Offer, Role};
+use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
 use crate::segment::Kind;
 
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
 pub use payload::Payload;
 pub(crate) use payload::{hash as payload_hash, text as payload_text};
-pub use publisher::{Loan, Publisher};
+pub use publisher::{Loan, LoanUninit, Publisher};
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
 
@@ -85,7 +85,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Topic<T: Payload + ?Sized> {
     name: Name,
     access: Access,
-    members_max: u32,
+    members: u32,
     how: How,
     /// We created it already, so that what comes next only opens it.
     is_created: AtomicBool,
@@ -106,7 +106,7 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn open_or_create(name: &str) -> Result<Self> {
+    pub fn open_or_create(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::OpenOrCreate)
     }
 
@@ -114,7 +114,7 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn open(name: &str) -> Result<Self> {
+    pub fn open(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::Open)
     }
 
@@ -122,15 +122,15 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn create(name: &str) -> Result<Self> {
+    pub fn create(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::Create)
     }
 
-    fn with(name: &str, how: How) -> Result<Self> {
+    fn with(name: impl IntoName, how: How) -> Result<Self> {
         Ok(Self {
-            name: Name::new(name)?,
+            name: name.into_name()?,
             access: Access::owner(),
-            members_max: 256,
+            members: 256,
             how,
             is_created: AtomicBool::new(false),
             carried: None,
@@ -147,8 +147,8 @@ impl<T: Payload + ?Sized> Topic<T> {
 
     /// How many publishers and subscribers may be there at once, if this creates the topic: 256 unless told.
     #[must_use]
-    pub fn members_max(mut self, count: u32) -> Self {
-        self.members_max = count;
+    pub fn members(mut self, count: u32) -> Self {
+        self.members = count;
         self
     }
 
@@ -196,7 +196,7 @@ impl<T: Payload + ?Sized> Topic<T> {
             layout_text: self.carried.as_ref().map_or_else(payload::text::<T>, |carried| carried.layout().to_owned()),
             config: vec![wire::VERSION],
             access: self.access.clone(),
-            members_max: self.members_max,
+            members_max: self.members,
             core: None,
         };
         // Relaxed: a flag of this process, about nothing else in memory.
