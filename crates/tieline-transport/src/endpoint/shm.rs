@@ -160,13 +160,13 @@ impl Outbox {
         let Into::Queue(queue) = &self.into else { return Ok(()) };
         let mut pause = Duration::from_micros(200);
         loop {
-            let left = queue.stats().waiting;
+            let left = queue.counters().waiting;
             if left == 0 {
                 return Ok(());
             }
             let kind = match patience.nap(pause)? {
                 Woken::Stopped => ErrorKind::Stopped,
-                Woken::TimedOut if left == queue.stats().waiting => ErrorKind::TimedOut,
+                Woken::TimedOut if left == queue.counters().waiting => ErrorKind::TimedOut,
                 _ => {
                     pause = (pause * 2).min(Duration::from_millis(20));
                     continue;

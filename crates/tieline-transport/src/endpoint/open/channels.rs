@@ -121,7 +121,7 @@ fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
         options = options.item_max_bytes(usize::try_from(size).unwrap_or(usize::MAX));
     }
     if let Some(timeout) = given.timeout {
-        options = options.timeout(timeout);
+        options = options.join_timeout(timeout);
     }
     let allowed = match given.mode.map(tieline_os::Mode::bits) {
         None | Some(0o600) => return Ok(options),
