@@ -8,6 +8,8 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+#[cfg(feature = "tokio")]
+use std::time::Instant;
 
 use tieline_os::epoll::{Epoll, Events, Options};
 use tieline_os::futex::Deadline;
@@ -56,7 +58,7 @@ impl Alarm {
     /// # Errors
     /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
     pub(crate) fn by_relay(bell: &Bell, count: &View<EventCount>) -> Result<Self> {
-        let entry = Relayed::new(count.part(EventCount::turn), bell)?;
+        let entry = Relayed::new(count.part(EventCount::relay_turn), bell)?;
         Ok(Self { place: Place::Count(count.clone()), way: Way::Relay { _entry: entry } })
     }
 
@@ -71,7 +73,7 @@ impl Alarm {
     fn arm(&self) {
         match (&self.place, &self.way) {
             (Place::Count(count), Way::Lines { number, .. }) => count.announce_bell(*number),
-            (Place::Count(count), Way::Relay { .. }) => count.announce_sleeper(),
+            (Place::Count(count), Way::Relay { .. }) => count.announce_relay(),
             (Place::Word, _) => {}
         }
     }
@@ -117,23 +119,32 @@ impl Alarms {
         }
     }
 
-    /// Looks for a while where that may help. Where several counts are waited for, one notifier that runs here is
-    /// reason enough not to.
+    /// Looks for a while where that may help; if in vain, says until when it looked, if it did. Where several counts are
+    /// waited for, one notifier that runs here is reason enough not to.
     #[cfg(feature = "tokio")]
-    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        let first = {
-            let list = self.list();
-            let mut counts = list.iter().filter_map(|(_, alarm)| match &alarm.place {
-                Place::Count(count) => Some(count),
-                Place::Word => None,
-            });
-            let first = counts.next()?;
-            if first.notifier_is_here() || counts.any(|count| count.notifier_is_here()) {
-                return None;
+    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Result<R, Option<Instant>> {
+        let mut last = None;
+        for (_, alarm) in self.list().iter() {
+            if let Place::Count(count) = &alarm.place {
+                if count.notifier_is_here() {
+                    return Err(None);
+                }
+                last = Some(count.clone());
             }
-            first.clone()
-        };
-        first.look_a_while(ready)
+        }
+        last.ok_or(None)?.look_a_while(ready)
+    }
+
+    /// A waiter had to sleep after it had looked until then.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn slept(&self, looked_until: Option<Instant>) {
+        let counts = self.list().iter().rev().find_map(|(_, alarm)| match &alarm.place {
+            Place::Count(count) => Some(count.clone()),
+            Place::Word => None,
+        });
+        if let Some(count) = counts {
+            count.slept(looked_until);
+        }
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<(u64, Alarm)>> {

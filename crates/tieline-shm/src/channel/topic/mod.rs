@@ -64,6 +64,8 @@ use crate::error::Result;
 use crate::rendezvous::{self, Access, Joined, Name, Offer, Role};
 use crate::segment::Kind;
 
+#[cfg(feature = "tokio")]
+pub(crate) use admission::RoomAlarms;
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
 pub use payload::Payload;
 pub use publisher::{Loan, Publisher};

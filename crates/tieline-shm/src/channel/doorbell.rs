@@ -1,0 +1,86 @@
+//! Doorbells over a line: each of two linked peers may hand the other its bell, so that a notification is one write to it.
+//!
+//! | bytes | bell | no bell |
+//! |---|---|---|
+//! | 0 | 0xb0, with the descriptor | 0xb1 |
+//! | 1 | which of the channel's counts: the channel's own numbers | the same |
+//!
+//! The invariant: whoever waits is rung for each notification after it announced, or, for those before its bell hung
+//! there, when it is hung; so nobody has to wait for an answer. Only a peer of the same user may hand a bell: another's
+//! could be made to block whoever rings it. Others sleep through the relay, as does one whose bell did not arrive.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use tieline_os::unix::Credentials;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::View;
+use crate::rendezvous::Link;
+use crate::wait::{Alarm, Bell, EventCount, Hung};
+
+const BELL: u8 = 0xb0;
+const NO_BELL: u8 = 0xb1;
+const HANG: &str = "take a peer's doorbell";
+
+/// What a peer said about bells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It hands us one for this place.
+    Bell(u8),
+    /// Ours did not arrive.
+    NoBell(u8),
+}
+
+/// `None` if the message is about something else.
+pub(crate) fn hear(message: &[u8]) -> Option<Heard> {
+    match *message {
+        [BELL, place] => Some(Heard::Bell(place)),
+        [NO_BELL, place] => Some(Heard::NoBell(place)),
+        _ => None,
+    }
+}
+
+/// The alarm for a count that only the peer, and this process, notify: by the peer itself if it is of our user, else by
+/// our relay.
+///
+/// # Errors
+/// As [`Alarm::by_relay`].
+pub(crate) fn alarm(link: &Link, place: u8, bell: &Bell, count: &View<EventCount>, number: u32) -> Result<Alarm> {
+    if is_ours(link) && link.send(&[BELL, place], &[bell.as_fd()]).is_ok() {
+        Ok(Alarm::by_lines(bell, count, number))
+    } else {
+        // Also for a line that is down or jammed: then the relay has little to do, or the peer.
+        Alarm::by_relay(bell, count)
+    }
+}
+
+/// Hangs the bell that came at `count`; `None` if it was lost on the way, of which the peer is told.
+///
+/// # Errors
+/// `PermissionDenied` for a peer of another user, `InvalidInput` for a descriptor that is no event counter: who does that
+/// is not to be spoken with any more.
+pub(crate) fn hang(
+    link: &Link,
+    place: u8,
+    count: &View<EventCount>,
+    number: u32,
+    fds: Vec<OwnedFd>,
+) -> Result<Option<Hung>> {
+    if !is_ours(link) {
+        return Err(Error::new(HANG, ErrorKind::PermissionDenied).because("it is another user's, and could block us"));
+    }
+    let Some(fd) = fds.into_iter().next() else {
+        // There was no descriptor left for it.
+        link.send(&[NO_BELL, place], &[])?;
+        return Ok(None);
+    };
+    let bell = Bell::from_peer(fd)?;
+    let hung = Hung::new(&bell, count, number);
+    // For what was notified before it hung there.
+    bell.ring();
+    Ok(Some(hung))
+}
+
+fn is_ours(link: &Link) -> bool {
+    link.peer().uid == Credentials::own().uid
+}
