@@ -5,6 +5,7 @@ mod parker;
 pub mod event;
 pub mod latest;
 pub mod queue;
+pub mod reqres;
 pub mod stream;
 pub mod topic;
 

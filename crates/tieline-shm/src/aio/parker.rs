@@ -55,9 +55,10 @@ impl Nap {
     fn end<'a>(&mut self, alarms: impl FnOnce() -> Result<&'a Alarms>) {
         let ended = std::mem::take(self);
         if ended.has_slept
+            && let Some(looked_until) = ended.looked_until
             && let Ok(alarms) = alarms()
         {
-            alarms.slept(ended.looked_until);
+            alarms.slept(looked_until);
         }
     }
 }

@@ -46,12 +46,12 @@ pub(crate) fn hear(message: &[u8]) -> Option<Heard> {
 /// # Errors
 /// As [`Alarm::by_relay`].
 pub(crate) fn alarm(link: &Link, place: u8, bell: &Bell, count: &View<EventCount>, number: u32) -> Result<Alarm> {
-    if is_ours(link) && link.send(&[BELL, place], &[bell.as_fd()]).is_ok() {
-        Ok(Alarm::by_lines(bell, count, number))
-    } else {
-        // Also for a line that is down or jammed: then the relay has little to do, or the peer.
-        Alarm::by_relay(bell, count)
-    }
+    if hand(link, place, bell) { Ok(Alarm::by_lines(bell, count, number)) } else { Alarm::by_relay(bell, count) }
+}
+
+/// Hands our bell to the peer. `false` if it may not have it, or its line is down or jammed: then the relay must ring.
+pub(crate) fn hand(link: &Link, place: u8, bell: &Bell) -> bool {
+    is_ours(link) && link.send(&[BELL, place], &[bell.as_fd()]).is_ok()
 }
 
 /// Hangs the bell that came at `count`; `None` if it was lost on the way, of which the peer is told.

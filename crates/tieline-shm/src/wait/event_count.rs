@@ -259,20 +259,25 @@ impl EventCount {
     /// it looked, if it did.
     #[cfg(feature = "tokio")]
     pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Result<R, Option<Instant>> {
-        let in_vain = self.notifier_is_here();
-        match Habit::of(self.address()).look(in_vain, Waiting::Adaptive, Until::Forever, ready) {
+        let (habit, in_vain) = (Habit::of(self.address()), self.notifier_is_here());
+        match habit.look(in_vain, Waiting::Adaptive, Until::Forever, ready) {
             Spun::Ready(answer) => {
                 self.met_awake();
                 Ok(answer)
             }
-            Spun::Expired | Spun::GaveUp => Err((!in_vain).then(Instant::now)),
+            Spun::Expired | Spun::GaveUp if in_vain => Err(None),
+            Spun::Expired | Spun::GaveUp => {
+                habit.task_looked_in_vain();
+                Err(Some(Instant::now()))
+            }
         }
     }
 
-    /// A waiter with its own way to sleep had to, after it had looked until then: to look longer or shorter next time.
+    /// A waiter with its own way to sleep had to, after it had looked until then: to look longer next time, if a little
+    /// longer would have done.
     #[cfg(feature = "tokio")]
-    pub(crate) fn slept(&self, looked_until: Option<Instant>) {
-        Habit::of(self.address()).slept(looked_until);
+    pub(crate) fn slept(&self, looked_until: Instant) {
+        Habit::of(self.address()).task_slept(looked_until);
     }
 
     /// Says that doorbell `bell` is waited for (taken modulo [`BELL_COUNT`]). Look again afterwards, then sleep.

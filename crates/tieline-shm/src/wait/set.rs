@@ -106,6 +106,11 @@ impl Alarms {
         self.bell.ring();
     }
 
+    /// Whether anything was added under `key`.
+    pub(crate) fn has(&self, key: u64) -> bool {
+        self.list().iter().any(|(of, _)| *of == key)
+    }
+
     /// Removes what was added under `key`; rings, for whoever ought to notice.
     pub(crate) fn remove(&self, key: u64) {
         self.list().retain(|(of, _)| *of != key);
@@ -123,28 +128,29 @@ impl Alarms {
     /// waited for, one notifier that runs here is reason enough not to.
     #[cfg(feature = "tokio")]
     pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Result<R, Option<Instant>> {
-        let mut last = None;
-        for (_, alarm) in self.list().iter() {
-            if let Place::Count(count) = &alarm.place {
-                if count.notifier_is_here() {
-                    return Err(None);
-                }
-                last = Some(count.clone());
-            }
-        }
-        last.ok_or(None)?.look_a_while(ready)
+        let is_here = self.list().iter().any(|(_, alarm)| match &alarm.place {
+            Place::Count(count) => count.notifier_is_here(),
+            Place::Word => false,
+        });
+        let count = self.last_count().filter(|_| !is_here).ok_or(None)?;
+        count.look_a_while(ready)
     }
 
     /// A waiter had to sleep after it had looked until then.
     #[cfg(feature = "tokio")]
-    pub(crate) fn slept(&self, looked_until: Option<Instant>) {
-        let counts = self.list().iter().rev().find_map(|(_, alarm)| match &alarm.place {
-            Place::Count(count) => Some(count.clone()),
-            Place::Word => None,
-        });
-        if let Some(count) = counts {
+    pub(crate) fn slept(&self, looked_until: Instant) {
+        if let Some(count) = self.last_count() {
             count.slept(looked_until);
         }
+    }
+
+    /// Which stands for all of them where a guess will do.
+    #[cfg(feature = "tokio")]
+    fn last_count(&self) -> Option<View<EventCount>> {
+        self.list().iter().rev().find_map(|(_, alarm)| match &alarm.place {
+            Place::Count(count) => Some(count.clone()),
+            Place::Word => None,
+        })
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<(u64, Alarm)>> {
