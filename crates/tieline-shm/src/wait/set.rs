@@ -170,7 +170,7 @@ pub(crate) trait Source: Send + Sync {
     fn alarms(&self) -> Result<&Alarms>;
 }
 
-/// What a [`WaitSet`] can wait for: the receiving ends of all channels of this crate.
+/// What a [`WaitSet`] can wait for: the receiving ends of all channels of this crate, and the room in some of them.
 pub trait Waitable {
     #[doc(hidden)]
     fn watch(&self) -> Watch;
@@ -189,10 +189,63 @@ impl fmt::Debug for Watch {
 
 /// Waits for any of many channels and descriptors.
 ///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use std::time::Duration;
+/// use tieline_os::poll::Interest;
+/// use tieline_shm::{WaitSet, queue::Queue, topic::Topic};
+///
+/// const PRICES: u64 = 1;
+/// const ORDERS: u64 = 2;
+/// const ADMIN: u64 = 3;
+///
+/// let topic = Topic::<u64>::open_or_create("prices")?;
+/// let (publisher, mut prices) = (topic.publisher()?, topic.subscriber()?);
+/// let orders = Queue::<u64>::open_or_create("orders")?;
+/// let (mut admin, mut other) = UnixStream::pair().unwrap();
+///
+/// let mut set = WaitSet::new()?;
+/// set.attach(&prices, PRICES)?;
+/// set.attach(&orders, ORDERS)?;
+/// set.attach_fd(&admin, Interest::READABLE, ADMIN)?;
+///
+/// publisher.publish(&101)?; // in other processes, as a rule
+/// orders.send(&7)?;
+/// other.write_all(b"q").unwrap();
+///
+/// let mut ready = Vec::new();
+/// let mut is_over = false;
+/// while !is_over {
+///     set.wait_timeout(&mut ready, Duration::from_secs(1))?;
+///     for one in &ready {
+///         match one.token {
+///             PRICES => while let Ok(price) = prices.try_recv() { println!("{}", *price) },
+///             ORDERS => while let Ok(order) = orders.try_recv() { println!("{}", *order) },
+///             _ => is_over = admin.read(&mut [0]).unwrap() == 1,
+///         }
+///     }
+/// }
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+///
+/// | attached | is ready when |
+/// |---|---|
+/// | a topic's subscriber | a message is there, or a publisher went |
+/// | a queue; its [`room`](crate::queue::Queue::room) | an item is there; there is room |
+/// | a stream or its reading half; its writing half; a listener | bytes, or the end, are there; there is room; somebody connected |
+/// | a server; a client | a request is there; an answer to any call is there |
+/// | an event's listener; a reader of a latest value | it happened; there is a newer value |
+/// | a descriptor | `poll` says so |
+///
 /// What is ready is reported at each wait until it is not ready any more (level-triggered), everything that is ready at
 /// the same wait, so that nobody starves. A channel counts as ready when its next receiving call would not wait: also
 /// when it would answer an error, such as the peer's death. Ready for one is not ready for all: where others take from
-/// the same queue, use its `try_` form.
+/// the same queue, use its `try_` form. To be told of an item takes nothing from others: a consumer that sleeps in `recv` is
+/// woken for it as well, so it does not matter when, or whether, the owner of a set takes it.
 ///
 /// A set costs one descriptor, and one for each descriptor attached; a channel has one of its own once it has been
 /// attached anywhere. Waiting costs no more with many quiet channels than with few.

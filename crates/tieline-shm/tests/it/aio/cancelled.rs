@@ -22,7 +22,7 @@ fn patience(round: u64) -> Duration {
 
 /// Makes a pause now and then, so that the other side falls asleep.
 fn dawdle(number: u64) {
-    if number % 16 == 0 {
+    if number.is_multiple_of(16) {
         tieline_testkit::pause(Duration::from_micros(100));
     }
 }
@@ -152,7 +152,8 @@ fn cancelled_producers_and_consumers_of_a_queue_lose_nothing() {
             }
         }
     });
-    (sent.sort_unstable(), got.sort_unstable());
+    sent.sort_unstable();
+    got.sort_unstable();
     assert!(!sent.is_empty());
     assert_eq!(sent, got);
 }
@@ -217,12 +218,11 @@ fn a_cancelled_read_or_write_loses_no_byte() {
         let (mut got, mut round, mut buffer) = (Vec::new(), 0, [0; 700]);
         loop {
             round += 1;
-            match timeout(patience(round + 3), read.read(&mut buffer)).await {
-                Ok(count) => match count.unwrap() {
+            if let Ok(count) = timeout(patience(round + 3), read.read(&mut buffer)).await {
+                match count.unwrap() {
                     0 => break,
                     count => got.extend_from_slice(&buffer[..count]),
-                },
-                Err(_) => {}
+                }
             }
         }
         assert_eq!(got.len(), BYTES);
