@@ -84,3 +84,73 @@ pub(crate) fn hang(
 fn is_ours(link: &Link) -> bool {
     link.peer().uid == Credentials::own().uid
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    fn count() -> View<EventCount> {
+        View::leak(Box::new(EventCount::new()))
+    }
+
+    fn rings(bell: &Bell) -> u64 {
+        bell.counter().try_read().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_bell_hangs_is_rung_at_once_and_for_each_notification() {
+        let (link, _there) = Link::to_user(Credentials::own().uid);
+        let (bell, count) = (Bell::new().unwrap(), count());
+        let copy = bell.as_fd().try_clone_to_owned().unwrap();
+        let hung = hang(&link, 3, &count, 7, vec![copy]).unwrap();
+        assert_eq!(rings(&bell), 1, "for what was before");
+        count.announce_bell(7);
+        count.notify_one();
+        count.notify_one();
+        assert_eq!(rings(&bell), 1, "once for each announcement");
+        drop(hung);
+        count.announce_bell(7);
+        count.notify();
+        assert_eq!(rings(&bell), 0);
+    }
+
+    /// Another user's event counter could be filled, and made to block whoever writes to it.
+    #[test]
+    fn another_users_bell_is_refused_and_ours_is_not_handed_to_it() {
+        let (link, there) = Link::to_user(Credentials::own().uid + 1);
+        let (bell, count) = (Bell::new().unwrap(), count());
+        let copy = bell.as_fd().try_clone_to_owned().unwrap();
+        assert_eq!(hang(&link, 0, &count, 0, vec![copy]).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        assert_eq!(rings(&bell), 0);
+        assert!(!hand(&link, 0, &bell));
+        assert!(there.try_recv(&mut [0; 8]).unwrap_err().is_would_block());
+    }
+
+    /// A counter that is full, and set to block, neither blocks us nor is an error: it is made non-blocking when taken.
+    #[test]
+    fn a_full_bell_does_not_block() {
+        let (link, _there) = Link::to_user(Credentials::own().uid);
+        let (bell, count) = (Bell::new().unwrap(), count());
+        bell.counter().try_add(tieline_os::eventfd::EventFd::MAX).unwrap();
+        let copy = bell.as_fd().try_clone_to_owned().unwrap();
+        let flags = rustix::fs::fcntl_getfl(&copy).unwrap();
+        rustix::fs::fcntl_setfl(&copy, flags - rustix::fs::OFlags::NONBLOCK).unwrap();
+        let _hung = hang(&link, 0, &count, 0, vec![copy]).unwrap();
+        count.announce_bell(0);
+        count.notify();
+    }
+
+    #[test]
+    fn what_is_no_bell_is_refused_and_one_that_is_lost_is_told_of() {
+        let (link, there) = Link::to_user(Credentials::own().uid);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(hang(&link, 0, &count(), 0, vec![file.into()]).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(hang(&link, 4, &count(), 0, Vec::new()).unwrap().is_none());
+        let mut message = [0; 8];
+        there.try_recv(&mut message).unwrap();
+        assert_eq!(hear(&message[..2]), Some(Heard::NoBell(4)));
+        for nonsense in [&[][..], &[BELL], &[BELL, 0, 0], &[1, 0]] {
+            assert_eq!(hear(nonsense), None);
+        }
+    }
+}
