@@ -4,7 +4,9 @@
 //! whoever waits for room has the bell of that one connection.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+#[cfg(feature = "tokio")]
+use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Client, Server};
 use crate::channel::doorbell::{self, Heard};
@@ -12,7 +14,9 @@ use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::Link;
-use crate::wait::{Alarm, Alarms, EventCount, Hung, Source, Waitable, Watch};
+#[cfg(feature = "tokio")]
+use crate::wait::{Alarm, Alarms};
+use crate::wait::{EventCount, Hung, Source, Waitable, Watch};
 
 const WAIT: &str = "wait for the connection";
 
@@ -23,6 +27,7 @@ pub(super) const MESSAGES: u8 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Bells {
     /// For our senders that wait for room.
+    #[cfg(feature = "tokio")]
     room: OnceLock<Alarms>,
     /// The peer's, for messages that it waits for.
     peer: Mutex<Option<Hung>>,
