@@ -6,6 +6,7 @@ mod iceoryx;
 mod report;
 mod ringfire;
 mod tokio_socket;
+mod tokio_topic;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -84,6 +85,6 @@ pub(crate) fn run(flags: &Flags) -> Outcome {
 /// Floors, ours, peers.
 fn everyone() -> Vec<&'static dyn Contestant> {
     let mut all = contestants();
-    all.extend([&ringfire::RINGFIRE as &dyn Contestant, &iceoryx::ICEORYX, &tokio_socket::SOCKET]);
+    all.extend([&ringfire::RINGFIRE as &dyn Contestant, &iceoryx::ICEORYX, &tokio_socket::SOCKET, &tokio_topic::TOPIC]);
     all
 }

@@ -156,7 +156,7 @@ impl Signal {
     /// As for a parker.
     #[cfg(feature = "tokio")]
     pub async fn beyond_in_task(&self, seen: u64) -> Result<u64> {
-        self.parker.wait(&*self.inner, || self.inner.beyond(seen)).await
+        self.parker.wait_among(Waiting::Adaptive, || self.inner.alarms(), || self.inner.beyond(seen)).await
     }
 
     /// Tells which number this handle has seen: it is ready, for a wait set, when there is a higher one.

@@ -4,7 +4,7 @@ use super::Parker;
 use crate::channel::event::{Fired, Listener as Blocking};
 use crate::error::Result;
 
-/// A listener for tasks: made of a [`Listener`](crate::Listener).
+/// A listener for tasks: made of a [`Listener`](crate::event::Listener).
 #[derive(Debug)]
 pub struct Listener {
     listener: Blocking,
@@ -22,7 +22,7 @@ impl Listener {
         fired.clear();
         let Self { listener, parker } = self;
         let source = listener.source();
-        parker.wait(&*source, || listener.poll_fired(fired)).await?
+        parker.wait(listener.how(), || source.alarms(), || listener.poll_fired(fired)).await?
     }
 }
 

@@ -7,14 +7,14 @@ use crate::channel::latest::LatestReader as Blocking;
 use crate::error::Result;
 use crate::layout::ShmSafe;
 
-/// A reader of a [`Latest`](crate::Latest) value, for tasks: made of a [`LatestReader`](crate::LatestReader).
+/// A reader of a [`Latest`](crate::latest::Latest) value, for tasks: made of a [`LatestReader`](crate::latest::LatestReader).
 pub struct LatestReader<T> {
     reader: Blocking<T>,
     parker: Parker,
 }
 
 impl<T: ShmSafe> LatestReader<T> {
-    /// The latest value; see [`LatestReader::read`](crate::LatestReader::read).
+    /// The latest value; see [`LatestReader::read`](crate::latest::LatestReader::read).
     ///
     /// # Errors
     /// As there.
@@ -26,12 +26,12 @@ impl<T: ShmSafe> LatestReader<T> {
     /// tokio runtime.
     ///
     /// # Errors
-    /// As [`LatestReader::changed`](crate::LatestReader::changed); `Unsupported` outside of a tokio runtime with
+    /// As [`LatestReader::changed`](crate::latest::LatestReader::changed); `Unsupported` outside of a tokio runtime with
     /// input and output; `LimitReached` if there is no descriptor left.
     pub async fn changed(&mut self) -> Result<T> {
         let Self { reader, parker } = self;
         let source = reader.source();
-        parker.wait(&*source, || reader.poll_changed()).await?
+        parker.wait(reader.how(), || source.alarms(), || reader.poll_changed()).await?
     }
 }
 

@@ -1,92 +1,66 @@
-//! Waiting in tasks, under tokio.
+//! Channels for tasks, under tokio.
 //!
-//! The async twins of the receiving ends, under the same names; each is made [`From`] its blocking twin. Sending never
-//! waits long enough to need one.
+//! Each module has the twins of one channel's handles, under the same names and with the same promises; each is made
+//! [`From`] its blocking twin. A call that would block there is a future here.
 //!
-//! A `Parker` belongs to one handle and lets tasks sleep until the handle's bell rings. No thread waits on a task's
-//! behalf, nothing is polled by the clock, and a task that is cancelled leaves nothing behind but an announcement, which
-//! costs the next notifier one ring in vain.
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! use std::time::Duration;
+//! use tieline_shm::{aio, queue::Queue, topic::Topic};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! let prices = Topic::<u64>::open_or_create("prices")?;
+//! let publisher = prices.publisher()?; // in another process, as a rule
+//! let mut prices = aio::topic::Subscriber::from(prices.subscriber()?);
+//! let orders = aio::queue::Queue::from(Queue::<u64>::open_or_create("orders")?);
+//!
+//! publisher.publish(&101)?;
+//! tokio::select! {
+//!     price = prices.recv() => assert_eq!(*price?, 101),
+//!     order = orders.recv() => println!("order {}", *order?),
+//!     () = tokio::time::sleep(Duration::from_secs(1)) => println!("nothing happens"),
+//! }
+//! # Ok::<(), tieline_shm::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What is promised
+//! * Every future may be dropped at any moment, by `select!` or a timeout, and nothing is lost: a message is taken in
+//!   the same call of `poll` that returns it. A send that was dropped has sent nothing. What stays behind is an
+//!   announcement in shared memory, which costs the next notifier one ring in vain.
+//! * Nothing is polled by the clock, and nobody wakes while nothing happens: a thousand idle channels cost their
+//!   memory and descriptors.
+//! * The death of a peer ends the waits that the blocking call would end, within milliseconds.
+//! * A channel that always has something lets other tasks run: each call counts against tokio's budget.
+//!
+//! # What is cheap, and what is not
+//! * *Something is there already*: as cheap as `try_recv`; no system call, and no descriptor before the first wait.
+//! * *It comes soon, from another processor*: looked for in the first `poll`, for as long as has been worth it lately and
+//!   a tenth of a millisecond at most. Meanwhile the runtime's thread does nothing else. Where that is wrong, because
+//!   many tasks share the thread, make the blocking twin with [`Waiting::Block`](crate::Waiting::Block).
+//! * *It takes a while*: the task sleeps in the runtime's `epoll`, and the peer wakes it with one write to an event
+//!   counter, of which it was given a copy at the first wait. That is how a topic's subscriber, both halves of a stream,
+//!   a server and a client are woken by peers of the same user.
+//! * *Whoever notifies has no copy*: users of a queue, an event or a latest value, who never met; peers of another user,
+//!   whose descriptors we do not touch; publishers and callers that wait for room. For these one thread of the process,
+//!   the relay, sleeps for up to 127 channels, so a wake-up is two. It needs Linux 5.16.
+//! * *Many tasks at one handle*: all are woken, and all but one sleep again. Let one receive and hand on.
+//! * *A handle in a second runtime*: each handle is bound to the runtime in which it first slept. Make another.
+//!
+//! Sending to a topic without blocking subscribers, notifying an event and writing a latest value never wait; their
+//! blocking forms are right in a task as well. Opening and connecting wait for another process, some 200 µs: do it before,
+//! or in `spawn_blocking`.
 
-mod event;
-mod latest;
+mod parker;
 
-use std::future::poll_fn;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+pub mod event;
+pub mod latest;
+pub mod queue;
+pub mod reqres;
+pub mod stream;
+pub mod topic;
 
-use tokio::io::unix::AsyncFd;
-
-pub use event::Listener;
-pub use latest::LatestReader;
-
-use crate::error::{Error, ErrorKind, Result};
-use crate::raw::reactor::{self, Watched};
-use crate::wait::{Bell, Source};
-
-/// Lets tasks sleep until a handle's bell rings.
-#[derive(Debug, Default)]
-pub(crate) struct Parker {
-    /// Registered with the runtime of the first task that had to sleep.
-    bell: OnceLock<AsyncFd<Watched>>,
-}
-
-impl Parker {
-    /// Waits until `ready` answers; `source` is asked to ring whenever it may.
-    ///
-    /// Looks for a while first where the notifier runs on another processor and has been quick lately; the runtime's
-    /// thread is held for that long, a tenth of a millisecond at most. Cancelling it loses nothing: what `ready` takes
-    /// is returned at once.
-    ///
-    /// The first call that sleeps binds the parker to its runtime, which must go on running for later ones.
-    ///
-    /// # Errors
-    /// What `ready` answers ends the wait, also if it is an error. `LimitReached` if there is no descriptor left,
-    /// `Unsupported` outside of a tokio runtime with input and output.
-    pub(crate) async fn wait<R>(&self, source: &dyn Source, mut ready: impl FnMut() -> Option<R>) -> Result<R> {
-        if let Some(answer) = ready() {
-            return Ok(answer);
-        }
-        if let Some(answer) = source.alarms()?.look_a_while(&mut ready) {
-            return Ok(answer);
-        }
-        poll_fn(|task| self.poll(task, source, &mut ready)).await
-    }
-
-    /// Asks `ready`; if it does not answer, sees to it that `task` is woken when it may.
-    pub(crate) fn poll<R>(
-        &self,
-        task: &mut Context<'_>,
-        source: &dyn Source,
-        ready: &mut impl FnMut() -> Option<R>,
-    ) -> Poll<Result<R>> {
-        if let Some(answer) = ready() {
-            return Poll::Ready(Ok(answer));
-        }
-        let alarms = source.alarms()?;
-        let bell = self.bell(alarms.bell())?;
-        // Rings so far are forgotten, and the task is registered for the next: before announcing, so that a ring
-        // after it is not missed.
-        while let Poll::Ready(rung) = bell.poll_read_ready(task) {
-            rung.map_err(|error| Error::new(AWAIT, ErrorKind::System).because(error.to_string()))?.clear_ready();
-        }
-        alarms.arm();
-        match ready() {
-            Some(answer) => Poll::Ready(Ok(answer)),
-            None => Poll::Pending,
-        }
-    }
-
-    fn bell(&self, bell: &Bell) -> Result<&AsyncFd<Watched>> {
-        if let Some(bell) = self.bell.get() {
-            return Ok(bell);
-        }
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::new(AWAIT, ErrorKind::Unsupported).because("this is no task of a tokio runtime"));
-        }
-        let registered = reactor::watch(Arc::clone(bell.counter()));
-        let registered = registered.map_err(|error| Error::new(AWAIT, ErrorKind::System).because(error.to_string()))?;
-        Ok(self.bell.get_or_init(|| registered))
-    }
-}
-
-const AWAIT: &str = "await";
+pub(crate) use parker::{Nap, Parker};

@@ -1,5 +1,6 @@
 //! What users hold: channels by name, made of a meeting place, segments, a structure and a way to wait.
 
+pub(crate) mod doorbell;
 pub mod event;
 pub mod latest;
 pub(crate) mod payload;

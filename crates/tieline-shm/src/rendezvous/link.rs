@@ -38,6 +38,14 @@ impl Link {
         Self(Arc::new(Line { peer, socket, generation: process::generation() }))
     }
 
+    /// A line to a peer of that user, and its other end.
+    #[cfg(all(test, not(model)))]
+    pub(crate) fn to_user(uid: u32) -> (Self, SeqPacket) {
+        let (here, there) = SeqPacket::pair().expect("two descriptors");
+        let peer = Peer { id: super::PeerId(1), uid, gid: uid, pid: 0 };
+        (Self::new(peer, Private::new(here)), there)
+    }
+
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> &Peer {
         &self.0.peer

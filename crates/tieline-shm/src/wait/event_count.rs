@@ -26,7 +26,9 @@ pub(crate) struct EventCount {
     pub(super) turn: AtomicU32,
     /// The processor on which a notifier was last seen, plus one; 0 if unknown.
     pub(super) notifier_cpu: AtomicU32,
-    _reserved: [AtomicU32; 12],
+    /// The futex of relays, apart from that of threads: counts notifications that found a relay announced.
+    pub(super) relay_turn: AtomicU32,
+    _reserved: [AtomicU32; 11],
 }
 
 // SAFETY: repr(C), one 64-bit and fourteen 32-bit atomics, no padding: 64 bytes.
@@ -39,12 +41,18 @@ const ASLEEP: u64 = 1;
 const FENCE: u64 = 1 << 1;
 /// Every notifier that might have missed `FENCE` has passed the barrier: sleepers need none.
 const SETTLED: u64 = 1 << 2;
+/// A relay is waited for that sleeps on its own turn.
+const RELAYED: u64 = 1 << 3;
 /// Counts how often `FENCE` was cleared, so that a sleeper who was long about its barrier settles nothing newer.
 const EPOCH: u64 = 0xffff << 8;
 const EPOCH_ONE: u64 = 1 << 8;
 /// One bit for each doorbell that its owner waits for.
 const BELLS: u64 = !0 << BELLS_SHIFT;
 const BELLS_SHIFT: u32 = 24;
+/// Who is waited for through a descriptor, whoever writes to it.
+const RUNG: u64 = RELAYED | BELLS;
+/// Anybody at all.
+const ANNOUNCED: u64 = ASLEEP | RUNG;
 
 /// How many doorbells are told apart; more share.
 pub(crate) const BELL_COUNT: u32 = u64::BITS - BELLS_SHIFT;
@@ -65,13 +73,16 @@ impl EventCount {
         self.order_change_before_look();
         // Relaxed: ordered after the change by the barrier that sleepers make us pass, or by the fence below.
         let state = self.state.load(Ordering::Relaxed);
-        if state & (ASLEEP | FENCE | BELLS) != 0 || !barrier::is_covered() {
+        if state & (ANNOUNCED | FENCE) != 0 || !barrier::is_covered() {
             self.notify_fenced(Self::wake);
         }
     }
 
     /// [`notify`](Self::notify) for a change that serves one waiter only, any of them: wakes one who sleeps in a
-    /// thread, or else everyone.
+    /// thread, and everyone who waits through a descriptor.
+    ///
+    /// A thread that is woken takes what it was woken for. Of a task or a wait set nobody knows: a task may have been
+    /// cancelled, the owner of a set be busy elsewhere. So they are told, but never instead of a thread.
     ///
     /// A waiter that dies between being woken and taking what it was woken for took the wake-up with it: whoever
     /// learns of the death calls [`wake_after_death`](Self::wake_after_death).
@@ -80,7 +91,7 @@ impl EventCount {
         self.order_change_before_look();
         // Relaxed: as in `notify`.
         let state = self.state.load(Ordering::Relaxed);
-        if state & (ASLEEP | FENCE | BELLS) != 0 || !barrier::is_covered() {
+        if state & (ANNOUNCED | FENCE) != 0 || !barrier::is_covered() {
             self.notify_fenced(Self::wake_one);
         }
     }
@@ -103,7 +114,7 @@ impl EventCount {
             fence(Ordering::SeqCst);
         }
         // Relaxed: ordered by the fence.
-        if self.state.load(Ordering::Relaxed) & (ASLEEP | BELLS) != 0 {
+        if self.state.load(Ordering::Relaxed) & ANNOUNCED != 0 {
             wake(self);
         }
     }
@@ -119,7 +130,7 @@ impl EventCount {
         }
         // SeqCst: a sleeper that announces after this one sees the change; partner: `announce`. It is one total order
         // with the fences there, which acquire and release would not give.
-        let before = self.state.fetch_and(!(ASLEEP | BELLS), Ordering::SeqCst);
+        let before = self.state.fetch_and(!ANNOUNCED, Ordering::SeqCst);
         step("wait:cleared");
         self.leave_address();
         if before & ASLEEP != 0 {
@@ -130,17 +141,38 @@ impl EventCount {
             step("wait:turned");
             futex::wake(&self.turn, u32::MAX);
         }
-        if before & BELLS != 0 {
-            bell::ring(self.address(), before >> BELLS_SHIFT);
+        self.ring(before);
+    }
+
+    /// Rings for those of `announced` who wait through a descriptor.
+    fn ring(&self, announced: u64) {
+        if announced & RELAYED != 0 {
+            // Release: partner is the load in the relay, whose bell then orders the owner's look after the change.
+            self.relay_turn.fetch_add(1, Ordering::Release);
+            futex::wake(&self.relay_turn, u32::MAX);
+        }
+        if announced & BELLS != 0 {
+            bell::ring(self.address(), announced >> BELLS_SHIFT);
         }
     }
 
-    /// Wakes one thread. The announcement stays, for it may have been made by several; it goes with the first
-    /// wake-up that finds nobody.
+    /// Wakes one thread, and rings for everyone who waits through a descriptor. The threads' announcement stays, for
+    /// it may have been made by several; it goes with the first wake-up that finds nobody.
     fn wake_one(&self) {
-        // Relaxed: doorbells that are rung in vain, or by the full wake-up below, lose nothing.
-        if self.state.load(Ordering::Relaxed) & BELLS != 0 {
-            return self.wake();
+        // Relaxed: what was announced before the fence is seen; what is announced later looks again.
+        let mut state = self.state.load(Ordering::Relaxed);
+        if state & RUNG != 0 {
+            // SeqCst: as in `wake`.
+            state = self.state.fetch_and(!RUNG, Ordering::SeqCst);
+            step("wait:cleared");
+            self.leave_address();
+            self.ring(state);
+            if planted::BELL_INSTEAD.is_on() {
+                return;
+            }
+        }
+        if state & ASLEEP == 0 {
+            return;
         }
         self.leave_address();
         // Release: as in `wake`.
@@ -158,10 +190,10 @@ impl EventCount {
     /// the death; doorbells are rung as far as this process has them.
     pub(crate) fn wake_after_death(&self) {
         // SeqCst and Release: as in `wake`.
-        self.state.fetch_and(!(ASLEEP | BELLS), Ordering::SeqCst);
+        self.state.fetch_and(!ANNOUNCED, Ordering::SeqCst);
         self.turn.fetch_add(1, Ordering::Release);
         futex::wake(&self.turn, u32::MAX);
-        bell::ring(self.address(), u64::MAX);
+        self.ring(RUNG);
     }
 
     /// Tells waiters where we run. Only who had to wake somebody does so: a waiter that spins with success need not
@@ -229,12 +261,29 @@ impl EventCount {
         self.notifier_cpu.load(Ordering::Relaxed) == cpu::current().wrapping_add(1)
     }
 
-    /// Looks for a while, if that may help: for waiters that have their own way to sleep.
-    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        match Habit::of(self.address()).look(self.notifier_is_here(), Waiting::Adaptive, Until::Forever, ready) {
-            Spun::Ready(answer) => Some(answer),
-            Spun::Expired | Spun::GaveUp => None,
+    /// Looks for a while, if that may help: for waiters that have their own way to sleep. If in vain, says until when
+    /// it looked, if it did.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Result<R, Option<Instant>> {
+        let (habit, in_vain) = (Habit::of(self.address()), self.notifier_is_here());
+        match habit.look(in_vain, Waiting::Adaptive, Until::Forever, ready) {
+            Spun::Ready(answer) => {
+                self.met_awake();
+                Ok(answer)
+            }
+            Spun::Expired | Spun::GaveUp if in_vain => Err(None),
+            Spun::Expired | Spun::GaveUp => {
+                habit.task_looked_in_vain();
+                Err(Some(Instant::now()))
+            }
         }
+    }
+
+    /// A waiter with its own way to sleep had to, after it had looked until then: to look longer next time, if a little
+    /// longer would have done.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn slept(&self, looked_until: Instant) {
+        Habit::of(self.address()).task_slept(looked_until);
     }
 
     /// Says that doorbell `bell` is waited for (taken modulo [`BELL_COUNT`]). Look again afterwards, then sleep.
@@ -242,14 +291,17 @@ impl EventCount {
         self.announce(1 << (BELLS_SHIFT + bell % BELL_COUNT));
     }
 
-    /// Says that somebody sleeps on the turn, for a thread that does so on behalf of others. Look again afterwards.
-    pub(crate) fn announce_sleeper(&self) {
-        self.announce(ASLEEP);
+    /// Says that a bell is waited for that a relay rings. Look again afterwards, then sleep.
+    pub(crate) fn announce_relay(&self) {
+        self.announce(RELAYED);
     }
 
-    /// The word to sleep on; it changes with every wake-up.
-    pub(crate) fn turn(&self) -> &AtomicU32 {
-        &self.turn
+    /// The word that relays sleep on; it changes when one that was announced is to ring.
+    ///
+    /// A relay sleeps all the time, whether or not its owner waits; on the threads' own word it would swallow the
+    /// wake-ups that [`notify_one`](Self::notify_one) means for a thread.
+    pub(crate) fn relay_turn(&self) -> &AtomicU32 {
+        &self.relay_turn
     }
 
     /// Where this one lies in this process.
@@ -472,7 +524,7 @@ impl<R> Slept<R> {
 impl EventCount {
     /// The first step of `wake`, after which the notifier is no more.
     pub(super) fn take_announcement_off_and_die(&self) {
-        self.state.fetch_and(!(ASLEEP | BELLS), Ordering::SeqCst);
+        self.state.fetch_and(!ANNOUNCED, Ordering::SeqCst);
     }
 }
 
@@ -484,6 +536,7 @@ impl EventCount {
             state: AtomicU64::new(0),
             turn: AtomicU32::new(0),
             notifier_cpu: AtomicU32::new(0),
+            relay_turn: AtomicU32::new(0),
             _reserved: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }

@@ -240,6 +240,87 @@ fn model_a_notifier_that_dies_while_waking() {
     });
 }
 
+/// An item for one taker, with a thread and a doorbell waiting. The bell's owner takes the item if it comes first, but
+/// is never bound to: whatever it does, the thread must not sleep while the item lies there.
+fn one_item_beside_a_bell() {
+    let count = View::leak(Box::new(EventCount::new()));
+    let items = Arc::new(AtomicU32::new(0));
+    let bell = Bell::new().unwrap();
+    let hung = Hung::new(&bell, &count, 3);
+    let producer = {
+        let (items, count) = (Arc::clone(&items), count.clone());
+        thread::spawn(move || {
+            items.store(1, Ordering::Release);
+            count.notify_one();
+        })
+    };
+    let taker = {
+        let (items, count) = (Arc::clone(&items), count.clone());
+        thread::spawn(move || {
+            let taken = count.wait(Waiting::Block, Until::Forever, "take", || {
+                items.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Acquire).ok()
+            });
+            taken.expect("no deadline");
+        })
+    };
+    // A task that announces and is cancelled.
+    count.announce_bell(3);
+    producer.join().unwrap();
+    taker.join().unwrap();
+    drop(hung);
+}
+
+#[test]
+fn model_an_item_is_not_spent_on_a_doorbell() {
+    check("notify one beside a bell", 3, one_item_beside_a_bell);
+}
+
+/// The doorbell's owner is told as well, where it is the one that takes.
+#[test]
+fn model_an_item_for_a_doorbell_beside_a_thread() {
+    check("notify one for a bell", 2, || {
+        let count = View::leak(Box::new(EventCount::new()));
+        let items = Arc::new(AtomicU32::new(0));
+        let bell = Bell::new().unwrap();
+        let hung = Hung::new(&bell, &count, 3);
+        let take = |items: &AtomicU32| {
+            let less = |value: u32| value.checked_sub(1);
+            items.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).ok()
+        };
+        let producer = {
+            let (items, count) = (Arc::clone(&items), count.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    items.fetch_add(1, Ordering::AcqRel);
+                    count.notify_one();
+                }
+            })
+        };
+        let taker = {
+            let (items, count) = (Arc::clone(&items), count.clone());
+            thread::spawn(move || {
+                count.wait(Waiting::Block, Until::Forever, "take", || take(&items)).expect("no deadline");
+            })
+        };
+        let mut rung = 0;
+        while take(&items).is_none() {
+            count.announce_bell(3);
+            if take(&items).is_some() {
+                break;
+            }
+            rung = bell.wait(rung);
+        }
+        producer.join().unwrap();
+        taker.join().unwrap();
+        drop(hung);
+    });
+}
+
+#[test]
+fn model_finds_an_item_spent_on_a_doorbell() {
+    fails_with(test_name!(), &planted::BELL_INSTEAD, 3, one_item_beside_a_bell);
+}
+
 #[test]
 fn model_finds_a_missing_fence() {
     fails_with(test_name!(), &planted::NO_FENCE, 3, one_to_one);

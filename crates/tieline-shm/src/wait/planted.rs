@@ -37,6 +37,8 @@ macro_rules! mistakes {
 }
 
 mistakes! {
+    /// A notification for one waiter is spent on a doorbell.
+    BELL_INSTEAD,
     /// Neither side uses a fence or barrier.
     NO_FENCE,
     /// The sleeper does not look again after announcing.

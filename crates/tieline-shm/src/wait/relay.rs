@@ -1,7 +1,7 @@
 //! Doorbells for who has no line to the notifiers: one thread of this process sleeps on their behalf.
 //!
 //! Members of one segment that never met (the users of a queue, an event, a latest value) hold no copies of each
-//! other's bells. The relay sleeps on the turns of all those counts at once, and rings the bell of each whose turn has
+//! other's bells. The relay sleeps on the relay turns of all those counts at once, and rings the bell of each whose turn has
 //! moved. One thread serves [`SERVED`] counts; it ends with the last of them.
 //!
 //! The invariant: a turn that moves after an entry was made is answered by a ring after the move. A turn that a liar
@@ -51,7 +51,7 @@ struct Entry {
 static RELAYS: Mutex<Vec<Arc<Relay>>> = Mutex::new(Vec::new());
 
 impl Relayed {
-    /// `word` must be woken on after each change, as the turn of an event count is.
+    /// `word` must be woken on after each change, as the relay turn of an event count is.
     ///
     /// # Errors
     /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
@@ -132,7 +132,7 @@ impl Relay {
             // However it ends, all words are looked at.
             let _ = futex::wait_any(&words, None);
             for entry in &mut entries {
-                // Acquire: partner is the release in `EventCount::wake`.
+                // Acquire: partner is the release in `EventCount::ring`.
                 let turn = entry.word.load(Ordering::Acquire);
                 if turn != entry.seen {
                     entry.seen = turn;

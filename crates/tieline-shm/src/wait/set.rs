@@ -8,6 +8,8 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+#[cfg(feature = "tokio")]
+use std::time::Instant;
 
 use tieline_os::epoll::{Epoll, Events, Options};
 use tieline_os::futex::Deadline;
@@ -56,7 +58,7 @@ impl Alarm {
     /// # Errors
     /// `Unsupported` before Linux 5.16; `System` if no thread can be started.
     pub(crate) fn by_relay(bell: &Bell, count: &View<EventCount>) -> Result<Self> {
-        let entry = Relayed::new(count.part(EventCount::turn), bell)?;
+        let entry = Relayed::new(count.part(EventCount::relay_turn), bell)?;
         Ok(Self { place: Place::Count(count.clone()), way: Way::Relay { _entry: entry } })
     }
 
@@ -71,7 +73,7 @@ impl Alarm {
     fn arm(&self) {
         match (&self.place, &self.way) {
             (Place::Count(count), Way::Lines { number, .. }) => count.announce_bell(*number),
-            (Place::Count(count), Way::Relay { .. }) => count.announce_sleeper(),
+            (Place::Count(count), Way::Relay { .. }) => count.announce_relay(),
             (Place::Word, _) => {}
         }
     }
@@ -104,6 +106,11 @@ impl Alarms {
         self.bell.ring();
     }
 
+    /// Whether anything was added under `key`.
+    pub(crate) fn has(&self, key: u64) -> bool {
+        self.list().iter().any(|(of, _)| *of == key)
+    }
+
     /// Removes what was added under `key`; rings, for whoever ought to notice.
     pub(crate) fn remove(&self, key: u64) {
         self.list().retain(|(of, _)| *of != key);
@@ -117,23 +124,33 @@ impl Alarms {
         }
     }
 
-    /// Looks for a while where that may help. Where several counts are waited for, one notifier that runs here is
-    /// reason enough not to.
+    /// Looks for a while where that may help; if in vain, says until when it looked, if it did. Where several counts are
+    /// waited for, one notifier that runs here is reason enough not to.
     #[cfg(feature = "tokio")]
-    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        let first = {
-            let list = self.list();
-            let mut counts = list.iter().filter_map(|(_, alarm)| match &alarm.place {
-                Place::Count(count) => Some(count),
-                Place::Word => None,
-            });
-            let first = counts.next()?;
-            if first.notifier_is_here() || counts.any(|count| count.notifier_is_here()) {
-                return None;
-            }
-            first.clone()
-        };
-        first.look_a_while(ready)
+    pub(crate) fn look_a_while<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Result<R, Option<Instant>> {
+        let is_here = self.list().iter().any(|(_, alarm)| match &alarm.place {
+            Place::Count(count) => count.notifier_is_here(),
+            Place::Word => false,
+        });
+        let count = self.last_count().filter(|_| !is_here).ok_or(None)?;
+        count.look_a_while(ready)
+    }
+
+    /// A waiter had to sleep after it had looked until then.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn slept(&self, looked_until: Instant) {
+        if let Some(count) = self.last_count() {
+            count.slept(looked_until);
+        }
+    }
+
+    /// Which stands for all of them where a guess will do.
+    #[cfg(feature = "tokio")]
+    fn last_count(&self) -> Option<View<EventCount>> {
+        self.list().iter().rev().find_map(|(_, alarm)| match &alarm.place {
+            Place::Count(count) => Some(count.clone()),
+            Place::Word => None,
+        })
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<(u64, Alarm)>> {
@@ -153,7 +170,7 @@ pub(crate) trait Source: Send + Sync {
     fn alarms(&self) -> Result<&Alarms>;
 }
 
-/// What a [`WaitSet`] can wait for: the receiving ends of all channels of this crate.
+/// What a [`WaitSet`] can wait for: the receiving ends of all channels of this crate, and the room in some of them.
 pub trait Waitable {
     #[doc(hidden)]
     fn watch(&self) -> Watch;
@@ -172,10 +189,63 @@ impl fmt::Debug for Watch {
 
 /// Waits for any of many channels and descriptors.
 ///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use std::time::Duration;
+/// use tieline_os::poll::Interest;
+/// use tieline_shm::{WaitSet, queue::Queue, topic::Topic};
+///
+/// const PRICES: u64 = 1;
+/// const ORDERS: u64 = 2;
+/// const ADMIN: u64 = 3;
+///
+/// let topic = Topic::<u64>::open_or_create("prices")?;
+/// let (publisher, mut prices) = (topic.publisher()?, topic.subscriber()?);
+/// let orders = Queue::<u64>::open_or_create("orders")?;
+/// let (mut admin, mut other) = UnixStream::pair().unwrap();
+///
+/// let mut set = WaitSet::new()?;
+/// set.attach(&prices, PRICES)?;
+/// set.attach(&orders, ORDERS)?;
+/// set.attach_fd(&admin, Interest::READABLE, ADMIN)?;
+///
+/// publisher.publish(&101)?; // in other processes, as a rule
+/// orders.send(&7)?;
+/// other.write_all(b"q").unwrap();
+///
+/// let mut ready = Vec::new();
+/// let mut is_over = false;
+/// while !is_over {
+///     set.wait_timeout(&mut ready, Duration::from_secs(1))?;
+///     for one in &ready {
+///         match one.token {
+///             PRICES => while let Ok(price) = prices.try_recv() { println!("{}", *price) },
+///             ORDERS => while let Ok(order) = orders.try_recv() { println!("{}", *order) },
+///             _ => is_over = admin.read(&mut [0]).unwrap() == 1,
+///         }
+///     }
+/// }
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+///
+/// | attached | is ready when |
+/// |---|---|
+/// | a topic's subscriber | a message is there, or a publisher went |
+/// | a queue; its [`room`](crate::queue::Queue::room) | an item is there; there is room |
+/// | a stream or its reading half; its writing half; a listener | bytes, or the end, are there; there is room; somebody connected |
+/// | a server; a client | a request is there; an answer to any call is there |
+/// | an event's listener; a reader of a latest value | it happened; there is a newer value |
+/// | a descriptor | `poll` says so |
+///
 /// What is ready is reported at each wait until it is not ready any more (level-triggered), everything that is ready at
 /// the same wait, so that nobody starves. A channel counts as ready when its next receiving call would not wait: also
 /// when it would answer an error, such as the peer's death. Ready for one is not ready for all: where others take from
-/// the same queue, use its `try_` form.
+/// the same queue, use its `try_` form. To be told of an item takes nothing from others: a consumer that sleeps in `recv` is
+/// woken for it as well, so it does not matter when, or whether, the owner of a set takes it.
 ///
 /// A set costs one descriptor, and one for each descriptor attached; a channel has one of its own once it has been
 /// attached anywhere. Waiting costs no more with many quiet channels than with few.

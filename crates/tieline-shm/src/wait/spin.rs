@@ -122,6 +122,21 @@ impl Habit {
         }
     }
 
+    /// A task looked in vain. It may be cancelled before it learns how late the answer was, so this counts at once;
+    /// [`task_slept`](Self::task_slept) makes good for it.
+    #[cfg(feature = "tokio")]
+    pub(super) fn task_looked_in_vain(&self) {
+        self.learn(self.spin_ns.load(Ordering::Relaxed) / 2);
+    }
+
+    /// A task slept after it had looked in vain until then.
+    #[cfg(feature = "tokio")]
+    pub(super) fn task_slept(&self, looked_until: Instant) {
+        if looked_until.elapsed() <= LATE {
+            self.learn(self.spin_ns.load(Ordering::Relaxed).saturating_mul(4));
+        }
+    }
+
     fn learn(&self, spin_ns: u32) {
         self.spin_ns.store(spin_ns.clamp(nanos(SHORTEST), nanos(LONGEST)), Ordering::Relaxed);
     }

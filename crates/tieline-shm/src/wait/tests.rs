@@ -24,6 +24,7 @@ fn the_layout_is_as_documented() {
     assert_eq!(offset_of!(EventCount, state), 0);
     assert_eq!(offset_of!(EventCount, turn), 8);
     assert_eq!(offset_of!(EventCount, notifier_cpu), 12);
+    assert_eq!(offset_of!(EventCount, relay_turn), 16);
 }
 
 /// A sleeper makes notifiers use a fence; many waits that did not sleep let them off it again.

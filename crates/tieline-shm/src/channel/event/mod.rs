@@ -382,6 +382,11 @@ impl Listener {
     }
 
     #[cfg(feature = "tokio")]
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+
+    #[cfg(feature = "tokio")]
     pub(crate) fn source(&self) -> Arc<dyn Source> {
         Arc::clone(&self.watched) as Arc<dyn Source>
     }

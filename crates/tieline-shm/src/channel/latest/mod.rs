@@ -327,6 +327,11 @@ impl<T: ShmSafe> LatestReader<T> {
 
 impl<T> LatestReader<T> {
     #[cfg(feature = "tokio")]
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+
+    #[cfg(feature = "tokio")]
     pub(crate) fn source(&self) -> Arc<dyn Source> {
         Arc::clone(&self.shared) as Arc<dyn Source>
     }

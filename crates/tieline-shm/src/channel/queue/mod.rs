@@ -34,6 +34,7 @@
 mod delivery;
 mod options;
 mod reservation;
+mod waitable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -54,6 +55,7 @@ use crate::wait::{Until, Waiting};
 pub use delivery::Delivery;
 pub use options::QueueOptions;
 pub use reservation::Reservation;
+pub use waitable::Room;
 
 /// A work queue, open in this process; see the [module](self). Any thread may send and receive.
 ///
@@ -86,6 +88,9 @@ struct Inner {
     trust: Trust,
     waiting: Waiting,
     membership: Membership,
+    /// For whoever waits for several things at once.
+    items: Arc<waitable::Watched>,
+    room: Arc<waitable::Watched>,
 }
 
 /// Undoes what dead members held.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tieline_os::unix::Credentials;
 
+use super::waitable::{Side, Watched};
 use super::{Inner, Queue, Recovery, owner_of};
 use crate::channel::payload::Payload;
 use crate::channel::untyped::Carried;
@@ -193,10 +194,11 @@ fn build<T: Payload + ?Sized>(joined: Joined, waiting: Waiting) -> Result<Inner>
     let members = members.clone();
     let own = joined.member().and_then(|member| owner_of(&members, member)).ok_or_else(corrupted)?;
     let is_private = !config.is_shared && joined.owner() == Credentials::own().uid;
+    let (items, room) = (Watched::new(&queue, Side::Items), Watched::new(&queue, Side::Room));
     let recovery = Recovery { queue: queue.clone(), members };
     let membership = joined.start(Arc::new(recovery))?;
     let trust = if is_private { Trust::SameUser } else { Trust::Nobody };
-    Ok(Inner { queue, owner: own, claims: 0.into(), trust, waiting, membership })
+    Ok(Inner { queue, owner: own, claims: 0.into(), trust, waiting, membership, items, room })
 }
 
 /// In the segment's body the table of members comes first.

@@ -5,19 +5,22 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+#[cfg(feature = "tokio")]
+use std::sync::TryLockError;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tieline_os::futex::Deadline;
 
 use super::connection::{self, Body, Connection, Loan, Opened};
-use super::{WINDOW, server, to_client, to_server};
+use super::{WINDOW, server, to_client, to_server, waitable};
+use crate::channel::doorbell::{self, Heard};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{self, Access, IntoName, Link, Membership, Participant, PeerId, Role};
 use crate::structure::calls::{Head, Outgoing, Receiver, Sender};
-use crate::wait::{EventCount, Until, Waiting};
+use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waiting};
 
 /// Calls a server; see the [module](super). Any thread may call; clones are the same connection.
 pub struct Client<Q: Payload + ?Sized, R: Payload + ?Sized> {
@@ -62,6 +65,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
             calling: Mutex::new(()),
             inbox: Mutex::new(inbox),
             membership: Mutex::new(Some(membership)),
+            alarms: OnceLock::new(),
+            making: Mutex::new(()),
         };
         let shared = Arc::new(shared);
         one.belongs_to(&shared);
@@ -123,16 +128,30 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
         let shared = &self.shared;
         shared.connection.check()?;
         // One at a time, though it may wait for room: a later number must not overtake.
-        let _turn = shared.calling.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = shared.calling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.begin_in_turn(turn, send)
+    }
+
+    fn begin_in_turn(&self, turn: MutexGuard<'_, ()>, send: impl FnOnce(Head) -> Result<()>) -> Result<Pending<R>> {
+        let shared = &self.shared;
         let call = shared.inbox().open();
         let pending =
             Pending { shared: Arc::clone(shared), call, waiting: self.waiting, is_over: false, of: PhantomData };
         let sent = send(Head { kind: to_server::CALL, call, extra: 0 });
+        drop(turn);
         if let Err(error) = sent {
             pending.forget();
+            // A task that found it another's turn waits for room; if nothing was sent, none will come of it.
+            if !error.is_would_block() {
+                shared.connection.room_changed();
+            }
             return Err(error);
         }
         Ok(pending)
+    }
+
+    pub(super) fn source(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 }
 
@@ -166,7 +185,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Client<Q, R> {
     }
 }
 
-struct Shared {
+pub(super) struct Shared {
     connection: Arc<Connection>,
     /// Where all threads of this client sleep.
     bell: View<EventCount>,
@@ -175,6 +194,9 @@ struct Shared {
     inbox: Mutex<Inbox>,
     /// Kept so that the line stays; given up when the server is gone, so that the name becomes free.
     membership: Mutex<Option<Membership>>,
+    /// Made when somebody first waits for several things at once.
+    alarms: OnceLock<Alarms>,
+    making: Mutex<()>,
 }
 
 /// What came, and for which call.
@@ -207,23 +229,67 @@ impl Shared {
     /// The next message for `call`.
     fn next(&self, call: u64, waiting: Waiting, until: Until) -> Result<Arrived> {
         self.connection.check()?;
-        self.bell.wait(waiting, until, CALL, || {
-            // Before looking: what came before the server was gone is taken first.
-            let is_gone = self.connection.is_gone();
-            let mut inbox = self.inbox();
-            inbox.pay();
-            match inbox.next(call, &self.connection) {
-                Ok(None) if is_gone => Some(Err(Error::new(CALL, ErrorKind::PeerGone))),
-                Ok(Some(arrived)) => {
-                    if arrived.kind != to_client::ITEM {
-                        inbox.close(call);
-                    }
-                    Some(Ok(arrived))
+        self.bell.wait(waiting, until, CALL, || self.look(call))?
+    }
+
+    /// The next message for `call`, if it is there.
+    fn look(&self, call: u64) -> Option<Result<Arrived>> {
+        // Before looking: what came before the server was gone is taken first.
+        let is_gone = self.connection.is_gone();
+        let mut inbox = self.inbox();
+        inbox.pay();
+        match inbox.next(call, &self.connection) {
+            Ok(None) if is_gone => Some(Err(Error::new(CALL, ErrorKind::PeerGone))),
+            Ok(Some(arrived)) => {
+                if arrived.kind != to_client::ITEM {
+                    inbox.close(call);
                 }
-                Ok(None) => None,
-                Err(error) => Some(Err(error)),
+                Some(Ok(arrived))
             }
-        })?
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Takes what the server says about bells.
+    fn received(&self, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
+        match waitable::heard(message)? {
+            Heard::Bell(_) => self.connection.hang(fds),
+            Heard::NoBell(_) => {
+                if let Some(alarms) = self.alarms.get() {
+                    alarms.remove(0);
+                    alarms.add(0, Alarm::by_relay(alarms.bell(), &self.bell)?);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Source for Shared {
+    /// Whether any call in flight has something.
+    fn is_ready(&self) -> bool {
+        if self.connection.check().is_err() || self.connection.is_gone() {
+            return true;
+        }
+        let mut inbox = self.inbox();
+        inbox.pay();
+        inbox.take_all(&self.connection).is_err() || inbox.calls.iter().any(|slot| !slot.arrived.is_empty())
+    }
+
+    fn alarms(&self) -> Result<&Alarms> {
+        if let Some(alarms) = self.alarms.get() {
+            return Ok(alarms);
+        }
+        // One at a time: the server rings the bell that it was handed last.
+        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.alarms.get().is_none() {
+            let alarms = Alarms::new()?;
+            let link = self.connection.link();
+            alarms.add(0, doorbell::alarm(link, waitable::MESSAGES, alarms.bell(), &self.bell, 0)?);
+            let _ = self.alarms.set(alarms);
+        }
+        self.alarms.get().ok_or_else(|| Error::new(CALL, ErrorKind::System))
     }
 }
 
@@ -269,17 +335,25 @@ impl Inbox {
             if head.call == call {
                 return Ok(Some(arrived));
             }
-            // For nobody, if the call was cancelled.
-            if let Some(slot) = self.slot(head.call) {
-                if slot.arrived.len() > WINDOW as usize {
-                    connection.close();
-                    return Err(
-                        Error::new(CALL, ErrorKind::Corrupted).because("the server sends more than was asked for")
-                    );
-                }
-                slot.arrived.push_back(arrived);
-            }
+            self.keep(head.call, arrived, connection)?;
         }
+    }
+
+    /// Takes what came, for whichever call.
+    fn take_all(&mut self, connection: &Arc<Connection>) -> Result<()> {
+        // No call has this number, so nothing is kept from the others.
+        self.next(0, connection).map(drop)
+    }
+
+    /// Keeps what came for a call, until that one is asked for; for nobody, if it was cancelled.
+    fn keep(&mut self, call: u64, arrived: Arrived, connection: &Connection) -> Result<()> {
+        let Some(slot) = self.slot(call) else { return Ok(()) };
+        if slot.arrived.len() > WINDOW as usize {
+            connection.close();
+            return Err(Error::new(CALL, ErrorKind::Corrupted).because("the server sends more than was asked for"));
+        }
+        slot.arrived.push_back(arrived);
+        Ok(())
     }
 
     fn note(&mut self, head: Head) {
@@ -341,7 +415,12 @@ impl<R: Payload + ?Sized> Pending<R> {
     }
 
     fn next(&mut self, until: Until) -> Result<Answer<R>> {
-        let Arrived { kind, mut body } = self.shared.next(self.call, self.waiting, until)?;
+        let arrived = self.shared.next(self.call, self.waiting, until)?;
+        self.read(arrived)
+    }
+
+    fn read(&mut self, arrived: Arrived) -> Result<Answer<R>> {
+        let Arrived { kind, mut body } = arrived;
         // The inbox has forgotten it then.
         self.is_over = kind != to_client::ITEM;
         match kind {
@@ -435,7 +514,12 @@ impl<R: Payload + ?Sized> Items<R> {
         if self.pending.is_over {
             return Ok(None);
         }
-        match self.pending.next(until)? {
+        let answer = self.pending.next(until)?;
+        self.count(answer)
+    }
+
+    fn count(&mut self, answer: Answer<R>) -> Result<Option<Response<R>>> {
+        match answer {
             Answer::Response(response) => Ok(Some(response)),
             Answer::End => Ok(None),
             Answer::Item(item) => {
@@ -475,6 +559,94 @@ impl<R: Payload + ?Sized> Deref for Response<R> {
 
     fn deref(&self) -> &R {
         R::view(&self.body.item)
+    }
+}
+
+/// What wakes the tasks of a client.
+#[cfg(feature = "tokio")]
+#[derive(Clone)]
+pub(crate) struct Answers(Arc<Shared>);
+
+#[cfg(feature = "tokio")]
+impl Answers {
+    /// For an answer.
+    pub(crate) fn alarms(&self) -> Result<&Alarms> {
+        Source::alarms(&*self.0)
+    }
+
+    /// For room to call.
+    pub(crate) fn room_alarms(&self) -> Result<&Alarms> {
+        self.0.connection.room_alarms()
+    }
+}
+
+/// For tasks, to which "not yet" is `None`.
+#[cfg(feature = "tokio")]
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
+    pub(crate) fn poll_start(&self, request: &Q) -> Option<Result<Pending<R>>> {
+        let shared = &self.shared;
+        if let Err(error) = shared.connection.check() {
+            return Some(Err(error));
+        }
+        // A thread that has the turn may wait for room, too: not here, but for the room that its call makes, once read.
+        let turn = match shared.calling.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let request = Outgoing::Bytes(request.bytes());
+        let sent =
+            self.begin_in_turn(turn, |head| shared.connection.send(head, &request, self.waiting, Until::Now, CALL));
+        match sent {
+            Err(error) if error.is_would_block() => None,
+            sent => Some(sent),
+        }
+    }
+
+    pub(crate) fn answers(&self) -> Answers {
+        Answers(self.source())
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<R: Payload + ?Sized> Pending<R> {
+    fn poll_next(&mut self) -> Option<Result<Answer<R>>> {
+        if let Err(error) = self.shared.connection.check() {
+            return Some(Err(error));
+        }
+        let arrived = self.shared.look(self.call)?;
+        Some(arrived.and_then(|arrived| self.read(arrived)))
+    }
+
+    pub(crate) fn poll_wait(&mut self) -> Option<Result<Response<R>>> {
+        Some(self.poll_next()?.and_then(unary))
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+
+    pub(crate) fn into_items(self) -> Items<R> {
+        Items { pending: self, read: 0 }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<R: Payload + ?Sized> Items<R> {
+    pub(crate) fn poll_recv(&mut self) -> Option<Result<Option<Response<R>>>> {
+        if self.pending.is_over {
+            return Some(Ok(None));
+        }
+        let answer = self.pending.poll_next()?;
+        Some(answer.and_then(|answer| self.count(answer)))
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.pending.waiting
     }
 }
 
@@ -559,8 +731,20 @@ impl Participant for One {
 
     fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
         let mut state = self.state();
-        let State::Linked(link) = &*state else {
-            return Err(Error::new(CONNECT, ErrorKind::Corrupted).because("the server speaks out of turn"));
+        let link = match &*state {
+            State::Linked(link) => link,
+            State::Ready(opened, id) if *id == peer => {
+                // We have handed it none yet, so it can only hand us its own.
+                waitable::heard(message)?;
+                return opened.connection.hang(fds);
+            }
+            State::Taken(id, shared) if *id == peer => {
+                let shared = shared.upgrade();
+                drop(state);
+                // One that was dropped is on its way out.
+                return shared.map_or(Ok(()), |shared| shared.received(message, fds));
+            }
+            _ => return Err(Error::new(CONNECT, ErrorKind::Corrupted).because("the server speaks out of turn")),
         };
         if message == connection::REFUSAL {
             *state = State::Refused;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tieline_os::Access;
 use tieline_os::unix::Credentials;
 
+use super::waitable::Bells;
 use crate::channel::payload::Incoming;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::{View, process};
@@ -17,6 +18,8 @@ use crate::segment::{Kind, Purpose, Segment};
 use crate::structure::calls::{Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, Sender};
 use crate::structure::cells::Cells;
 use crate::structure::held::{Held, Trust};
+#[cfg(feature = "tokio")]
+use crate::wait::Alarms;
 use crate::wait::{EventCount, Until, Waiting};
 
 /// The sizes of a connection, which the server decides.
@@ -106,6 +109,7 @@ pub(super) struct Connection {
     incoming: Areas,
     incoming_room: View<Control>,
     trust: Trust,
+    bells: Bells,
     generation: u32,
 }
 
@@ -178,6 +182,7 @@ fn connect<N>(
         incoming: into.areas().clone(),
         incoming_room: into.control().clone(),
         trust: if trusted { Trust::SameUser } else { Trust::Nobody },
+        bells: Bells::default(),
         generation: process::generation(),
     };
     Opened { connection: Arc::new(connection), receiver: into.receiver(), notes, bell }
@@ -204,6 +209,27 @@ impl Connection {
         // Release: what the keeper saw before. Pairs with `is_gone`.
         self.is_gone.store(true, Ordering::Release);
         self.room.room.wake_after_death();
+    }
+
+    /// The line to the peer.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Takes the peer's bell, to be rung for each message to it.
+    pub(super) fn hang(&self, fds: Vec<OwnedFd>) -> Result<()> {
+        self.bells.hang(&self.link, &self.peer_bell, fds)
+    }
+
+    /// What wakes a task that waits for room.
+    #[cfg(feature = "tokio")]
+    pub(super) fn room_alarms(&self) -> Result<&Alarms> {
+        self.bells.room(&self.room.part(|control| &control.room))
+    }
+
+    /// Has whoever waits for room look again.
+    pub(super) fn room_changed(&self) {
+        self.room.room.notify();
     }
 
     /// Wakes the peer's receivers.

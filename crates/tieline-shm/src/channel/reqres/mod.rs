@@ -36,9 +36,14 @@
 mod client;
 mod connection;
 mod server;
+mod waitable;
 
+#[cfg(feature = "tokio")]
+pub(crate) use client::Answers;
 pub use client::{Client, Items, Pending, Response};
 pub use connection::Loan;
+#[cfg(feature = "tokio")]
+pub(crate) use server::WayOut;
 pub use server::{Request, Server, ServerOptions};
 
 /// How many items of a streamed response may be on their way.

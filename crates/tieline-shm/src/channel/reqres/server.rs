@@ -5,21 +5,22 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tieline_os::futex::Deadline;
 use tieline_os::unix::Credentials;
 
 use super::connection::{self, Body, Connection, Loan, MAX_AREA_LEN, MAX_AREAS, MAX_ENTRIES, Sizes};
-use super::{WINDOW, to_client, to_server};
+use super::{WINDOW, to_client, to_server, waitable};
+use crate::channel::doorbell::{self, Heard};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::View;
+use crate::raw::{View, process};
 use crate::rendezvous::{self, Access, IntoName, Joined, Link, Membership, Offer, Participant, PeerId, Role};
 use crate::segment::{Kind, Purpose, Segment};
 use crate::structure::calls::{Head, Message, Outgoing, Receiver};
-use crate::wait::{EventCount, Until, Waiting};
+use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waiting};
 
 /// Answers the calls that come to a name; see the [module](super). Any thread may receive requests, and answer them.
 pub struct Server<Q: Payload + ?Sized, R: Payload + ?Sized> {
@@ -158,7 +159,15 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
         own: View<EventCount>,
     ) -> Result<Server<Q, R>> {
         let clients = self.clients as usize;
-        let shared = Shared { name: name.to_owned(), sizes, clients, own, state: Mutex::new(state) };
+        let shared = Shared {
+            name: name.to_owned(),
+            sizes,
+            clients,
+            own,
+            state: Mutex::new(state),
+            alarms: OnceLock::new(),
+            generation: process::generation(),
+        };
         let shared = Arc::new(shared);
         let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?);
         Ok(Server { shared, membership, waiting: self.waiting, patience: self.patience, of: PhantomData })
@@ -231,6 +240,10 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
         self.shared.state().clients.len()
     }
 
+    pub(crate) fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.shared) as Arc<_>
+    }
+
     fn recv_until(&self, until: Until) -> Result<Request<Q, R>> {
         self.membership.check()?;
         loop {
@@ -287,6 +300,9 @@ struct Shared {
     /// Where this server sleeps at least.
     own: View<EventCount>,
     state: Mutex<State>,
+    /// Made when somebody first waits for several things at once.
+    alarms: OnceLock<Alarms>,
+    generation: u32,
 }
 
 #[derive(Default)]
@@ -329,6 +345,50 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Source for Shared {
+    fn is_ready(&self) -> bool {
+        self.generation != process::generation()
+            || self.state().clients.iter().any(|client| client.receiver.has_message())
+    }
+
+    fn alarms(&self) -> Result<&Alarms> {
+        if let Some(alarms) = self.alarms.get() {
+            return Ok(alarms);
+        }
+        // Under the lock, so that whoever connects is either among the clients or finds the alarms.
+        let state = self.state();
+        if self.alarms.get().is_none() {
+            let alarms = Alarms::new()?;
+            for client in &state.clients {
+                wake_for(&alarms, client.peer.connection.link(), &client.peer.bell)?;
+            }
+            // Where clients of our own user notify; also before the first has come.
+            if let Some((_, bell)) = state.bells.get(&Credentials::own().uid) {
+                alarms.add(BY_LINES, Alarm::by_lines(alarms.bell(), bell, 0));
+            }
+            let _ = self.alarms.set(alarms);
+        }
+        self.alarms.get().ok_or_else(|| Error::new(RECEIVE, ErrorKind::System))
+    }
+}
+
+/// Under which key the alarm is that clients ring themselves; the others are under their users' numbers.
+const BY_LINES: u64 = 1 << 32;
+
+/// Has the alarms ring for what this client sends, too: by itself, if it may have our bell, else by the relay.
+fn wake_for(alarms: &Alarms, link: &Link, bell: &View<EventCount>) -> Result<()> {
+    if doorbell::hand(link, waitable::MESSAGES, alarms.bell()) { Ok(()) } else { relay_for(alarms, link, bell) }
+}
+
+/// Has the relay ring for what the clients of this one's user send.
+fn relay_for(alarms: &Alarms, link: &Link, bell: &View<EventCount>) -> Result<()> {
+    let user = u64::from(link.peer().uid);
+    if !alarms.has(user) {
+        alarms.add(user, Alarm::by_relay(alarms.bell(), bell)?);
+    }
+    Ok(())
 }
 
 impl State {
@@ -458,6 +518,9 @@ impl Participant for Shared {
         let notes = Mutex::new(opened.notes);
         let peer = Peer { connection: opened.connection, notes, bell: bell.clone(), active: Mutex::default() };
         let peer = Arc::new(peer);
+        if let Some(alarms) = self.alarms.get() {
+            wake_for(alarms, link, &peer.bell)?;
+        }
         let (id, uid) = (link.peer().id, link.peer().uid);
         state.clients.push(Client { id, uid, receiver: opened.receiver, peer });
         drop(state);
@@ -466,8 +529,17 @@ impl Participant for Shared {
         Ok(())
     }
 
-    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
-        Err(Error::new(SERVE, ErrorKind::Corrupted).because("a client has nothing to say here"))
+    fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
+        let heard = waitable::heard(message)?;
+        let client =
+            self.state().clients.iter().find(|client| client.id == peer).map(|client| Arc::clone(&client.peer));
+        // One that is not among them is on its way out.
+        let Some(client) = client else { return Ok(()) };
+        match (heard, self.alarms.get()) {
+            (Heard::Bell(_), _) => client.connection.hang(fds),
+            (Heard::NoBell(_), Some(alarms)) => relay_for(alarms, client.connection.link(), &client.bell),
+            (Heard::NoBell(_), None) => Ok(()),
+        }
     }
 
     fn disconnected(&self, peer: PeerId) {
@@ -579,15 +651,94 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     }
 
     fn take_credit(&self) -> Result<()> {
-        self.in_time(self.client.bell.wait(self.waiting, self.patience(), RESPOND, || {
-            if self.client.is_cancelled(self.call) {
-                return Some(Err(Error::new(RESPOND, ErrorKind::PeerGone).because("the call was cancelled")));
-            }
-            let mut active = self.client.active();
-            let call = find(&mut active, self.call)?;
-            call.credit = call.credit.checked_sub(1)?;
-            Some(Ok(()))
-        }))?
+        self.in_time(self.client.bell.wait(self.waiting, self.patience(), RESPOND, || self.poll_credit()))?
+    }
+
+    /// Takes one credit, if there is one.
+    pub(crate) fn poll_credit(&self) -> Option<Result<()>> {
+        if self.client.is_cancelled(self.call) {
+            return Some(Err(Error::new(RESPOND, ErrorKind::PeerGone).because("the call was cancelled")));
+        }
+        let mut active = self.client.active();
+        let call = find(&mut active, self.call)?;
+        call.credit = call.credit.checked_sub(1)?;
+        Some(Ok(()))
+    }
+}
+
+/// What wakes a task that waits for room to answer.
+#[cfg(feature = "tokio")]
+pub(crate) struct WayOut(Arc<Connection>);
+
+#[cfg(feature = "tokio")]
+impl WayOut {
+    pub(crate) fn alarms(&self) -> Result<&Alarms> {
+        self.0.room_alarms()
+    }
+}
+
+/// For tasks, to which "not yet" is `None`.
+#[cfg(feature = "tokio")]
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
+    pub(crate) fn poll_recv(&self) -> Option<Result<Request<Q, R>>> {
+        match self.try_recv() {
+            Err(error) if error.is_would_block() => None,
+            answer => Some(answer),
+        }
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
+    pub(crate) fn poll_respond(&mut self, response: &R) -> Option<Result<()>> {
+        self.poll_finish(to_client::RESPONSE, response.bytes())
+    }
+
+    pub(crate) fn poll_fail(&mut self, why: &str) -> Option<Result<()>> {
+        self.poll_finish(to_client::FAILED, &why.as_bytes()[..why.floor_char_boundary(FAILURE_MAX_BYTES)])
+    }
+
+    pub(crate) fn poll_end(&mut self) -> Option<Result<()>> {
+        self.poll_finish(to_client::END, &[])
+    }
+
+    /// An item for which credit was taken.
+    pub(crate) fn poll_item(&self, item: &R) -> Option<Result<()>> {
+        self.poll_send(to_client::ITEM, item.bytes())
+    }
+
+    /// Credit that was taken, and not used.
+    pub(crate) fn give_credit_back(&self) {
+        if let Some(call) = find(&mut self.client.active(), self.call) {
+            call.credit = call.credit.saturating_add(1).min(WINDOW);
+        }
+    }
+
+    pub(crate) fn way_out(&self) -> WayOut {
+        WayOut(Arc::clone(&self.client.connection))
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+
+    fn poll_finish(&mut self, kind: u8, bytes: &[u8]) -> Option<Result<()>> {
+        let sent = self.poll_send(kind, bytes)?;
+        self.is_over = true;
+        self.client.end(self.call);
+        Some(sent)
+    }
+
+    fn poll_send(&self, kind: u8, bytes: &[u8]) -> Option<Result<()>> {
+        let head = Head { kind, call: self.call, extra: 0 };
+        match self.client.connection.send(head, &Outgoing::Bytes(bytes), self.waiting, Until::Now, RESPOND) {
+            Err(error) if error.is_would_block() => None,
+            sent => Some(sent),
+        }
     }
 }
 

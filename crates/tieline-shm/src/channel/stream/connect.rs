@@ -168,8 +168,16 @@ impl Participant for One {
 
     fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
         let mut state = self.state();
-        let State::Linked(link) = &*state else {
-            return Err(Error::new(CONNECT, ErrorKind::Corrupted).because("the peer speaks out of turn"));
+        let link = match &*state {
+            State::Linked(link) => link,
+            State::Ready(stream, id) if *id == peer => return stream.read.line.received(message, fds),
+            State::Taken(id, line) if *id == peer => {
+                let line = line.upgrade();
+                drop(state);
+                // One that was dropped is on its way out.
+                return line.map_or(Ok(()), |line| line.received(message, fds));
+            }
+            _ => return Err(Error::new(CONNECT, ErrorKind::Corrupted).because("the peer speaks out of turn")),
         };
         if message == REFUSAL {
             *state = State::Refused;

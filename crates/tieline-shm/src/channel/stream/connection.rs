@@ -9,6 +9,7 @@ use tieline_os::Access;
 use tieline_os::unix::Credentials;
 
 use super::Stream;
+use super::waitable::Bells;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::{View, process};
 use crate::rendezvous::{Link, Membership};
@@ -34,6 +35,7 @@ pub(super) struct Line {
     rings: [View<Control>; 2],
     /// Kept so that the line stays; given up when the peer is gone, so that the name becomes free.
     membership: Mutex<Option<Arc<Membership>>>,
+    bells: Arc<Bells>,
     generation: u32,
 }
 
@@ -75,6 +77,19 @@ impl Line {
         if self.is_gone() {
             self.give_up_name();
         }
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(super) fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
+    /// Takes a message of the peer, which can be about bells only.
+    pub(super) fn received(&self, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
+        self.bells.received(&self.link, message, fds)
     }
 
     pub(super) fn peer_uid(&self) -> u32 {
@@ -129,7 +144,9 @@ fn open(segment: &Segment, capacity: usize, link: &Link, listens: bool) -> Resul
         Ring::new(segment.view(index * size_of::<Control>())?, Cells::new(cells))
     };
     let (first, second) = (ring(0)?, ring(1)?);
+    let (out, into) = if listens { (&first, &second) } else { (&second, &first) };
     let line = Arc::new(Line {
+        bells: Arc::new(Bells::new(into, out)),
         link: link.clone(),
         is_gone: AtomicBool::new(false),
         rings: [first.control().clone(), second.control().clone()],

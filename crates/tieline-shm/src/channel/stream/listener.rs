@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Stream;
@@ -11,6 +11,7 @@ use super::connection::{self, Line, MAX_CAPACITY, MIN_CAPACITY, REFUSAL};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{self, Access, IntoName, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
 use crate::segment::Kind;
+use crate::wait::{Alarms, Source};
 
 /// Accepts streams under a name.
 ///
@@ -84,6 +85,7 @@ impl ListenerOptions {
             backlog: self.backlog,
             state: Mutex::default(),
             changed: Condvar::new(),
+            alarms: OnceLock::new(),
         });
         let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?);
         Ok(Listener { shared, membership })
@@ -176,6 +178,10 @@ impl Listener {
         }
     }
 
+    pub(crate) fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.shared) as Arc<_>
+    }
+
     /// The line lasts as long as the membership, which the stream therefore shares.
     fn owned(&self, stream: Stream) -> Stream {
         stream.read.line.belongs_to(Arc::clone(&self.membership));
@@ -206,6 +212,8 @@ struct Shared {
     backlog: usize,
     state: Mutex<State>,
     changed: Condvar,
+    /// Made when somebody first waits for several things at once. Only this process rings.
+    alarms: OnceLock<Alarms>,
 }
 
 #[derive(Default)]
@@ -218,6 +226,20 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Shared {
+    fn is_ready(&self) -> bool {
+        !self.state().waiting.is_empty()
+    }
+
+    fn alarms(&self) -> Result<&Alarms> {
+        if self.alarms.get().is_none() {
+            // Another thread may have been first; its alarms are as good. Whoever came before is found by looking.
+            let _ = self.alarms.set(Alarms::new()?);
+        }
+        self.alarms.get().ok_or_else(|| Error::new(ACCEPT, ErrorKind::System))
     }
 }
 
@@ -236,12 +258,18 @@ impl Participant for Shared {
         let mut state = self.state();
         state.lines.insert(link.peer().id, Arc::downgrade(&line));
         state.waiting.push_back(stream);
+        drop(state);
         self.changed.notify_one();
+        if let Some(alarms) = self.alarms.get() {
+            alarms.bell().ring();
+        }
         Ok(())
     }
 
-    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
-        Err(Error::new(ACCEPT, ErrorKind::Corrupted).because("a connecting side has nothing to say"))
+    fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
+        let line = self.state().lines.get(&peer).and_then(Weak::upgrade);
+        // Whoever was refused, or accepted and dropped, is on its way out.
+        line.map_or(Ok(()), |line| line.received(message, fds))
     }
 
     fn disconnected(&self, peer: PeerId) {

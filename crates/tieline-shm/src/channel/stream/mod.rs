@@ -37,6 +37,7 @@
 mod connect;
 mod connection;
 mod listener;
+mod waitable;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -141,6 +142,11 @@ impl ReadHalf {
         self.read_until(buffer, Until::At(Deadline::after(timeout)))
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn peer_uid(&self) -> u32 {
+        self.line.peer_uid()
+    }
+
     fn read_until(&mut self, buffer: &mut [u8], until: Until) -> Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -215,7 +221,7 @@ fn wait<R>(
 
 impl Read for ReadHalf {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_until(buffer, Until::Forever).map_err(io_error(io::ErrorKind::ConnectionReset))
+        self.read_until(buffer, Until::Forever).map_err(read_error)
     }
 }
 
@@ -224,8 +230,7 @@ impl Read for ReadHalf {
 impl BufRead for ReadHalf {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.shown.is_none() {
-            let span =
-                self.attempt(Until::Forever, Reader::try_peek).map_err(io_error(io::ErrorKind::ConnectionReset))?;
+            let span = self.attempt(Until::Forever, Reader::try_peek).map_err(read_error)?;
             let cells = self.reader.ring().cells();
             self.shown = Some(Held::to_read(cells, span.offset, span.len, self.line.trust()));
         }
@@ -246,7 +251,7 @@ impl Write for WriteHalf {
         if bytes.is_empty() {
             return Ok(0);
         }
-        self.write_until(bytes, Until::Forever).map_err(io_error(io::ErrorKind::BrokenPipe))
+        self.write_until(bytes, Until::Forever).map_err(write_error)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -294,17 +299,25 @@ impl Drop for WriteHalf {
     }
 }
 
+/// An error of reading, in the standard library's form.
+pub(crate) fn read_error(error: Error) -> io::Error {
+    io_error(io::ErrorKind::ConnectionReset, error)
+}
+
+/// An error of writing, in the standard library's form.
+pub(crate) fn write_error(error: Error) -> io::Error {
+    io_error(io::ErrorKind::BrokenPipe, error)
+}
+
 /// The standard library's form of an error; `gone` is what a dead peer means there.
-fn io_error(gone: io::ErrorKind) -> impl FnOnce(Error) -> io::Error {
-    move |error| {
-        let kind = match error.kind() {
-            ErrorKind::PeerGone => gone,
-            ErrorKind::WouldBlock => io::ErrorKind::WouldBlock,
-            ErrorKind::TimedOut => io::ErrorKind::TimedOut,
-            ErrorKind::Corrupted => io::ErrorKind::InvalidData,
-            ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, error)
-    }
+fn io_error(gone: io::ErrorKind, error: Error) -> io::Error {
+    let kind = match error.kind() {
+        ErrorKind::PeerGone => gone,
+        ErrorKind::WouldBlock => io::ErrorKind::WouldBlock,
+        ErrorKind::TimedOut => io::ErrorKind::TimedOut,
+        ErrorKind::Corrupted => io::ErrorKind::InvalidData,
+        ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::aside::Aside;
 use super::options::Policy;
 use super::wire::{Admitted, READY, Refused, Subscribe};
+use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{Link, Participant, PeerId};
@@ -18,9 +19,21 @@ use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::log::{
     ENTRIES_OFFSET, Gates, Geometry, Joiner, LogHeader, Roster, RosterGeometry, RosterHeader, SideLog, Slots,
 };
+use crate::wait::Hung;
+#[cfg(feature = "tokio")]
+use crate::wait::{Alarm, Alarms};
 
 /// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
 pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The one place for which a subscriber hands its bell.
+pub(super) const SLEEPERS: u8 = 0;
+
+/// Under which number the bell of the subscriber with this entry hangs.
+#[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
+pub(super) fn bell_number(entry: usize) -> u32 {
+    entry as u32
+}
 
 /// More than any log has, and far from overflow.
 const DEPTH_MAX: u64 = 1 << 32;
@@ -60,8 +73,10 @@ struct Place {
     entry: usize,
     /// It has mapped what it was sent.
     is_ready: bool,
+    /// How it is woken, if it does not sleep in a thread.
+    bell: Option<Hung>,
     /// Keeps the line.
-    _link: Link,
+    link: Link,
 }
 
 /// The roster of one user's subscribers.
@@ -136,7 +151,9 @@ impl Admission {
             }
         };
         shared.taken[free] = true;
-        state.admitted.insert(peer.id, Place { uid: peer.uid, entry: free, is_ready: false, _link: link.clone() });
+        state
+            .admitted
+            .insert(peer.id, Place { uid: peer.uid, entry: free, is_ready: false, bell: None, link: link.clone() });
         crate::raw::step("topic:admitted");
         #[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
         let admitted = Admitted { entry: free as u32, start };
@@ -168,19 +185,60 @@ pub(super) fn roster(segment: &Segment, geometry: RosterGeometry) -> Result<Rost
     Ok(Roster::new(sleepers, room, segment.slice(ENTRIES_OFFSET, geometry.words())?, geometry))
 }
 
+/// What wakes a publisher's task that waits for room.
+#[cfg(feature = "tokio")]
+pub(crate) struct RoomAlarms {
+    admission: Arc<Admission>,
+    alarms: std::sync::OnceLock<Alarms>,
+    /// Whose users' rosters are among the alarms already.
+    known: Mutex<Vec<u32>>,
+}
+
+#[cfg(feature = "tokio")]
+impl RoomAlarms {
+    pub(super) fn new(admission: Arc<Admission>) -> Self {
+        Self { admission, alarms: std::sync::OnceLock::new(), known: Mutex::default() }
+    }
+
+    /// Those of all users that have subscribed by now. Of others none is waited for: who comes later stands at the end.
+    pub(crate) fn of_all(&self) -> Result<&Alarms> {
+        if self.alarms.get().is_none() {
+            // If another was first, its alarms are as good.
+            let _ = self.alarms.set(Alarms::new()?);
+        }
+        let alarms = self.alarms.get().ok_or_else(|| Error::new("publish", ErrorKind::System))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (uid, shared) in &self.admission.lock().rosters {
+            if !known.contains(uid) {
+                alarms.add(u64::from(*uid), Alarm::by_relay(alarms.bell(), shared.roster.room())?);
+                known.push(*uid);
+            }
+        }
+        Ok(alarms)
+    }
+}
+
 impl Participant for Admission {
     fn connected(&self, link: &Link) -> Result<()> {
         self.lock().silent.insert(link.peer().id, link.clone());
         Ok(())
     }
 
-    fn received(&self, peer: PeerId, message: &[u8], _: Vec<OwnedFd>) -> Result<()> {
+    fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
         let broken =
             || Error::new("admit a subscriber", ErrorKind::Corrupted).because("it says what no subscriber does");
         let mut state = self.lock();
         if message == READY {
             state.admitted.get_mut(&peer).ok_or_else(broken)?.is_ready = true;
             self.changed.notify_all();
+            return Ok(());
+        }
+        if doorbell::hear(message) == Some(Heard::Bell(SLEEPERS)) {
+            let State { admitted, rosters, .. } = &mut *state;
+            let place = admitted.get_mut(&peer).ok_or_else(broken)?;
+            let sleepers = rosters.get(&place.uid).ok_or_else(broken)?.roster.sleepers();
+            // One for each: what hung there before goes.
+            place.bell = doorbell::hang(&place.link, SLEEPERS, sleepers, bell_number(place.entry), fds)?;
             return Ok(());
         }
         let wishes = Subscribe::decode(message).ok_or_else(broken)?;

@@ -71,6 +71,8 @@ use crate::error::Result;
 use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
 use crate::segment::Kind;
 
+#[cfg(feature = "tokio")]
+pub(crate) use admission::RoomAlarms;
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
 pub use payload::Payload;
 pub(crate) use payload::{hash as payload_hash, text as payload_text};

@@ -179,6 +179,27 @@ impl<T: Payload + ?Sized> Publisher<T> {
     }
 }
 
+/// For tasks, to which "not yet" is `None`.
+#[cfg(feature = "tokio")]
+impl<T: Payload + ?Sized> Publisher<T> {
+    pub(crate) fn poll_publish(&self, value: &T) -> Option<Result<()>> {
+        match self.try_publish(value) {
+            Err(error) if error.is_would_block() => None,
+            // Buckets come back from subscribers only.
+            Err(error) if error.kind() == ErrorKind::Full && self.subscribers() > 0 => None,
+            answer => Some(answer),
+        }
+    }
+
+    pub(crate) fn room_alarms(&self) -> super::RoomAlarms {
+        super::RoomAlarms::new(Arc::clone(&self.admission))
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+}
+
 impl<T: Payload> Publisher<T> {
     /// Publishes copies of all values, as many at a time as there is room for: subscribers see none of those before
     /// all of them are there. Waits as [`publish`](Self::publish) does.

@@ -11,10 +11,11 @@ use std::time::Instant;
 
 use tieline_os::mapping::Mapping;
 
-use super::admission::{MEET_TIMEOUT, roster};
+use super::admission::{MEET_TIMEOUT, SLEEPERS, bell_number, roster};
 use super::aside::AsideRead;
 use super::options::Policy;
 use super::wire::{Admitted, READY, Refused, Subscribe};
+use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::raw::atomic::Ordering as WordOrdering;
@@ -26,7 +27,7 @@ use crate::structure::log::{
     Entry, Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots,
 };
 use crate::structure::pool::Buckets;
-use crate::wait::{self, Alarm, Alarms, EventCount};
+use crate::wait::{self, Alarm, Alarms, Bell, EventCount};
 
 const SUBSCRIBE: &str = "subscribe";
 
@@ -59,7 +60,16 @@ struct Probe {
     slots: Slots,
     entry: Entry,
     sleepers: View<EventCount>,
+    /// Where our bell is handed over, and under which number it hangs there.
+    link: Link,
+    number: u32,
     is_gone: bool,
+}
+
+impl Probe {
+    fn alarm(&self, bell: &Bell) -> Result<Alarm> {
+        doorbell::alarm(&self.link, SLEEPERS, bell, &self.sleepers, self.number)
+    }
 }
 
 #[derive(Default)]
@@ -143,7 +153,7 @@ impl Sources {
     fn add(&self, source: Source, probe: Probe) -> Result<()> {
         let mut state = self.lock();
         if let Some(alarms) = self.alarms.get() {
-            alarms.add(probe.peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
+            alarms.add(probe.peer.0, probe.alarm(alarms.bell())?);
         }
         if state.is_retired {
             source.inlet.reader().retire();
@@ -164,6 +174,17 @@ impl Sources {
         for line in state.lines.values().filter(|line| !line.is_answered) {
             line.link.close();
         }
+    }
+
+    /// A publisher did not get our bell: the relay rings for it.
+    fn bell_was_lost(&self, peer: PeerId) -> Result<()> {
+        let state = self.lock();
+        let probe = state.probes.iter().find(|probe| probe.peer == peer);
+        if let (Some(probe), Some(alarms)) = (probe, self.alarms.get()) {
+            alarms.remove(peer.0);
+            alarms.add(peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
+        }
+        Ok(())
     }
 
     /// Ends the conversation with a publisher that cannot be believed.
@@ -226,7 +247,16 @@ impl Sources {
         };
         let peer = link.peer().id;
         let sleepers = roster.sleepers().clone();
-        let probe = Probe { peer, slots: slots.clone(), entry: entry.clone(), sleepers, is_gone: false };
+        let number = bell_number(admitted.entry as usize);
+        let probe = Probe {
+            peer,
+            slots: slots.clone(),
+            entry: entry.clone(),
+            sleepers,
+            link: link.clone(),
+            number,
+            is_gone: false,
+        };
         let reader = Reader::new(header, slots, geometry, roster, entry, overflow, admitted.start);
         Ok((Source { peer, inlet: Inlet::new(reader, Some(Arc::new(holder))), is_gone: false }, probe))
     }
@@ -248,10 +278,10 @@ impl wait::Source for Sources {
         // Under the lock, so that whoever arrives is either among the probes or finds the alarms.
         let state = self.lock();
         let alarms = Alarms::new()?;
-        // No publisher has this number: theirs are random, and not zero.
-        alarms.add(0, Alarm::by_relay(alarms.bell(), &self.bell)?);
+        // No publisher has this number: theirs are random, and not zero. Only this process notifies there.
+        alarms.add(0, Alarm::by_lines(alarms.bell(), &self.bell, 0));
         for probe in &state.probes {
-            alarms.add(probe.peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
+            alarms.add(probe.peer.0, probe.alarm(alarms.bell())?);
         }
         Ok(self.alarms.get_or_init(|| alarms))
     }
@@ -273,6 +303,9 @@ impl Participant for Sources {
 
     fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()> {
         let broken = || Error::new(SUBSCRIBE, ErrorKind::Corrupted).because("a publisher says what none does");
+        if doorbell::hear(message) == Some(Heard::NoBell(SLEEPERS)) {
+            return self.bell_was_lost(peer);
+        }
         let link = {
             let mut state = self.lock();
             let line = state.lines.get_mut(&peer).filter(|line| !line.is_answered).ok_or_else(broken)?;

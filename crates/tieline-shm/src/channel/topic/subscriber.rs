@@ -355,6 +355,34 @@ impl<T: Payload + ?Sized> Drop for Subscriber<T> {
     }
 }
 
+/// For tasks, to which "not yet" is `None`.
+#[cfg(feature = "tokio")]
+impl<T: Payload + ?Sized> Subscriber<T> {
+    pub(crate) fn poll_recv(&mut self) -> Option<Result<Sample<T>>> {
+        not_yet(self.try_recv())
+    }
+
+    pub(crate) fn poll_recv_n(&mut self, count: usize, each: impl FnMut(&T)) -> Option<Result<usize>> {
+        match self.take_up_to(count, each) {
+            Ok(0) if count > 0 => None,
+            answer => Some(answer),
+        }
+    }
+
+    pub(crate) fn source(&self) -> Arc<dyn crate::wait::Source> {
+        Arc::clone(&self.shared) as Arc<_>
+    }
+
+    pub(crate) fn how(&self) -> Waiting {
+        self.waiting
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn not_yet<R>(answer: Result<R>) -> Option<Result<R>> {
+    answer.map_or_else(|error| (!error.is_would_block()).then_some(Err(error)), |answer| Some(Ok(answer)))
+}
+
 impl<T: Payload + ?Sized> Waitable for Subscriber<T> {
     fn watch(&self) -> Watch {
         Watch(Arc::clone(&self.shared) as Arc<_>)

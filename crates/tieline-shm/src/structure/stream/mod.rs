@@ -107,6 +107,23 @@ const READ: &str = "read from the stream";
 /// After so many bytes of a long write the reader may begin, while the writer goes on.
 const PUBLISH_BYTES: usize = 16 * 1024;
 
+impl Control {
+    /// Whether the reader's next call would not wait: for who looks on without being the reader.
+    pub(crate) fn is_readable(&self) -> bool {
+        // Acquire: pairs with `Writer::close` and `Writer::publish`; who acts on it looks again.
+        self.writer.is_closed.load(Ordering::Acquire) != 0
+            || self.writer.position.load(Ordering::Acquire) != self.reader.position.load(Ordering::Relaxed)
+    }
+
+    /// Whether the writer's next call would not wait.
+    pub(crate) fn is_writable(&self, capacity: u64) -> bool {
+        // Relaxed: who acts on it looks again. What no peer writes counts as ready: the next call answers an error.
+        let used =
+            self.writer.position.load(Ordering::Relaxed).wrapping_sub(self.reader.position.load(Ordering::Relaxed));
+        self.reader.is_closed.load(Ordering::Relaxed) != 0 || used != capacity
+    }
+}
+
 impl Ring {
     /// All memory is zero when the ring is new, which makes an empty one. All of `cells` are used.
     ///

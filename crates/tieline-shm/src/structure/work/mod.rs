@@ -316,6 +316,42 @@ impl WorkQueue {
         Ok(())
     }
 
+    /// Whether a consumer would find an item, unless another is first.
+    pub(crate) fn has_item(&self) -> bool {
+        // Acquire and Relaxed: as in `take`.
+        let behind = self.control.behind.load(Ordering::Acquire);
+        if behind != self.control.served.load(Ordering::Relaxed) {
+            return true;
+        }
+        let tail = self.control.tail.value.load(Ordering::Acquire);
+        self.first_ready(self.first_position(tail), tail).is_some()
+    }
+
+    /// Whether a producer would find room, unless another is first.
+    pub(crate) fn has_room(&self) -> bool {
+        // Acquire: as in `claim`, whose loop this is.
+        let tail = self.control.tail.value.load(Ordering::Acquire);
+        for position in (0..self.geometry.slots()).map(|ahead| tail.wrapping_add(ahead)) {
+            let (lap, word) = (self.geometry.lap(position), self.load(position));
+            match word.state() {
+                State::Free if !is_after(word.lap(), lap) => return true,
+                State::Ready if is_after(lap, word.lap()) && !word.is_passed() => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Where consumers sleep.
+    pub(crate) fn items_count(&self) -> View<EventCount> {
+        self.control.part(|control| &control.items)
+    }
+
+    /// Where producers sleep.
+    pub(crate) fn room_count(&self) -> View<EventCount> {
+        self.control.part(|control| &control.room)
+    }
+
     /// Wakes a consumer that sleeps, for one item.
     pub(crate) fn item_added(&self) {
         if !planted(Bug::NoNotify) {

@@ -1,11 +1,29 @@
 //! Waiting in tasks.
 
+mod cancelled;
+mod death;
+mod quiet;
+mod together;
+
 use std::time::Duration;
 
 use tieline_shm::testing::Signal;
 use tieline_testkit::PATIENCE;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
+
+/// A runtime directory of the test's own, in which names are given by their paths.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn name(&self, of: &str) -> String {
+        format!("{}/{of}", self.0.path().display())
+    }
+}
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()

@@ -170,7 +170,7 @@ fn a_wait_set_tells_of_events() {
 fn a_task_is_told_of_events() {
     let directory = tempfile::tempdir().unwrap();
     let event = event(directory.path(), 1);
-    let mut listener = tieline_shm::aio::Listener::from(event.listener());
+    let mut listener = tieline_shm::aio::event::Listener::from(event.listener());
     let notifying = std::thread::spawn(move || {
         for _ in 0..500 {
             event.notify(0).unwrap();

@@ -72,7 +72,7 @@ fn a_wait_set_tells_of_a_change() {
 fn a_task_is_told_of_a_change() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path()).unwrap();
-    let mut reader = tieline_shm::aio::LatestReader::from(reader(directory.path()));
+    let mut reader = tieline_shm::aio::latest::LatestReader::from(reader(directory.path()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let writing = std::thread::spawn(move || {
         for word in 1..=100 {

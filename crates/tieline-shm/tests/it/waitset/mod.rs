@@ -164,3 +164,120 @@ fn a_hundred_thousand_waits_leak_nothing() {
     }
     assert_eq!(descriptors(), before);
 }
+
+/// Channels of every sort, a socket and a deadline in one set; a peer process makes each of them ready in turn, and
+/// dies.
+#[test]
+fn every_sort_of_channel_is_waited_for() {
+    use tieline_shm::queue::Queue;
+    use tieline_shm::reqres::{Client, Server};
+    use tieline_shm::stream::{Listener, Stream};
+    use tieline_shm::topic::Topic;
+
+    if let Some(me) = role() {
+        let name = |of: &str| format!("{}/{of}", me.env("PLACE"));
+        let publisher = Topic::<u64>::open(&name("topic")).unwrap().publisher().unwrap();
+        let queue = Queue::<u64>::open(&name("queue")).unwrap();
+        let client = Client::<u64, u64>::connect(&name("calls")).unwrap();
+        me.wait_for("publish");
+        publisher.publish(&1).unwrap();
+        me.wait_for("send");
+        queue.send(&2).unwrap();
+        me.wait_for("take");
+        assert_eq!(*queue.recv().unwrap(), 3);
+        me.wait_for("connect");
+        let (_read, mut write) = Stream::connect(&name("stream")).unwrap().split();
+        me.wait_for("write");
+        write.write_all(b"x").unwrap();
+        me.wait_for("call");
+        let pending = client.start(&4).unwrap();
+        me.wait_for("never");
+        drop(pending);
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let name = |of: &str| format!("{}/{of}", place.path().display());
+    let mut subscriber = Topic::<u64>::create(&name("topic")).unwrap().subscriber().unwrap();
+    let queue = Queue::<u64>::options().capacity(1).create(&name("queue")).unwrap();
+    let listener = Listener::bind(&name("stream")).unwrap();
+    let server = Server::<u64, u64>::bind(&name("calls")).unwrap();
+    let own = Client::<u64, u64>::connect(&name("calls")).unwrap();
+    let (socket, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+
+    let mut set = WaitSet::new().unwrap();
+    set.attach(&subscriber, 0).unwrap();
+    set.attach(&queue, 1).unwrap();
+    set.attach(&listener, 3).unwrap();
+    set.attach(&server, 5).unwrap();
+    set.attach(&own, 6).unwrap();
+    set.attach_fd(&socket, Interest::READABLE, 7).unwrap();
+    assert_eq!(set.attach(&queue, 9).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let mut peer = Peer::of(test_name!()).role("peer").env("PLACE", place.path()).spawn();
+    let mut ready = Vec::new();
+    let mut told = |set: &mut WaitSet, expected: &[u64]| {
+        set.wait_timeout(&mut ready, PATIENCE).unwrap();
+        assert_eq!(tokens(&ready), expected);
+        assert!(expected.is_empty() || set.try_wait(&mut ready).is_ok(), "level-triggered");
+    };
+    let quiet = |set: &mut WaitSet| {
+        let mut ready = Vec::new();
+        assert!(set.wait_timeout(&mut ready, Duration::from_millis(5)).unwrap_err().is_timeout(), "{ready:?}");
+    };
+
+    quiet(&mut set);
+    peer.say("publish");
+    told(&mut set, &[0]);
+    assert_eq!(*subscriber.try_recv().unwrap(), 1);
+    quiet(&mut set);
+    peer.say("send");
+    told(&mut set, &[1]);
+    queue.try_recv().unwrap().ack().unwrap();
+    quiet(&mut set);
+    queue.send(&3).unwrap();
+    set.detach(1).unwrap();
+    set.attach(&queue.room(), 2).unwrap();
+    quiet(&mut set);
+    peer.say("take");
+    told(&mut set, &[2]);
+    set.detach(2).unwrap();
+    peer.say("connect");
+    told(&mut set, &[3]);
+    let (mut read, mut write) = listener.try_accept().unwrap().split();
+    set.attach(&read, 4).unwrap();
+    quiet(&mut set);
+    peer.say("write");
+    told(&mut set, &[4]);
+    assert_eq!(read.try_read(&mut [0; 9]).unwrap(), 1);
+    while write.try_write(&[0; 4096]).is_ok() {}
+    set.attach(&write, 8).unwrap();
+    quiet(&mut set);
+    peer.say("call");
+    told(&mut set, &[5]);
+    let request = server.try_recv().unwrap();
+    quiet(&mut set);
+    let pending = own.start(&5).unwrap();
+    told(&mut set, &[5]);
+    server.try_recv().unwrap().respond(&50).unwrap();
+    told(&mut set, &[6]);
+    assert_eq!(*pending.try_wait().unwrap().expect("it is there"), 50);
+    quiet(&mut set);
+    other.write_all(b"y").unwrap();
+    told(&mut set, &[7]);
+    set.detach(7).unwrap();
+    quiet(&mut set);
+
+    // Its death makes ready what can never come, and wakes nobody for what others may still send.
+    let started = Instant::now();
+    peer.kill();
+    let mut dead = std::collections::BTreeSet::new();
+    while !dead.is_superset(&[0, 4, 8].into()) {
+        let mut ready = Vec::new();
+        set.wait_timeout(&mut ready, PATIENCE).unwrap();
+        dead.extend(tokens(&ready));
+    }
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(dead, [0, 4, 8].into());
+    assert_eq!(subscriber.try_recv().unwrap_err().kind(), ErrorKind::PeerGone);
+    assert_eq!(read.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::PeerGone);
+    assert!(request.is_cancelled());
+}

@@ -1,0 +1,76 @@
+//! What waiting costs while nothing happens: nothing.
+
+use std::time::Duration;
+
+use tieline_shm::event::Event;
+use tieline_shm::queue::Queue;
+use tieline_shm::reqres::{Client, Server};
+use tieline_shm::stream::{Listener, Stream};
+use tieline_shm::topic::Topic;
+use tieline_shm::{Name, aio};
+use tieline_testkit::{Peer, role, test_name};
+use tokio::io::AsyncReadExt;
+use tokio::runtime::Builder;
+use tokio::time::sleep;
+
+use super::Place;
+
+/// How often all threads of this process fell asleep or were interrupted; and how many there are.
+fn switches() -> (u64, usize) {
+    let tasks: Vec<_> = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path()).collect();
+    let count = |status: String| -> u64 {
+        let lines = status.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        lines.map(|count| count.trim().parse::<u64>().unwrap()).sum()
+    };
+    let status = tasks.iter().filter_map(|task| std::fs::read_to_string(task.join("status")).ok());
+    (status.map(count).sum(), tasks.len())
+}
+
+/// Tasks that wait at ten channels of every sort: two seconds without a wake-up, and no thread for each.
+#[test]
+fn idle_channels_wake_nobody() {
+    // Alone in its process, whose threads are counted.
+    if role().is_none() {
+        return Peer::of(test_name!()).role("alone").spawn().succeeds();
+    }
+    let place = Place::new();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for number in 0..10 {
+            let name = |kind: &str| place.name(&format!("{kind}{number}"));
+            let topic = Topic::<u64>::create(&name("topic")).unwrap();
+            let publisher = topic.publisher().unwrap();
+            let mut subscriber = aio::topic::Subscriber::from(topic.subscriber().unwrap());
+            let queue = aio::queue::Queue::from(Queue::<u64>::create(&name("queue")).unwrap());
+            let listener = Listener::bind(&name("stream")).unwrap();
+            let mut stream = aio::stream::Stream::from(Stream::connect(&name("stream")).unwrap());
+            let accepted = listener.accept().unwrap();
+            let server = aio::reqres::Server::from(Server::<u64, u64>::bind(&name("calls")).unwrap());
+            let client = aio::reqres::Client::from(Client::<u64, u64>::connect(&name("calls")).unwrap());
+            let event = Event::at(&Name::new(&name("event")).unwrap()).create().unwrap();
+            let mut events = aio::event::Listener::from(event.listener());
+            tokio::spawn(async move {
+                let (mut byte, mut fired) = ([0], Vec::new());
+                tokio::select! {
+                    _ = subscriber.recv() => {}
+                    _ = queue.recv() => {}
+                    _ = stream.read(&mut byte) => {}
+                    _ = client.call(&1) => {}
+                    // The call above is taken, and not answered.
+                    _ = async { let _request = server.recv().await; std::future::pending::<()>().await } => {}
+                    _ = events.wait(&mut fired) => {}
+                }
+                drop((publisher, accepted, listener));
+                panic!("something happened");
+            });
+        }
+        // Everything has gone to sleep.
+        sleep(Duration::from_millis(500)).await;
+        let (before, threads) = switches();
+        sleep(Duration::from_secs(2)).await;
+        let (after, _) = switches();
+        // This thread's own sleep.
+        assert!(after - before <= 2, "{} wake-ups in two seconds", after - before);
+        assert!(threads <= 4, "{threads} threads for 50 channels");
+    });
+}
