@@ -196,7 +196,8 @@ impl Subject for Bells {
                 heard[usize::from(one.id == VICTIMS)] += one.times;
             }
         }
-        let (begun, done) = (count(&self.ledger, 0).load(Ordering::SeqCst), count(&self.ledger, 1).load(Ordering::SeqCst));
+        let (begun, done) =
+            (count(&self.ledger, 0).load(Ordering::SeqCst), count(&self.ledger, 1).load(Ordering::SeqCst));
         assert_eq!(heard[0], ours);
         assert!((done..=begun).contains(&heard[1]), "heard {} of {done} to {begun}", heard[1]);
         None

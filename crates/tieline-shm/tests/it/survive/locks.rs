@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{
-    Barrier, Condvar, LockError, Mutex, MutexGuard, MutexOptions, RwLock, RwLockKind, RwLockOptions, Semaphore, WriteGuard,
+    Barrier, Condvar, LockError, Mutex, MutexGuard, MutexOptions, RwLock, RwLockKind, RwLockOptions, Semaphore,
+    WriteGuard,
 };
 
 use super::conduct::{End, Place};
@@ -150,10 +151,8 @@ fn read(lock: &RwLock<Pair>) -> bool {
 impl<const FAIR: bool> Subject for RwLocks<FAIR> {
     const ROLES: &'static [&'static str] = &["writer", "reader"];
     const STEPS: &'static [&'static str] = &["rwlock"];
-    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
-        ("rwlock:gate-phase", "the fair kind"),
-        ("rwlock:pass-on", "sync::rwlock::model"),
-    ];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] =
+        &[("rwlock:gate-phase", "the fair kind"), ("rwlock:pass-on", "sync::rwlock::model")];
     const BYSTANDER: Option<&'static str> = Some("reader");
 
     fn start(_: &Place) -> Self {
