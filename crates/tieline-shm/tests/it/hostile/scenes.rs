@@ -73,7 +73,7 @@ impl Scene for Told {
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        // Alternately one that is waited for, and one that is not.
+        // Not one that is waited for: whoever may subscribe may ask to be waited for, and then is.
         let mut subscriber = Topic::<[u64]>::open(name)?.subscribe().policy(Policy::DropOldest).open()?;
         let held = subscriber.recv_timeout(SHORT).ok();
         boxed((held, subscriber))

@@ -104,6 +104,11 @@ impl<const POLICY: u8> Topics<POLICY> {
     fn talk_to_a_victim(&mut self, end: &End) -> Option<Instant> {
         self.publishers += 1;
         let publisher = Self::publish(&self.topic);
+        // On a busy machine they may not have met yet when the publisher stops waiting for that.
+        while self.subscriber.counters().publishers == 0 {
+            let _ = self.subscriber.try_recv();
+            end.is_dead();
+        }
         let (mut value, mut received) = (0, 0);
         let mut told = None;
         // Then some more, in which every place is used again.
