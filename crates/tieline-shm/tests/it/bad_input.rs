@@ -147,6 +147,7 @@ fn one_peer_too_many_is_refused_and_room_comes_back() {
     let before = Instant::now();
     let error = Client::<u64, u64>::connect(&at("server")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}");
+    assert!(error.to_string().contains("the server has as many clients as it may"), "{error}");
     assert!(before.elapsed() < Duration::from_secs(2), "said, not waited for");
     drop(client);
     tieline_testkit::eventually("there is room", || Client::<u64, u64>::connect(&at("server")).is_ok());
@@ -200,12 +201,44 @@ fn sizes_that_no_machine_has_are_errors_before_anything_is_made() {
     assert!(impossible.contains(&refused(queue)));
     assert_eq!(refused(Listener::options().capacity(usize::MAX).bind(&at("stream"))), ErrorKind::InvalidInput);
     assert_eq!(refused(Event::at(&name(&at("event"))).ids(u32::MAX).create()), ErrorKind::InvalidInput);
+    assert_eq!(refused(Server::<u64, u64>::options().clients(1024).bind(&at("server"))), ErrorKind::InvalidInput);
+    drop(Server::<u64, u64>::options().clients(1023).bind(&at("server")).unwrap());
     let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
-    let kind = refused(topic.publish().max_payload(usize::MAX >> 1).open());
-    assert!(impossible.contains(&kind), "{kind:?}");
+    assert_eq!(refused(topic.publish().max_payload(usize::MAX).open()), ErrorKind::TooLarge);
+    // More address space than a process has.
+    assert_eq!(refused(topic.publish().max_payload(1 << 40).open()), ErrorKind::OutOfMemory);
+    let publisher = topic.publish().depth(8).history(usize::MAX).max_loans(usize::MAX).max_held(usize::MAX);
+    drop(publisher.max_subscribers(1).max_payload(100).open().unwrap());
     // The names are as free as before.
     Queue::<u64>::create(&at("queue")).unwrap();
     topic.subscriber().unwrap();
+}
+
+#[test]
+fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
+    const ROOM: u64 = 1 << 30;
+    if let Some(me) = role() {
+        let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
+        let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
+        let mut subscriber = topic.subscriber().unwrap();
+        let pages: u64 =
+            std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+        let limit = Some(pages * 4096 + ROOM);
+        let limit = rustix::process::Rlimit { current: limit, maximum: limit };
+        rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
+        let queue = Queue::<[u8]>::options().capacity(1024).item_max_bytes(1 << 21);
+        assert_eq!(refused(queue.create(&at("queue"))), ErrorKind::OutOfMemory);
+        assert_eq!(refused(topic.publish().max_payload(1 << 26).open()), ErrorKind::OutOfMemory);
+        assert_eq!(refused(SegmentOptions::new("x").create(1 << 31)), ErrorKind::OutOfMemory);
+        // What is smaller goes on.
+        Queue::<[u8]>::options().capacity(4).item_max_bytes(100).create(&at("queue")).unwrap();
+        let publisher = topic.publish().max_payload(5000).open().unwrap();
+        publisher.publish(&[7; 5000]).unwrap();
+        assert_eq!(subscriber.recv_timeout(Duration::from_secs(20)).unwrap()[4999], 7);
+        return;
+    }
+    let (place, _) = place();
+    Peer::of(test_name!()).role("limited").env("PLACE", place.path()).spawn().succeeds();
 }
 
 #[test]

@@ -17,7 +17,9 @@ use crate::channel::doorbell::{self, Heard};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::{View, process};
-use crate::rendezvous::{self, Access, IntoName, Joined, Link, Membership, Offer, Participant, PeerId, Role};
+use crate::rendezvous::{
+    self, Access, IntoName, Joined, Link, MEMBERS_MAX, Membership, Offer, Participant, PeerId, Role,
+};
 use crate::segment::{Kind, Purpose, Segment};
 use crate::structure::calls::{Head, Message, Outgoing, Receiver};
 use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waiting};
@@ -139,7 +141,12 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
         let own = state.bell_of(Credentials::own().uid, name.as_str())?.1.clone();
         let start = Instant::now();
         let joined = loop {
-            let offer = offer::<Q, R>(Role::Producer, self.access.clone(), self.clients.saturating_add(1));
+            // The server, its clients, and one more, so that it is the server that refuses and says why.
+            let members = match self.clients.saturating_add(1) {
+                MEMBERS_MAX => MEMBERS_MAX,
+                members => members.saturating_add(1),
+            };
+            let offer = offer::<Q, R>(Role::Producer, self.access.clone(), members);
             match rendezvous::create(&name, offer, SUCCESSION * 10) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && start.elapsed() < SUCCESSION => {
                     std::thread::sleep(Duration::from_millis(5));

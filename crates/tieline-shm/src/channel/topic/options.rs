@@ -141,6 +141,7 @@ impl<'a, T: Payload + ?Sized> PublisherBuilder<'a, T> {
     /// * `Mismatch`: the topic carries another type.
     /// * `PermissionDenied`, `NotFound`, `AlreadyExists`, `LimitReached`: of the name.
     /// * `OutOfMemory`: for the slots, which are backed by memory now.
+    /// * `TooLarge`: the maximum payload is more than a tebibyte.
     /// * `InvalidInput`: the type's alignment is more than a page.
     pub fn open(self) -> Result<Publisher<T>> {
         Publisher::open(self)

@@ -17,7 +17,8 @@ use crate::rendezvous::{Membership, Role};
 use crate::segment::{Details, Kind, Purpose, Segment, SegmentOptions};
 use crate::structure::items::{LoanedItems, bytes_of_items};
 use crate::structure::log::{
-    Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_OFFSET, Slots, Writer,
+    BUCKET_MAX_BYTES, Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_MAX,
+    SLOTS_OFFSET, Slots, Writer,
 };
 use crate::structure::outlet::Outlet;
 use crate::structure::pool::Buckets;
@@ -51,6 +52,12 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let topic = builder.topic;
         if align_of::<T::Item>() > PAGE_BYTES {
             return Err(Error::new(OPEN, ErrorKind::InvalidInput).because("the type's alignment is more than a page"));
+        }
+        if builder.max_payload > BUCKET_MAX_BYTES {
+            return Err(Error::new(OPEN, ErrorKind::TooLarge).because(format!(
+                "messages of {} bytes are more than the limit of {BUCKET_MAX_BYTES}",
+                builder.max_payload
+            )));
         }
         crate::wait::prepare();
         let joined = topic.join(Role::Producer)?;
@@ -353,10 +360,12 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
         Some(_) if pooled => crate::structure::pool::Descriptor::BYTES,
         _ => builder.max_payload.min(INLINE_MAX_BYTES),
     };
-    let kept = if T::COUNT.is_some() { depth.next_power_of_two() } else { BUCKETS_SLICES };
+    // No log has more slots, so this is no limit, but it keeps the sums small.
+    let kept = if T::COUNT.is_some() { depth.min(SLOTS_MAX).next_power_of_two() } else { BUCKETS_SLICES };
+    let held = builder.held.saturating_mul(builder.subscribers);
     let buckets = builder
         .buckets
-        .unwrap_or_else(|| kept + builder.history + builder.loans + builder.held.saturating_mul(builder.subscribers));
+        .unwrap_or_else(|| kept.saturating_add(builder.history).saturating_add(builder.loans).saturating_add(held));
     // Also small messages can be lent: then they lie in a bucket.
     Geometry::new(depth, inline.max(crate::structure::pool::Descriptor::BYTES))
         .with_pool(buckets.max(1), builder.max_payload.max(1))

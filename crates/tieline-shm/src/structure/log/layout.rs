@@ -16,7 +16,7 @@ pub(crate) const SLOTS_MAX: usize = 1 << 24;
 /// Sixty-five thousand buckets: their numbers fit a descriptor, and a scan of them stays short.
 pub(crate) const BUCKETS_MAX: usize = 1 << 16;
 /// One terabyte: lengths stay far from overflow.
-const BUCKET_MAX_BYTES: usize = 1 << 40;
+pub(crate) const BUCKET_MAX_BYTES: usize = 1 << 40;
 
 /// Where the slots begin, after the header.
 pub(crate) const SLOTS_OFFSET: usize = 512;

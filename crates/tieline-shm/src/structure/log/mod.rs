@@ -45,8 +45,8 @@ pub(in crate::structure) mod tests;
 
 use planted::{Bug, planted};
 
+pub(crate) use layout::{BUCKET_MAX_BYTES, PAGE_BYTES, SLOTS_MAX, SLOTS_OFFSET};
 pub(crate) use layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
-pub(crate) use layout::{PAGE_BYTES, SLOTS_OFFSET};
 pub(crate) use reader::{Overflow, Reader, release};
 #[cfg(not(model))]
 pub(crate) use roster::ADMITTED;
