@@ -2,9 +2,13 @@
 
 use super::expand;
 
+fn expanded(source: &str) -> String {
+    expand(source.parse().expect("tokens"), quote::quote!(::tieline_shm)).to_string()
+}
+
 /// The messages of the compile errors that the derive answers `source` with.
 fn refusals(source: &str) -> String {
-    let answer = expand(source.parse().expect("tokens"), quote::quote!(::tieline_shm)).to_string();
+    let answer = expanded(source);
     assert!(answer.contains("compile_error"), "{source} was accepted");
     answer
 }
@@ -55,7 +59,6 @@ fn all_wrong_fields_are_told_at_once() {
 
 #[test]
 fn the_crate_is_where_the_attribute_says() {
-    let answer =
-        expand("#[repr(C)] #[shm(crate = tieline::shm)] struct A { a: u8 }".parse().expect("tokens")).to_string();
+    let answer = expanded("#[repr(C)] #[shm(crate = tieline::shm)] struct A { a: u8 }");
     assert!(answer.contains("tieline :: shm :: ShmSafe") && !answer.contains("tieline_shm"), "{answer}");
 }

@@ -102,6 +102,29 @@ const READ: &str = "read from an arena";
 /// assert_eq!(prices.get(&arena, &8)?, None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Most want a [`SharedArena`], which is one of these under a name and under the lock it needs.
+///
+/// # Containers
+/// [`ShmBox`], [`ShmVec`], [`ShmString`] and [`ShmMap`] are handles: an offset, which means the same in every process, and
+/// may itself be stored in a container. Everything read is copied out and checked, so no peer can do more than cause an
+/// error.
+///
+/// # Changes and death
+/// Whatever changes the arena does so within [`change`](Self::change), and happens whole or not at all: an error takes it
+/// back, so does a panic, and after a process died in the middle so does [`recover`](Self::recover).
+///
+/// # Who keeps order
+/// One changes while nobody reads: that is for a lock to see to. What is checked without one: a second change while one
+/// is open is refused, and so is a read that overlaps a change, both with [`ErrorKind::OwnerDied`], because a change that
+/// the dead left open looks the same. Call `recover` only while holding the lock.
+///
+/// ```text
+/// without a lock
+/// P: change: insert ... not yet done
+/// Q: change -> OwnerDied. Did P die? Q thinks so: recover takes back what P is in the middle of
+/// P: goes on, and finds its change taken from it: OwnerDied
+/// ```
 pub struct Arena {
     store: Store,
     heap: Heap,

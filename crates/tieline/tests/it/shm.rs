@@ -1,7 +1,6 @@
 //! The examples of shared memory: each kills one of its processes and tells how the others fared.
 
 use std::process::Command;
-use std::time::Duration;
 
 use tieline_testkit::until;
 
@@ -65,7 +64,6 @@ fn an_example_that_is_killed_takes_its_processes_along() {
         let children = std::fs::read_to_string(&children).ok()?;
         (children.split_whitespace().count() == 3).then_some(children)
     });
-    std::thread::sleep(Duration::from_millis(50));
     example.kill().unwrap();
     example.wait().unwrap();
     for watcher in watchers.split_whitespace() {

@@ -14,6 +14,12 @@
 //! # Ok::<(), tieline_shm::Error>(())
 //! ```
 //!
+//! # The wrong way round
+//! ```text
+//! job = jobs.recv(); job.ack(); work(*job)      killed at work: the job is lost
+//! job = jobs.recv(); work(*job); job.ack()      killed at work: another does it again
+//! ```
+//!
 //! # What is promised
 //! * An item that was sent is delivered at least once, as long as any process uses the queue. It is delivered to one
 //!   consumer; only if that one dies or hands it back, to another, which sees [`Delivery::attempts`] above 0. A consumer
@@ -26,8 +32,8 @@
 //!   item. But each of these holds a slot; who holds all of them fills the queue.
 //! * The queue lives while anyone has it open; the last to leave takes the items with it.
 //!
-//! The memory is [`docs/formats/shm-queue.md`](https://docs.rs/tieline-shm), to the byte. Every user whom
-//! [`Access`] admits can write all of it: a hostile one can lose or forge items and make calls answer
+//! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
+//! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
 //! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one
 //! for several, they are copied first.
 

@@ -43,7 +43,7 @@ fn a_shared_arena_is_one_for_all_who_open_its_name() {
     // An error takes the change back, and so does a panic; the lock is free afterwards.
     let failed = mine.write().unwrap().change(|change| {
         Pairs::new(change)?;
-        Err::<(), _>(Error::from(change.root::<ShmMap<u8, u8>>().unwrap_err()))
+        Err::<(), _>(change.root::<ShmMap<u8, u8>>().unwrap_err())
     });
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Mismatch);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
