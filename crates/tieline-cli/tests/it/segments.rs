@@ -121,7 +121,7 @@ fn locks_in_shared_memory_stand_with_the_others() {
     if as_peer() {
         return;
     }
-    let mutex = RawMutex::create(&MutexOptions::new().name("cli-books")).unwrap();
+    let mutex = RawMutex::anonymous(&MutexOptions::new().name("cli-books")).unwrap();
     let guard = mutex.lock().unwrap();
     let fd = mutex.as_fd().unwrap().try_clone_to_owned().unwrap();
     let mut waiter = Peer::of(test_name!()).role("locker").stdin(fd).spawn();

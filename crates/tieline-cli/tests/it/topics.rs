@@ -377,7 +377,7 @@ fn items_that_nobody_takes_are_told() {
     sender.close_stdin();
     exists(&queue);
     let looker = Queue::<[u8]>::open(bare(&queue)).unwrap();
-    until("all are in the queue", || (looker.stats().waiting == 3).then_some(()));
+    until("all are in the queue", || (looker.counters().waiting == 3).then_some(()));
     drop(looker);
     sender.signal("INT");
     sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
@@ -421,7 +421,7 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     // Its pipe is full, and one item is in its hands.
     let (mut before, mut same) = (0, 0);
     until("it takes nothing more", || {
-        let waiting = queue.stats().waiting;
+        let waiting = queue.counters().waiting;
         same = if waiting == before && waiting < 30 { same + 1 } else { 0 };
         before = waiting;
         (same > 30).then_some(())
