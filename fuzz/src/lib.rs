@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod kernel;
+mod memory;
 mod stream;
 mod text;
 
 pub use kernel::{ancillary, inotify, unix_name};
+pub use memory::{recording, schema};
 pub use stream::{decoder, encoder};
 pub use text::{address, framing, mode, pid, quantity, signal, sysv_key, vsock_address};
 
@@ -28,6 +30,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mode", mode),
     ("pid", pid),
     ("quantity", quantity),
+    ("recording", recording),
+    ("schema", schema),
     ("signal", signal),
     ("sysv_key", sysv_key),
     ("unix_name", unix_name),

@@ -69,6 +69,8 @@ replays! {
     mode
     pid
     quantity
+    recording
+    schema
     signal
     sysv_key
     unix_name

@@ -171,6 +171,13 @@ impl From<tieline_transport::Error> for Failure {
     }
 }
 
+impl From<tieline_shm::Error> for Failure {
+    fn from(error: tieline_shm::Error) -> Self {
+        let sentence = error.to_string();
+        Self::new(code_of_transport(tieline_transport::Error::from(error).kind()), sentence)
+    }
+}
+
 impl From<AddressError> for Failure {
     fn from(error: AddressError) -> Self {
         Self::usage(error)

@@ -15,6 +15,7 @@ mod look;
 mod name;
 mod output;
 mod table;
+mod topic;
 mod transfer;
 
 fn main() -> ExitCode {

@@ -116,7 +116,8 @@ impl Named {
             Target::Shm(_) => {
                 let name = address.target().to_string();
                 let meant = format_args!("POSIX shared memory is posix-shm:/{}", name.trim_start_matches('/'));
-                return Err(Failure::usage(format_args!("cannot remove {address}: this build makes no shm:; {meant}")));
+                let why = "a channel in shared memory vanishes with the last process that uses it";
+                return Err(Failure::usage(format_args!("cannot remove {address}: {why}; {meant}")));
             }
             _ => {
                 let known = "fifo:, unix:, mq:, sysv-mq:, posix-shm:, sysv-shm:, sem: and sysv-sem: have";

@@ -27,7 +27,7 @@ fn document(value: &impl Serialize) -> io::Result<String> {
 
 /// JSON escapes the control characters of ASCII; the others, which a terminal obeys too, are escaped here. Outside of
 /// strings there are none.
-fn ascii_controls(json: &str) -> Cow<'_, str> {
+pub(crate) fn ascii_controls(json: &str) -> Cow<'_, str> {
     if !json.chars().any(|letter| is_dangerous(letter) && letter != '\n') {
         return Cow::Borrowed(json);
     }

@@ -11,10 +11,16 @@ use proc_macro::TokenStream;
 /// For structs and tuple structs with `repr(C)` or `repr(transparent)`, and for enums without fields whose number type
 /// is written down (`repr(u8)` ... `repr(i64)`). Type parameters get the bound `ShmSafe`. What is wrong with a type is
 /// said at the field where it can be mended. `#[shm(crate = path)]` names the crate in which `ShmSafe` is found, where
-/// that is not `::tieline_shm`.
+/// that is neither `::tieline_shm` nor, for the derive that the crate `tieline` exports, `::tieline::shm`.
 ///
 /// The documentation of `ShmSafe` shows what is accepted and what is refused.
 #[proc_macro_derive(ShmSafe, attributes(shm))]
 pub fn derive_shm_safe(input: TokenStream) -> TokenStream {
-    shm_safe::expand(input.into()).into()
+    shm_safe::expand(input.into(), quote::quote!(::tieline_shm)).into()
+}
+
+/// [`ShmSafe`](derive@ShmSafe) for those who have `tieline-shm` as `tieline::shm`, under which name it is exported there.
+#[proc_macro_derive(ShmSafeOfFacade, attributes(shm))]
+pub fn derive_shm_safe_of_facade(input: TokenStream) -> TokenStream {
+    shm_safe::expand(input.into(), quote::quote!(::tieline::shm)).into()
 }

@@ -12,13 +12,14 @@ use syn::{Data, DeriveInput, Error, Fields, Ident, Index, Meta, Path, Result, To
 
 mod refuse;
 
-/// The implementation, or the compile errors that say why there is none.
-pub(crate) fn expand(input: TokenStream) -> TokenStream {
-    syn::parse2(input).and_then(|input| implement(&input)).unwrap_or_else(Error::into_compile_error)
+/// The implementation, or the compile errors that say why there is none. `shm` is where `ShmSafe` is found unless the
+/// type says otherwise.
+pub(crate) fn expand(input: TokenStream, shm: TokenStream) -> TokenStream {
+    syn::parse2(input).and_then(|input| implement(&input, parse_quote!(#shm))).unwrap_or_else(Error::into_compile_error)
 }
 
-fn implement(input: &DeriveInput) -> Result<TokenStream> {
-    let shm = crate_path(input)?;
+fn implement(input: &DeriveInput, shm: Path) -> Result<TokenStream> {
+    let shm = crate_path(input, shm)?;
     let repr = Repr::of(input)?;
     match &input.data {
         Data::Struct(data) => structure(input, &data.fields, &repr, &shm),
@@ -150,8 +151,8 @@ fn implementation(input: &DeriveInput, types: &[&Type], body: &TokenStream, shm:
 }
 
 /// Where `ShmSafe` is found.
-fn crate_path(input: &DeriveInput) -> Result<Path> {
-    let mut path: Path = parse_quote!(::tieline_shm);
+fn crate_path(input: &DeriveInput, usual: Path) -> Result<Path> {
+    let mut path = usual;
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("shm")) {
         attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("crate") {

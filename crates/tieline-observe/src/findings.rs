@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Detail, Evidence, Finding, FindingKind, How, Kind, LimitRef, Object, ObjectRef, Snapshot, SocketState, SysvMq,
-    SysvSem, SysvShm, Text, Unit, UnseenWhat,
+    Detail, Evidence, Finding, FindingKind, How, Kind, LimitRef, Object, ObjectRef, ProcessState, Snapshot,
+    SocketState, SysvMq, SysvSem, SysvShm, Text, Unit, UnseenWhat,
 };
 
 /// Younger than this, an object may be on its way to a first user.
@@ -30,6 +30,7 @@ pub(crate) fn find(snapshot: &Snapshot) -> Vec<Finding> {
         findings.extend(left_behind(snapshot, &census, object));
         findings.extend(dead_socket_file(snapshot, object));
         findings.extend(removed_but_held(snapshot, object));
+        findings.extend(held_by_stopped(snapshot, object));
         findings.extend(full(object));
         findings.extend(one_ended(snapshot, object).filter(|_| census.in_flight == 0));
         findings.extend(world_writable(object));
@@ -301,8 +302,34 @@ fn dead_socket_file(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
     if object.kind != Kind::SocketFile {
         return None;
     }
-    let evidence = age(snapshot, object).map(Evidence::Age).into_iter().collect();
-    Some(about(FindingKind::DeadSocketFile, object.reference, evidence))
+    let mut evidence: Vec<Evidence> = age(snapshot, object).map(Evidence::Age).into_iter().collect();
+    // A name of ours is a socket beside a lock file: while somebody has locked that, only nobody answers right now.
+    let Some(lock) = object.lock_file() else {
+        return Some(about(FindingKind::DeadSocketFile, object.reference, evidence));
+    };
+    let is_locked = |file: &Object| snapshot.holders(file.reference).any(|hold| matches!(hold.how, How::Lock(_)));
+    if snapshot.object_with(lock).is_some_and(is_locked) {
+        return None;
+    }
+    evidence.push(Evidence::NoLock);
+    Some(about(FindingKind::DeadName, object.reference, evidence))
+}
+
+/// A segment whose users do not run: nobody will clear it away, and its memory stays.
+fn held_by_stopped(snapshot: &Snapshot, object: &Object) -> Option<Finding> {
+    if !object.kind.is_segment() {
+        return None;
+    }
+    let mut users: Vec<_> = snapshot.holders(object.reference).filter(|hold| hold.how.is_use()).collect();
+    users.dedup_by_key(|hold| hold.process);
+    let stopped = |hold: &&crate::model::Hold| {
+        let process = snapshot.process(hold.process);
+        let is_stopped = matches!(process.state, ProcessState::Stopped | ProcessState::Zombie);
+        is_stopped.then_some(Evidence::Stopped { pid: process.pid })
+    };
+    let evidence: Vec<Evidence> = users.iter().filter_map(stopped).collect();
+    let is_all = !users.is_empty() && evidence.len() == users.len();
+    is_all.then(|| about(FindingKind::HeldByStopped, object.reference, evidence))
 }
 
 /// Memory that has lost its name and lives on in who holds it. A POSIX object is often unlinked on purpose as soon as

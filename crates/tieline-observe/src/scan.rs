@@ -110,6 +110,7 @@ impl Scan {
         if self.mappings {
             probe::mappings::look(&mut builder, &folders);
         }
+        let segments = probe::segments::look(&mut builder, &folders);
         let mut ownerless = probe::locks::look(&mut builder, &folders);
         if self.socket_files {
             probe::socket_files::look(&mut builder);
@@ -118,6 +119,7 @@ impl Scan {
             probe::waits::look(&mut builder, &folders, &mut ownerless);
             probe::locks::count(&mut builder, &ownerless);
         }
+        segments.join(&mut builder);
         probe::limits::look(&mut builder, self);
         let (wall, cpu) = clock.stop();
         let booted = at.checked_sub(since_boot()).unwrap_or(SystemTime::UNIX_EPOCH);

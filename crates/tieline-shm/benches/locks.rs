@@ -36,7 +36,7 @@ fn main() {
 }
 
 fn ours(inherit: bool) -> Mutex<u64> {
-    Mutex::create(0, &MutexOptions::new().inherit_priority(inherit)).expect("a lock")
+    Mutex::anonymous(0, &MutexOptions::new().inherit_priority(inherit)).expect("a lock")
 }
 
 fn theirs(memory: &Mapping) -> pthread::Mutex<'_> {
@@ -165,7 +165,7 @@ fn contended_processes(processes: usize) {
     let ours = ours(false);
     let path = |fd: i32| format!("/proc/{}/fd/{fd}", std::process::id());
     use std::os::fd::{AsFd, AsRawFd};
-    let paths = [path(ours.as_fd().expect("a segment").as_raw_fd()), path(memory.as_fd().as_raw_fd())];
+    let paths = [path(ours.as_fd().as_raw_fd()), path(memory.as_fd().as_raw_fd())];
     let mut best = [0_f64; 2];
     for _ in 0..ROUNDS {
         for (which, best) in best.iter_mut().enumerate() {

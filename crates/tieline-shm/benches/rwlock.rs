@@ -51,11 +51,11 @@ fn uncontended(rounds: usize) {
     let pthread = PthreadRwLock::create(place).unwrap();
     let sem = UnnamedSemaphore::init(&memory, 1024, 1).unwrap();
     let options = RwLockOptions::new();
-    let lock = RwLock::create(0_u64, &options).unwrap();
-    let fair = RwLock::create(0_u64, &options.clone().kind(RwLockKind::Fair)).unwrap();
-    let mutex = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
-    let pool = Semaphore::create("pool", 1).unwrap();
-    let tokens = Tokens::create("tokens", 1).unwrap();
+    let lock = RwLock::anonymous(0_u64, &options).unwrap();
+    let fair = RwLock::anonymous(0_u64, &options.clone().kind(RwLockKind::Fair)).unwrap();
+    let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
+    let pool = Semaphore::anonymous("pool", 1).unwrap();
+    let tokens = Tokens::anonymous("tokens", 1).unwrap();
 
     type Row<'a> = (&'a str, Option<usize>, Box<dyn FnMut() + 'a>);
     let mut rows: Vec<Row<'_>> = vec![
@@ -91,7 +91,7 @@ fn sorted(times: &mut [f64]) -> &[f64] {
 }
 
 fn contended(rounds: usize) {
-    let lock = RwLock::create(0_u64, &RwLockOptions::new()).unwrap();
+    let lock = RwLock::anonymous(0_u64, &RwLockOptions::new()).unwrap();
     let memfd = Memfd::fixed("pthread", 4096).unwrap();
     let memory = memfd.map(&MapOptions::new()).unwrap();
     // SAFETY: the memory is for this lock alone.

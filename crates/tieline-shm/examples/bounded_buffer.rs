@@ -70,11 +70,11 @@ fn main() -> Outcome {
         return Ok(());
     }
     let ring = Ring {
-        buffer: Mutex::create([0; PLACES + 3], &MutexOptions::new().name("buffer"))?,
-        free: Tokens::create("free places", PLACES as u32)?,
-        filled: Tokens::create("filled places", 0)?,
+        buffer: Mutex::anonymous([0; PLACES + 3], &MutexOptions::new().name("buffer"))?,
+        free: Tokens::anonymous("free places", PLACES as u32)?,
+        filled: Tokens::anonymous("filled places", 0)?,
     };
-    let segments = [ring.buffer.as_fd().ok_or("the lock has a segment")?, ring.free.as_fd(), ring.filled.as_fd()];
+    let segments = [ring.buffer.as_fd(), ring.free.as_fd(), ring.filled.as_fd()];
     let crowd = |role, count| (0..count).map(|number| start(role, number, &segments)).collect::<Outcome<Vec<_>>>();
     let consumers = crowd("consumer", CONSUMERS)?;
     finish(crowd("producer", PRODUCERS)?)?;

@@ -42,9 +42,9 @@ fn main() -> Outcome {
         }
         return Ok(use_connections(&pool, &watch)?);
     }
-    let pool = Semaphore::create("connections", CONNECTIONS)?;
-    let watch = Mutex::create([0; 3], &MutexOptions::new().name("watch"))?;
-    let segments = [pool.as_fd(), watch.as_fd().ok_or("the lock has a segment")?];
+    let pool = Semaphore::anonymous("connections", CONNECTIONS)?;
+    let watch = Mutex::anonymous([0; 3], &MutexOptions::new().name("watch"))?;
+    let segments = [pool.as_fd(), watch.as_fd()];
     let users = (0..8).map(|number| start("user", number, &segments)).collect::<Outcome<Vec<_>>>()?;
     let status = start("unlucky", 0, &segments)?.wait()?;
     assert!(!status.success(), "it was to die");

@@ -44,7 +44,7 @@ fn main() -> Outcome {
         }
         return Ok(());
     }
-    let account = Account::create(0, &MutexOptions::new().name("account"))?;
+    let account = Account::anonymous(0, &MutexOptions::new().name("account"))?;
     let crowd =
         |role, count| (0..count).map(|number| start(role, number, &[account.as_fd()])).collect::<Outcome<Vec<_>>>();
     let drawers = crowd("drawer", 2)?;

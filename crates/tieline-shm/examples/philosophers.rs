@@ -30,8 +30,8 @@ fn main() -> Outcome {
     if let Some((role, number)) = role() {
         return dine(number, role == "unlucky");
     }
-    let seats = Semaphore::create("seats", PHILOSOPHERS as u32 - 1)?;
-    let forks = (0..PHILOSOPHERS).map(|_| Semaphore::create("fork", 1)).collect::<Result<Vec<_>, _>>()?;
+    let seats = Semaphore::anonymous("seats", PHILOSOPHERS as u32 - 1)?;
+    let forks = (0..PHILOSOPHERS).map(|_| Semaphore::anonymous("fork", 1)).collect::<Result<Vec<_>, _>>()?;
     let segments: Vec<_> = std::iter::once(&seats).chain(&forks).map(Semaphore::as_fd).collect();
     let mut table =
         (1..PHILOSOPHERS).map(|number| start("philosopher", number, &segments)).collect::<Outcome<Vec<_>>>()?;

@@ -67,7 +67,7 @@ fn main() -> Outcome {
         }
         return Ok(());
     }
-    let table = RwLock::<Table>::create([0; 1000], &RwLockOptions::new().kind(RwLockKind::Fair).name("table"))?;
+    let table = RwLock::<Table>::anonymous([0; 1000], &RwLockOptions::new().kind(RwLockKind::Fair).name("table"))?;
     let readers = (0..3).map(|number| start("reader", number, &[table.as_fd()])).collect::<Outcome<Vec<_>>>()?;
     let status = start("unlucky writer", 0, &[table.as_fd()])?.wait()?;
     assert!(!status.success(), "it was to die");

@@ -141,6 +141,28 @@ impl Peer {
         self.words.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("the peer said nothing: {error}"))
     }
 
+    /// Whether the peer has said exactly `word` by now, as the next of its words. Does not wait.
+    ///
+    /// # Panics
+    /// If it said another.
+    pub fn said(&mut self, word: &str) -> bool {
+        match self.words.try_recv() {
+            Ok(said) => {
+                assert_eq!(said, word, "the peer said another word");
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the peer has not ended yet.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("waitable").is_none()
+    }
+
     /// Waits until the peer says exactly `word`.
     ///
     /// # Panics

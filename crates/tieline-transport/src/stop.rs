@@ -210,6 +210,39 @@ impl<'a> Patience<'a> {
         answered.recv().map_err(|_| Error::new(ErrorKind::Stopped, format!("cannot {what}: its thread panicked")))?
     }
 
+    /// Makes `attempt`, which waits no longer than the time it is given, until it says that it is ready: for memory,
+    /// whose changes no poll sees. Meanwhile `watched` may fail.
+    pub(crate) fn in_pieces(
+        self,
+        watched: Option<BorrowedFd<'_>>,
+        mut attempt: impl FnMut(Duration) -> Result<bool>,
+    ) -> Result<Woken> {
+        loop {
+            if self.is_stopped() {
+                return Ok(Woken::Stopped);
+            }
+            let remaining = self.remaining();
+            let slice = remaining.map_or(SLICE, |left| left.min(SLICE));
+            if attempt(slice)? {
+                return Ok(Woken::Ready);
+            }
+            if remaining.is_some_and(|left| left <= slice) {
+                return Ok(Woken::TimedOut);
+            }
+            if let Some(watched) = &watched {
+                let mut set = PollSet::new();
+                set.add(watched, Interest::empty());
+                match set.wait_timeout(Duration::ZERO) {
+                    Err(error) if error.is_timeout() => {}
+                    answer => {
+                        answer?;
+                        return Ok(Woken::Watched);
+                    }
+                }
+            }
+        }
+    }
+
     /// Makes `attempt`, which waits no longer than the time it is given, until it answers something else than that
     /// the time is up: for what can wait by itself but cannot be polled.
     pub(crate) fn in_slices<T>(

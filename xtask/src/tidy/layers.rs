@@ -11,11 +11,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tieline-macros", &[]),
     ("tieline-testkit", &[]),
     ("tieline-shm", &["tieline-macros", "tieline-os"]),
-    ("tieline-transport", &["tieline-os"]),
+    ("tieline-transport", &["tieline-os", "tieline-shm"]),
     ("tieline-measure", &["tieline-os", "tieline-shm", "tieline-transport"]),
-    ("tieline-observe", &["tieline-os"]),
-    ("tieline", &["tieline-os", "tieline-transport", "tieline-observe"]),
-    ("tieline-cli", &["tieline-os", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"]),
+    ("tieline-observe", &["tieline-os", "tieline-shm"]),
+    ("tieline", &["tieline-os", "tieline-shm", "tieline-transport", "tieline-observe"]),
+    (
+        "tieline-cli",
+        &["tieline-os", "tieline-shm", "tieline-transport", "tieline-measure", "tieline-observe", "tieline"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -76,6 +76,7 @@ fn without_dashes() -> String {
     let shells = Shell::value_variants().iter().map(Shell::to_string).collect::<Vec<_>>().join(" ");
     [
         line("send recv connect", &colons("address")),
+        line("pub sub record", &colons("topic")),
         line("rm", &colons("objects")),
         line("sem; and __fish_seen_subcommand_from wait post get", &colons("semaphore")),
         line("signal", &format!("{} (__fish_complete_pids)", signals().join(" "))),
@@ -85,13 +86,14 @@ fn without_dashes() -> String {
 }
 
 /// The arguments that begin with a scheme.
-const LISTS: [&str; 3] = ["address", "objects", "semaphore"];
+const LISTS: [&str; 4] = ["address", "objects", "semaphore", "topic"];
 
 /// The schemes that this argument can begin with.
 fn schemes_of(argument: &str) -> Vec<&'static str> {
     match argument {
         "objects" => Named::SCHEMES.to_vec(),
         "semaphore" => Named::SEMAPHORES.to_vec(),
+        "topic" => vec![Scheme::Shm.name()],
         _ => transfer::openable().map(Scheme::name).collect(),
     }
 }
@@ -111,7 +113,9 @@ fn suggesting(command: clap::Command, shell: Shell) -> clap::Command {
         "frame" => argument.value_parser(words(FRAMINGS)),
         "only" => argument.value_parser(words(tieline_measure::mechanisms().map(|mechanism| mechanism.name))),
         // The others give a colon a meaning of their own.
-        "address" | "first" | "second" | "objects" | "semaphore" if matches!(shell, Shell::Bash | Shell::Zsh) => {
+        "address" | "first" | "second" | "objects" | "semaphore" | "topic"
+            if matches!(shell, Shell::Bash | Shell::Zsh) =>
+        {
             let schemes = schemes_of(argument.get_id().as_str());
             argument.value_parser(words(schemes.into_iter().map(|scheme| format!("{scheme}:"))))
         }

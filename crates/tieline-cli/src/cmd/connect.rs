@@ -20,6 +20,13 @@ pub(crate) fn run(flags: Connect) -> Outcome {
 fn has_one_direction(address: &Address) -> bool {
     matches!(
         address.scheme(),
-        Scheme::Fifo | Scheme::File | Scheme::Mq | Scheme::SysvMq | Scheme::PosixShm | Scheme::SysvShm | Scheme::Pipe
+        Scheme::Fifo
+            | Scheme::File
+            | Scheme::Mq
+            | Scheme::SysvMq
+            | Scheme::PosixShm
+            | Scheme::Shm
+            | Scheme::SysvShm
+            | Scheme::Pipe
     )
 }

@@ -10,7 +10,7 @@ use crate::{look, output};
 
 pub(crate) fn run(flags: &Locks) -> Outcome {
     let query = flags.what.as_deref().map(look::query).transpose()?;
-    let snapshot = look::take(&Scan::new().fill(false).mappings(false).waits(true))?;
+    let snapshot = look::take(&Scan::new().fill(false).waits(true))?;
     let view = View::new(&snapshot, look::users(&snapshot));
     if let Some(Query::Number(pid)) = &query
         && snapshot.process_with_pid(*pid).is_none()

@@ -10,11 +10,15 @@ mod locks;
 mod ls;
 mod man;
 mod mk;
+mod r#pub;
+mod record;
 mod recv;
+mod replay;
 mod rm;
 mod sem;
 mod send;
 mod signal;
+mod sub;
 mod who;
 
 use crate::exit::Outcome;
@@ -36,11 +40,15 @@ pub(crate) fn run(command: Command) -> Outcome {
         Verb::Ls(flags) => ls::run(&flags),
         Verb::Man(flags) => man::run(&flags),
         Verb::Mk(flags) => mk::run(flags),
+        Verb::Pub(flags) => r#pub::run(&flags),
+        Verb::Record(flags) => record::run(&flags),
         Verb::Recv(flags) => recv::run(flags),
+        Verb::Replay(flags) => replay::run(&flags),
         Verb::Rm(flags) => rm::run(flags),
         Verb::Sem(flags) => sem::run(flags),
         Verb::Send(flags) => send::run(flags),
         Verb::Signal(flags) => signal::run(flags),
+        Verb::Sub(flags) => sub::run(&flags),
         Verb::Who(flags) => who::run(&flags),
     }
 }

@@ -1,6 +1,6 @@
 //! What `send`, `recv` and `connect` have in common: two addresses, opened and joined by the relay, and told about.
 
-mod interrupts;
+pub(crate) mod interrupts;
 mod progress;
 mod report;
 

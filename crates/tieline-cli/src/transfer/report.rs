@@ -140,7 +140,13 @@ impl Report<'_> {
         // Whether the request to stop or the end that the same signal gave a command was seen first is chance.
         if let Some(signal) = self.signal {
             let sentence = format_args!("ended by {signal}: {}", self.moved_and_left());
-            return Err(Failure::new(interrupts::code(signal), sentence));
+            let failure = Failure::new(interrupts::code(signal), sentence);
+            // What only a queue's sender kept there is lost with it.
+            let lost = self.flows().find_map(|(flow, ..)| flow.end.error().filter(|error| error.is_stopped()));
+            return Err(match lost {
+                Some(error) => failure.and(error),
+                None => failure,
+            });
         }
         if !failures.is_empty() {
             return Err(failures.remove(0));

@@ -14,8 +14,8 @@ fn one_sentence_and_its_code() {
     let nowhere = unique("/tieline-no-such");
     let given: &[(&[&str], i32, &[&str])] = &[
         (&["send", "foo:bar"], 2, &["no scheme \"foo\"", "unix, unix-dgram"]),
-        (&["send", "foo:bar"], 2, &["the schemes are unix, ", "cannot open, inproc, shm"]),
-        (&["send", "--timeout", "1s", "shm:/x"], 10, &["cannot open shm:/x: this build"]),
+        (&["send", "foo:bar"], 2, &["the schemes are shm, unix, ", "cannot open, inproc, tls"]),
+        (&["send", "--timeout", "1s", "inproc:x"], 10, &["cannot open inproc:x: this build"]),
         (&["recv", "ws:localhost:80"], 10, &["cannot open ws:localhost:80: this build"]),
         (&["rm", "shm:/s1"], 2, &["posix-shm:/s1"]),
         (&["mk", "unix", "@abs"], 2, &["@abs", "only while"]),

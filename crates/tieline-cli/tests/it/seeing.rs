@@ -160,7 +160,8 @@ fn what_is_not_there_is_one_sentence() {
     run(&["who", "@tieline-no-such"]).failed(3, &["no Unix socket is called @tieline-no-such"]);
     run(&["who", "no-such-program"]).failed(3, &["no process is called no-such-program"]);
     run(&["who", "nonsense:1"]).failed(2, &["nonsense:1", "pipe:"]);
-    run(&["who", "shm:x"]).failed(2, &["identifier"]);
+    run(&["who", "shm:-x"]).failed(2, &["shm:NAME", "identifier"]);
+    run(&["who", "shm:tieline-no-such"]).failed(3, &["called tieline-no-such", "tieline ls shm"]);
     run(&["ls", "--process", "no-such-program"]).failed(3, &["no process is called no-such-program"]);
     run(&["ls", "--namespace", "x"]).failed(2, &["own, other, or a number"]);
     run(&["locks", "999999999"]).failed(3, &["there is no process 999999999"]);

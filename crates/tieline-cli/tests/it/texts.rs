@@ -9,7 +9,7 @@ use tieline_testkit::{Pty, has_command, skip};
 
 use crate::support::{Job, Place, run, shell, unique};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 20] = [
     "bench",
     "clean",
     "completions",
@@ -20,11 +20,15 @@ const VERBS: [&str; 16] = [
     "ls",
     "man",
     "mk",
+    "pub",
+    "record",
     "recv",
+    "replay",
     "rm",
     "sem",
     "send",
     "signal",
+    "sub",
     "who",
 ];
 
@@ -68,6 +72,7 @@ fn fish_completes() {
     let given = [
         ("con", "connect"),
         ("send fi", "fifo: file:"),
+        ("sub sh", "shm:"),
         ("connect - vs", "vsock:"),
         (&format!("recv {path}"), &format!("{path}words")),
         ("rm s", "sem: sysv-mq: sysv-sem: sysv-shm:"),
@@ -134,6 +139,7 @@ fn bash_completes() {
     let given = [
         ("con", "connect\n"),
         ("send fi", "fifo: file:\n"),
+        ("pub sh", "shm:\n"),
         ("recv vso", "vsock:\n"),
         ("signal TER", "TERM\n"),
         ("ls sysv-s", "sysv-shm sysv-sem\n"),

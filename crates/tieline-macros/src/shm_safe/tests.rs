@@ -4,7 +4,7 @@ use super::expand;
 
 /// The messages of the compile errors that the derive answers `source` with.
 fn refusals(source: &str) -> String {
-    let answer = expand(source.parse().expect("tokens")).to_string();
+    let answer = expand(source.parse().expect("tokens"), quote::quote!(::tieline_shm)).to_string();
     assert!(answer.contains("compile_error"), "{source} was accepted");
     answer
 }

@@ -28,6 +28,7 @@ pub struct Builder {
     limits: Vec<Limit>,
     unseen: BTreeMap<(UnseenWhat, UnseenWhy), u64>,
     files: Vec<OpenFile>,
+    segments: Vec<MappedSegment>,
 }
 
 impl Builder {
@@ -47,6 +48,7 @@ impl Builder {
             limits: Vec::new(),
             unseen: BTreeMap::new(),
             files: Vec::new(),
+            segments: Vec::new(),
         }
     }
 
@@ -197,6 +199,21 @@ impl Builder {
         std::mem::take(&mut self.files)
     }
 
+    /// Remembers where a process has mapped a segment of `tieline-shm`.
+    pub(crate) fn segment(&mut self, mapped: MappedSegment) {
+        self.segments.push(mapped);
+    }
+
+    /// Takes what was remembered.
+    pub(crate) fn take_segments(&mut self) -> Vec<MappedSegment> {
+        std::mem::take(&mut self.segments)
+    }
+
+    /// The threads that wait, to complete.
+    pub(crate) fn waits_mut(&mut self) -> &mut [Wait] {
+        &mut self.waits
+    }
+
     /// Sorts everything and makes the snapshot; `find` sees it whole and says what is worth a look.
     #[must_use]
     pub fn finish(self, taken: Taken, find: impl FnOnce(&Snapshot) -> Vec<Finding>) -> Snapshot {
@@ -271,6 +288,18 @@ pub(crate) struct OpenFile {
     pub(crate) process: ProcessRef,
     pub(crate) fd: i32,
     pub(crate) file: Identity,
+}
+
+/// A part of a segment in the address space of a process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MappedSegment {
+    pub(crate) object: ObjectRef,
+    pub(crate) process: ProcessRef,
+    /// First address, and the one after the last.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Where in the segment it begins.
+    pub(crate) offset: u64,
 }
 
 /// Gives each value its place as its reference, and for each old reference the new one.

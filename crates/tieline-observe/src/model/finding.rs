@@ -31,6 +31,10 @@ pub enum FindingKind {
     Unused,
     /// A socket's file that no socket is bound to any more.
     DeadSocketFile,
+    /// The files of a name of `tieline-shm` that nobody uses. Who uses the name next takes them over.
+    DeadName,
+    /// Memory that is kept only by processes that are stopped or have ended.
+    HeldByStopped,
     /// Removed by name or mark, but kept in memory by those who still have it.
     RemovedButHeld,
     /// A pipe, FIFO or connection with one end only: who reads will get the end of the file, who writes an error.
@@ -104,6 +108,13 @@ pub enum Evidence {
     NoMapping,
     /// No process has it open.
     NoDescriptor,
+    /// That process is stopped, or waits for its parent after its end.
+    Stopped {
+        /// Its pid.
+        pid: u32,
+    },
+    /// Nobody has locked its lock file.
+    NoLock,
     /// No thread waits for it.
     NoWaiter,
     /// How long it has not been used or changed.

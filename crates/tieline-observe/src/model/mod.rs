@@ -9,13 +9,14 @@ mod limit;
 mod object;
 mod process;
 mod relation;
+mod segment;
 mod text;
 mod unseen;
 
 use std::time::{Duration, SystemTime};
 
 pub use builder::Builder;
-pub(crate) use builder::{OpenFile, Quick};
+pub(crate) use builder::{MappedSegment, OpenFile, Quick};
 pub use finding::{Evidence, Finding, FindingKind};
 pub use limit::{Limit, Scope};
 pub use object::{
@@ -24,6 +25,7 @@ pub use object::{
 };
 pub use process::{Namespace, NamespaceKind, Namespaces, Process, ProcessState};
 pub use relation::{Access, Hold, How, Link, LinkKind, Lock, LockKind, Role, Wait, WaitReason};
+pub use segment::{Member, Reading, Segment, Told};
 pub use text::Text;
 pub use unseen::{Unseen, UnseenWhat, UnseenWhy};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::{ObjectRef, Text};
+use super::{ObjectRef, Segment, Text};
 
 /// One object of the machine through which processes talk, share or wait.
 #[derive(Debug, Clone)]
@@ -32,6 +32,16 @@ pub struct Object {
     pub changed: Option<SystemTime>,
     /// What only this kind has.
     pub detail: Detail,
+}
+
+impl Object {
+    /// The lock file beside the file of a socket, if that is the file of a name of `tieline-shm`.
+    pub(crate) fn lock_file(&self) -> Option<Identity> {
+        match self.detail {
+            Detail::SocketFile { lock: Some((device, inode)) } => Some(Identity::File { device, inode }),
+            _ => None,
+        }
+    }
 }
 
 /// The user and group an object belongs to.
@@ -148,6 +158,26 @@ kinds! {
     PosixSem = "sem",
     /// Memory without a name in any file system (`memfd_create`).
     Memfd = "memfd",
+    /// A publisher's messages, with all who subscribe to them: a segment of `tieline-shm`, as the next ones.
+    ShmTopic = "shm-topic",
+    /// What the subscribers of one publisher tell it.
+    ShmRoster = "shm-roster",
+    /// A work queue.
+    ShmQueue = "shm-queue",
+    /// A connection of a byte stream.
+    ShmStream = "shm-stream",
+    /// A connection of requests and responses.
+    ShmCalls = "shm-calls",
+    /// A latest value.
+    ShmLatest = "shm-latest",
+    /// Numbered events.
+    ShmEvent = "shm-event",
+    /// Locks in shared memory, and what they guard.
+    ShmLocks = "shm-locks",
+    /// An arena with its containers.
+    ShmArena = "shm-arena",
+    /// A segment for whatever its users agree on.
+    ShmMemory = "shm-memory",
     /// Shared memory without any file (`MAP_SHARED | MAP_ANONYMOUS`), which parents leave to children.
     AnonymousShm = "anon-shm",
     /// A file that is mapped shared and writable, or locked.
@@ -185,6 +215,26 @@ impl Kind {
     pub fn is_unix(self) -> bool {
         matches!(self, Self::UnixStream | Self::UnixDatagram | Self::UnixSeqpacket)
     }
+
+    /// Whether it is a segment of `tieline-shm`.
+    #[must_use]
+    pub fn is_segment(self) -> bool {
+        Self::SEGMENTS.contains(&self)
+    }
+
+    /// The kinds of segments of `tieline-shm`.
+    pub const SEGMENTS: &[Self] = &[
+        Self::ShmTopic,
+        Self::ShmRoster,
+        Self::ShmQueue,
+        Self::ShmStream,
+        Self::ShmCalls,
+        Self::ShmLatest,
+        Self::ShmEvent,
+        Self::ShmLocks,
+        Self::ShmArena,
+        Self::ShmMemory,
+    ];
 
     /// Whether it is one of the three System V objects.
     #[must_use]
@@ -249,6 +299,12 @@ pub enum Detail {
     Unix(UnixSocket),
     /// A TCP or UDP socket.
     Inet(InetSocket),
+    /// The file of a Unix socket that nobody has: device and inode of the lock file beside it, where it is the file of a
+    /// name of `tieline-shm`.
+    SocketFile {
+        /// Of the lock file, if there is one.
+        lock: Option<(u64, u64)>,
+    },
     /// Any other socket.
     Socket(OtherSocket),
     /// A System V segment.
@@ -263,6 +319,8 @@ pub enum Detail {
     PosixSem(PosixSem),
     /// Memory: a POSIX shared memory object, a memfd, anonymous shared memory, a mapped file.
     Memory(Memory),
+    /// A segment of `tieline-shm`.
+    Segment(Box<Segment>),
     /// An event counter.
     EventFd(EventFd),
     /// A set of watched descriptors.

@@ -122,6 +122,9 @@ pub enum LockKind {
     Ofd,
     /// The open file description's (`flock`), of the whole file.
     Flock,
+    /// A mutex, or the writers' half of a reader-writer lock, or a permit, in a segment of `tieline-shm`: goes with the
+    /// thread that has it. `start` is where its word lies.
+    Shm,
     /// A lease or a delegation (`F_SETLEASE`): its holder is asked before another opens the file.
     Lease,
 }
@@ -151,6 +154,8 @@ pub enum LinkKind {
     Pending,
     /// An epoll set watches the object.
     Watches,
+    /// The first is a part of the second: what subscribers tell, and the messages they subscribe to.
+    PartOf,
 }
 
 /// One thread that waits, as it was when it was looked at.

@@ -41,6 +41,8 @@ pub enum UnseenWhat {
     /// The peers and queues of that many Unix sockets, for lack of a socket monitoring interface; and one for each family
     /// of sockets that changed so fast that some may be missing.
     Sockets,
+    /// What that many segments of `tieline-shm` say of themselves.
+    Segments,
     /// That many folders in which there may be files of sockets.
     SocketFolders,
 }

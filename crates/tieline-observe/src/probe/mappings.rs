@@ -19,7 +19,8 @@ use super::descriptors::name_of;
 use super::kernel_files::{KernelFiles, without_deleted};
 use super::procfs::{self, Folder, Folders, parse, parse_base};
 use crate::model::{
-    Access, Builder, Detail, How, Identity, Kind, Memory, ObjectRef, Owner, ProcessRef, Text, UnseenWhat, UnseenWhy,
+    Access, Builder, Detail, How, Identity, Kind, MappedSegment, Memory, ObjectRef, Owner, ProcessRef, Text,
+    UnseenWhat, UnseenWhy,
 };
 
 /// How much of the text of `maps` is read: half a million lines.
@@ -162,7 +163,14 @@ impl<'s> Walk<'s> {
         let access = Access { read: area.is_readable, write: area.is_writable };
         let bytes = area.end - area.start;
         match file {
-            Some(File::Object(object)) => self.mapped.push((object, access, bytes)),
+            Some(File::Object(object)) => {
+                if name.starts_with(b"/memfd:tieline:") && access.read {
+                    let (start, end, offset) = (area.start, area.end, area.offset);
+                    let mapped = MappedSegment { object, process: folder.process, start, end, offset };
+                    self.builder.segment(mapped);
+                }
+                self.mapped.push((object, access, bytes));
+            }
             Some(File::Plain(identity)) if access.write => {
                 let object = self.builder.object(identity, Kind::File);
                 self.files.insert((area.device, area.inode), Some(File::Object(object)));

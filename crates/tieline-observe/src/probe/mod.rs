@@ -19,6 +19,7 @@ pub(crate) mod posix;
 pub(crate) mod processes;
 mod procfs;
 mod remembered;
+pub(crate) mod segments;
 pub(crate) mod socket_files;
 pub(crate) mod sockets;
 pub(crate) mod sysv;

@@ -44,7 +44,7 @@ pub(crate) fn look(builder: &mut Builder) {
         builder.unseen(UnseenWhat::SocketFolders, UnseenWhy::TooMany, 1);
     }
     let mount = builder.viewer().namespaces.mnt;
-    for (path, stat) in walk.found {
+    for (path, stat, lock) in walk.found {
         let reference = builder.object(Identity::File { device: stat.st_dev, inode: stat.st_ino }, Kind::SocketFile);
         let object = builder.object_mut(reference);
         object.name = Some(Text::from(path.as_os_str().as_bytes()));
@@ -52,6 +52,7 @@ pub(crate) fn look(builder: &mut Builder) {
         object.owner = Some(Owner { uid: stat.st_uid, gid: stat.st_gid });
         object.mode = Some(stat.st_mode & 0o777);
         object.changed = changed(&stat);
+        object.detail = Detail::SocketFile { lock };
     }
 }
 
@@ -66,15 +67,19 @@ fn bound(builder: &Builder) -> HashSet<(u64, u64)> {
 
 fn directories() -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> = vec!["/run".into(), "/tmp".into()];
-    directories.extend(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()));
+    let named = ["XDG_RUNTIME_DIR", "TIELINE_RUNTIME_DIR"].into_iter().filter_map(std::env::var_os);
+    directories.extend(named.map(PathBuf::from).filter(|path| path.is_absolute()));
     directories
 }
+
+/// Device and inode of the lock file beside a socket, if there is one.
+type Beside = Option<(u64, u64)>;
 
 struct Walk {
     bound: HashSet<(u64, u64)>,
     mounts: Mounts,
     /// The dead ones.
-    found: Vec<(PathBuf, Stat)>,
+    found: Vec<(PathBuf, Stat, Beside)>,
     /// Directories by device and inode: one may lie below another.
     seen: HashSet<(u64, u64)>,
     left: usize,
@@ -149,10 +154,23 @@ impl Walk {
         }
         match file.has_socket() {
             Some(true) => {}
-            Some(false) => self.found.push((path.join(name), stat)),
+            Some(false) => {
+                let lock = lock_beside(folder, name);
+                self.found.push((path.join(name), stat, lock));
+            }
             None => self.refused += 1,
         }
     }
+}
+
+/// `NAME.lock` beside `NAME.sock`, as `tieline-shm` has them.
+fn lock_beside(folder: &Folder, name: &OsStr) -> Beside {
+    let name = name.as_bytes().strip_suffix(b".sock")?;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let lock = [name, b".lock"].concat();
+    let stat = statx(folder, OsStr::from_bytes(&lock), flags, StatxFlags::INO | StatxFlags::TYPE).ok()?;
+    let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+    is_file.then(|| (makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino))
 }
 
 fn changed(stat: &Stat) -> Option<SystemTime> {
@@ -185,7 +203,7 @@ mod tests {
         drop(UnixListener::bind(path.join("dead")).expect("bound"));
         let mut walk = fresh();
         walk.start(&path);
-        let found: Vec<&Path> = walk.found.iter().map(|(path, _)| path.as_path()).collect();
+        let found: Vec<&Path> = walk.found.iter().map(|(path, ..)| path.as_path()).collect();
         assert_eq!(found, [path.join("dead")]);
     }
 
@@ -202,7 +220,7 @@ mod tests {
         }
         let mut walk = fresh();
         walk.start(&path);
-        let mut found: Vec<&Path> = walk.found.iter().map(|(path, _)| path.as_path()).collect();
+        let mut found: Vec<&Path> = walk.found.iter().map(|(path, ..)| path.as_path()).collect();
         found.sort();
         assert_eq!(found, [path.join("a/b/dead"), path.join("a/dead")]);
         let mut walk = Walk { left: 2, ..fresh() };

@@ -24,6 +24,8 @@ use crate::model::{
 
 /// The most operations of one `semop` that are read; the kernel's own default limit is 500.
 const OPERATIONS_MAX: usize = 512;
+/// The most words that a thread can sleep on; the kernel's own limit.
+const FUTEXES_MAX: usize = 128;
 /// The commands of `fcntl` that wait for a lock.
 const F_SETLKW: i32 = 7;
 const F_OFD_SETLKW: i32 = 38;
@@ -181,6 +183,8 @@ enum Meaning {
     QueueReceive,
     QueueSend,
     Futex,
+    /// A list of words.
+    Futexes,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -198,6 +202,7 @@ fn meaning(number: i64) -> Option<Meaning> {
         72 => Meaning::Control,
         73 => Meaning::Flock,
         202 => Meaning::Futex,
+        449 => Meaning::Futexes,
         242 => Meaning::QueueSend,
         243 => Meaning::QueueReceive,
         _ => return None,
@@ -218,6 +223,7 @@ fn meaning(number: i64) -> Option<Meaning> {
         25 => Meaning::Control,
         32 => Meaning::Flock,
         98 => Meaning::Futex,
+        449 => Meaning::Futexes,
         182 => Meaning::QueueSend,
         183 => Meaning::QueueReceive,
         _ => return None,
@@ -283,7 +289,8 @@ impl Places {
                 let object = system_v(builder, thread.process, Kind::SysvMq, call.int(0));
                 Some((object, WaitReason::Room { bytes: call.arguments[2] }))
             }
-            Meaning::Futex => self.futex(builder, at, thread),
+            Meaning::Futex => self.futex(builder, at, thread.process, call.arguments[0]),
+            Meaning::Futexes => self.futexes(builder, at, thread),
         }
     }
 
@@ -353,12 +360,17 @@ impl Places {
     }
 
     /// The shared object in which the word lies that a thread sleeps on; nothing for a word of its own memory.
-    fn futex(&mut self, builder: &Builder, at: At<'_>, thread: &Thread) -> Option<(Option<ObjectRef>, WaitReason)> {
-        let address = thread.call.arguments[0];
+    fn futex(
+        &mut self,
+        builder: &Builder,
+        at: At<'_>,
+        process: ProcessRef,
+        address: u64,
+    ) -> Option<(Option<ObjectRef>, WaitReason)> {
         let found = *self.area(at, address).filter(|area| area.is_shared)?;
         let identity = match found.system_v {
             Some(id) => {
-                let namespace = builder.processes()[thread.process.index()].namespaces.ipc?;
+                let namespace = builder.processes()[process.index()].namespaces.ipc?;
                 Identity::SystemV { kind: Kind::SysvShm, namespace, id }
             }
             None => Identity::File { device: found.device, inode: found.inode },
@@ -366,6 +378,27 @@ impl Places {
         let object = builder.find(identity)?;
         let offset = found.offset.checked_add(address - found.start);
         Some((Some(object), WaitReason::Futex { address, offset }))
+    }
+
+    /// The same of one who sleeps on several words (`futex_waitv`): the first of them that lies in a segment of
+    /// `tieline-shm`, or else that others share.
+    fn futexes(&mut self, builder: &Builder, at: At<'_>, thread: &Thread) -> Option<(Option<ObjectRef>, WaitReason)> {
+        let count = usize::try_from(thread.call.arguments[1]).unwrap_or(usize::MAX).min(FUTEXES_MAX);
+        // Each is a value of 64 bits, an address, and two numbers of 32 bits.
+        let mut bytes = vec![0; count * 24];
+        if !self.read(at, thread.call.arguments[0], &mut bytes) {
+            return None;
+        }
+        let mut shared = None;
+        for one in bytes.chunks_exact(24) {
+            let address = u64::from_ne_bytes(std::array::from_fn(|index| one[8 + index]));
+            let Some((Some(object), reason)) = self.futex(builder, at, thread.process, address) else { continue };
+            if builder.object_at(object).kind.is_segment() {
+                return Some((Some(object), reason));
+            }
+            shared = shared.or(Some((Some(object), reason)));
+        }
+        shared
     }
 
     fn asked(&mut self) -> &mut Asked {

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::model::{
     Access, Builder, Detail, Epoll, EventFd, Evidence, Fill, Finding, FindingKind, How, Identity, InetSocket, IoUring,
-    Kind, Limit, LinkKind, Lock, LockKind, Memory, Namespace, NamespaceKind, Namespaces, ObjectRef, OtherSocket, Owner,
-    PosixMq, PosixSem, Process, ProcessRef, Role, Scope, Semaphore, Snapshot, SocketState, SysvMq, SysvSem, SysvShm,
-    Taken, Text, Unit, UnixSocket, UnseenWhat, UnseenWhy, Viewer, Wait, WaitReason,
+    Kind, Limit, LinkKind, Lock, LockKind, Member, Memory, Namespace, NamespaceKind, Namespaces, ObjectRef,
+    OtherSocket, Owner, PosixMq, PosixSem, Process, ProcessRef, Reading, Role, Scope, Segment, Semaphore, Snapshot,
+    SocketState, SysvMq, SysvSem, SysvShm, Taken, Text, Told, Unit, UnixSocket, UnseenWhat, UnseenWhy, Viewer, Wait,
+    WaitReason,
 };
 
 /// The viewer's IPC namespace, and another.
@@ -132,6 +133,76 @@ pub(super) fn segment(builder: &mut Builder, id: i32, namespace: u64, attached: 
     object
 }
 
+/// A segment of every kind, and one that could not be read.
+fn segments(b: &mut Builder, server: ProcessRef, client: ProcessRef) {
+    use tieline_shm::inspect::{self, Live, Policy};
+
+    let memory = || Memory { size_bytes: Some(8192), allocated_bytes: Some(8192), seals: Some(6), is_unlinked: false };
+    let member = |number, pid, is_seen| Member {
+        number,
+        pid,
+        is_seen,
+        is_alive: is_seen,
+        reading: Some(Reading { lag: 12, held: 1, received: 30, lost: 0, policy: Policy::Block }),
+        items: (1, 0),
+        is_writer: false,
+    };
+    let mut log = inspect::Log::default();
+    (log.slots, log.published, log.head) = (64, 42, 43);
+    let mut queue = inspect::Queue::default();
+    (queue.slots, queue.ready, queue.redelivered, queue.orphaned) = (16, 3, 1, 1);
+    let mut stream = inspect::Stream::default();
+    (stream.rings[0].waiting, stream.rings[0].capacity) = (5, 4096);
+    let mut lock = inspect::Lock::default();
+    (lock.offset, lock.owner) = (4096, Some(10));
+    let lives = [
+        (Kind::ShmTopic, Some(Live::Log(log))),
+        (Kind::ShmRoster, Some(Live::Roster(inspect::Roster::default()))),
+        (Kind::ShmQueue, Some(Live::Queue(queue))),
+        (Kind::ShmStream, Some(Live::Stream(stream))),
+        (Kind::ShmLatest, Some(Live::Latest(inspect::Latest::default()))),
+        (Kind::ShmEvent, Some(Live::Event(inspect::Event::default()))),
+        (Kind::ShmLocks, Some(Live::Locks(vec![lock]))),
+        (Kind::ShmArena, Some(Live::Arena(inspect::Arena::default()))),
+        (Kind::ShmMemory, None),
+    ];
+    for (inode, (kind, live)) in (100..).zip(lives) {
+        let object = b.object(Identity::File { device: 1, inode }, kind);
+        let told = live.map(|live| Told {
+            layout: Text::from("Frame"),
+            layout_hash: 7,
+            creator: 10,
+            members: vec![member(0, 20, true), member(1, 999, false)],
+            live,
+            is_cut: false,
+        });
+        let one = b.object_mut(object);
+        one.name = Some(Text::from("fra\x1b[2Jmes"));
+        let (path, damage) = (Some(Text::from("/run/tieline/frames")), None);
+        one.detail = Detail::Segment(Box::new(Segment { memory: memory(), told, damage, path, host: Some(10) }));
+        b.hold(server, object, How::Mapping { access: Access::BOTH, bytes: 8192 });
+        b.hold(client, object, How::Mapping { access: Access::READ, bytes: 8192 });
+    }
+    let topic = b.object(Identity::File { device: 1, inode: 100 }, Kind::ShmTopic);
+    b.object_mut(topic).fill = Some(Fill { used: 12, capacity: Some(64), unit: Unit::Messages });
+    let roster = b.object(Identity::File { device: 1, inode: 101 }, Kind::ShmRoster);
+    b.link(roster, topic, LinkKind::PartOf);
+    let locks = b.object(Identity::File { device: 1, inode: 106 }, Kind::ShmLocks);
+    let lock = |is_waiting| Lock {
+        kind: LockKind::Shm,
+        is_exclusive: true,
+        start: 4096,
+        end: Some(4099),
+        number: 4096,
+        is_waiting,
+    };
+    b.hold(server, locks, How::Lock(lock(false)));
+    b.hold(client, locks, How::Lock(lock(true)));
+    let dead = b.object(Identity::File { device: 64, inode: 110 }, Kind::SocketFile);
+    b.object_mut(dead).name = Some(Text::from("/run/tieline/old.sock"));
+    b.object_mut(dead).detail = Detail::SocketFile { lock: Some((64, 111)) };
+}
+
 /// One of everything, held in every way.
 pub(super) fn everything() -> Snapshot {
     let mut builder = builder();
@@ -235,6 +306,8 @@ pub(super) fn everything() -> Snapshot {
     let lock = |kind, is_waiting| Lock { kind, is_exclusive: true, start: 0, end: Some(9), number: 1, is_waiting };
     b.hold(server, locked, How::Lock(lock(LockKind::Posix, false)));
     b.hold(client, locked, How::Lock(lock(LockKind::Ofd, true)));
+
+    segments(b, server, client);
 
     let mut alone = |fd, kind, detail| {
         let object = b.object(Identity::Descriptor { pid: 10, fd }, kind);

@@ -404,6 +404,8 @@ impl View<'_> {
             }
             Evidence::NoMapping => "no-mapping",
             Evidence::NoDescriptor => "no-descriptor",
+            Evidence::Stopped { pid } => of_process(&mut form, *pid, "stopped"),
+            Evidence::NoLock => "no-lock",
             Evidence::NoWaiter => "no-waiter",
             Evidence::Age(age) => {
                 form.seconds = Some(age.as_secs());
@@ -598,6 +600,7 @@ fn detail(detail: &Detail) -> Map<String, Value> {
             "received_bytes": socket.received_bytes,
             "rtt_us": socket.rtt_us,
         }),
+        Detail::SocketFile { lock } => json!({ "lock_inode": lock.map(|(_, inode)| inode) }),
         Detail::Socket(socket) => json!({ "protocol": socket.protocol }),
         Detail::SysvShm(segment) => json!({
             "key": key(segment.key),
@@ -649,6 +652,7 @@ fn detail(detail: &Detail) -> Map<String, Value> {
             "seals": memory.seals,
             "unlinked": memory.is_unlinked,
         }),
+        Detail::Segment(segment) => super::segment_json::detail(segment),
         Detail::EventFd(event) => json!({ "count": event.count, "semaphore": event.is_semaphore }),
         Detail::Epoll(epoll) => json!({ "watched": epoll.watched }),
         Detail::SignalFd { signals } => json!({

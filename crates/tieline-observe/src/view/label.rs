@@ -179,6 +179,7 @@ impl View<'_> {
                 words.extend(memory.is_unlinked.then(|| "unlinked".to_owned()));
                 words.extend(memory.seals.filter(|&seals| seals != 0).map(seal_names));
             }
+            Detail::Segment(segment) => super::segment::details(segment, &mut words),
             Detail::EventFd(event) => words.extend(event.is_semaphore.then(|| "semaphore".to_owned())),
             Detail::IoUring(ring) => words.push(format!(
                 "{} submissions and {} completions pending, rings of {} and {}",

@@ -106,6 +106,8 @@ impl View<'_> {
             FindingKind::Orphan => "is left behind: nobody uses it and who made it has gone",
             FindingKind::Unused => "is used by nobody now",
             FindingKind::DeadSocketFile => "is the file of a socket that is gone",
+            FindingKind::DeadName => "is a name that nobody uses; who uses it next takes it over",
+            FindingKind::HeldByStopped => "is kept only by processes that do not run",
             FindingKind::RemovedButHeld => "is removed, but kept in memory by those who still have it",
             FindingKind::OneEnded => "has one end only",
             FindingKind::Full => "is full: the next write waits or fails",
@@ -142,6 +144,8 @@ impl View<'_> {
             }
             Evidence::NoMapping => "not mapped".to_owned(),
             Evidence::NoDescriptor => "not open".to_owned(),
+            Evidence::Stopped { pid } => format!("{} does not run", self.pid(*pid)),
+            Evidence::NoLock => "its lock file is not locked".to_owned(),
             Evidence::NoWaiter => "no waiter".to_owned(),
             Evidence::Age(age) => format!("unchanged for {}", words::duration(*age)),
             Evidence::ProcessesUnseen(count) => {
@@ -157,7 +161,12 @@ impl View<'_> {
 fn is_leak(kind: FindingKind) -> bool {
     matches!(
         kind,
-        FindingKind::Orphan | FindingKind::Unused | FindingKind::DeadSocketFile | FindingKind::RemovedButHeld
+        FindingKind::Orphan
+            | FindingKind::Unused
+            | FindingKind::DeadSocketFile
+            | FindingKind::RemovedButHeld
+            | FindingKind::DeadName
+            | FindingKind::HeldByStopped
     )
 }
 
@@ -166,6 +175,8 @@ fn finding_word(kind: FindingKind) -> &'static str {
         FindingKind::Orphan => "left behind",
         FindingKind::Unused => "unused",
         FindingKind::DeadSocketFile => "dead socket",
+        FindingKind::DeadName => "dead name",
+        FindingKind::HeldByStopped => "held by stopped",
         FindingKind::RemovedButHeld => "removed, held",
         FindingKind::OneEnded => "one end",
         FindingKind::Full => "full",

@@ -21,6 +21,8 @@ mod list;
 mod locks;
 mod party;
 mod query;
+mod segment;
+mod segment_json;
 mod select;
 mod sentence;
 mod summary;

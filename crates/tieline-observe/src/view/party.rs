@@ -120,7 +120,8 @@ impl<'a> View<'a> {
                 _ => Self::unused(&parties, self.nobody()),
             },
             Kind::SysvShm | Kind::PosixShm | Kind::Memfd | Kind::AnonymousShm | Kind::File => self.sharers(&parties),
-            Kind::PosixMq => self.two_ends(&parties),
+            Kind::PosixMq | Kind::ShmTopic => self.two_ends(&parties),
+            kind if kind.is_segment() => self.sharers(&parties),
             _ => match peer {
                 Some(peer) => self.connected(&parties, &self.parties(peer.reference)),
                 None => self.alone(object, &parties),

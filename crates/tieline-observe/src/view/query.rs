@@ -64,6 +64,8 @@ pub enum Query {
     },
     /// `memfd:NAME`.
     Memfd(Text),
+    /// `shm:NAME`: a channel, lock or arena of `tieline-shm` by its name, or by its directory and name.
+    Segment(Text),
     /// `eventfd:N` and what else has a number of its own.
     Numbered {
         /// What it is.
@@ -133,9 +135,14 @@ impl Query {
             b"eventfd" => Self::Numbered { kind: Kind::EventFd, number: bracketed(rest).ok_or(INODE)? },
             b"pidfd" => Self::Numbered { kind: Kind::PidFd, number: bracketed(rest).ok_or(INODE)? },
             b"memfd" => Self::Memfd(Text::from(rest)),
-            b"shm" if rest.starts_with(b"/") => Self::name(rest, &[Kind::PosixShm]),
+            b"shm" if rest.starts_with(b"/") => Self::name(rest, NAMED_SHM),
             b"sem" if rest.starts_with(b"/") => Self::name(rest, &[Kind::PosixSem]),
-            b"shm" => Self::system_v(Kind::SysvShm, rest, false)?,
+            b"shm" => match Self::system_v(Kind::SysvShm, rest, false) {
+                Err(_) if is_segment_name(rest) => Self::Segment(Text::from(rest)),
+                answer => {
+                    answer.map_err(|_| "write shm:NAME, shm:/NAME, shm: and the identifier in digits or the key")?
+                }
+            },
             b"sem" => Self::system_v(Kind::SysvSem, rest, false)?,
             b"msg" => Self::system_v(Kind::SysvMq, rest, false)?,
             b"sysv-shm" => Self::system_v(Kind::SysvShm, rest, true)?,
@@ -232,6 +239,26 @@ impl Query {
     }
 }
 
+/// What has a name that begins with a slash behind `shm:`: POSIX memory, and our own in a directory that was named.
+const NAMED_SHM: &[Kind] = &[
+    Kind::PosixShm,
+    Kind::ShmTopic,
+    Kind::ShmQueue,
+    Kind::ShmStream,
+    Kind::ShmCalls,
+    Kind::ShmLatest,
+    Kind::ShmEvent,
+    Kind::ShmLocks,
+    Kind::ShmArena,
+    Kind::ShmMemory,
+];
+
+/// Whether `tieline-shm` takes it as a name, and it can be no number of the kernel's.
+fn is_segment_name(name: &[u8]) -> bool {
+    let is_number = name.iter().all(u8::is_ascii_digit) || name.starts_with(b"0x") || name.contains(&b':');
+    !is_number && std::str::from_utf8(name).is_ok_and(|name| tieline_shm::Name::new(name).is_ok())
+}
+
 const INODE: &str = "write the number behind the colon, plain or in brackets";
 const SCHEMES: &str = "write PID, PID:FD, a path, /name, @name, a port, or one of pipe: socket: shm: sem: msg: mq: fifo: \
     unix: tcp: udp: memfd: eventfd: pid: file: before it";
@@ -267,7 +294,9 @@ mod tests {
         assert_eq!(parse("unix:@x"), Query::Abstract(Text::from("@x")));
         assert_eq!(parse("/a:b"), Query::name(b"/a:b", &[]));
         assert_eq!(parse("./a"), Query::name(b"./a", &[]));
-        assert_eq!(parse("shm:/a"), Query::name(b"/a", &[Kind::PosixShm]));
+        assert_eq!(parse("shm:/a"), Query::name(b"/a", NAMED_SHM));
+        assert_eq!(parse("shm:frames"), Query::Segment(Text::from("frames")));
+        assert_eq!(parse("shm:3cams"), Query::Segment(Text::from("3cams")));
         let shm = |by, namespace| Query::SystemV { kind: Kind::SysvShm, by, namespace };
         assert_eq!(parse("shm:3"), shm(SystemVName::Id(3), None));
         assert_eq!(parse("shm:3@4026"), shm(SystemVName::Id(3), Some(4026)));
@@ -291,7 +320,8 @@ mod tests {
         for text in [
             "",
             "pipe:x",
-            "shm:x",
+            "shm:x/y",
+            "shm:-x",
             "shm:0x+1",
             "1:x",
             "nonsense:1",

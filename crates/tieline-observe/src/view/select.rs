@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{Detail, Kind, Object, ObjectRef, ProcessRef, SocketState, Text};
+use crate::model::{Detail, Kind, LinkKind, Object, ObjectRef, ProcessRef, SocketState, Text};
 
 use super::View;
 use super::label::{is_full, socket_state};
@@ -33,11 +33,45 @@ impl Group {
             ],
         },
         Self { name: "inet", kinds: &[Kind::Tcp, Kind::Udp] },
-        Self { name: "memory", kinds: &[Kind::SysvShm, Kind::PosixShm, Kind::Memfd, Kind::AnonymousShm, Kind::File] },
+        Self {
+            name: "memory",
+            kinds: &[
+                Kind::SysvShm,
+                Kind::PosixShm,
+                Kind::Memfd,
+                Kind::ShmTopic,
+                Kind::ShmRoster,
+                Kind::ShmQueue,
+                Kind::ShmStream,
+                Kind::ShmCalls,
+                Kind::ShmLatest,
+                Kind::ShmEvent,
+                Kind::ShmLocks,
+                Kind::ShmArena,
+                Kind::ShmMemory,
+                Kind::AnonymousShm,
+                Kind::File,
+            ],
+        },
         Self { name: "pipes", kinds: &[Kind::Pipe, Kind::Fifo] },
         Self { name: "posix", kinds: &[Kind::PosixShm, Kind::PosixMq, Kind::PosixSem] },
         Self { name: "queues", kinds: &[Kind::SysvMq, Kind::PosixMq] },
         Self { name: "semaphores", kinds: &[Kind::SysvSem, Kind::PosixSem] },
+        Self {
+            name: "shm",
+            kinds: &[
+                Kind::PosixShm,
+                Kind::ShmTopic,
+                Kind::ShmQueue,
+                Kind::ShmStream,
+                Kind::ShmCalls,
+                Kind::ShmLatest,
+                Kind::ShmEvent,
+                Kind::ShmLocks,
+                Kind::ShmArena,
+                Kind::ShmMemory,
+            ],
+        },
         Self {
             name: "sockets",
             kinds: &[
@@ -189,6 +223,8 @@ impl View<'_> {
             Kind::Pipe => users() == 1 && !is_full(object) && self.has_both_ends(object),
             Kind::Tcp | Kind::Udp => users() == 0,
             kind if kind.is_unix() => self.is_connected_to_itself(object),
+            // What it tells stands with the messages.
+            Kind::ShmRoster => self.snapshot.linked(object.reference).any(|(link, _)| link.kind == LinkKind::PartOf),
             Kind::Memfd => users() <= 1 && matches!(&object.detail, Detail::Memory(_)),
             _ => false,
         }

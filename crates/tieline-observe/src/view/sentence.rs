@@ -31,6 +31,16 @@ impl View<'_> {
             Kind::AnonymousShm => "anonymous shared memory",
             Kind::File => "the file",
             Kind::Memfd => return what,
+            Kind::ShmTopic => "the topic",
+            Kind::ShmRoster => "the subscribers of",
+            Kind::ShmQueue => "the queue",
+            Kind::ShmStream => "a stream of",
+            Kind::ShmCalls => "a connection to",
+            Kind::ShmLatest => "the latest value",
+            Kind::ShmEvent => "the events",
+            Kind::ShmLocks => "the lock",
+            Kind::ShmArena => "the arena",
+            Kind::ShmMemory => "the segment",
             Kind::EventFd if object.name.is_none() => return what,
             kind => return format!("{} {what}", kind.name()),
         };
@@ -47,6 +57,7 @@ impl View<'_> {
             Detail::SysvShm(segment) => self.of_segment(object, segment, &parties),
             Detail::SysvMq(queue) => self.of_sysv_queue(object, queue, &parties),
             Detail::SysvSem(set) => self.of_set(object, set, &parties),
+            Detail::Segment(segment) => self.of_shared_segment(object, segment, &parties),
             Detail::PidFd { pid } => {
                 let of = pid.map_or_else(|| "a process that has ended".to_owned(), |pid| self.pid(pid));
                 vec![format!("{} {} a descriptor of {of}.", self.all(&parties), has(&parties))]
@@ -392,6 +403,7 @@ pub(super) fn lock_words(lock: &Lock) -> String {
         LockKind::Posix => "POSIX lock",
         LockKind::Ofd => "OFD lock",
         LockKind::Flock => return format!("{how} flock"),
+        LockKind::Shm => return format!("{how} lock at byte {}", lock.start),
         LockKind::Lease => return format!("{} lease", if lock.is_exclusive { "write" } else { "read" }),
     };
     match (lock.start, lock.end) {
@@ -409,6 +421,7 @@ pub(super) fn lock_label(lock: &Lock) -> String {
         LockKind::Posix => "POSIX",
         LockKind::Ofd => "OFD",
         LockKind::Flock | LockKind::Lease => return lock_words(lock),
+        LockKind::Shm => return format!("{how} shm {}", lock.start),
     };
     match (lock.start, lock.end) {
         (0, None) => format!("{how} {kind}"),
@@ -456,7 +469,7 @@ fn has(parties: &[Party<'_>]) -> &'static str {
 }
 
 /// The first few, and how many more.
-fn limited(mut parts: Vec<String>) -> Vec<String> {
+pub(super) fn limited(mut parts: Vec<String>) -> Vec<String> {
     if parts.len() > MOST_NAMED + 1 {
         let more = parts.len() - MOST_NAMED;
         parts.truncate(MOST_NAMED);

@@ -64,6 +64,7 @@ fn things(unseen: &Unseen) -> String {
         UnseenWhat::SystemV => count("System V object", "System V objects"),
         UnseenWhat::LockHolders => format!("who holds or awaits {}", count("file lock", "file locks")),
         UnseenWhat::Sockets => count("socket or its peer", "sockets or their peers"),
+        UnseenWhat::Segments => format!("the inside of {}", count("shared segment", "shared segments")),
         UnseenWhat::SocketFolders => format!("the socket files of {}", count("folder", "folders")),
     }
 }

@@ -271,15 +271,48 @@ fn locks_tell_holders_and_who_is_behind_them() {
     let view = view(&snapshot);
     let grid = view.lock_grid(&view.locks(None));
     let cells: Vec<&[String]> = grid.rows.iter().map(|row| row.cells.as_slice()).collect();
-    assert_eq!(cells[0], ["server 10", "holds", "exclusive POSIX 0-9", "/var/app.db", ""]);
-    assert_eq!(cells[1][1..], ["waits for", "exclusive OFD 0-9", "/var/app.db", "server 10"]);
-    for question in ["20", "10", "/var/app.db"] {
+    assert_eq!(cells[0][..3], ["server 10", "holds", "exclusive shm 4096"]);
+    assert_eq!(cells[1][1..], ["waits for", "exclusive shm 4096", r"fra\x1b[2Jmes", "server 10"]);
+    assert_eq!(cells[2], ["server 10", "holds", "exclusive POSIX 0-9", "/var/app.db", ""]);
+    assert_eq!(cells[3][1..], ["waits for", "exclusive OFD 0-9", "/var/app.db", "server 10"]);
+    for (question, count) in [("20", 4), ("10", 4), ("/var/app.db", 2)] {
         let query = Query::parse(question.as_bytes()).unwrap();
-        assert_eq!(view.locks(Some(&query)).len(), 2, "{question}: one's own, and who is in the way");
+        assert_eq!(view.locks(Some(&query)).len(), count, "{question}: one's own, and who is in the way");
     }
     assert!(view.locks(Some(&Query::parse(b"/no").unwrap())).is_empty());
     let said = told(&snapshot, "/var/app.db");
     assert!(said.contains("server 10 (exclusive POSIX lock of bytes 0 to 9) has locked it."), "{said}");
+}
+
+/// Each kind of segment has its words, and what it says of itself does not reach the terminal raw.
+#[test]
+fn segments_tell_who_is_behind_and_who_is_gone() {
+    let snapshot = everything();
+    let topic = told(&snapshot, "file:[0:1:100]");
+    for words in [
+        "server 10 publishes to the topic",
+        "42 messages so far",
+        "by 12 messages, and the publisher waits for it when the log is full.",
+        "Process 999 is gone, or not of this pid namespace, and not cleared away",
+        "It is joined at /run/tieline/frames; server 10 answers for the name.",
+        "It holds 12 of 64 messages.",
+    ] {
+        assert!(topic.contains(words), "no {words:?} in {topic}");
+    }
+    let of = |inode: u32| told(&snapshot, &format!("file:[0:1:{inode}]"));
+    assert!(of(102).contains("3 items wait to be taken, 1 of them again after a consumer failed."), "{}", of(102));
+    assert!(of(103).contains("5 bytes from the listening side wait to be read."), "{}", of(103));
+    assert!(of(106).contains("server 10 (exclusive lock at byte 4096) has locked it."), "{}", of(106));
+    assert!(of(108).contains("What it says of itself could not be read."), "{}", of(108));
+    assert!((100..109).all(|inode| !of(inode).contains('\x1b')));
+    // The roster is folded: its numbers stand with the messages.
+    let view = view(&snapshot);
+    let shown = |kinds: &[Kind]| {
+        let selection = Selection { kinds: kinds.to_vec(), ..Selection::default() };
+        view.list(&selection, &[Field::Kind], Order::default()).grid.rows.len()
+    };
+    assert_eq!(shown(&Group::kinds_of("shm").unwrap()), 9, "one of POSIX, eight of ours");
+    assert_eq!(shown(&[Kind::ShmRoster]), 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::grid::{Column, Grid, Tone};
 use super::label::{is_full, socket_state};
 use super::party::Party;
 use super::query::{Query, SystemVName};
+use super::segment::member_words;
 use super::select::ProcessChoice;
 use super::sentence::{lock_words, reason};
 use super::tree::Companies;
@@ -121,6 +122,9 @@ impl View<'_> {
             }
             Query::Abstract(name) => format!("no Unix socket is called {name}"),
             Query::Port { port, .. } => format!("nothing is at port {port}"),
+            Query::Segment(name) => {
+                format!("nobody has a channel, lock or arena called {name}; `tieline ls shm` lists those there are")
+            }
             Query::Memfd(name) => format!("no memfd is called {name:?}"),
             Query::Numbered { kind, number } => format!("there is no {kind} of number {number}"),
         };
@@ -188,6 +192,9 @@ impl View<'_> {
                 all(&is_it)
             }
             Query::Abstract(name) => all(&|object| object.kind.is_unix() && is_named(object, name)),
+            Query::Segment(name) => {
+                all(&|object| object.kind.is_segment() && object.kind != Kind::ShmRoster && is_named(object, name))
+            }
             Query::Memfd(name) => all(&|object| object.kind == Kind::Memfd && is_named(object, name)),
         }
     }
@@ -232,6 +239,8 @@ impl View<'_> {
                 // That its own process waits for it with epoll is no conversation.
                 LinkKind::Watches if link.to == reference => continue,
                 LinkKind::Watches => "is watched: ",
+                // Who is there is told with the messages.
+                LinkKind::PartOf => continue,
             };
             self.party_rows(&mut grid, self.snapshot.object(other), whose);
             objects.push(other);
@@ -406,6 +415,9 @@ impl View<'_> {
         for party in self.parties(object.reference) {
             let user = party.process.uid.map(|uid| self.users.name(uid).into_owned()).unwrap_or_default();
             let mut how = self.party_words(&party);
+            if let Detail::Segment(segment) = &object.detail {
+                segment.of_process(party.process.pid).for_each(|member| member_words(object, member, &mut how));
+            }
             let waits = self.waits_on(object.reference).filter(|wait| {
                 wait.process == party.process.reference && (wait.reason != WaitReason::Lock || party.locks.is_empty())
             });
@@ -421,6 +433,14 @@ impl View<'_> {
                 command(party.process),
             ];
             grid.push(if party.is_user() { Tone::Plain } else { Tone::Quiet }, cells);
+        }
+        if let Detail::Segment(segment) = &object.detail {
+            for member in segment.stale().filter(|member| !member.is_seen) {
+                let mut how = Vec::new();
+                member_words(object, member, &mut how);
+                let (name, how) = (self.member(member), format!("{whose}{}", how.join("; ")));
+                grid.push(Tone::Warning, [name, String::new(), how, self.id(object), String::new(), String::new()]);
+            }
         }
         for wait in self.waits_on(object.reference) {
             if self.snapshot.holders(object.reference).any(|hold| hold.process == wait.process) {
@@ -523,7 +543,11 @@ fn sysv_key(object: &Object) -> Option<i32> {
 }
 
 fn is_called(object: &Object, name: &Text) -> bool {
-    object.kind != Kind::Memfd && is_named(object, name)
+    match &object.detail {
+        // A segment is called by its path, if it is called by one that begins with a slash.
+        Detail::Segment(segment) => segment.path.as_ref().is_some_and(|path| path.is_meant_by(name)),
+        _ => object.kind != Kind::Memfd && is_named(object, name),
+    }
 }
 
 fn is_named(object: &Object, name: &Text) -> bool {

@@ -6,6 +6,7 @@ mod hostile;
 mod mappings;
 mod posix;
 mod processes;
+mod segments;
 mod sockets;
 mod sysv;
 mod waits;

@@ -11,7 +11,7 @@ use std::ops::Deref;
 
 use super::block::{Block, HEADER, ORDERS, State};
 use super::heap::{Heap, Word, corrupted};
-use super::{Arena, Handle, death, journal};
+use super::{Arena, Container, Handle, death, journal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::Ordering;
 use crate::raw::step;
@@ -76,6 +76,19 @@ impl<'a> Change<'a> {
         self.arena.heap.block(container.offset(), H::TAG)?;
         self.set(Word::Root as u64, container.offset())?;
         self.set(Word::RootTag as u64, H::TAG)
+    }
+
+    /// The container to begin with; if none was set, a new empty one, which is set.
+    ///
+    /// # Errors
+    /// `Mismatch` if it is of another type; `Full`; as every change's.
+    pub fn root_or_new<H: Container>(&mut self) -> Result<H> {
+        if let Some(root) = self.root()? {
+            return Ok(root);
+        }
+        let root = H::make(self)?;
+        self.set_root(root)?;
+        Ok(root)
     }
 
     /// Allocates a block that holds at least `len` bytes of something marked by `tag`, with any content; answers where

@@ -11,7 +11,7 @@ use super::block::Block;
 use super::change::Change;
 use super::hash::sip13;
 use super::heap::{Heap, corrupted};
-use super::{Arena, Handle, sealed, tag};
+use super::{Arena, Container, Handle, sealed, tag};
 use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::raw::atomic::Ordering;
@@ -358,6 +358,12 @@ impl<K: ShmSafe, V: ShmSafe> Handle for ShmMap<K, V> {
 
     fn offset(&self) -> u64 {
         self.offset
+    }
+}
+
+impl<K: ShmSafe, V: ShmSafe> Container for ShmMap<K, V> {
+    fn make(change: &mut Change<'_>) -> Result<Self> {
+        Self::new(change)
     }
 }
 

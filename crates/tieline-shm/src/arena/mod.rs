@@ -12,8 +12,7 @@
 //! store, is the commit.
 //!
 //! # Who keeps order
-//! An arena is meant to live under a lock, such as [`sync::Mutex`](crate::sync) or its reader-writer kin: one changes
-//! while nobody reads. What is checked without one: a second change while one is open is refused, and so is a read that
+//! An arena is meant to live under a lock: one changes while nobody reads. [`SharedArena`] is both, under a name. What is checked without one: a second change while one is open is refused, and so is a read that
 //! overlaps a change ([`ErrorKind::OwnerDied`] in both cases, because a change that was left open by the dead looks the
 //! same). Call [`recover`](Arena::recover) only while holding the lock: it takes back the change of whoever is in the
 //! middle of one.
@@ -33,6 +32,8 @@ mod hash;
 mod heap;
 mod journal;
 mod map;
+#[cfg(not(model))]
+mod shared;
 mod splice;
 mod string;
 #[cfg(all(test, not(model)))]
@@ -56,6 +57,8 @@ pub use boxed::ShmBox;
 pub use change::Change;
 use heap::{Geometry, Heap, Word};
 pub use map::{ShmMap, ShmMapIter};
+#[cfg(not(model))]
+pub use shared::{ArenaReadGuard, ArenaWriteGuard, SharedArena, SharedArenaOptions};
 pub use string::ShmString;
 pub use vec::ShmVec;
 
@@ -411,6 +414,13 @@ pub trait Handle: crate::ShmSafe + sealed::Sealed {
     /// Where it is.
     #[doc(hidden)]
     fn offset(&self) -> u64;
+}
+
+/// A container that can be empty, as [`Change::root_or_new`] makes it.
+pub trait Container: Handle {
+    /// An empty one.
+    #[doc(hidden)]
+    fn make(change: &mut Change<'_>) -> Result<Self>;
 }
 
 mod sealed {

@@ -2,7 +2,7 @@
 
 use super::change::Change;
 use super::splice::{self, Tags};
-use super::{Arena, Handle, sealed, tag};
+use super::{Arena, Container, Handle, sealed, tag};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A growing text in an [`Arena`], UTF-8 whatever a peer writes.
@@ -103,5 +103,11 @@ impl Handle for ShmString {
 
     fn offset(&self) -> u64 {
         self.offset
+    }
+}
+
+impl Container for ShmString {
+    fn make(change: &mut Change<'_>) -> Result<Self> {
+        Self::new(change, "")
     }
 }

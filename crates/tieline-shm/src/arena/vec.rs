@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::change::Change;
 use super::heap::{Heap, corrupted};
 use super::splice::{self, Run, Tags};
-use super::{Arena, Handle, sealed, tag};
+use super::{Arena, Container, Handle, sealed, tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::words::bytes_of;
@@ -205,6 +205,12 @@ impl<T: ShmSafe> Handle for ShmVec<T> {
 
     fn offset(&self) -> u64 {
         self.offset
+    }
+}
+
+impl<T: ShmSafe> Container for ShmVec<T> {
+    fn make(change: &mut Change<'_>) -> Result<Self> {
+        Self::new(change)
     }
 }
 

@@ -8,3 +8,4 @@ pub mod reqres;
 pub mod stream;
 #[cfg(not(model))]
 pub mod topic;
+pub mod untyped;

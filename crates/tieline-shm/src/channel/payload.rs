@@ -1,7 +1,7 @@
 //! What a channel carries: values of one type, or bytes.
 
 use crate::error::Result;
-use crate::layout::ShmSafe;
+use crate::layout::{Layout, ShmSafe};
 use crate::raw::words;
 use crate::structure::held::Held;
 
@@ -14,6 +14,7 @@ impl<P: sealed::Described + ?Sized> Payload for P {}
 
 pub(crate) mod sealed {
     use crate::error::Result;
+    use crate::layout::Layout;
 
     /// What both sides must agree on.
     pub trait Described: Send + Sync + 'static {
@@ -21,6 +22,8 @@ pub(crate) mod sealed {
         const HASH: u64;
         /// The length of each payload; `None` for plain bytes.
         const LEN_BYTES: Option<usize>;
+        /// `None` for plain bytes.
+        const TYPE: Option<&'static Layout>;
         /// For people.
         fn text() -> String;
         /// Its bytes.
@@ -42,6 +45,7 @@ pub(crate) mod sealed {
 impl<T: ShmSafe> sealed::Described for T {
     const HASH: u64 = T::LAYOUT.hash();
     const LEN_BYTES: Option<usize> = Some(size_of::<T>());
+    const TYPE: Option<&'static Layout> = Some(T::LAYOUT);
 
     fn text() -> String {
         T::LAYOUT.to_string()
@@ -63,6 +67,7 @@ impl<T: ShmSafe> sealed::Described for T {
 impl sealed::Described for [u8] {
     const HASH: u64 = 0;
     const LEN_BYTES: Option<usize> = None;
+    const TYPE: Option<&'static Layout> = None;
 
     fn text() -> String {
         "bytes".to_owned()

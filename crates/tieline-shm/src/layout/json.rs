@@ -38,7 +38,9 @@ impl Schema {
         match &self.shape {
             SchemaShape::Primitive(primitive) => primitive.to_json(bytes),
             SchemaShape::Array { element, count } => {
-                (0..*count).map(|index| element.to_json(part(bytes, index * element.size, element.size))).collect()
+                // Of nothing, a stranger may claim any number.
+                let shown = if element.size == 0 { 1.min(*count) } else { *count };
+                (0..shown).map(|index| element.to_json(part(bytes, index * element.size, element.size))).collect()
             }
             SchemaShape::Struct(fields) if is_tuple(fields) => {
                 fields.iter().map(|field| field.to_json(bytes)).collect()
@@ -63,6 +65,17 @@ impl Schema {
     pub fn from_json(&self, json: &Value) -> Result<Vec<u8>, JsonError> {
         let mut bytes = vec![0; self.size];
         self.fill(json, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of any number of values, from an array.
+    pub(crate) fn many_from_json(&self, json: &Value) -> Result<Vec<u8>, JsonError> {
+        let values = json.as_array().ok_or_else(|| JsonError::expected("an array"))?;
+        let mut bytes = vec![0; self.size * values.len()];
+        values.iter().enumerate().try_for_each(|(index, value)| {
+            let part = &mut bytes[index * self.size..][..self.size];
+            self.fill(value, part).map_err(|error| error.within(&format!("[{index}]")))
+        })?;
         Ok(bytes)
     }
 

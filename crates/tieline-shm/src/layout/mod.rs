@@ -19,7 +19,7 @@ pub use describe::{Field, Layout, Shape, Variant};
 pub use json::JsonError;
 pub use mismatch::Mismatch;
 pub use padding::Padding;
-pub use schema::{Primitive, Schema, SchemaError, SchemaField, SchemaShape};
+pub use schema::{Misfit, Primitive, Schema, SchemaError, SchemaField, SchemaShape};
 
 /// A type whose values may lie in memory that other processes map. Derive it; do not implement it by hand.
 ///

@@ -132,6 +132,116 @@ impl fmt::Display for SchemaError {
 
 impl std::error::Error for SchemaError {}
 
+impl SchemaError {
+    /// The type is larger than any channel carries.
+    pub(crate) fn too_large() -> Self {
+        Self { line: 1, expected: "a type of at most 1 GiB" }
+    }
+}
+
+/// Bytes are no value of a [`Schema`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    place: String,
+    expected: &'static str,
+    found: u64,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.place.trim_start_matches('.') {
+            "" => "the value".to_owned(),
+            place => format!("`{place}`"),
+        };
+        write!(f, "{place} should be {}, and is {}", self.expected, self.found)
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+impl Schema {
+    /// Whether `bytes` are a value: no `bool` of 7, no variant that the enum does not have. Bytes that are missing read
+    /// as zero, and those beyond the schema's size are not looked at.
+    ///
+    /// # Errors
+    /// [`Misfit`] says where what is wrong.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), Misfit> {
+        match &self.shape {
+            SchemaShape::Primitive(primitive) => primitive.check(bytes),
+            SchemaShape::Array { element, .. } if element.is_any() => Ok(()),
+            SchemaShape::Array { element, count } => (0..*count).try_for_each(|index| {
+                let part = bytes.get(index * element.size..).unwrap_or_default();
+                element.check(part).map_err(|misfit| misfit.within(&format!("[{index}]")))
+            }),
+            SchemaShape::Struct(fields) => fields.iter().try_for_each(|field| {
+                let part = bytes.get(field.offset..).unwrap_or_default();
+                field.schema.check(part).map_err(|misfit| misfit.within(&format!(".{}", field.name)))
+            }),
+            SchemaShape::Enum { number, variants } => {
+                let found = number.word(bytes);
+                // The variant's number as it lies in memory: its low bytes.
+                let mask = u64::MAX >> (64 - 8 * number.size().min(8));
+                let is_known = variants.iter().any(|(_, value)| value.cast_unsigned() & mask == found);
+                if is_known { Ok(()) } else { Err(Misfit::new("one of the enum's numbers", found)) }
+            }
+        }
+    }
+
+    /// Whether all bytes are a value.
+    fn is_any(&self) -> bool {
+        match &self.shape {
+            SchemaShape::Primitive(primitive) => {
+                !matches!(primitive, Primitive::Bool | Primitive::Char) && !primitive.is_nonzero()
+            }
+            SchemaShape::Array { element, count } => *count == 0 || element.is_any(),
+            SchemaShape::Struct(fields) => fields.iter().all(|field| field.schema.is_any()),
+            SchemaShape::Enum { .. } => false,
+        }
+    }
+}
+
+impl Primitive {
+    fn is_nonzero(self) -> bool {
+        self.name().starts_with("nonzero")
+    }
+
+    fn check(self, bytes: &[u8]) -> Result<(), Misfit> {
+        let found = self.word(bytes);
+        match self {
+            Self::Bool if found > 1 => Err(Misfit::new("true or false", found)),
+            Self::Char if u32::try_from(found).ok().and_then(char::from_u32).is_none() => {
+                Err(Misfit::new("a character", found))
+            }
+            _ if self.is_nonzero() && bytes.iter().take(self.size()).all(|byte| *byte == 0) => {
+                Err(Misfit::new("a number other than zero", 0))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The bytes as a number without a sign; of long ones the first eight.
+    fn word(self, bytes: &[u8]) -> u64 {
+        let len = self.size().min(8);
+        let mut word = [0; 8];
+        let place = if cfg!(target_endian = "little") { 0 } else { 8 - len };
+        for (to, from) in word[place..place + len].iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        u64::from_ne_bytes(word)
+    }
+}
+
+impl Misfit {
+    fn new(expected: &'static str, found: u64) -> Self {
+        Self { place: String::new(), expected, found }
+    }
+
+    fn within(mut self, outer: &str) -> Self {
+        self.place.insert_str(0, outer);
+        self
+    }
+}
+
 impl From<&Layout> for Schema {
     fn from(layout: &Layout) -> Self {
         // What we print ourselves is read back by construction; the tests compare the two for every shape.
@@ -338,6 +448,35 @@ mod tests {
     fn every_shape_is_read_back() {
         for layout in [&OUTER, &ENUM, &INNER, bool::LAYOUT, <[[std::num::NonZero<u64>; 2]; 5]>::LAYOUT] {
             assert_eq!(Schema::from(layout), expected(layout), "{layout}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_value_are_told() {
+        let schema: Schema = "0: S { size 16, align 4
+            0: states: [State { i8
+                Idle = 0
+                Lost = -1
+            }
+            2: ok: [bool; 2]
+            4: letter: char
+            8: id: nonzero u32
+            12: any: u32
+        }"
+        .replace("[State { i8", "[State; 2] { i8")
+        .parse()
+        .unwrap();
+        let good = [0, 0xff, 0, 1, b'a', 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9];
+        assert_eq!(schema.check(&good), Ok(()));
+        for (place, byte, told) in [
+            (1, 7, "`states[1]` should be one of the enum's numbers, and is 7"),
+            (3, 2, "`ok[1]` should be true or false, and is 2"),
+            (6, 0xff, "`letter` should be a character, and is 16711777"),
+            (8, 0, "`id` should be a number other than zero, and is 0"),
+        ] {
+            let mut bytes = good;
+            bytes[place] = byte;
+            assert_eq!(schema.check(&bytes).unwrap_err().to_string(), told);
         }
     }
 

@@ -19,5 +19,7 @@ mod step;
 mod view;
 pub(crate) mod words;
 
+#[cfg(all(feature = "steps", not(all(test, model))))]
+pub(crate) use step::planted;
 pub(crate) use step::step;
 pub(crate) use view::{View, Words};

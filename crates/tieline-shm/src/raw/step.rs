@@ -40,3 +40,10 @@ pub(crate) fn step(name: &'static str) {
         unsafe { libc::raise(wanted.signal) };
     }
 }
+
+/// The bug that our own tests plant to see that they would notice it: `TIELINE_PLANT`.
+#[cfg(all(feature = "steps", not(all(test, model))))]
+pub(crate) fn planted() -> Option<&'static str> {
+    static PLANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    PLANTED.get_or_init(|| std::env::var("TIELINE_PLANT").ok()).as_deref()
+}

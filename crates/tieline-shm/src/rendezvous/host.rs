@@ -17,11 +17,12 @@ use tieline_os::{ErrorKind as OsErrorKind, Mode};
 use super::access::{Applicant, Right};
 use super::lock::Locked;
 use super::station::{About, Part, Site, State, Station};
-use super::wire::{Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
+use super::wire::{Answer, Hello, Introduction, Message, PACKET_MAX, Reason, Refusal, Welcome};
 use super::{Access, Link, Peer, PeerId, Role};
 use crate::error::{Error, Result};
 use crate::raw::private_fd::Private;
 use crate::raw::step;
+use crate::segment::Kind;
 
 const HOST: &str = "host the name";
 
@@ -175,6 +176,7 @@ impl Host {
         let Ok(who) = connection.peer_credentials() else { return };
         match hear(&connection) {
             Heard::Hello(hello) => return self.admit(station, state, connection, None, who, &hello),
+            Heard::Question => return self.tell(station, &connection, who),
             Heard::Nothing => {}
             Heard::Nonsense => return refuse(&connection, Reason::Protocol, "the host did not understand"),
             Heard::End => return,
@@ -209,12 +211,38 @@ impl Host {
         if let Heard::Nonsense = heard {
             refuse(connection, Reason::Protocol, "the host did not understand");
         }
+        if let (Heard::Question, Ok(who)) = (&heard, connection.peer_credentials()) {
+            self.tell(station, connection, who);
+        }
         let (Heard::Hello(hello), Ok(who)) = (heard, connection.peer_credentials()) else {
             return self.drop_candidate(station, state, place);
         };
         let candidate = self.candidates.remove(place);
         state.parts.remove(&token);
         self.admit(station, state, candidate.connection, Some(token), who, &hello);
+    }
+
+    /// Tells somebody who may join, in whatever role, what there is to join.
+    fn tell(&self, station: &Station, connection: &SeqPacket, who: Credentials) {
+        let about = &station.about;
+        let groups = connection.peer_groups().unwrap_or_default();
+        let applicant = Applicant { uid: who.uid, gid: who.gid, groups };
+        let may = |right| about.access.grants(right, &applicant, about.owner);
+        if !may(Right::Publish) && !may(Right::Subscribe) {
+            let text = format!("its rule does not let user {} publish or subscribe", who.uid);
+            return refuse(connection, Reason::Access, &text);
+        }
+        let answer = Answer {
+            kind: about.kind,
+            owner: about.owner,
+            peers_max: about.peers_max,
+            peers: u32::try_from(self.registered.len() + 1).unwrap_or(u32::MAX),
+            layout_hash: about.layout_hash,
+            layout_text: about.layout_text.clone(),
+            config: about.config.clone(),
+        };
+        // Who does not read it finds the line closed.
+        let _ = connection.try_send(&Message::Answer(answer).encode());
     }
 
     /// Lets somebody in, or says why not.
@@ -300,7 +328,7 @@ impl Host {
             return refuse(Reason::Access, format!("its rule does not let user {} {wish}", who.uid));
         }
         if hello.kind != about.kind {
-            return refuse(Reason::Mismatch, format!("it is {}, not {}", kind_name(about.kind), kind_name(hello.kind)));
+            return refuse(Reason::Mismatch, format!("it is {}, not {}", name_of(about.kind), name_of(hello.kind)));
         }
         if hello.role.shares() != about.role.shares() {
             return refuse(Reason::Mismatch, "its members do not meet in that direction".to_owned());
@@ -469,6 +497,7 @@ impl Role {
 
 enum Heard {
     Hello(Hello),
+    Question,
     Nothing,
     Nonsense,
     End,
@@ -479,6 +508,7 @@ fn hear(connection: &SeqPacket) -> Heard {
     match connection.try_recv_with(&mut [IoSliceMut::new(&mut buffer)], RecvOptions::new()) {
         Ok(Some(came)) if !came.truncated => match Message::decode(&buffer[..came.len]) {
             Some(Message::Hello(hello)) => Heard::Hello(hello),
+            Some(Message::Question) => Heard::Question,
             _ => Heard::Nonsense,
         },
         Ok(Some(_)) => Heard::Nonsense,
@@ -517,23 +547,27 @@ fn no_room(error: Error) -> Refusal {
 }
 
 /// A number that nobody else has drawn, as far as 64 bits reach.
-pub(super) fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // Its keys come from the kernel's source of randomness, and differ for each call.
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-fn kind_name(kind: u32) -> String {
-    let name = match kind {
-        1 | 2 => "a topic",
-        3 => "a queue",
-        4 => "a stream",
-        5 => "a service",
-        6 => "a latest value",
-        7 => "an event",
-        8 => "a set of locks",
-        9 => "an arena",
-        _ => return format!("of kind {kind}"),
-    };
-    name.to_owned()
+fn name_of(kind: u32) -> String {
+    Kind::from_number(kind).map_or_else(|| format!("of kind {kind}"), |kind| kind_name(kind).to_owned())
+}
+
+/// What people call it.
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Log | Kind::Roster => "a topic",
+        Kind::Queue => "a queue",
+        Kind::Stream => "a stream",
+        Kind::Calls => "a service",
+        Kind::Latest => "a latest value",
+        Kind::Event => "an event",
+        Kind::Locks => "a set of locks",
+        Kind::Arena => "an arena",
+        Kind::Memory => "plain memory",
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use tieline_os::unix::{RecvOptions, SeqPacket};
+use tieline_os::unix::{Credentials, RecvOptions, SeqPacket};
 
 use super::directory::Directory;
 use super::host::{Host, random};
@@ -18,11 +18,11 @@ use super::keeper::KeeperUse;
 use super::lock::{Found, LockFile, Locked};
 use super::station::{About, Site, Standing, State, Station, introduced};
 use super::wire::{CONFIG_MAX, Hello, Message, PACKET_MAX, Reason, Refusal, TEXT_MAX, Welcome};
-use super::{Joined, Link, MEMBERS_MAX, Member, Members, Membership, Name, Offer, PeerId, Role};
+use super::{Joined, Link, MEMBERS_MAX, Member, Members, Membership, Name, Offer, PeerId, Role, Seen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::private_fd::Private;
 use crate::raw::step;
-use crate::segment::Segment;
+use crate::segment::{Kind, Segment};
 
 /// The first pause between two tries while a name changes hands, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
@@ -39,6 +39,7 @@ enum Mode {
     Create,
     Open,
     OpenOrCreate,
+    Look,
 }
 
 impl Mode {
@@ -47,6 +48,7 @@ impl Mode {
             Self::Create => "create",
             Self::Open => "open",
             Self::OpenOrCreate => "open or create",
+            Self::Look => "look at",
         }
     }
 }
@@ -76,6 +78,15 @@ pub(crate) fn open(name: &Name, offer: Offer<'_>, timeout: Duration) -> Result<J
 /// As [`create`] without `AlreadyExists`, and [`open`] without `NotFound`.
 pub(crate) fn open_or_create(name: &Name, offer: Offer<'_>, timeout: Duration) -> Result<Joined> {
     join(name, offer, Mode::OpenOrCreate, timeout)
+}
+
+/// What there is under a name, without joining it. Waits `timeout` at most, for a host that does not answer.
+///
+/// # Errors
+/// As [`open`], without `Mismatch` and the limit of members. `Unsupported` if the host is of a version that cannot tell.
+pub(crate) fn look(name: &Name, timeout: Duration) -> Result<Seen> {
+    let site = Site { name: name.clone(), directory: Directory::of(name, false)? };
+    Attempt { site: &site, mode: Mode::Look, deadline: Instant::now() + timeout }.look()
 }
 
 fn join(name: &Name, mut offer: Offer<'_>, mode: Mode, timeout: Duration) -> Result<Joined> {
@@ -151,6 +162,59 @@ enum Tried {
 }
 
 impl Attempt<'_> {
+    fn look(&self) -> Result<Seen> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(seen) = self.question()? {
+                return Ok(seen);
+            }
+            // No host: either the name is nobody's, or it is changing hands.
+            match LockFile::open(&self.site.directory, &self.site.lock_file(), false)? {
+                Found::File(file) if file.has_host()? || file.has_members()? => {}
+                _ => return Err(self.error(ErrorKind::NotFound)),
+            }
+            if Instant::now() + pause > self.deadline {
+                return Err(self.error(ErrorKind::TimedOut).because("the name is changing hands"));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Asks the host; nothing if there is none, or it goes before it answers.
+    fn question(&self) -> Result<Option<Seen>> {
+        let Some((connection, host)) = self.reach()? else { return Ok(None) };
+        match connection.send_timeout(&Message::Question.encode(), self.left()) {
+            Ok(()) => {}
+            Err(error) if error.is_timeout() => return Err(self.silent(&host)),
+            Err(error) if error.is_peer_dead() => return Ok(None),
+            Err(error) => return Err(self.refused(error)),
+        }
+        let mut buffer = vec![0; PACKET_MAX];
+        let (mut room, options) = ([IoSliceMut::new(&mut buffer)], RecvOptions::new());
+        let came = match connection.recv_with_timeout(&mut room, options, self.left()) {
+            Ok(Some(came)) if came.truncated => return Err(self.nonsense()),
+            Ok(Some(came)) => came,
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_timeout() => return Err(self.silent(&host)),
+            Err(error) if error.is_peer_dead() => return Ok(None),
+            Err(error) => return Err(self.refused(error)),
+        };
+        match Message::decode(&buffer[..came.len]) {
+            Some(Message::Refusal(refusal)) => Err(self.refusal(refusal)),
+            Some(Message::Answer(answer)) => Ok(Some(Seen {
+                kind: Kind::from_number(answer.kind).ok_or_else(|| self.nonsense())?,
+                members: answer.peers,
+                members_max: answer.peers_max,
+                owner: answer.owner,
+                layout_hash: answer.layout_hash,
+                layout_text: answer.layout_text,
+                config: answer.config,
+            })),
+            _ => Err(self.nonsense()),
+        }
+    }
+
     fn find_place(&self, offer: &Offer<'_>) -> Result<Place> {
         let mut pause = FIRST_PAUSE;
         let (mut closer, mut closed) = (None, 0);
@@ -227,7 +291,7 @@ impl Attempt<'_> {
         };
         match self.mode {
             Mode::Open if file.has_host()? || file.has_members()? => Ok(closed.map_or(Tried::Changing, Tried::Closed)),
-            Mode::Open => Err(self.error(ErrorKind::NotFound)),
+            Mode::Open | Mode::Look => Err(self.error(ErrorKind::NotFound)),
             Mode::Create | Mode::OpenOrCreate => Ok(match self.take(file)? {
                 Some(place) => Tried::Found(Box::new(place)),
                 None => closed.map_or(Tried::Changing, Tried::Closed),
@@ -261,15 +325,14 @@ impl Attempt<'_> {
         Ok(Some(Place::Host { file, locked }))
     }
 
-    /// Connects, says who we are, and hears the answer.
-    fn ask(&self, offer: &Offer<'_>) -> Result<Asked> {
-        let left = || self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let refused = |error| Error::system_refused(self.mode.operation(), error).on(&self.site.name);
-        let connection = match SeqPacket::connect_timeout(&self.site.address().map_err(refused)?, left()) {
+    /// Connects with a host that we trust; nothing if there is none.
+    fn reach(&self) -> Result<Option<(Private<SeqPacket>, Credentials)>> {
+        let refused = |error| self.refused(error);
+        let connection = match SeqPacket::connect_timeout(&self.site.address().map_err(refused)?, self.left()) {
             Ok(connection) => Private::new(connection),
             Err(error) => {
                 return match error.errno().map(Errno::from_raw_os_error) {
-                    Some(Errno::NOENT | Errno::CONNREFUSED) => Ok(Asked::Nobody),
+                    Some(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
                     Some(Errno::ACCESS) => Err(refused(error).because("the object is for its owner only")),
                     _ if error.is_timeout() => Err(self
                         .error(ErrorKind::TimedOut)
@@ -285,10 +348,31 @@ impl Attempt<'_> {
                 host.uid, host.uid
             )));
         }
-        let silent = || {
-            let pid = host.pid.map_or_else(|| "in another container".to_owned(), |pid| pid.to_string());
-            self.error(ErrorKind::TimedOut).because(format!("its host, process {pid}, does not answer; is it stopped?"))
-        };
+        Ok(Some((connection, host)))
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    fn refused(&self, error: tieline_os::Error) -> Error {
+        Error::system_refused(self.mode.operation(), error).on(&self.site.name)
+    }
+
+    fn silent(&self, host: &Credentials) -> Error {
+        let pid = host.pid.map_or_else(|| "in another container".to_owned(), |pid| pid.to_string());
+        self.error(ErrorKind::TimedOut).because(format!("its host, process {pid}, does not answer; is it stopped?"))
+    }
+
+    fn nonsense(&self) -> Error {
+        self.error(ErrorKind::Corrupted).because("its host answers what no host does")
+    }
+
+    /// Connects, says who we are, and hears the answer.
+    fn ask(&self, offer: &Offer<'_>) -> Result<Asked> {
+        let Some((connection, host)) = self.reach()? else { return Ok(Asked::Nobody) };
+        let (left, silent) = (|| self.left(), || self.silent(&host));
+        let (refused, nonsense) = (|error| self.refused(error), || self.nonsense());
         let mut layout_text = offer.layout_text.clone();
         layout_text.truncate(layout_text.floor_char_boundary(TEXT_MAX));
         let hello = Hello {
@@ -307,7 +391,6 @@ impl Attempt<'_> {
         let mut links = Vec::new();
         let mut welcomed: Option<(Welcome, Option<OwnedFd>)> = None;
         let mut buffer = vec![0; PACKET_MAX];
-        let nonsense = || self.error(ErrorKind::Corrupted).because("its host answers what no host does");
         loop {
             if let Some((welcome, _)) = &welcomed
                 && links.len() >= welcome.introductions as usize

@@ -9,6 +9,7 @@
 //! [`MARKED`]: left or dead, and that thread undoes what it held; [`DIED`]: dead.
 
 use std::fmt;
+use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::raw::alive::{DIED, Held, MARKED, Register};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words, step};
-use crate::segment::{HEADER_BYTES, Segment};
+use crate::segment::{Fact, HEADER_BYTES, Segment};
 
 /// The most members a table can have.
 pub(crate) const MEMBERS_MAX: u32 = 1024;
@@ -78,7 +79,7 @@ pub(crate) struct MemberInfo {
 }
 
 impl Members {
-    /// The bytes of a table for `capacity` members; it lies at the start of the segment's body.
+    /// The bytes of a table for `capacity` members; it lies right after the segment's header.
     pub(crate) const fn bytes(capacity: u32) -> usize {
         HEAD_BYTES + capacity as usize * LINE_BYTES
     }
@@ -92,10 +93,21 @@ impl Members {
             return Err(Error::new("make a table of members", ErrorKind::InvalidInput)
                 .because(format!("an object is for 1 to {MEMBERS_MAX} members")));
         }
-        let lines = segment.slice(HEAD_BYTES, capacity as usize)?;
+        let front = segment.with_front(0);
+        let lines = front.slice(HEAD_BYTES, capacity as usize)?;
         // Relaxed: nobody else has the segment yet, and handing over its descriptor orders everything.
-        segment.view::<Head>(0)?.capacity.store(capacity, Ordering::Relaxed);
+        front.view::<Head>(0)?.capacity.store(capacity, Ordering::Relaxed);
         Ok(Self { lines, segment: Arc::clone(segment) })
+    }
+
+    /// Where a table for `capacity` members tells lookers who is in it.
+    pub(crate) const fn facts(capacity: u32) -> [Fact<'static>; 4] {
+        [
+            Fact::halves("member alive", HEAD_BYTES + offset_of!(Line, alive), capacity as usize, LINE_BYTES),
+            Fact::halves("member generation", HEAD_BYTES + offset_of!(Line, generation), capacity as usize, LINE_BYTES),
+            Fact::halves("member pid", HEAD_BYTES + offset_of!(Line, pid), capacity as usize, LINE_BYTES),
+            Fact::halves("member uid", HEAD_BYTES + offset_of!(Line, uid), capacity as usize, LINE_BYTES),
+        ]
     }
 
     /// Finds the table of a segment that a peer made.
@@ -104,11 +116,12 @@ impl Members {
     /// `Corrupted` if it tells a size that no table has.
     pub(crate) fn open(segment: &Arc<Segment>) -> Result<Self> {
         // Relaxed: written before the descriptor was handed over.
-        let capacity = segment.view::<Head>(0)?.capacity.load(Ordering::Relaxed);
+        let front = segment.with_front(0);
+        let capacity = front.view::<Head>(0)?.capacity.load(Ordering::Relaxed);
         if capacity == 0 || capacity > MEMBERS_MAX {
             return Err(Error::new("read the table of members", ErrorKind::Corrupted));
         }
-        Ok(Self { lines: segment.slice(HEAD_BYTES, capacity as usize)?, segment: Arc::clone(segment) })
+        Ok(Self { lines: front.slice(HEAD_BYTES, capacity as usize)?, segment: Arc::clone(segment) })
     }
 
     pub(crate) fn capacity(&self) -> u32 {

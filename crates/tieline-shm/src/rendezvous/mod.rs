@@ -36,13 +36,14 @@ use std::os::fd::OwnedFd;
 pub use access::{Access, Allowed};
 #[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use anonymous::{Anonymous, meet, pair};
+pub(crate) use host::{kind_name, random};
 #[allow(unused_imports, reason = "the channels that use them are being put together")]
-pub(crate) use join::{create, open, open_or_create};
+pub(crate) use join::{create, look, open, open_or_create};
 pub(crate) use link::Link;
 #[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, MemberInfo, Members};
 pub(crate) use membership::{Joined, Membership};
-pub use name::Name;
+pub use name::{IntoName, Name};
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};
@@ -82,6 +83,19 @@ pub(crate) struct Offer<'a> {
     /// Makes the object's core segment, if this creates an object that has one: with room for
     /// [`Members::bytes`]`(members_max)` at the start of its body, which is filled in here.
     pub(crate) core: Option<CoreMaker<'a>>,
+}
+
+/// What a host says of its object to who only asks. Input from a peer.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) kind: Kind,
+    pub(crate) members: u32,
+    pub(crate) members_max: u32,
+    /// The user who created it.
+    pub(crate) owner: u32,
+    pub(crate) layout_hash: u64,
+    pub(crate) layout_text: String,
+    pub(crate) config: Vec<u8>,
 }
 
 /// A counterpart that was introduced: unique at this name for as long as the name lives.

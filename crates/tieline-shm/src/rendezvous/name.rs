@@ -97,6 +97,58 @@ impl Name {
     }
 }
 
+/// What can be used as a [`Name`]: a name, or the text of one.
+///
+/// ```
+/// use tieline_shm::Name;
+/// use tieline_shm::event::Event;
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// let doors = Event::open_or_create("doors")?;
+/// let name: Name = "doors".parse()?;
+/// let same = Event::open(&name)?;
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+pub trait IntoName {
+    /// The name.
+    ///
+    /// # Errors
+    /// `InvalidInput`: the text says what is wrong with it.
+    fn into_name(self) -> Result<Name>;
+}
+
+impl IntoName for Name {
+    fn into_name(self) -> Result<Name> {
+        Ok(self)
+    }
+}
+
+impl IntoName for &Name {
+    fn into_name(self) -> Result<Name> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoName for &str {
+    fn into_name(self) -> Result<Name> {
+        Name::new(self)
+    }
+}
+
+impl IntoName for &String {
+    fn into_name(self) -> Result<Name> {
+        Name::new(self)
+    }
+}
+
+impl IntoName for String {
+    fn into_name(self) -> Result<Name> {
+        Name::new(&self)
+    }
+}
+
 impl FromStr for Name {
     type Err = Error;
 

@@ -152,6 +152,19 @@ pub(super) enum Reason {
     Protocol = 5,
 }
 
+/// The host's answer to who only asks, and joins nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) kind: u32,
+    pub(super) owner: u32,
+    pub(super) peers_max: u32,
+    /// How many there are, the host included.
+    pub(super) peers: u32,
+    pub(super) layout_hash: u64,
+    pub(super) layout_text: String,
+    pub(super) config: Vec<u8>,
+}
+
 /// Either side of a line without a host. The core segment comes with it, from the side that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
@@ -166,6 +179,8 @@ pub(super) enum Message {
     Introduction(Introduction),
     Refusal(Refusal),
     Greeting(Greeting),
+    Question,
+    Answer(Answer),
 }
 
 impl Message {
@@ -201,6 +216,17 @@ impl Message {
                     welcome.write(&mut to);
                 }
             }
+            Self::Question => to.u8(6),
+            Self::Answer(answer) => {
+                to.u8(7);
+                to.u32(answer.kind);
+                to.u32(answer.owner);
+                to.u32(answer.peers_max);
+                to.u32(answer.peers);
+                to.u64(answer.layout_hash);
+                to.bytes(answer.layout_text.as_bytes(), TEXT_MAX);
+                to.bytes(&answer.config, CONFIG_MAX);
+            }
         }
         to.0
     }
@@ -230,6 +256,16 @@ impl Message {
                 };
                 Self::Greeting(Greeting { hello, welcome })
             }
+            6 => Self::Question,
+            7 => Self::Answer(Answer {
+                kind: from.u32()?,
+                owner: from.u32()?,
+                peers_max: from.u32()?,
+                peers: from.u32()?,
+                layout_hash: from.u64()?,
+                layout_text: from.text()?,
+                config: from.bytes(CONFIG_MAX)?.to_vec(),
+            }),
             _ => return None,
         };
         from.end()?;

@@ -2,7 +2,7 @@
 
 use tieline_os::Region;
 
-use super::{HEADER_BYTES, Segment};
+use super::Segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::words::{bytes_of, value_of};
@@ -10,6 +10,17 @@ use crate::raw::words::{bytes_of, value_of};
 const USE: &str = "use the memory of a segment";
 
 impl Segment {
+    /// Copies from `offset` on, counted from the start of the first page; `None` where no memory is.
+    #[cfg(not(model))]
+    pub(crate) fn look(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {
+        let offset = usize::try_from(offset).ok()?;
+        let end = offset.checked_add(buffer.len())?;
+        if end > self.start().saturating_add(self.committed_len()) {
+            return None;
+        }
+        self.memory.read(offset, buffer).ok()
+    }
+
     /// Copies `buffer.len()` bytes from `offset` into `buffer`. If a peer writes meanwhile, the copy may mix old and new
     /// bytes.
     ///
@@ -81,7 +92,7 @@ impl Segment {
             let why = format!("{len} bytes from {offset} do not lie within the {limit} that are there");
             return Err(Error::new(USE, ErrorKind::InvalidInput).because(why));
         }
-        Ok(HEADER_BYTES + offset)
+        Ok(self.start() + offset)
     }
 }
 

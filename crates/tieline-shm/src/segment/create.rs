@@ -22,13 +22,15 @@ const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOptions) -> Result<Segment> {
     let too_large = || Error::new(CREATE, ErrorKind::TooLarge).on(purpose.name);
     crate::wait::prepare();
+    let front = options.front;
     let room = options.max_len.unwrap_or(body_len);
     if body_len > room {
         let why = format!("{body_len} bytes are more than the {room} it may grow to");
         return Err(too_large().because(why));
     }
-    let len = HEADER_BYTES.checked_add(room).filter(|len| isize::try_from(*len).is_ok()).ok_or_else(too_large)?;
-    let committed = HEADER_BYTES + body_len;
+    let start = HEADER_BYTES.checked_add(front).ok_or_else(too_large)?;
+    let len = start.checked_add(room).filter(|len| isize::try_from(*len).is_ok()).ok_or_else(too_large)?;
+    let committed = start + body_len;
     let refused = |error| Error::system_refused(CREATE, error).on(purpose.name);
     // A machine may have huge pages but too few, which shows only when memory is looked for.
     let huge = options.huge_pages.and_then(|pages| {
@@ -55,11 +57,18 @@ pub(super) fn create(purpose: &Purpose<'_>, body_len: usize, options: &SegmentOp
         flags |= WRITER_ONLY;
         seals |= Seals::FUTURE_WRITE;
     }
-    let committed_body = if growable { body_len } else { len - HEADER_BYTES };
-    View::<Header>::of(&memory, 0)?.fill(purpose, len as u64, committed_body as u64, flags);
+    let committed_body = if growable { committed } else { len } - HEADER_BYTES;
+    View::<Header>::of(&memory, 0)?.fill(
+        purpose,
+        len as u64,
+        committed_body as u64,
+        flags,
+        u32::try_from(front).map_err(|_| too_large())?,
+    );
     memfd.add_seals(seals).map_err(refused)?;
     let obtained = Obtained { pages, numa_node };
-    Ok(Segment { store: Store::Memfd(memfd), memory, kind: purpose.kind, obtained, growable })
+    let store = Arc::new(Store::Memfd(memfd));
+    Ok(Segment { store, memory, kind: purpose.kind, obtained, growable, front })
 }
 
 /// Memory that is there, and mapped.

@@ -54,6 +54,7 @@ pub struct Description {
     /// Where the structure keeps numbers that tell how it is.
     pub facts: Vec<FactPlace>,
     pub(super) boot_id: [u64; 2],
+    pub(super) front_bytes: u32,
 }
 
 /// Where a number lies that tells how a structure is, and what it is called.
@@ -96,6 +97,10 @@ impl Description {
         if len_bytes.checked_sub(HEADER_BYTES as u64).is_none_or(|body| committed_bytes > body) {
             return Err(corrupted("its header tells more memory than it has"));
         }
+        let front_bytes = page.half(108);
+        if u64::from(front_bytes) > len_bytes - HEADER_BYTES as u64 || !front_bytes.is_multiple_of(64) {
+            return Err(corrupted("its structure begins where none does"));
+        }
         let text = |place: usize, room: usize, len: u32| {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
             let bytes = page.0.get(place..place + room).and_then(|bytes| bytes.get(..len));
@@ -124,6 +129,7 @@ impl Description {
             creator_pid: page.half(32),
             creator_uid: page.half(36),
             created_ns: page.word(40),
+            front_bytes,
             openers: page.half(60),
             generation: page.word(64),
             facts: facts.ok_or_else(|| corrupted("a fact of it does not lie within it"))?,

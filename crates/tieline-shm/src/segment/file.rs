@@ -167,7 +167,7 @@ fn create(
     let segment = map(&file, purpose.kind, options.max_len.is_some())?;
     let flags = if options.max_len.is_some() { PERSISTENT | GROWABLE } else { PERSISTENT };
     let header = segment.header()?;
-    header.fill(purpose, len as u64, body_len as u64, flags);
+    header.fill(purpose, len as u64, body_len as u64, flags, 0);
     prepare(&segment)?;
     mark_first(&header, 1);
     let in_use = lock(CREATE, path, &file, LockKind::Shared, IN_USE)?;
@@ -354,7 +354,7 @@ fn map(file: &Arc<File>, kind: Kind, growable: bool) -> Result<Segment> {
     let memory = Arc::new(Mapping::of(file, &MapOptions::new().no_reserve()).map_err(refused)?);
     let obtained = Obtained::unasked(&memory);
     let copy = file.try_clone().map_err(|error| storage_failed("map the segment file", Path::new(""), &error))?;
-    Ok(Segment { store: Store::File(copy), memory, kind, obtained, growable })
+    Ok(Segment { store: Arc::new(Store::File(copy)), memory, kind, obtained, growable, front: 0 })
 }
 
 fn sync_header(segment: &Segment, path: &Path) -> Result<()> {

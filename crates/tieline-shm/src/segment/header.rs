@@ -60,7 +60,10 @@ pub(crate) struct Header {
     pub(super) name_len: AtomicU32,
     pub(super) layout_name_len: AtomicU32,
     pub(super) layout_text_len: AtomicU32,
-    _reserved: [AtomicU32; 5],
+    /// How many bytes lie between this page and the structure, for the table of members; 0 where the structure counts
+    /// them itself, or has none.
+    pub(super) front_bytes: AtomicU32,
+    _reserved: [AtomicU32; 4],
     /// For people who look from outside.
     pub(super) name: [AtomicU8; NAME_BYTES],
     pub(super) layout_name: [AtomicU8; LAYOUT_NAME_BYTES],
@@ -100,7 +103,7 @@ pub(super) const ACCEPT: &str = "accept a segment";
 
 impl Header {
     /// Writes everything, the magic last: who finds no magic finds no segment.
-    pub(super) fn fill(&self, purpose: &Purpose<'_>, len_bytes: u64, committed_bytes: u64, flags: u32) {
+    pub(super) fn fill(&self, purpose: &Purpose<'_>, len_bytes: u64, committed_bytes: u64, flags: u32, front: u32) {
         // Relaxed throughout: nobody else has the segment yet, and handing over its descriptor orders everything.
         self.version.store(VERSION, Ordering::Relaxed);
         self.kind.store(purpose.kind as u32, Ordering::Relaxed);
@@ -112,13 +115,14 @@ impl Header {
         self.created_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.committed_bytes.store(committed_bytes, Ordering::Relaxed);
         self.flags.store(flags, Ordering::Relaxed);
+        self.front_bytes.store(front, Ordering::Relaxed);
         write_text(&self.name, &self.name_len, purpose.name);
         // Release, for a file that others may open: who sees the magic (Acquire in `check`) sees the rest.
         self.magic.store(MAGIC, Ordering::Release);
     }
 
     /// Adds what only the structure knows; facts that do not fit are left out.
-    pub(super) fn describe(&self, details: &Details<'_>) {
+    pub(super) fn describe(&self, details: &Details<'_>, start: usize) {
         if let Some(layout) = details.layout {
             write_text(&self.layout_name, &self.layout_name_len, layout.name);
             write_text(&self.layout_text, &self.layout_text_len, &layout.to_string());
@@ -131,7 +135,7 @@ impl Header {
             for (index, cell) in raw.name.iter().enumerate() {
                 cell.store(bytes.get(index).copied().unwrap_or(0), Ordering::Relaxed);
             }
-            raw.offset.store((HEADER_BYTES + fact.offset) as u64, Ordering::Relaxed);
+            raw.offset.store((start + fact.offset) as u64, Ordering::Relaxed);
             raw.width.store(fact.width, Ordering::Relaxed);
             raw.count.store(fact.count, Ordering::Relaxed);
             raw.stride.store(fact.stride, Ordering::Relaxed);
@@ -185,11 +189,12 @@ impl Header {
         for word in &self.boot_id {
             put(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
-        for word in [&self.body_version, &self.fact_count, &self.name_len, &self.layout_name_len, &self.layout_text_len]
-        {
+        let counts =
+            [&self.body_version, &self.fact_count, &self.name_len, &self.layout_name_len, &self.layout_text_len];
+        for word in counts.into_iter().chain([&self.front_bytes]) {
             put(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
-        put(&[0; 20]);
+        put(&[0; 16]);
         put(&text(&self.name));
         put(&text(&self.layout_name));
         put(&[0; 16]);

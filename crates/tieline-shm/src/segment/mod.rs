@@ -80,7 +80,7 @@ impl Kind {
         Self::Memory,
     ];
 
-    fn from_number(number: u32) -> Option<Self> {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 }
@@ -109,7 +109,7 @@ pub(crate) struct Details<'a> {
 pub(crate) struct Fact<'a> {
     /// At most 32 bytes; the meaning is in the structure's page in `docs/formats`.
     pub(crate) name: &'a str,
-    /// Of the first one, in bytes after the header; a multiple of 4.
+    /// Of the first one, in bytes of the body; a multiple of 4.
     pub(crate) offset: usize,
     /// 4 or 8 bytes.
     pub(crate) width: u32,
@@ -117,6 +117,28 @@ pub(crate) struct Fact<'a> {
     pub(crate) count: u32,
     /// Bytes from one to the next.
     pub(crate) stride: u32,
+}
+
+impl<'a> Fact<'a> {
+    /// One 64-bit number.
+    pub(crate) const fn word(name: &'a str, offset: usize) -> Self {
+        Self { name, offset, width: 8, count: 1, stride: 8 }
+    }
+
+    /// `count` numbers of 64 bits, `stride` bytes from one to the next; what does not fit the description is left out.
+    #[allow(clippy::cast_possible_truncation, reason = "limited to what fits")]
+    pub(crate) const fn words(name: &'a str, offset: usize, count: usize, stride: usize) -> Self {
+        let most = u32::MAX as usize;
+        let count = if count > most { most } else { count };
+        let count = if stride > most { 1 } else { count };
+        Self { name, offset, width: 8, count: count as u32, stride: stride as u32 }
+    }
+
+    /// The same with numbers of 32 bits.
+    pub(crate) const fn halves(name: &'a str, offset: usize, count: usize, stride: usize) -> Self {
+        let words = Self::words(name, offset, count, stride);
+        Self { width: 4, ..words }
+    }
 }
 
 /// Which payload a segment should have.
@@ -164,12 +186,14 @@ impl From<&'static Layout> for Expected {
 /// # Ok::<(), tieline_shm::Error>(())
 /// ```
 pub struct Segment {
-    store: Store,
+    store: Arc<Store>,
     memory: Arc<Mapping>,
     kind: Kind,
     obtained: Obtained,
     /// Holes can be punched and memory added.
     growable: bool,
+    /// How many bytes after the header lie before the structure: the table of members, if a name leads here.
+    front: usize,
 }
 
 /// What is behind the memory.
@@ -203,29 +227,50 @@ impl Segment {
         let memory = Arc::new(memfd.map(&MapOptions::new().access(access)).map_err(refused)?);
         let description = View::<Header>::of(&memory, 0)?.check(kind, &expected.into(), len)?;
         let obtained = Obtained::unasked(&memory);
-        Ok(Self { store: Store::Memfd(memfd), memory, kind, obtained, growable: description.growable })
+        let (store, growable) = (Arc::new(Store::Memfd(memfd)), description.growable);
+        Ok(Self { store, memory, kind, obtained, growable, front: description.front_bytes as usize })
     }
 
     /// Adds what only the structure knows to the description; to be called before anyone else has the segment.
     pub(crate) fn describe(&self, details: &Details<'_>) -> Result<()> {
-        self.header()?.describe(details);
+        self.header()?.describe(details, self.start());
         Ok(())
     }
 
-    /// The `T` at `offset` bytes after the header.
+    /// The `T` at `offset` bytes of the body.
     pub(crate) fn view<T: Words>(&self, offset: usize) -> Result<View<T>> {
-        View::of(&self.memory, HEADER_BYTES.saturating_add(offset))
+        View::of(&self.memory, self.start().saturating_add(offset))
     }
 
-    /// `count` of `T` from `offset` bytes after the header.
+    /// `count` of `T` from `offset` bytes of the body.
     pub(crate) fn slice<T: Words>(&self, offset: usize, count: usize) -> Result<View<[T]>> {
-        View::slice(&self.memory, HEADER_BYTES.saturating_add(offset), count)
+        View::slice(&self.memory, self.start().saturating_add(offset), count)
+    }
+
+    /// The same memory, for another user of it.
+    pub(crate) fn share(&self) -> Self {
+        Self { store: Arc::clone(&self.store), memory: Arc::clone(&self.memory), ..*self }
+    }
+
+    /// The same memory, with a body that begins `offset` bytes after the header: for what lies in front of a structure.
+    pub(crate) fn with_front(&self, offset: usize) -> Self {
+        Self { front: offset, ..self.share() }
+    }
+
+    /// How many bytes after the header lie before the body.
+    pub(crate) fn front(&self) -> usize {
+        self.front
+    }
+
+    /// Where the body begins in the mapping.
+    fn start(&self) -> usize {
+        HEADER_BYTES.saturating_add(self.front)
     }
 
     /// A descriptor to hand to peers that may only read.
     pub(crate) fn read_only_fd(&self) -> Result<OwnedFd> {
         let refused = |error| Error::system_refused("share a segment", error);
-        match &self.store {
+        match &*self.store {
             Store::Memfd(memfd) => Ok(memfd.read_only().map_err(refused)?.into()),
             Store::File(_) => Err(Error::new("share a segment", ErrorKind::Unsupported)
                 .because("a file is shared by its path, and its mode says who may read")),
@@ -240,7 +285,7 @@ impl Segment {
     /// [`committed_len`](Self::committed_len).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.memory.len() - HEADER_BYTES
+        self.memory.len().saturating_sub(self.start())
     }
 
     /// Whether it has no bytes of its own.
@@ -255,7 +300,7 @@ impl Segment {
     pub fn committed_len(&self) -> usize {
         // Acquire: partner of the release in `grow`; who sees the length finds memory behind it.
         let told = self.header().map_or(0, |header| header.committed_bytes.load(Ordering::Acquire));
-        usize::try_from(told).unwrap_or(usize::MAX).min(self.len())
+        usize::try_from(told).unwrap_or(usize::MAX).saturating_sub(self.front).min(self.len())
     }
 
     /// What was got of the pages and the node that were wished for.
@@ -287,7 +332,7 @@ impl Segment {
 
 impl AsFd for Segment {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.store {
+        match &*self.store {
             Store::Memfd(memfd) => memfd.as_fd(),
             Store::File(file) => file.as_fd(),
         }

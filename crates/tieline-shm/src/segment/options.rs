@@ -22,6 +22,7 @@ pub struct SegmentOptions {
     pub(super) numa_node: Option<u32>,
     pub(super) max_len: Option<usize>,
     pub(super) writer_only: bool,
+    pub(super) front: usize,
     pub(super) access: Access,
     layout: Option<&'static Layout>,
 }
@@ -67,6 +68,7 @@ impl SegmentOptions {
             numa_node: None,
             max_len: None,
             writer_only: false,
+            front: 0,
             access: Access::ReadWrite,
             layout: None,
         }
@@ -121,6 +123,18 @@ impl SegmentOptions {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
+        self
+    }
+
+    /// Calls it something else.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Leaves so many bytes between header and body: for the table of members, which is there where a name leads.
+    pub(crate) fn front(mut self, len_bytes: usize) -> Self {
+        self.front = len_bytes;
         self
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::FallocateFlags;
 
-use super::{HEADER_BYTES, Segment, Store};
+use super::{Segment, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::Ordering;
 
@@ -35,7 +35,7 @@ impl Segment {
         }
         self.commit(now, new_len_bytes - now)?;
         // Release: partner of the acquire in `committed_len`. The largest wins, whoever comes last.
-        self.header()?.committed_bytes.fetch_max(new_len_bytes as u64, Ordering::Release);
+        self.header()?.committed_bytes.fetch_max((self.front + new_len_bytes) as u64, Ordering::Release);
         Ok(())
     }
 
@@ -53,16 +53,16 @@ impl Segment {
             return Ok(());
         }
         // The length first, so that no peer finds a length without memory behind it.
-        self.header()?.committed_bytes.store(new_len_bytes as u64, Ordering::Release);
+        self.header()?.committed_bytes.store((self.front + new_len_bytes) as u64, Ordering::Release);
         self.discard(new_len_bytes, now - new_len_bytes)
     }
 
-    /// Finds memory for `len` bytes from `offset` after the header, without telling peers a length: for pools, whose
+    /// Finds memory for `len` bytes from `offset` of the body, without telling peers a length: for pools, whose
     /// peers hear of memory by the messages that lie in it.
     pub(crate) fn commit(&self, offset: usize, len: usize) -> Result<()> {
         self.check_range(GROW, offset, len)?;
-        let start = (HEADER_BYTES + offset) as u64;
-        match &self.store {
+        let start = (self.start() + offset) as u64;
+        match &*self.store {
             Store::Memfd(memfd) => {
                 memfd.reserve_range(start, len as u64).map_err(|error| Error::system_refused(GROW, error))
             }
@@ -71,15 +71,15 @@ impl Segment {
         }
     }
 
-    /// Gives the memory of whole pages within `len` bytes from `offset` after the header back to the system; what is
+    /// Gives the memory of whole pages within `len` bytes from `offset` of the body back to the system; what is
     /// only a part of a page is set to zero.
     pub(crate) fn discard(&self, offset: usize, len: usize) -> Result<()> {
         self.check_range(SHRINK, offset, len)?;
         if len == 0 {
             return Ok(());
         }
-        let start = (HEADER_BYTES + offset) as u64;
-        match &self.store {
+        let start = (self.start() + offset) as u64;
+        match &*self.store {
             Store::Memfd(memfd) => memfd.punch_hole(start, len as u64).map_err(|error| match error.kind() {
                 tieline_os::ErrorKind::PermissionDenied => Error::new(SHRINK, ErrorKind::Unsupported)
                     .because("a segment that only its creator may write keeps its memory"),

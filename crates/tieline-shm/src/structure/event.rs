@@ -9,6 +9,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::{View, Words, step};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 
@@ -25,6 +27,18 @@ pub(crate) struct Control {
 
 // SAFETY: repr(C), atomics and a struct of atomics of alignment 64 at offset 128; 256 bytes without a gap.
 unsafe impl Words for Control {}
+
+impl Control {
+    /// Where an object of `ids` events tells lookers how it is, if its control part lies at `at`.
+    #[cfg(not(model))]
+    pub(crate) const fn facts(at: usize, ids: u32) -> [Fact<'static>; 3] {
+        [
+            Fact::word("total", at + std::mem::offset_of!(Self, total)),
+            Fact::word("listeners asleep", at + std::mem::offset_of!(Self, count)),
+            Fact::words("count", at + size_of::<Self>(), ids as usize, 8),
+        ]
+    }
+}
 
 /// The counters, one for each event.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What a subscriber has of one publisher: the reading end of its log, and the way into its pool.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,14 @@ impl Inlet {
 
     pub(crate) fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// `line` lasts from now on at least as long as whatever is held of this log.
+    pub(crate) fn keep(&self, line: Arc<dyn Any + Send + Sync>) {
+        if let Some(holder) = &self.holder {
+            // Said once: the first line is the one.
+            let _ = holder.line.set(line);
+        }
     }
 
     /// The next message; with `count` given, one of exactly so many values. Small ones are copied into `inline`. With

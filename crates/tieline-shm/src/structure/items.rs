@@ -3,9 +3,10 @@
 //! The invariant: a typed reference is given out only to bytes that were checked to be values of the type, and that
 //! nobody else may change as long as the reference lives.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
@@ -209,6 +210,8 @@ pub(crate) struct Holder {
     pub(crate) entry: Entry,
     /// The publisher may be believed not to write what it published: it runs as our own user.
     pub(crate) is_trusted: bool,
+    /// What must last as long as anything is held, because its end tells the publisher that nothing is held any more.
+    pub(crate) line: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// A bucket that a hazard of ours keeps from being reused; dropping gives it back.
@@ -270,7 +273,8 @@ impl Held {
     fn bytes(&self) -> &[u8] {
         // SAFETY: the descriptor's bucket and length were checked against the geometry, so the bytes lie within the
         // mapping that `holder` keeps. The publisher is trusted (`into_items`) to keep the pool's rule: it writes no
-        // bucket of a message that a hazard names, and ours does until `self` is dropped.
+        // bucket of a message that a hazard names, and ours does until `self` is dropped; it does not forget the hazard
+        // before, because `holder` keeps the line to it.
         unsafe { std::slice::from_raw_parts(self.holder.buckets.start(self.bucket).as_ptr(), self.len_bytes) }
     }
 }

@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::atomic::{AtomicU32, Ordering, fence};
 use crate::raw::{View, Words, futex, step};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::structure::cells::Cells;
 use crate::structure::planted::{Bug, planted};
 use crate::wait::{Until, Waiting, wait_on_word};
@@ -32,6 +34,17 @@ pub(crate) struct Control {
 
 // SAFETY: repr(C), 64 32-bit atomics, no padding: 256 bytes, a multiple of the alignment.
 unsafe impl Words for Control {}
+
+impl Control {
+    /// Where a latest value tells lookers how it is, if its control part lies at `at`.
+    #[cfg(not(model))]
+    pub(crate) const fn facts(at: usize) -> [Fact<'static>; 2] {
+        [
+            Fact::halves("version", at + std::mem::offset_of!(Self, version), 1, 4),
+            Fact::halves("writer", at + std::mem::offset_of!(Self, writer), 1, 4),
+        ]
+    }
+}
 
 /// The latest value, over memory that readers may have mapped read-only.
 #[derive(Clone, Debug)]

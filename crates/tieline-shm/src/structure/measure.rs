@@ -70,6 +70,7 @@ fn channel(geometry: Geometry, subscribers: usize) -> (Outlet, Vec<Inlet>) {
                 roster: log.roster.clone(),
                 entry: log.entry(index),
                 is_trusted: true,
+                line: std::sync::OnceLock::new(),
             };
             Inlet::new(reader, Some(std::sync::Arc::new(holder)))
         })

@@ -62,6 +62,12 @@ const FORM: usize = 4;
 /// Where in a structure's first line it lies how many lines follow.
 const COUNT: usize = 5;
 
+/// Where in a line one of its own numbers lies.
+#[cfg(not(model))]
+pub(crate) const fn more_offset(index: usize) -> usize {
+    std::mem::offset_of!(Line, more) + index * 4
+}
+
 /// Writes a structure's form, in memory that nobody else has yet.
 #[cfg(not(model))]
 pub(crate) fn make(first: &Line, form: u32, count: u32) {

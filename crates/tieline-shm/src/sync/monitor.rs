@@ -5,18 +5,18 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::condvar::core::CondvarWords;
 use super::condvar::wait_in;
 use super::error::LockResult;
 use super::mutex::{Data, MutexGuard, MutexKind, MutexOptions, MutexWords, RawMutex};
+use super::place::{Form, Place, Plan, by_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::Details;
 use crate::wait::Until;
 
 /// A value in shared memory with its lock and `CONDITIONS` condition variables.
@@ -29,7 +29,7 @@ use crate::wait::Until;
 ///
 /// const NOT_EMPTY: usize = 0;
 /// const NOT_FULL: usize = 1;
-/// let level = Monitor::<u32, 2>::create(0, &MutexOptions::new())?;
+/// let level = Monitor::<u32, 2>::anonymous(0, &MutexOptions::new())?;
 /// std::thread::scope(|scope| {
 ///     scope.spawn(|| {
 ///         for _ in 0..100 {
@@ -56,7 +56,7 @@ pub struct Monitor<T: ShmSafe, const CONDITIONS: usize> {
     lock: RawMutex,
     conditions: [View<CondvarWords>; CONDITIONS],
     data: Data<T>,
-    segment: Segment,
+    place: Place,
 }
 
 /// The monitor's lock is held, and the value is ours, as long as this lives.
@@ -71,21 +71,12 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     const DATA_OFFSET: usize =
         Data::<T>::offset_after(Self::CONDITIONS_OFFSET + CONDITIONS * size_of::<CondvarWords>());
 
-    /// Makes a monitor and its value in a segment of its own.
+    /// Makes a monitor and its value in a segment of its own, without a name.
     ///
     /// # Errors
     /// `InvalidInput` for a recursive lock; `OutOfMemory`, `LimitReached` (descriptors), `System`.
-    pub fn create(value: T, options: &MutexOptions) -> Result<Self> {
-        let purpose = Purpose { kind: Kind::Locks, name: options.name_of(), layout_hash: Self::layout_hash() };
-        let segment = Segment::create(&purpose, Self::DATA_OFFSET.saturating_add(size_of::<T>()))?;
-        let lock = RawMutex::make(segment.view(0)?, options);
-        if lock.kind() == MutexKind::Recursive {
-            return Err(Error::new("create a monitor", ErrorKind::InvalidInput)
-                .because("a recursive lock cannot hand out its value"));
-        }
-        let monitor = Self::over(lock, segment)?;
-        monitor.data.init(value);
-        Ok(monitor)
+    pub fn anonymous(value: T, options: &MutexOptions) -> Result<Self> {
+        Self::over(Place::anonymous(options.name_of(), Self::plan(value, options)?)?, options.name_of())
     }
 
     /// The monitor whose segment a peer sent.
@@ -93,27 +84,49 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     /// # Errors
     /// `Mismatch` if it is for another type, has another number of conditions, or is something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let segment = Segment::accept(fd, Kind::Locks, Self::layout_hash(), Access::ReadWrite)?;
-        let lock = RawMutex::attach(segment.view(0)?, "")?;
-        if lock.kind() == MutexKind::Recursive {
-            return Err(Error::new("attach to a monitor", ErrorKind::Corrupted).because("its lock is recursive"));
-        }
-        Self::over(lock, segment)
+        Self::over(Place::received(fd, &Self::form())?, "")
     }
 
-    fn over(lock: RawMutex, segment: Segment) -> Result<Self> {
+    by_name!("a monitor and its value"; value: T; value, &MutexOptions::new());
+
+    fn form() -> Form {
+        Form::lock(Self::layout_hash(), format!("a monitor with {CONDITIONS} conditions of {}", T::LAYOUT))
+    }
+
+    fn plan(value: T, options: &MutexOptions) -> Result<Plan<'_>> {
+        if options.kind_of() == MutexKind::Recursive {
+            return Err(Error::new("create a monitor", ErrorKind::InvalidInput)
+                .because("a recursive lock cannot hand out its value"));
+        }
+        Ok(Plan::new(Self::form(), Self::DATA_OFFSET.saturating_add(size_of::<T>()), move |segment| {
+            // One row of waiters for each condition, as far as there is room to tell of them.
+            let conditions = (0..CONDITIONS)
+                .map(|index| CondvarWords::fact(Self::CONDITIONS_OFFSET + index * size_of::<CondvarWords>()));
+            let facts: Vec<_> = MutexWords::FACTS.into_iter().chain(conditions).collect();
+            segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
+            RawMutex::make(&*segment.view(0)?, options);
+            Data::at(segment, Self::DATA_OFFSET)?.init(value);
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, name: &str) -> Result<Self> {
+        let segment = place.segment();
+        let corrupted = |why: &'static str| Error::new("attach to a monitor", ErrorKind::Corrupted).because(why);
+        let lock = RawMutex::attach(segment.view(0)?, name)?;
+        if lock.kind() == MutexKind::Recursive {
+            return Err(corrupted("its lock is recursive"));
+        }
         let view = |number| segment.view(Self::CONDITIONS_OFFSET + number * size_of::<CondvarWords>());
         let conditions = (0..CONDITIONS).map(view).collect::<Result<Vec<_>>>()?;
-        let conditions = conditions
-            .try_into()
-            .map_err(|_| Error::new("attach to a monitor", ErrorKind::Corrupted).because("conditions are missing"))?;
-        Ok(Self { lock, conditions, data: Data::at(&segment, Self::DATA_OFFSET)?, segment })
+        let conditions = conditions.try_into().map_err(|_| corrupted("conditions are missing"))?;
+        Ok(Self { lock, conditions, data: Data::at(segment, Self::DATA_OFFSET)?, place })
     }
 
     /// The descriptor to send to peers.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// Locks, waiting as long as it takes.

@@ -5,16 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::error::LockError;
 use super::mutex::{Data, MutexOptions, MutexWords, RawMutex};
+use super::place::{Form, Place, Plan, by_name};
 use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::rendezvous::IntoName;
+use crate::segment::{Details, Fact};
 use crate::wait::Until;
 
 /// A value in shared memory that is made once, by whichever process asks first, and is there for all from then on.
@@ -24,7 +25,7 @@ use crate::wait::Until;
 /// ```
 /// use tieline_shm::sync::OnceCell;
 ///
-/// let port = OnceCell::<u16>::create()?;
+/// let port = OnceCell::<u16>::anonymous()?;
 /// assert_eq!(port.get()?, None);
 /// assert_eq!(port.get_or_init(|| 7411)?, 7411);
 /// assert_eq!(port.get_or_init(|| 7412)?, 7411);
@@ -39,7 +40,7 @@ pub struct OnceCell<T: ShmSafe> {
     /// 0: not there; 1: there, and never written again.
     done: View<AtomicU64>,
     data: Data<T>,
-    segment: Segment,
+    place: Place,
 }
 
 /// Something that is done once among all processes: a [`OnceCell`] of nothing.
@@ -47,7 +48,7 @@ pub struct OnceCell<T: ShmSafe> {
 /// ```
 /// use tieline_shm::sync::Once;
 ///
-/// let migration = Once::create()?;
+/// let migration = Once::anonymous()?;
 /// migration.call_once(|| println!("here, and in no other process"))?;
 /// assert!(migration.is_done());
 /// # Ok::<(), tieline_shm::Error>(())
@@ -67,11 +68,8 @@ impl<T: ShmSafe> OnceCell<T> {
     ///
     /// # Errors
     /// `OutOfMemory`, `LimitReached` (descriptors), `System`.
-    pub fn create() -> Result<Self> {
-        let purpose = Purpose { kind: Kind::Locks, name: "", layout_hash: layout_hash::<T>() };
-        let segment = Segment::create(&purpose, Self::DATA_OFFSET.saturating_add(size_of::<T>()))?;
-        let lock = RawMutex::make(segment.view(0)?, &MutexOptions::new());
-        Self::over(lock, segment)
+    pub fn anonymous() -> Result<Self> {
+        Self::over(Place::anonymous("", Self::plan()?)?, "")
     }
 
     /// The cell whose segment a peer sent.
@@ -79,19 +77,34 @@ impl<T: ShmSafe> OnceCell<T> {
     /// # Errors
     /// `Mismatch` if it is for another type or is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let segment = Segment::accept(fd, Kind::Locks, layout_hash::<T>(), Access::ReadWrite)?;
-        let lock = RawMutex::attach(segment.view(0)?, "")?;
-        Self::over(lock, segment)
+        Self::over(Place::received(fd, &Self::form())?, "")
     }
 
-    fn over(lock: RawMutex, segment: Segment) -> Result<Self> {
-        Ok(Self { lock, done: segment.view(DONE_OFFSET)?, data: Data::at(&segment, Self::DATA_OFFSET)?, segment })
+    by_name!("a cell";;);
+
+    fn form() -> Form {
+        Form::lock(layout_hash::<T>(), format!("a value that is made once: {}", T::LAYOUT))
+    }
+
+    fn plan() -> Result<Plan<'static>> {
+        Ok(Plan::new(Self::form(), Self::DATA_OFFSET.saturating_add(size_of::<T>()), |segment| {
+            let facts = [&MutexWords::FACTS[..], &[Fact::word("once done", DONE_OFFSET)]];
+            segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts.concat() })?;
+            RawMutex::make(&*segment.view(0)?, &MutexOptions::new());
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, name: &str) -> Result<Self> {
+        let segment = place.segment();
+        let lock = RawMutex::attach(segment.view(0)?, name)?;
+        Ok(Self { lock, done: segment.view(DONE_OFFSET)?, data: Data::at(segment, Self::DATA_OFFSET)?, place })
     }
 
     /// The descriptor to send to peers.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// The value, if it is there. Never waits.
@@ -157,9 +170,34 @@ impl Once {
     /// Makes one, not done yet, in a segment of its own.
     ///
     /// # Errors
-    /// As [`OnceCell::create`].
-    pub fn create() -> Result<Self> {
-        OnceCell::create().map(|cell| Self { cell })
+    /// As [`OnceCell::anonymous`].
+    pub fn anonymous() -> Result<Self> {
+        OnceCell::anonymous().map(|cell| Self { cell })
+    }
+
+    /// Makes one under a free name; see [`OnceCell::create`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create(name: impl IntoName) -> Result<Self> {
+        OnceCell::create(name).map(|cell| Self { cell })
+    }
+
+    /// Opens one by its name; see [`OnceCell::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(name: impl IntoName) -> Result<Self> {
+        OnceCell::open(name).map(|cell| Self { cell })
+    }
+
+    /// Opens one by its name, or makes it; see [`OnceCell::open_or_create`]. It is forgotten that it was done when the
+    /// last process that has it open leaves.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_or_create(name: impl IntoName) -> Result<Self> {
+        OnceCell::open_or_create(name).map(|cell| Self { cell })
     }
 
     /// The one whose segment a peer sent.

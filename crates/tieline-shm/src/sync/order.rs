@@ -33,8 +33,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// use tieline_shm::sync::{MutexOptions, RawMutex, order};
 ///
 /// order::set(true);
-/// let accounts = RawMutex::create(&MutexOptions::new().name("accounts"))?;
-/// let journal = RawMutex::create(&MutexOptions::new().name("journal"))?;
+/// let accounts = RawMutex::anonymous(&MutexOptions::new().name("accounts"))?;
+/// let journal = RawMutex::anonymous(&MutexOptions::new().name("journal"))?;
 /// {
 ///     let _accounts = accounts.lock()?;
 ///     let _journal = journal.lock()?;

@@ -5,7 +5,7 @@
 //! `models/eventcount.pml`. The layout to the byte is `docs/formats/shm-waiting.md`.
 
 use std::ops::Deref;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tieline_os::futex::{Deadline, Waited};
 
@@ -50,6 +50,12 @@ const BELLS_SHIFT: u32 = 24;
 pub(crate) const BELL_COUNT: u32 = u64::BITS - BELLS_SHIFT;
 
 impl EventCount {
+    /// Whether a state that was read from outside says that somebody sleeps, or was about to.
+    #[cfg(not(model))]
+    pub(crate) const fn tells_sleepers(state: u64) -> bool {
+        state & (ASLEEP | BELLS) != 0
+    }
+
     /// To be called after the change, which must be a store (or any later one by the same thread): wakes everyone who
     /// sleeps here.
     ///
@@ -196,10 +202,10 @@ impl EventCount {
     /// Waits until `ready` answers, where any of `counts` may be the one that is notified; one call of the kernel for
     /// all of them.
     ///
-    /// At most [`futex::MAX_WORDS`] counts, one at least.
+    /// One count at least. Of more than [`futex::MAX_WORDS`] the others are looked at every two milliseconds.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait); `LimitReached` for too many, `Unsupported` for more than one before Linux 5.16.
+    /// As [`wait`](Self::wait); `Unsupported` for more than one before Linux 5.16.
     pub(crate) fn wait_any<R, C: Deref<Target = Self>>(
         counts: &[C],
         how: Waiting,
@@ -302,6 +308,9 @@ impl EventCount {
     }
 }
 
+/// How long one who waits for more places than the kernel can watch sleeps at a time.
+const UNWATCHED: Duration = Duration::from_millis(2);
+
 #[inline(never)]
 fn wait_any<R, C: Deref<Target = EventCount>>(
     counts: &[C],
@@ -310,16 +319,17 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
     operation: &'static str,
     mut ready: impl FnMut() -> Option<R>,
 ) -> Result<R> {
-    if counts.is_empty() || counts.len() > futex::MAX_WORDS {
-        let why = format!("{} places are not 1 to {}", counts.len(), futex::MAX_WORDS);
-        return Err(Error::new(operation, ErrorKind::LimitReached).because(why));
-    }
+    let Some(first) = counts.first() else {
+        return Err(Error::new(operation, ErrorKind::InvalidInput).because("there is nothing to wait for"));
+    };
     let deadline = match until {
         Until::Now => return Err(Error::new(operation, ErrorKind::WouldBlock)),
         Until::At(deadline) => Some(deadline),
         Until::Forever => None,
     };
-    let habit = Habit::of(counts[0].address());
+    let habit = Habit::of(first.address());
+    // Those that the kernel cannot watch are looked at every so often.
+    let (watched, rest) = counts.split_at(counts.len().min(futex::MAX_WORDS));
     let timed_out = || Error::new(operation, ErrorKind::TimedOut);
     loop {
         let in_vain = counts.iter().any(|count| count.notifier_is_here());
@@ -331,12 +341,17 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
             Spun::Expired => return ready().ok_or_else(timed_out),
             Spun::GaveUp => (how == Waiting::Adaptive && !in_vain).then(Instant::now),
         };
-        let slept = match counts {
+        let slept = match watched {
             [count] => count.sleep(deadline, &mut ready),
-            counts => sleep_on_any(counts, deadline, &mut ready),
+            watched if rest.is_empty() => sleep_on_any(watched, deadline, &mut ready),
+            watched => {
+                let nap = deadline.map_or(UNWATCHED, |deadline| deadline.remaining().min(UNWATCHED));
+                sleep_on_any(watched, Some(Deadline::after(nap)), &mut ready)
+            }
         };
         match slept.map_err(|error| Error::system_refused(operation, error))? {
             Slept::Ready(answer) => return Ok(answer),
+            Slept::TimedOut if !rest.is_empty() => {}
             Slept::TimedOut => return ready().ok_or_else(timed_out),
             Slept::Woken => habit.slept(slept_from),
         }

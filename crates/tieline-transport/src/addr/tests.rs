@@ -104,7 +104,7 @@ fn faults_point_and_help() {
         ("db.example.org:5432", Kind::UnknownScheme, 0, "tcp:db.example.org:5432"),
         ("tpc:h:1", Kind::UnknownScheme, 0, "did you mean tcp:?"),
         ("unix-stream:/a", Kind::UnknownScheme, 0, "did you mean unix:PATH?"),
-        ("zookeeper:x", Kind::UnknownScheme, 0, "schemes are unix, unix-dgram"),
+        ("zookeeper:x", Kind::UnknownScheme, 0, "schemes are shm, unix, unix-dgram"),
         ("unix:", Kind::Target, 5, "unix:PATH"),
         ("unix:@", Kind::Target, 6, "abstract name is empty"),
         ("unix:/a%00b", Kind::Target, 5, "NUL"),

@@ -303,6 +303,14 @@ impl Sender {
         }
     }
 
+    /// As [`MessageSink::linger`].
+    pub(crate) fn linger(&self, patience: Patience<'_>) -> Result<()> {
+        match &self.to {
+            To::Bytes(_) => Ok(()),
+            To::Messages(sink) => sink.linger(patience),
+        }
+    }
+
     pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
         match &self.to {
             To::Bytes(framed) => framed.sink.watched(),

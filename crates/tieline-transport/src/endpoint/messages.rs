@@ -14,6 +14,7 @@ use tieline_os::sysv::msg::{self as sysv, MessageType, Oversized, Selector};
 use tieline_os::{udp, unix};
 
 use super::bytes::if_now;
+use super::shm::{Inbox, Outbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{Patience, Woken};
 
@@ -38,6 +39,7 @@ pub(super) enum Input {
     Datagram(Arc<unix::Datagram>, Option<Answers<unix::Address>>),
     SeqPacket(Arc<unix::SeqPacket>),
     Mq(Arc<Queue>),
+    Shm(Box<Inbox>),
     Sysv(sysv::MessageQueue, Selector),
 }
 
@@ -47,6 +49,7 @@ pub(super) enum Output {
     Datagram(Arc<unix::Datagram>, Option<Answers<unix::Address>>),
     SeqPacket(Arc<unix::SeqPacket>),
     Mq(Arc<Queue>, u32),
+    Shm(Box<Outbox>),
     Sysv(sysv::MessageQueue, MessageType),
     Closed,
 }
@@ -126,6 +129,9 @@ impl MessageSource {
 
     /// Receives without waiting.
     pub(crate) fn attempt_recv(&mut self) -> Result<Arrival> {
+        if let Input::Shm(inbox) = &mut self.input {
+            return inbox.attempt(&mut self.buffer);
+        }
         let buffer = self.buffer.as_mut_slice();
         let room = buffer.len();
         // What came, and how long it was.
@@ -147,6 +153,7 @@ impl MessageSource {
                 answer => answer.flatten().map(|packet| (packet.len, packet.full_len)),
             },
             Input::Mq(queue) => if_now(queue.0.try_receive(buffer))?.map(|message| (message.len, message.len)),
+            Input::Shm(_) => None,
             Input::Sysv(queue, selector) => if_now(queue.try_receive(*selector, Oversized::Refuse, buffer))?
                 .map(|message| (message.len, message.len)),
         };
@@ -170,12 +177,15 @@ impl MessageSource {
 
     /// Waits until receiving is worth another attempt, and meanwhile for `watched` to fail.
     pub(crate) fn wait(&mut self, patience: Patience<'_>, watched: Option<BorrowedFd<'_>>) -> Result<Woken> {
+        if let Input::Shm(inbox) = &mut self.input {
+            return inbox.wait(patience, watched);
+        }
         let fd = match &self.input {
             Input::Udp(socket, _) => socket.as_fd(),
             Input::Datagram(socket, _) => socket.as_fd(),
             Input::SeqPacket(socket) => socket.as_fd(),
             Input::Mq(queue) => queue.0.as_fd(),
-            Input::Sysv(..) => return self.naps.take(patience),
+            Input::Shm(_) | Input::Sysv(..) => return self.naps.take(patience),
         };
         patience.wait(Some(fd), Interest::READABLE, watched)
     }
@@ -232,12 +242,16 @@ impl MessageSink {
                 let capacity = queue.stat().ok().and_then(|stat| usize::try_from(stat.capacity_bytes).ok());
                 Some(capacity.map_or(limit, |capacity| capacity.min(limit)))
             }
+            Output::Shm(outbox) => outbox.max_message(),
             Output::Closed => None,
         }
     }
 
     /// Sends without waiting; `None` if there is no room now.
     pub(crate) fn attempt_send(&mut self, message: &[u8]) -> Result<Option<()>> {
+        if let Output::Shm(outbox) = &mut self.output {
+            return outbox.attempt(message);
+        }
         let answer = match &self.output {
             Output::Udp(socket, None) => socket.try_send(message),
             Output::Udp(socket, Some(answers)) => socket.try_send_to(message, who_to_answer(answers)?),
@@ -246,7 +260,7 @@ impl MessageSink {
             Output::SeqPacket(socket) => socket.try_send(message),
             Output::Mq(queue, priority) => queue.0.try_send(message, *priority),
             Output::Sysv(queue, kind) => queue.try_send(*kind, message),
-            Output::Closed => {
+            Output::Shm(_) | Output::Closed => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     "cannot send a message: the endpoint was finished before",
@@ -276,7 +290,7 @@ impl MessageSink {
             Output::Mq(..) => "create the queue with a larger message-size",
             Output::Sysv(..) => "raise the queue's capacity, or kernel.msgmax",
             Output::Datagram(..) | Output::SeqPacket(_) => "raise the socket's capacity",
-            Output::Udp(..) | Output::Closed => "send it in parts, or over a stream",
+            Output::Udp(..) | Output::Shm(_) | Output::Closed => "send it in parts, or over a stream",
         };
         Error::new(ErrorKind::TooLarge, text).hint(how)
     }
@@ -294,6 +308,17 @@ impl MessageSink {
         match &self.output {
             Output::SeqPacket(socket) => Some(socket.as_fd()),
             _ => None,
+        }
+    }
+
+    /// Waits until what was sent does not depend on us any more.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Stopped`: how much depends on us still.
+    pub(crate) fn linger(&self, patience: Patience<'_>) -> Result<()> {
+        match &self.output {
+            Output::Shm(outbox) => outbox.linger(patience),
+            _ => Ok(()),
         }
     }
 
@@ -317,7 +342,7 @@ impl Output {
             Self::Datagram(socket, _) => Some(socket.as_fd()),
             Self::SeqPacket(socket) => Some(socket.as_fd()),
             Self::Mq(queue, _) => Some(queue.0.as_fd()),
-            Self::Sysv(..) | Self::Closed => None,
+            Self::Shm(_) | Self::Sysv(..) | Self::Closed => None,
         }
     }
 }

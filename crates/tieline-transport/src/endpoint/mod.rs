@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | bytes, both ways | `unix` `tcp` `vsock` `exec` `stdio` `fd` `pipe` | [`ByteSource`], [`ByteSink`] |
 //! | bytes, one way at a time | `fifo`, and `file` `posix-shm` `sysv-shm` with a known length | the same |
-//! | messages | `unix-seqpacket` `unix-dgram` `udp` `mq` `sysv-mq` | [`MessageSource`], [`MessageSink`] |
+//! | messages | `unix-seqpacket` `unix-dgram` `udp` `mq` `sysv-mq`, and `shm` queues and topics | [`MessageSource`], [`MessageSink`] |
 //!
 //! The invariant: a descriptor that other processes may share keeps its flags; opening has no effect on what exists but
 //! what the address's options ask for.
@@ -22,6 +22,7 @@ mod message;
 mod messages;
 mod open;
 mod owner;
+mod shm;
 
 use std::fmt;
 use std::time::Duration;

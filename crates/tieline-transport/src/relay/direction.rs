@@ -165,6 +165,12 @@ impl Terms<'_> {
         (self.alone && end.is_natural()).then_some(Patience { stop: self.stop, other: None, deadline })
     }
 
+    /// How long what was given may keep us, where it depends on us.
+    pub(super) fn lingering(&self) -> Patience<'_> {
+        let now = self.sink_timeout.filter(Duration::is_zero).map(|_| Instant::now());
+        Patience { stop: self.stop, other: self.abort, deadline: now.or(self.deadline) }
+    }
+
     fn why_stopped(&self) -> End {
         if self.stop.is_some_and(Stop::is_requested) { End::Stopped } else { End::OtherFailed }
     }

@@ -12,7 +12,12 @@ use crate::stop::Woken;
 
 pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>, counter: &Counter) -> (End, Left) {
     let (end, held) = relay(&mut receiver, &mut sender, terms, counter);
-    let end = flush_at_the_end(end, &mut sender, terms, counter);
+    let mut end = flush_at_the_end(end, &mut sender, terms, counter);
+    if end.is_natural()
+        && let Err(error) = sender.linger(terms.lingering())
+    {
+        end = End::Failed(error);
+    }
     let divided = sender.divided();
     let (waiting, whole) = sender.waiting();
     let mut left = Left { bytes: waiting.to_vec(), whole, part: 0, divided, at_hand: None };

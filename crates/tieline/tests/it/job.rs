@@ -16,10 +16,7 @@ const PROMPT: &str = "jobs> ";
 
 /// The example shell, which `cargo test` builds beside the tests.
 fn shell() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let shell = tests.ancestors().nth(2).unwrap().join("examples/jobs");
-    assert!(shell.exists(), "{} is missing; build it by `cargo build -p tieline --example jobs`", shell.display());
-    shell
+    crate::example("jobs")
 }
 
 /// The example shell at a terminal, after its first prompt.

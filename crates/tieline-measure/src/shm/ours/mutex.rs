@@ -34,7 +34,7 @@ impl Contestant for Ours {
     fn play(&self, subject: Subject, stage: &Stage<'_>) -> Outcome<Option<Figure>> {
         let mutex = match stage.part() {
             Part::First => {
-                let mutex = RawMutex::create(&MutexOptions::new()).sentence()?;
+                let mutex = RawMutex::anonymous(&MutexOptions::new()).sentence()?;
                 let fd = mutex.as_fd().ok_or("the mutex has no memory of its own")?.as_raw_fd();
                 let place = format!("/proc/{}/fd/{fd}", std::process::id());
                 fs::write(stage.folder().join(WHERE), place).sentence()?;

@@ -181,7 +181,7 @@ impl Exchange for Large {
 }
 
 fn topic() -> Outcome<Topic<[u8; 64]>> {
-    Ok(Topic::open_or_create(TOPIC_NAME).sentence()?.members_max(256))
+    Ok(Topic::open_or_create(TOPIC_NAME).sentence()?.members(256))
 }
 
 /// A subscriber that nobody waits for.

@@ -1,7 +1,33 @@
-//! Counted events by name.
+//! Bells with numbers: something happened, and how often, but not what.
 //!
-//! It ties `queue::event` to a name. The invariant: a listener's position is its own, so listeners share nothing but
-//! the memory they all look at.
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! use tieline_shm::event::Event;
+//!
+//! let doors = Event::open_or_create("doors")?; // in any number of processes
+//! let mut listener = doors.listener();
+//! doors.notify(2)?;
+//! doors.notify(2)?;
+//! let mut fired = Vec::new();
+//! listener.wait(&mut fired)?;
+//! assert_eq!((fired[0].id, fired[0].times), (2, 2));
+//! # Ok::<(), tieline_shm::Error>(())
+//! ```
+//!
+//! # What is promised
+//! * Every listener is told of everything since it was made. Counts coalesce: who looks late is told once, with the
+//!   count; so nothing is lost, nothing is queued, and nobody waits for a slow listener.
+//! * [`Event::notify`] never waits, and makes no system call unless somebody sleeps.
+//! * Death: a killed listener leaves nothing behind. A notifier killed in the middle of a notification leaves a count
+//!   that listeners may be told of only with the next one. The object lives while anyone has it open.
+//!
+//! An event says that something else has changed: put what changed where it belongs first, notify after. Where the
+//! message itself is to travel, use a [topic](crate::topic).
+//!
+//! The memory is `docs/formats/shm-event.md`. Whom [`Access`](crate::Access) admits may write the counts, so can forge
+//! notifications and no more.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -14,35 +40,15 @@ use tieline_os::futex::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{
-    self, Access, Joined, Link, MEMBERS_MAX, Members, Membership, Name, Offer, Participant, PeerId, Role,
+    self, Access, IntoName, Joined, Link, MEMBERS_MAX, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
-use crate::segment::{Kind, Purpose, Segment};
-use crate::structure::event::{Counters, Seen};
+use crate::segment::{Details, Kind, Purpose, Segment};
+use crate::structure::event::{Control, Counters, Seen};
 use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waitable, Waiting, Watch};
 
-/// Numbered events that any member may notify and any listener is told of, with how often.
+/// Numbered events that any member may notify and any listener is told of, with how often; see the [module](self).
 ///
-/// Counts coalesce: a listener that looks late is told once, with the count. Every listener is told of everything since
-/// it was made. Nobody waits for anybody: a killed listener leaves nothing, a notifier killed in the middle of a
-/// notification leaves a count that listeners may be told with the next one.
-///
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # let directory = directory.path().display();
-/// use tieline_shm::Name;
-/// use tieline_shm::event::Event;
-///
-/// let name = Name::new("doors")?;
-/// # let name = Name::new(&format!("{directory}/doors"))?;
-/// let event = Event::at(&name).ids(4).open_or_create()?;
-/// let mut listener = event.listener();
-/// event.notify(2)?;
-/// event.notify(2)?;
-/// let mut fired = Vec::new();
-/// listener.wait(&mut fired)?;
-/// assert_eq!((fired[0].id, fired[0].times), (2, 2));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// Any thread may notify. Clones are the same membership; dropping the last one, and all listeners, leaves the name.
 #[derive(Clone)]
 pub struct Event {
     shared: Arc<Shared>,
@@ -53,7 +59,6 @@ pub struct Event {
 #[derive(Clone, Debug)]
 #[must_use = "nothing is opened before `open`, `create` or `open_or_create`"]
 pub struct EventOptions {
-    name: Name,
     ids: u32,
     access: Access,
     members: u32,
@@ -78,15 +83,33 @@ impl Event {
     /// The most ids that one object may have. A listener that wakes looks at each.
     pub const IDS_MAX: u32 = 1 << 16;
 
-    /// The events of this name: 64 ids, for up to 256 members of the creator's user, unless said otherwise.
-    pub fn at(name: &Name) -> EventOptions {
-        EventOptions {
-            name: name.clone(),
-            ids: 64,
-            access: Access::default(),
-            members: 256,
-            join_timeout: JOIN_TIMEOUT,
-        }
+    /// Counts of ids and members, and access, other than the usual.
+    pub fn options() -> EventOptions {
+        EventOptions { ids: 64, access: Access::default(), members: 256, join_timeout: JOIN_TIMEOUT }
+    }
+
+    /// Creates events 0 to 63 under a free name; see [`EventOptions::create`].
+    ///
+    /// # Errors
+    /// As [`EventOptions::create`].
+    pub fn create(name: impl IntoName) -> Result<Self> {
+        Self::options().create(name)
+    }
+
+    /// Opens the events of that name; see [`EventOptions::open`].
+    ///
+    /// # Errors
+    /// As [`EventOptions::open`].
+    pub fn open(name: impl IntoName) -> Result<Self> {
+        Self::options().open(name)
+    }
+
+    /// Opens the events of that name, or creates 0 to 63; see [`EventOptions::open_or_create`].
+    ///
+    /// # Errors
+    /// As [`EventOptions::open_or_create`].
+    pub fn open_or_create(name: impl IntoName) -> Result<Self> {
+        Self::options().open_or_create(name)
     }
 
     /// How many events there are: ids from 0 to one less.
@@ -126,19 +149,19 @@ impl Event {
 }
 
 impl EventOptions {
-    /// How many ids there are, if this creates the object: 1 to [`Event::IDS_MAX`].
+    /// How many ids there are, if this creates the object: 1 to [`Event::IDS_MAX`]; 64 unless told otherwise.
     pub fn ids(mut self, ids: u32) -> Self {
         self.ids = ids;
         self
     }
 
-    /// Who may take part, if this creates the object: all need both rights.
+    /// Who may take part, if this creates the object: all need both rights. The creator's user unless told otherwise.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// How many processes may have it open at once, if this creates the object.
+    /// How many processes may have it open at once, if this creates the object: 1 to 1024; 256 unless told otherwise.
     pub fn members(mut self, members: u32) -> Self {
         self.members = members;
         self
@@ -155,17 +178,19 @@ impl EventOptions {
     /// # Errors
     /// `AlreadyExists` if the name is used; `InvalidInput` for a count of ids or members that cannot be; otherwise as
     /// [`open_or_create`](Self::open_or_create).
-    pub fn create(self) -> Result<Event> {
+    pub fn create(self, name: impl IntoName) -> Result<Event> {
         self.check()?;
-        self.start(rendezvous::create(&self.name, self.offer(), self.join_timeout)?)
+        let name = name.into_name()?;
+        start(rendezvous::create(&name, self.offer(&name), self.join_timeout)?)
     }
 
     /// Opens an object that somebody uses.
     ///
     /// # Errors
     /// `NotFound` if nobody does; otherwise as [`open_or_create`](Self::open_or_create).
-    pub fn open(self) -> Result<Event> {
-        self.start(rendezvous::open(&self.name, self.offer(), self.join_timeout)?)
+    pub fn open(self, name: impl IntoName) -> Result<Event> {
+        let name = name.into_name()?;
+        start(rendezvous::open(&name, self.offer(&name), self.join_timeout)?)
     }
 
     /// Opens the object, or creates it if the name is free.
@@ -173,9 +198,10 @@ impl EventOptions {
     /// # Errors
     /// `Mismatch` if the name belongs to another kind of object; `PermissionDenied`; `LimitReached` if it has as many
     /// members as it was made for; `OutOfMemory`; `TimedOut` if whoever answers for the name does not; `InvalidInput`.
-    pub fn open_or_create(self) -> Result<Event> {
+    pub fn open_or_create(self, name: impl IntoName) -> Result<Event> {
         self.check()?;
-        self.start(rendezvous::open_or_create(&self.name, self.offer(), self.join_timeout)?)
+        let name = name.into_name()?;
+        start(rendezvous::open_or_create(&name, self.offer(&name), self.join_timeout)?)
     }
 
     fn check(&self) -> Result<()> {
@@ -189,10 +215,14 @@ impl EventOptions {
         Ok(())
     }
 
-    fn offer(&self) -> Offer<'_> {
+    fn offer<'a>(&'a self, name: &'a Name) -> Offer<'a> {
         let make = || {
-            let purpose = Purpose { kind: Kind::Event, name: self.name.as_str(), layout_hash: 0 };
-            Segment::create(&purpose, body(self.members) + Counters::CONTROL_BYTES + self.ids as usize * 8)
+            let purpose = Purpose { kind: Kind::Event, name: name.as_str(), layout_hash: 0 };
+            let at = body(self.members);
+            let segment = Segment::create(&purpose, at + Counters::CONTROL_BYTES + self.ids as usize * 8)?;
+            let facts = [&Members::facts(self.members)[..], &Control::facts(at, self.ids)];
+            segment.describe(&Details { layout: None, version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         Offer {
             kind: Kind::Event,
@@ -205,21 +235,21 @@ impl EventOptions {
             core: Some(Box::new(make)),
         }
     }
+}
 
-    fn start(&self, joined: Joined) -> Result<Event> {
-        let corrupted = |why| Error::new(OPEN, ErrorKind::Corrupted).because(why);
-        let ids = joined.config().try_into().map(u32::from_le_bytes).unwrap_or(0);
-        if ids == 0 || ids > Event::IDS_MAX {
-            return Err(corrupted("its configuration tells no count of ids"));
-        }
-        let core = joined.core().ok_or_else(|| corrupted("it has no segment"))?;
-        let members = joined.members().ok_or_else(|| corrupted("it has no table of members"))?;
-        let at = body(members.capacity());
-        let cells = core.slice(at + Counters::CONTROL_BYTES, ids as usize)?;
-        let shared = Arc::new(Shared { counters: Counters::new(core.view(at)?, cells) });
-        let membership = joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?;
-        Ok(Event { shared, membership: Arc::new(membership) })
+fn start(joined: Joined) -> Result<Event> {
+    let corrupted = |why| Error::new(OPEN, ErrorKind::Corrupted).because(why);
+    let ids = joined.config().try_into().map(u32::from_le_bytes).unwrap_or(0);
+    if ids == 0 || ids > Event::IDS_MAX {
+        return Err(corrupted("its configuration tells no count of ids"));
     }
+    let core = joined.core().ok_or_else(|| corrupted("it has no segment"))?;
+    let members = joined.members().ok_or_else(|| corrupted("it has no table of members"))?;
+    let at = body(members.capacity());
+    let cells = core.slice(at + Counters::CONTROL_BYTES, ids as usize)?;
+    let shared = Arc::new(Shared { counters: Counters::new(core.view(at)?, cells) });
+    let membership = joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?;
+    Ok(Event { shared, membership: Arc::new(membership) })
 }
 
 /// Where the structure begins, behind a table of so many members.

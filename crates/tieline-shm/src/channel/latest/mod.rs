@@ -1,7 +1,36 @@
-//! The latest value of something, by name.
+//! The latest value of something: one writer, any number of readers, no queue.
 //!
-//! It ties `queue::latest` to a name. The invariant: readers have the memory read-only, so nothing a reader does can
-//! disturb the writer or another reader.
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! use tieline_shm::latest::Latest;
+//!
+//! let mut writer = Latest::<f64>::at("temperature")?.writer()?;
+//! let mut reader = Latest::<f64>::at("temperature")?.reader()?; // in any number of processes
+//! writer.write(&21.5)?;
+//! assert_eq!(reader.read()?, Some(21.5));
+//! assert!(reader.try_changed().unwrap_err().is_would_block(), "we have seen this one");
+//! # Ok::<(), tieline_shm::Error>(())
+//! ```
+//!
+//! For state: a pose, a price, a configuration. Each reader sees the newest value whenever it looks, whole, never half
+//! of one and half of another. Who does not look misses values, and that is the point; where each one matters, use a
+//! [topic](crate::topic).
+//!
+//! # What is promised
+//! * The writer never waits, for nobody. A reader waits only in [`changed`](LatestReader::changed).
+//! * A reader has the memory read-only: nothing it does, nor its death, disturbs the writer or another reader.
+//! * A writer that dies, at any instruction, leaves its last whole value, and another may take its place. A name has one
+//!   writer at a time.
+//! * The value lives while a writer or any reader has it open.
+//!
+//! # Why not a value under a lock?
+//! A [`sync::RwLock`](crate::sync::RwLock) does the same for values that several change. But there a reader that is
+//! stopped in the middle stops the writer, and a writer that dies in the middle stops the readers until somebody
+//! repairs. Here neither can happen, because there are two places and the writer always fills the other one.
+//!
+//! The memory is `docs/formats/shm-latest.md`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,35 +44,15 @@ use tieline_os::futex::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::rendezvous::{
-    self, Access, Condition, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
+    self, Access, Condition, IntoName, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
-use crate::structure::latest::{LatestCell, bytes_of, value_of};
+use crate::structure::latest::{Control, LatestCell, bytes_of, value_of};
 use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
 
-/// The latest value of something: one writer, any number of readers, each of whom sees the newest value whenever it
-/// looks, whole, and without disturbing anybody.
-///
-/// There is no queue: who does not look misses values, and the writer never waits. Use it for state (a pose, a price,
-/// a configuration), a topic for a sequence. A writer that dies leaves its last value; another may take its place.
-///
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # let directory = directory.path().display();
-/// use tieline_shm::Name;
-/// use tieline_shm::latest::Latest;
-///
-/// let name = Name::new("temperature")?;
-/// # let name = Name::new(&format!("{directory}/temperature"))?;
-/// let mut writer = Latest::<f64>::at(&name).writer()?;
-/// let mut reader = Latest::<f64>::at(&name).reader()?;
-/// assert_eq!(reader.read()?, None);
-/// writer.write(&21.5)?;
-/// assert_eq!(reader.changed()?, 21.5);
-/// assert!(reader.try_changed().unwrap_err().is_would_block());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// The latest value of something, by its name; see the [module](self). The writer and readers are made from it; it holds
+/// nothing itself.
 #[derive(Debug)]
 #[must_use = "nothing is opened before `writer` or `reader`"]
 pub struct Latest<T> {
@@ -60,15 +69,18 @@ const MEMBERS: u32 = 16;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<T: ShmSafe> Latest<T> {
-    /// The value of this name.
-    pub fn at(name: &Name) -> Self {
-        Self {
-            name: name.clone(),
+    /// The value of this name. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no [`Name`].
+    pub fn at(name: impl IntoName) -> Result<Self> {
+        Ok(Self {
+            name: name.into_name()?,
             access: Access::default(),
             waiting: Waiting::default(),
             join_timeout: JOIN_TIMEOUT,
             value: PhantomData,
-        }
+        })
     }
 
     /// Who may write and who may read, if this creates the object; its creator's user by default. A writer needs both
@@ -121,10 +133,11 @@ impl<T: ShmSafe> Latest<T> {
     fn offer(&self, role: Role) -> Offer<'_> {
         let make = || {
             let purpose = Purpose { kind: Kind::Latest, name: self.name.as_str(), layout_hash: T::LAYOUT.hash() };
-            Segment::create(
-                &purpose,
-                body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(size_of::<T>()),
-            )
+            let len = body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(size_of::<T>());
+            let segment = Segment::create(&purpose, len)?;
+            let facts = [&Members::facts(MEMBERS)[..], &Control::facts(body(MEMBERS))];
+            segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         Offer {
             kind: Kind::Latest,

@@ -45,7 +45,7 @@ use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::words;
-use crate::rendezvous::{Link, Members, Membership, Participant, PeerId};
+use crate::rendezvous::{IntoName, Link, Members, Membership, Participant, PeerId};
 use crate::structure::cells::Cells;
 use crate::structure::held::{Held, Trust};
 use crate::structure::work::{Claimed, Owner, Taken, WorkQueue};
@@ -66,7 +66,7 @@ pub struct Queue<T: Payload + ?Sized> {
 /// What the queue has seen since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct QueueStats {
+pub struct Counters {
     /// Items that wait, about.
     pub waiting: u64,
     /// Items that died with their producer, half written.
@@ -131,7 +131,7 @@ impl<T: Payload + ?Sized> Queue<T> {
     ///
     /// # Errors
     /// As [`QueueOptions::create`].
-    pub fn create(name: &str) -> Result<Self> {
+    pub fn create(name: impl IntoName) -> Result<Self> {
         Self::options().create(name)
     }
 
@@ -139,7 +139,7 @@ impl<T: Payload + ?Sized> Queue<T> {
     ///
     /// # Errors
     /// As [`QueueOptions::open`].
-    pub fn open(name: &str) -> Result<Self> {
+    pub fn open(name: impl IntoName) -> Result<Self> {
         Self::options().open(name)
     }
 
@@ -147,7 +147,7 @@ impl<T: Payload + ?Sized> Queue<T> {
     ///
     /// # Errors
     /// As [`QueueOptions::open_or_create`].
-    pub fn open_or_create(name: &str) -> Result<Self> {
+    pub fn open_or_create(name: impl IntoName) -> Result<Self> {
         Self::options().open_or_create(name)
     }
 
@@ -165,9 +165,9 @@ impl<T: Payload + ?Sized> Queue<T> {
 
     /// What happened so far. Read without a lock: the figures need not be of one moment.
     #[must_use]
-    pub fn stats(&self) -> QueueStats {
+    pub fn counters(&self) -> Counters {
         let counters = self.inner.queue.counters();
-        QueueStats {
+        Counters {
             waiting: self.inner.queue.len_about(),
             skipped: counters.skipped,
             orphaned: counters.orphaned,

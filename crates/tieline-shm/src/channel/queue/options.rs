@@ -8,9 +8,10 @@ use tieline_os::unix::Credentials;
 
 use super::{Inner, Queue, Recovery, owner_of};
 use crate::channel::payload::Payload;
+use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Access, Joined, Members, Name, Offer, Role};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::rendezvous::{self, Access, IntoName, Joined, Members, Name, Offer, Role};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
 use crate::structure::held::Trust;
 use crate::structure::work::{Control, Geometry, Owner, WorkQueue};
@@ -41,6 +42,8 @@ pub struct QueueOptions<T: Payload + ?Sized> {
     access: Access,
     waiting: Waiting,
     timeout: Duration,
+    /// What it carries, if that is not what the type says.
+    carried: Option<Carried>,
     of: PhantomData<fn(&T)>,
 }
 
@@ -60,6 +63,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
             access: Access::default(),
             waiting: Waiting::default(),
             timeout: TIMEOUT,
+            carried: None,
             of: PhantomData,
         }
     }
@@ -94,7 +98,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
 
     /// How long opening may take; 5 s unless told otherwise.
     #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    pub fn join_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
@@ -104,7 +108,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     /// # Errors
     /// `AlreadyExists`; `InvalidInput` for a name, capacity or number of members beyond the limits; `TooLarge` for items
     /// beyond 2^30 bytes; `OutOfMemory`; `PermissionDenied` and `NotFound` for the directory of names.
-    pub fn create(self, name: &str) -> Result<Queue<T>> {
+    pub fn create(self, name: impl IntoName) -> Result<Queue<T>> {
         self.join(name, rendezvous::create)
     }
 
@@ -113,7 +117,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     /// # Errors
     /// `NotFound`; `Mismatch` if it carries something else, with both layouts; `PermissionDenied`; `LimitReached` if it
     /// has all its members; `TimedOut` if whoever answers for the name is stopped; `Corrupted`.
-    pub fn open(self, name: &str) -> Result<Queue<T>> {
+    pub fn open(self, name: impl IntoName) -> Result<Queue<T>> {
         self.join(name, rendezvous::open)
     }
 
@@ -121,27 +125,33 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     ///
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
-    pub fn open_or_create(self, name: &str) -> Result<Queue<T>> {
+    pub fn open_or_create(self, name: impl IntoName) -> Result<Queue<T>> {
         self.join(name, rendezvous::open_or_create)
     }
 
-    fn join(self, name: &str, join: fn(&Name, Offer<'_>, Duration) -> Result<Joined>) -> Result<Queue<T>> {
-        let name = Name::new(name)?;
+    fn join(self, name: impl IntoName, join: fn(&Name, Offer<'_>, Duration) -> Result<Joined>) -> Result<Queue<T>> {
+        let name = name.into_name()?;
+        let hash = self.carried.as_ref().map_or(T::HASH, Carried::hash);
         if self.members > Owner::MAX_MEMBER + 1 {
             return Err(Error::new("create a queue", ErrorKind::InvalidInput).because("it has up to 1023 members"));
         }
         let geometry = Geometry::new(self.capacity, self.item_max)?;
         let make = || {
-            let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: T::HASH };
-            Segment::create(&purpose, cells_offset(self.members).saturating_add(geometry.cells_len_bytes()))
+            let purpose = Purpose { kind: Kind::Queue, name: name.as_str(), layout_hash: hash };
+            let cells_at = cells_offset(self.members);
+            let segment = Segment::create(&purpose, cells_at.saturating_add(geometry.cells_len_bytes()))?;
+            let facts =
+                [&Members::facts(self.members)[..], &Control::facts(control_offset(self.members), cells_at, geometry)];
+            segment.describe(&Details { layout: T::TYPE, version: 1, facts: &facts.concat() })?;
+            Ok(segment)
         };
         let config =
             Config { capacity: self.capacity, item_max: self.item_max, is_shared: !self.access.is_owner_only() };
         let offer = Offer {
             kind: Kind::Queue,
             role: Role::Sharer,
-            layout_hash: T::HASH,
-            layout_text: T::text(),
+            layout_hash: hash,
+            layout_text: self.carried.map_or_else(T::text, |carried| carried.layout().to_owned()),
             config: config.to_bytes(),
             access: self.access.clone(),
             members_max: self.members,
@@ -153,6 +163,14 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
 }
 
 impl QueueOptions<[u8]> {
+    /// Items of a type that this program was not compiled with, as bytes. Who sends
+    /// [checks](crate::untyped::Contents::check) them.
+    #[must_use]
+    pub fn carrying(mut self, carried: Carried) -> Self {
+        self.carried = Some(carried);
+        self
+    }
+
     /// How many bytes an item may have: up to 2^30; 4096 unless told otherwise. All items are that large in memory.
     #[must_use]
     pub fn item_max_bytes(mut self, bytes: usize) -> Self {

@@ -15,7 +15,7 @@ use super::{WINDOW, server, to_client, to_server};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{self, Access, Link, Membership, Name, Participant, PeerId, Role};
+use crate::rendezvous::{self, Access, IntoName, Link, Membership, Participant, PeerId, Role};
 use crate::structure::calls::{Head, Outgoing, Receiver, Sender};
 use crate::wait::{EventCount, Until, Waiting};
 
@@ -39,7 +39,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     /// # Errors
     /// `NotFound` if nobody serves; `PermissionDenied`; `Mismatch` with both layouts; `LimitReached` if the
     /// server has all its clients; `TimedOut`; `PeerGone`; `Corrupted`.
-    pub fn connect(name: &str) -> Result<Self> {
+    pub fn connect(name: impl IntoName) -> Result<Self> {
         Self::connect_timeout(name, TIMEOUT)
     }
 
@@ -47,10 +47,10 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub fn connect_timeout(name: &str, timeout: Duration) -> Result<Self> {
+    pub fn connect_timeout(name: impl IntoName, timeout: Duration) -> Result<Self> {
         let deadline = Instant::now() + timeout;
         let offer = server::offer::<Q, R>(Role::Consumer, Access::default(), 2);
-        let joined = rendezvous::open(&Name::new(name)?, offer, timeout)?;
+        let joined = rendezvous::open(&name.into_name()?, offer, timeout)?;
         let one = Arc::new(One { state: Mutex::new(State::Waiting), changed: Condvar::new() });
         let membership = joined.start(Arc::clone(&one) as Arc<dyn Participant>)?;
         let opened = one.wait(deadline)?;
@@ -142,7 +142,7 @@ impl<R: Payload + ?Sized> Client<[u8], R> {
     /// # Errors
     /// `TooLarge`; `PeerGone`; `Corrupted`; `Forked`.
     pub fn loan(&self, len: usize) -> Result<Loan> {
-        self.shared.connection.loan(len, self.waiting, CALL)
+        self.shared.connection.loan(len, self.waiting, Until::Forever, CALL)
     }
 
     /// Calls with what was written into a loan, without waiting for the response.
@@ -150,7 +150,7 @@ impl<R: Payload + ?Sized> Client<[u8], R> {
     /// # Errors
     /// As [`start`](Self::start), and `InvalidInput` if the loan is another connection's.
     pub fn start_loan(&self, loan: Loan) -> Result<Pending<R>> {
-        self.begin_with(|head| loan.send(&self.shared.connection, head, self.waiting, CALL))
+        self.begin_with(|head| loan.send(&self.shared.connection, head, self.waiting, Until::Forever, CALL))
     }
 }
 

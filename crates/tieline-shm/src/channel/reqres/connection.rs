@@ -235,12 +235,18 @@ impl Connection {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub(super) fn loan(self: &Arc<Self>, len: usize, waiting: Waiting, operation: &'static str) -> Result<Loan> {
+    pub(super) fn loan(
+        self: &Arc<Self>,
+        len: usize,
+        waiting: Waiting,
+        until: Until,
+        operation: &'static str,
+    ) -> Result<Loan> {
         let most = self.area_len_bytes();
         if len > most {
             return Err(Error::new(operation, ErrorKind::TooLarge).because(format!("a payload may have {most} bytes")));
         }
-        let area = self.attempt(waiting, Until::Forever, operation, Sender::try_area)?;
+        let area = self.attempt(waiting, until, operation, Sender::try_area)?;
         let sender = self.sender();
         let areas = sender.ring().areas();
         let held = Held::to_write(areas.cells(), areas.offset(area), len, self.trust);
@@ -345,6 +351,7 @@ impl Loan {
         over: &Arc<Connection>,
         head: Head,
         waiting: Waiting,
+        until: Until,
         operation: &'static str,
     ) -> Result<()> {
         if !Arc::ptr_eq(over, &self.connection) {
@@ -352,7 +359,7 @@ impl Loan {
         }
         self.held.store();
         let Some(area) = self.area else { return Ok(()) };
-        over.send(head, &Outgoing::Area(area, self.len), waiting, Until::Forever, operation)?;
+        over.send(head, &Outgoing::Area(area, self.len), waiting, until, operation)?;
         self.area = None;
         Ok(())
     }

@@ -16,7 +16,9 @@ use super::{WINDOW, to_client, to_server};
 use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{self, Access, Joined, Link, MEMBERS_MAX, Membership, Name, Offer, Participant, PeerId, Role};
+use crate::rendezvous::{
+    self, Access, IntoName, Joined, Link, MEMBERS_MAX, Membership, Offer, Participant, PeerId, Role,
+};
 use crate::segment::{Kind, Purpose, Segment};
 use crate::structure::calls::{Head, Message, Outgoing, Receiver};
 use crate::wait::{EventCount, Until, Waiting};
@@ -26,6 +28,7 @@ pub struct Server<Q: Payload + ?Sized, R: Payload + ?Sized> {
     shared: Arc<Shared>,
     membership: Arc<Membership>,
     waiting: Waiting,
+    patience: Duration,
     of: PhantomData<fn(&Q, &R)>,
 }
 
@@ -35,6 +38,7 @@ pub struct ServerOptions<Q: Payload + ?Sized, R: Payload + ?Sized> {
     clients: u32,
     access: Access,
     waiting: Waiting,
+    patience: Duration,
     of: PhantomData<fn(&Q, &R)>,
 }
 
@@ -44,6 +48,8 @@ const AREA_LEN: u32 = 64 * 1024;
 const CLIENTS: u32 = 256;
 /// The name of a server that died is still held by its clients until they have noticed.
 const SUCCESSION: Duration = Duration::from_millis(200);
+/// A client that takes no messages is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A dropped request's client is waited for so long.
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 /// So much of a failure's text is sent.
@@ -56,8 +62,14 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
     fn new() -> Self {
         let payload_max = Q::LEN_BYTES.max(R::LEN_BYTES).unwrap_or(AREA_LEN as usize);
         let sizes = Sizes { entries: ENTRIES, areas: AREAS, area_len: AREA_LEN };
-        let options =
-            Self { sizes, clients: CLIENTS, access: Access::default(), waiting: Waiting::default(), of: PhantomData };
+        let options = Self {
+            sizes,
+            clients: CLIENTS,
+            access: Access::default(),
+            waiting: Waiting::default(),
+            patience: PATIENCE,
+            of: PhantomData,
+        };
         options.payload_max_bytes(payload_max.max(AREA_LEN as usize))
     }
 
@@ -107,13 +119,21 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
         self
     }
 
+    /// How long an answer waits for a client that takes no messages, or keeps all it was sent: five seconds unless told
+    /// otherwise. Then the client is disconnected, so that none can hold up the others.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Begins to serve.
     ///
     /// # Errors
     /// `AlreadyExists` if somebody serves there; `InvalidInput` for a name or sizes beyond the limits; `PermissionDenied`
     /// and `NotFound` for the directory of names; `OutOfMemory`.
-    pub fn bind(self, name: &str) -> Result<Server<Q, R>> {
-        let name = Name::new(name)?;
+    pub fn bind(self, name: impl IntoName) -> Result<Server<Q, R>> {
+        let name = name.into_name()?;
         let sizes = self.sizes.check()?;
         let mut state = State::default();
         // Others come with the first client of another user.
@@ -148,7 +168,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
         let shared = Shared { name: name.to_owned(), sizes, clients, own, state: Mutex::new(state) };
         let shared = Arc::new(shared);
         let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?);
-        Ok(Server { shared, membership, waiting: self.waiting, of: PhantomData })
+        Ok(Server { shared, membership, waiting: self.waiting, patience: self.patience, of: PhantomData })
     }
 }
 
@@ -176,7 +196,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
     ///
     /// # Errors
     /// As [`ServerOptions::bind`].
-    pub fn bind(name: &str) -> Result<Self> {
+    pub fn bind(name: impl IntoName) -> Result<Self> {
         Self::options().bind(name)
     }
 
@@ -228,13 +248,16 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
                     None => continue,
                 }
             }
-            let bells = self.shared.state().bells();
+            let (bells, changes) = {
+                let state = self.shared.state();
+                (state.bells(), state.bell_changes)
+            };
             // `None` if a client of another user came, whose bell must be waited for, too.
             let ready = || {
                 let mut state = self.shared.state();
                 match state.next_request() {
                     Some(next) => Some(Some(next)),
-                    None if state.bells.len() != bells.len() => Some(None),
+                    None if state.bell_changes != changes => Some(None),
                     None => None,
                 }
             };
@@ -253,7 +276,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
             return None;
         }
         let (membership, waiting) = (Arc::clone(&self.membership), self.waiting);
-        Some(Request { client, call: head.call, body, waiting, is_over: false, membership, of: PhantomData })
+        let patience = self.patience;
+        Some(Request { client, call: head.call, body, waiting, patience, is_over: false, membership, of: PhantomData })
     }
 }
 
@@ -279,10 +303,13 @@ struct State {
     turn: usize,
     /// Where the clients of a user find us asleep: one place for all of them.
     bells: HashMap<u32, (Segment, View<EventCount>)>,
+    /// Counts what came to the bells and went from them.
+    bell_changes: u64,
 }
 
 struct Client {
     id: PeerId,
+    uid: u32,
     receiver: Receiver,
     peer: Arc<Peer>,
 }
@@ -323,6 +350,7 @@ impl State {
                 let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
                 let segment = Segment::create(&purpose, size_of::<EventCount>())?;
                 let bell = segment.view(0)?;
+                self.bell_changes += 1;
                 Ok(entry.insert((segment, bell)))
             }
         }
@@ -437,7 +465,8 @@ impl Participant for Shared {
         let notes = Mutex::new(opened.notes);
         let peer = Peer { connection: opened.connection, notes, bell: bell.clone(), active: Mutex::default() };
         let peer = Arc::new(peer);
-        state.clients.push(Client { id: link.peer().id, receiver: opened.receiver, peer });
+        let (id, uid) = (link.peer().id, link.peer().uid);
+        state.clients.push(Client { id, uid, receiver: opened.receiver, peer });
         drop(state);
         // Whoever waits may have to wait in one more place.
         self.own.notify();
@@ -454,6 +483,11 @@ impl Participant for Shared {
         // What it asked and nobody took is forgotten.
         let gone = state.clients.swap_remove(index);
         let bell = state.bells();
+        if gone.uid != Credentials::own().uid && state.clients.iter().all(|client| client.uid != gone.uid) {
+            // Users come and go; what was made for one is not kept for ever.
+            state.bells.remove(&gone.uid);
+            state.bell_changes += 1;
+        }
         drop(state);
         gone.peer.connection.peer_is_gone();
         // Who waits for credit must look now.
@@ -473,6 +507,7 @@ pub struct Request<Q: Payload + ?Sized, R: Payload + ?Sized> {
     call: u64,
     body: Body,
     waiting: Waiting,
+    patience: Duration,
     is_over: bool,
     /// The line lasts as long as the membership.
     membership: Arc<Membership>,
@@ -480,10 +515,11 @@ pub struct Request<Q: Payload + ?Sized, R: Payload + ?Sized> {
 }
 
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
-    /// Answers. Waits while the client takes no messages.
+    /// Answers. Waits while the client takes no messages, as long as the server's
+    /// [patience](ServerOptions::patience).
     ///
     /// # Errors
-    /// `PeerGone` if the client died or left; `TooLarge`; `Corrupted`; `Forked`.
+    /// `PeerGone` if the client died or left, or the patience is over; `TooLarge`; `Corrupted`; `Forked`.
     pub fn respond(mut self, response: &R) -> Result<()> {
         self.finish(to_client::RESPONSE, response.bytes())
     }
@@ -496,7 +532,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
         self.finish(to_client::FAILED, &why.as_bytes()[..why.floor_char_boundary(FAILURE_MAX_BYTES)])
     }
 
-    /// Sends one item of a streamed response. Waits while the client is [`WINDOW`](super::WINDOW) items behind.
+    /// Sends one item of a streamed response. Waits while the client is [`WINDOW`](super::WINDOW) items behind,
+    /// as long as the server's [patience](ServerOptions::patience).
     ///
     /// # Errors
     /// `PeerGone` also if the call was cancelled; the others as [`respond`](Self::respond).
@@ -521,7 +558,23 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
 
     fn send(&self, kind: u8, bytes: &[u8]) -> Result<()> {
         let head = Head { kind, call: self.call, extra: 0 };
-        self.client.connection.send(head, &Outgoing::Bytes(bytes), self.waiting, Until::Forever, RESPOND)
+        let until = self.patience();
+        self.in_time(self.client.connection.send(head, &Outgoing::Bytes(bytes), self.waiting, until, RESPOND))
+    }
+
+    fn patience(&self) -> Until {
+        Until::At(Deadline::after(self.patience))
+    }
+
+    /// A client that has used up our patience is disconnected.
+    fn in_time<A>(&self, answer: Result<A>) -> Result<A> {
+        answer.map_err(|error| {
+            if !error.is_timeout() {
+                return error;
+            }
+            self.client.connection.close();
+            Error::new(RESPOND, ErrorKind::PeerGone).because("the client took no messages, and was disconnected")
+        })
     }
 
     fn finish(&mut self, kind: u8, bytes: &[u8]) -> Result<()> {
@@ -533,7 +586,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     }
 
     fn take_credit(&self) -> Result<()> {
-        self.client.bell.wait(self.waiting, Until::Forever, RESPOND, || {
+        self.in_time(self.client.bell.wait(self.waiting, self.patience(), RESPOND, || {
             if self.client.is_cancelled(self.call) {
                 return Some(Err(Error::new(RESPOND, ErrorKind::PeerGone).because("the call was cancelled")));
             }
@@ -541,17 +594,18 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
             let call = find(&mut active, self.call)?;
             call.credit = call.credit.checked_sub(1)?;
             Some(Ok(()))
-        })?
+        }))?
     }
 }
 
 impl<Q: Payload + ?Sized> Request<Q, [u8]> {
-    /// A place to write a response of `len` bytes into, without a copy. Waits while the client keeps all of them.
+    /// A place to write a response of `len` bytes into, without a copy. Waits while the client keeps all of them, as
+    /// long as the server's [patience](ServerOptions::patience).
     ///
     /// # Errors
     /// As [`respond`](Self::respond).
     pub fn loan(&self, len: usize) -> Result<Loan> {
-        self.client.connection.loan(len, self.waiting, RESPOND)
+        self.in_time(self.client.connection.loan(len, self.waiting, self.patience(), RESPOND))
     }
 
     /// Answers with what was written into a loan.
@@ -561,7 +615,7 @@ impl<Q: Payload + ?Sized> Request<Q, [u8]> {
     pub fn respond_loan(mut self, loan: Loan) -> Result<()> {
         self.is_over = true;
         let head = Head { kind: to_client::RESPONSE, call: self.call, extra: 0 };
-        let sent = loan.send(&self.client.connection, head, self.waiting, RESPOND);
+        let sent = self.in_time(loan.send(&self.client.connection, head, self.waiting, self.patience(), RESPOND));
         self.client.end(self.call);
         sent
     }

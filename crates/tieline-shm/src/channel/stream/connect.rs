@@ -8,7 +8,7 @@ use super::Stream;
 use super::connection::{self, Line, REFUSAL};
 use super::listener::{CAPACITY, offer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Access, Anonymous, Joined, Link, Name, Participant, PeerId, Role};
+use crate::rendezvous::{self, Access, Anonymous, IntoName, Joined, Link, Participant, PeerId, Role};
 
 const CONNECT: &str = "connect a stream";
 /// A listener that does not answer for so long is stopped.
@@ -20,7 +20,7 @@ impl Stream {
     /// # Errors
     /// `NotFound` if nobody listens; `PermissionDenied`; `Mismatch` if the name is something else's; `PeerGone` if the
     /// listener refuses, because too many wait; `TimedOut`; `Corrupted`.
-    pub fn connect(name: &str) -> Result<Self> {
+    pub fn connect(name: impl IntoName) -> Result<Self> {
         Self::connect_timeout(name, TIMEOUT)
     }
 
@@ -28,9 +28,9 @@ impl Stream {
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub fn connect_timeout(name: &str, timeout: Duration) -> Result<Self> {
+    pub fn connect_timeout(name: impl IntoName, timeout: Duration) -> Result<Self> {
         let start = Instant::now();
-        let joined = rendezvous::open(&Name::new(name)?, offer(Role::Consumer, Access::default()), timeout)?;
+        let joined = rendezvous::open(&name.into_name()?, offer(Role::Consumer, Access::default()), timeout)?;
         establish(joined, Role::Consumer, timeout.saturating_sub(start.elapsed()))
     }
 

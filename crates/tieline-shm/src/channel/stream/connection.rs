@@ -12,7 +12,7 @@ use super::Stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::{View, process};
 use crate::rendezvous::{Link, Membership};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
 use crate::structure::held::Trust;
 use crate::structure::stream::{Control, Ring};
@@ -102,6 +102,7 @@ impl fmt::Debug for Line {
 pub(super) fn offer(link: &Link, name: &str, capacity: usize) -> Result<(Stream, Arc<Line>)> {
     let purpose = Purpose { kind: Kind::Stream, name, layout_hash: 0 };
     let segment = Segment::create(&purpose, 2 * (size_of::<Control>() + capacity))?;
+    segment.describe(&Details { layout: None, version: 1, facts: &Control::FACTS })?;
     let opened = open(&segment, capacity, link, true)?;
     let mut message = vec![VERSION];
     message.extend((capacity as u64).to_le_bytes());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Stream;
 use super::connection::{self, Line, MAX_CAPACITY, MIN_CAPACITY, REFUSAL};
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Access, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
+use crate::rendezvous::{self, Access, IntoName, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
 use crate::segment::Kind;
 
 /// Accepts streams under a name.
@@ -72,8 +72,8 @@ impl ListenerOptions {
     /// # Errors
     /// `AlreadyExists` if somebody listens there; `InvalidInput` for a name or capacity beyond the limits;
     /// `PermissionDenied` and `NotFound` for the directory of names.
-    pub fn bind(self, name: &str) -> Result<Listener> {
-        let name = Name::new(name)?;
+    pub fn bind(self, name: impl IntoName) -> Result<Listener> {
+        let name = name.into_name()?;
         if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&self.capacity) {
             return Err(Error::new(LISTEN, ErrorKind::InvalidInput).because("a stream holds 4 KiB to 1 GiB"));
         }
@@ -122,7 +122,7 @@ impl Listener {
     ///
     /// # Errors
     /// As [`ListenerOptions::bind`].
-    pub fn bind(name: &str) -> Result<Self> {
+    pub fn bind(name: impl IntoName) -> Result<Self> {
         Self::options().bind(name)
     }
 

@@ -14,7 +14,7 @@ use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{Link, Participant, PeerId};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::log::{
     ENTRIES_OFFSET, Gates, Geometry, Joiner, LogHeader, Roster, RosterGeometry, RosterHeader, SideLog, Slots,
 };
@@ -101,7 +101,9 @@ impl Admission {
         let peer = link.peer();
         let shared = match state.rosters.entry(peer.uid) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => new.insert(Shared::create(&self.name, self.rosters)?),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(Shared::create(&self.name, self.rosters, inode(&self.log.read_only))?)
+            }
         };
         let free = shared.taken.iter().position(|taken| !taken).ok_or_else(|| {
             Error::new("admit a subscriber", ErrorKind::LimitReached).because("the publisher has as many as it may")
@@ -144,13 +146,19 @@ impl Admission {
 }
 
 impl Shared {
-    fn create(name: &str, geometry: RosterGeometry) -> Result<Self> {
+    fn create(name: &str, geometry: RosterGeometry, log_inode: u64) -> Result<Self> {
         let purpose = Purpose { kind: Kind::Roster, name, layout_hash: 0 };
         let segment = Segment::create(&purpose, geometry.body_bytes())?;
-        geometry.announce(&*segment.view::<RosterHeader>(0)?);
+        segment.describe(&Details { version: 1, facts: &RosterHeader::facts(geometry), ..Details::default() })?;
+        geometry.announce(&*segment.view::<RosterHeader>(0)?, log_inode);
         let roster = roster(&segment, geometry)?;
         Ok(Self { segment, roster, taken: vec![false; geometry.entries] })
     }
+}
+
+/// What tells lookers one log from another; 0 if the kernel does not tell.
+fn inode(log: &OwnedFd) -> u64 {
+    rustix::fs::fstat(log).map_or(0, |stat| stat.st_ino)
 }
 
 /// The roster in a segment that was made for this geometry, or found to have it.
@@ -195,6 +203,10 @@ impl Participant for Admission {
             && let Some(shared) = state.rosters.get_mut(&place.uid)
         {
             shared.taken[place.entry] = false;
+            if !shared.taken.contains(&true) {
+                // Users come and go; what was made for one is not kept for ever.
+                state.rosters.remove(&place.uid);
+            }
         }
         self.changed.notify_all();
     }

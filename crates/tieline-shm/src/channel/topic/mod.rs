@@ -66,15 +66,17 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::untyped::Carried;
 use crate::error::Result;
-use crate::rendezvous::{self, Access, Joined, Name, Offer, Role};
+use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
 use crate::segment::Kind;
 
 pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
 pub use payload::Payload;
-pub use publisher::{Loan, Publisher};
+pub(crate) use payload::{hash as payload_hash, text as payload_text};
+pub use publisher::{Loan, LoanUninit, Publisher};
 pub use sample::Sample;
-pub use subscriber::{Counters, Subscriber};
+pub use subscriber::{Counters, Origin, Subscriber};
 
 /// How long joining a name may take: longer only if its host is stopped.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,10 +85,12 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Topic<T: Payload + ?Sized> {
     name: Name,
     access: Access,
-    members_max: u32,
+    members: u32,
     how: How,
     /// We created it already, so that what comes next only opens it.
     is_created: AtomicBool,
+    /// What it carries, if that is not what the type says.
+    carried: Option<Carried>,
     of: PhantomData<fn(&T)>,
 }
 
@@ -102,7 +106,7 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn open_or_create(name: &str) -> Result<Self> {
+    pub fn open_or_create(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::OpenOrCreate)
     }
 
@@ -110,7 +114,7 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn open(name: &str) -> Result<Self> {
+    pub fn open(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::Open)
     }
 
@@ -118,17 +122,18 @@ impl<T: Payload + ?Sized> Topic<T> {
     ///
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
-    pub fn create(name: &str) -> Result<Self> {
+    pub fn create(name: impl IntoName) -> Result<Self> {
         Self::with(name, How::Create)
     }
 
-    fn with(name: &str, how: How) -> Result<Self> {
+    fn with(name: impl IntoName, how: How) -> Result<Self> {
         Ok(Self {
-            name: Name::new(name)?,
+            name: name.into_name()?,
             access: Access::owner(),
-            members_max: 256,
+            members: 256,
             how,
             is_created: AtomicBool::new(false),
+            carried: None,
             of: PhantomData,
         })
     }
@@ -142,8 +147,8 @@ impl<T: Payload + ?Sized> Topic<T> {
 
     /// How many publishers and subscribers may be there at once, if this creates the topic: 256 unless told.
     #[must_use]
-    pub fn members_max(mut self, count: u32) -> Self {
-        self.members_max = count;
+    pub fn members(mut self, count: u32) -> Self {
+        self.members = count;
         self
     }
 
@@ -179,15 +184,19 @@ impl<T: Payload + ?Sized> Topic<T> {
         SubscriberBuilder::new(self)
     }
 
+    fn layout_hash(&self) -> u64 {
+        self.carried.as_ref().map_or_else(payload::hash::<T>, Carried::hash)
+    }
+
     fn join(&self, role: Role) -> Result<Joined> {
         let offer = Offer {
             kind: Kind::Log,
             role,
-            layout_hash: payload::hash::<T>(),
-            layout_text: payload::text::<T>(),
+            layout_hash: self.layout_hash(),
+            layout_text: self.carried.as_ref().map_or_else(payload::text::<T>, |carried| carried.layout().to_owned()),
             config: vec![wire::VERSION],
             access: self.access.clone(),
-            members_max: self.members_max,
+            members_max: self.members,
             core: None,
         };
         // Relaxed: a flag of this process, about nothing else in memory.
@@ -201,6 +210,16 @@ impl<T: Payload + ?Sized> Topic<T> {
         wire::check_version(joined.config())?;
         self.is_created.store(true, Ordering::Relaxed);
         Ok(joined)
+    }
+}
+
+impl Topic<[u8]> {
+    /// Messages of a type that this program was not compiled with, as bytes. Who publishes [checks](crate::untyped::Contents::check)
+    /// them; values of one size want that size as [`max_payload`](PublisherBuilder::max_payload).
+    #[must_use]
+    pub fn carrying(mut self, carried: Carried) -> Self {
+        self.carried = Some(carried);
+        self
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a topic carries: values of one type, or slices of them.
 
+use crate::channel::untyped::SLICES;
 use crate::layout::ShmSafe;
 
 /// A type that can be published: a [`ShmSafe`] type, or a slice of one.
@@ -78,12 +79,12 @@ impl<T: ShmSafe> Sealed for [T] {
 /// Slices have another hash than the type they consist of.
 const SLICE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-pub(super) fn hash<T: Payload + ?Sized>() -> u64 {
+pub(crate) fn hash<T: Payload + ?Sized>() -> u64 {
     let item = T::Item::LAYOUT.hash();
     if T::COUNT.is_some() { item } else { item.rotate_left(17) ^ SLICE }
 }
 
-pub(super) fn text<T: Payload + ?Sized>() -> String {
+pub(crate) fn text<T: Payload + ?Sized>() -> String {
     let item = T::Item::LAYOUT;
-    if T::COUNT.is_some() { item.to_string() } else { format!("slices of {item}") }
+    if T::COUNT.is_some() { item.to_string() } else { format!("{SLICES}{item}") }
 }

@@ -10,14 +10,15 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use super::admission::{self, Admission};
-use super::{Payload, PublisherBuilder, payload};
+use super::{Payload, PublisherBuilder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
 use crate::rendezvous::{Membership, Role};
-use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
+use crate::segment::{Details, Kind, Purpose, Segment, SegmentOptions};
 use crate::structure::items::{LoanedItems, bytes_of_items};
 use crate::structure::log::{
-    BUCKET_MAX_BYTES, Gates, Geometry, INLINE_MAX_BYTES, PAGE_BYTES, RosterGeometry, SLOTS_MAX, SLOTS_OFFSET, Slots,
-    Writer,
+    BUCKET_MAX_BYTES, Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_MAX,
+    SLOTS_OFFSET, Slots, Writer,
 };
 use crate::structure::outlet::Outlet;
 use crate::structure::pool::Buckets;
@@ -62,12 +63,12 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let joined = topic.join(Role::Producer)?;
         let geometry = geometry(&builder);
         let name = topic.name().to_string();
-        let log = create_log(&name, payload::hash::<T>(), geometry)?;
+        let log = create_log::<T>(&name, topic.layout_hash(), geometry)?;
         let gates = Gates::new();
         let header = log.view(0)?;
         let slots = Slots::new(log.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
         let writer = Writer::new(log.view(0)?, slots.clone(), geometry, Arc::clone(&gates));
-        let layout_hash = payload::hash::<T>();
+        let layout_hash = builder.topic.layout_hash();
         let (read_only, pins_max) = (log.read_only_fd()?, pins_max(&geometry, builder.loans));
         let shown = admission::Log { header, slots, geometry, layout_hash, read_only, pins_max };
         let outlet = Outlet::new(writer, lending(log, geometry)?, builder.loans);
@@ -210,7 +211,7 @@ impl<T: Payload> Publisher<T> {
     }
 }
 
-impl<T: crate::ShmSafe> Publisher<[T]> {
+impl<T: ShmSafe> Publisher<[T]> {
     /// A place in shared memory for `count` items; see [`loan`](Self::loan).
     ///
     /// # Errors
@@ -357,11 +358,12 @@ fn pins_max(geometry: &Geometry, loans: usize) -> usize {
     geometry.buckets.saturating_sub(needed).max(geometry.buckets / 2)
 }
 
-fn create_log(name: &str, layout_hash: u64, geometry: Geometry) -> Result<Segment> {
+fn create_log<T: Payload + ?Sized>(name: &str, layout_hash: u64, geometry: Geometry) -> Result<Segment> {
     let purpose = Purpose { kind: Kind::Log, name, layout_hash };
     let options = SegmentOptions::new(name).growable(geometry.body_bytes()).writer_only();
     let log = Segment::create_with(&purpose, geometry.pool_offset(), &options)?;
     geometry.announce(&*log.view(0)?);
+    log.describe(&Details { layout: Some(<T::Item as ShmSafe>::LAYOUT), version: 1, facts: &LogHeader::FACTS })?;
     Ok(log)
 }
 

@@ -71,6 +71,8 @@ struct State {
     /// Of every source that the subscriber has, or will find among the arrived.
     probes: Vec<Probe>,
     refused: Option<ErrorKind>,
+    /// The subscriber is gone, and only what it had received is still held.
+    is_retired: bool,
 }
 
 struct Line {
@@ -106,8 +108,9 @@ impl Sources {
             state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         match state.refused {
-            Some(kind) => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
-            None => Ok(()),
+            // One publisher's refusal is not for all of them to bear.
+            Some(kind) if state.arrived.is_empty() => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
+            _ => Ok(()),
         }
     }
 
@@ -142,9 +145,25 @@ impl Sources {
         if let Some(alarms) = self.alarms.get() {
             alarms.add(probe.peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
         }
+        if state.is_retired {
+            source.inlet.reader().retire();
+            return Ok(());
+        }
         state.probes.push(probe);
         state.arrived.push(source);
         Ok(())
+    }
+
+    /// Nothing more will be taken from anybody.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        state.is_retired = true;
+        for source in state.arrived.drain(..) {
+            source.inlet.reader().retire();
+        }
+        for line in state.lines.values().filter(|line| !line.is_answered) {
+            line.link.close();
+        }
     }
 
     /// Ends the conversation with a publisher that cannot be believed.
@@ -188,6 +207,7 @@ impl Sources {
             roster: roster.clone(),
             entry: entry.clone(),
             is_trusted: link.peer().uid == self.uid || link.peer().uid == 0,
+            line: OnceLock::new(),
         };
         let overflow = match self.wishes.policy {
             Policy::Block => Overflow::Gated,
@@ -239,7 +259,13 @@ impl wait::Source for Sources {
 
 impl Participant for Sources {
     fn connected(&self, link: &Link) -> Result<()> {
-        self.lock().lines.insert(link.peer().id, Line { link: link.clone(), is_answered: false });
+        {
+            let mut state = self.lock();
+            if state.is_retired {
+                return Err(Error::new(SUBSCRIBE, ErrorKind::PeerGone).because("nobody subscribes any more"));
+            }
+            state.lines.insert(link.peer().id, Line { link: link.clone(), is_answered: false });
+        }
         link.send(&self.wishes.encode(), &[]).inspect_err(|_| {
             self.lock().lines.remove(&link.peer().id);
         })

@@ -10,7 +10,7 @@ use super::crowd::Crowd;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;
-use super::{Payload, Sample, SubscriberBuilder, payload};
+use super::{Payload, Sample, SubscriberBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{Membership, Role};
@@ -34,9 +34,20 @@ pub struct Counters {
     pub publishers: usize,
 }
 
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Origin {
+    /// Which publisher: a number that no other publisher of the topic has, as long as the topic lives.
+    pub publisher: u64,
+    /// Which of its messages: from 0, without gaps.
+    pub sequence: u64,
+}
+
 /// The receiving end of a topic. One thread at a time; it may be moved to another.
 ///
-/// Dropping it leaves the topic; nobody waits for it any more.
+/// Dropping it ends the subscription: nobody waits for it any more. Large samples received before stay as they are; with
+/// the last of them it leaves the topic.
 pub struct Subscriber<T: Payload + ?Sized> {
     sources: Vec<Source>,
     /// Whose turn it is.
@@ -50,7 +61,8 @@ pub struct Subscriber<T: Payload + ?Sized> {
     past: Counters,
     /// The last publisher has gone, and the user was not told yet.
     is_deserted: bool,
-    membership: Membership,
+    /// Also kept by samples: the line to their publisher must not end before them.
+    membership: Arc<Membership>,
     pub(super) waiting: Waiting,
     pub(super) crowd: Crowd,
     _of: std::marker::PhantomData<fn() -> Box<T>>,
@@ -69,8 +81,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         crate::wait::prepare();
         let wishes = Subscribe { policy: builder.policy, depth: builder.depth, history: builder.history };
         let joined = builder.topic.join(Role::Consumer)?;
-        let shared = Arc::new(Sources::new(wishes, payload::hash::<T>())?);
-        let membership = joined.start(Arc::clone(&shared) as Arc<_>)?;
+        let shared = Arc::new(Sources::new(wishes, builder.topic.layout_hash())?);
+        let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<_>)?);
         shared.settle()?;
         let mut subscriber = Self {
             sources: Vec::new(),
@@ -188,6 +200,16 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         }
     }
 
+    /// Where the message came from that [`recv`](Self::recv), [`try_recv`](Self::try_recv) or
+    /// [`recv_timeout`](Self::recv_timeout) answered just now; `None` if the last call answered none.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        // `look` leaves `turn` one behind the source that it found something in.
+        let source = self.sources.get(self.turn.checked_sub(1)?)?;
+        let sequence = source.inlet.reader().next().checked_sub(1 + crate::structure::log::FIRST)?;
+        Some(Origin { publisher: source.peer.0, sequence })
+    }
+
     /// Received, lost, behind, connected.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -265,6 +287,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         });
         if self.sources.len() != before {
             self.is_deserted = self.sources.is_empty();
+            self.turn = 0;
             self.list_counts();
         }
     }
@@ -273,6 +296,9 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     fn refresh(&mut self) {
         self.seen = self.shared.changes();
         let (arrived, gone) = self.shared.take();
+        for source in &arrived {
+            source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
+        }
         self.sources.extend(arrived);
         for source in &mut self.sources {
             source.is_gone |= gone.contains(&source.peer);
@@ -312,6 +338,19 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             if let Look::Found(found) = found?? {
                 return Ok(found);
             }
+        }
+    }
+}
+
+impl<T: Payload + ?Sized> Drop for Subscriber<T> {
+    fn drop(&mut self) {
+        if self.membership.check().is_err() {
+            // A forked child: the places are the parent's.
+            return;
+        }
+        self.shared.retire();
+        for source in &self.sources {
+            source.inlet.reader().retire();
         }
     }
 }

@@ -7,7 +7,7 @@ use super::actor::{
     offer, peer, play,
 };
 use crate::error::ErrorKind;
-use crate::rendezvous::{Role, create, open, open_or_create};
+use crate::rendezvous::{Role, create, look, open, open_or_create};
 
 #[test]
 fn a_name_is_created_once_and_opened_only_while_somebody_uses_it() {
@@ -25,6 +25,29 @@ fn a_name_is_created_once_and_opened_only_while_somebody_uses_it() {
     assert_eq!(files(directory.path()), Vec::<std::path::PathBuf>::new(), "the last one leaves nothing");
     assert_eq!(open(&name, offer(Role::Consumer), TIMEOUT).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(open_or_create(&name, offer(Role::Consumer), TIMEOUT).unwrap().is_created());
+}
+
+#[test]
+fn who_only_asks_is_told_and_joins_nothing() {
+    let directory = directory();
+    let name = name_in(directory.path(), "asked");
+    assert_eq!(look(&name, TIMEOUT).unwrap_err().kind(), ErrorKind::NotFound);
+    let host = Actor::create(&name, Role::Producer);
+    let seen = look(&name, TIMEOUT).unwrap();
+    let described = offer(Role::Consumer);
+    assert_eq!(
+        (seen.kind, seen.layout_hash, seen.layout_text),
+        (described.kind, described.layout_hash, described.layout_text)
+    );
+    assert_eq!((seen.members, &*seen.config), (1, &b"configuration"[..]));
+    let guest = Actor::open(&name, Role::Consumer);
+    for _ in 0..100 {
+        assert_eq!(look(&name, TIMEOUT).unwrap().members, 2, "who asks is not counted");
+    }
+    drop(guest);
+    drop(host);
+    assert_eq!(look(&name, TIMEOUT).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(files(directory.path()), Vec::<std::path::PathBuf>::new(), "asking leaves nothing");
 }
 
 #[test]

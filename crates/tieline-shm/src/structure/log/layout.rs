@@ -3,6 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::Words;
 use crate::raw::atomic::{AtomicU64, Ordering};
+#[cfg(not(model))]
+use crate::segment::Fact;
 
 /// Payloads up to this many bytes can lie in their slot. A longer slot would cost every poll a third cache line.
 pub(crate) const INLINE_MAX_BYTES: usize = 112;
@@ -52,6 +54,23 @@ impl LogHeader {
     pub(crate) fn oldest(&self) -> &AtomicU64 {
         &self.oldest
     }
+
+    /// Where a log tells lookers how it is, if its header begins the segment's body.
+    #[cfg(not(model))]
+    pub(crate) const FACTS: [Fact<'static>; 7] = {
+        const fn measure(name: &str, index: usize) -> Fact<'_> {
+            Fact::word(name, std::mem::offset_of!(LogHeader, geometry) + index * 8)
+        }
+        [
+            measure("slots", 0),
+            measure("slot words", 1),
+            measure("bucket bytes", 2),
+            measure("buckets", 3),
+            measure("history", 4),
+            Fact::word("head", std::mem::offset_of!(Self, head)),
+            Fact::word("oldest", std::mem::offset_of!(Self, oldest)),
+        ]
+    };
 
     /// An empty header for memory that is not zeroed by the kernel.
     #[cfg(test)]
@@ -122,6 +141,13 @@ impl Geometry {
     /// Where the pool begins in the segment's body.
     pub(crate) fn pool_offset(&self) -> usize {
         (SLOTS_OFFSET + self.slot_words() * 8).next_multiple_of(PAGE_BYTES)
+    }
+
+    /// The same of a log with these measures, which may be lies.
+    #[cfg(not(model))]
+    pub(crate) fn pool_offset_of(slots: u64, slot_words: u64) -> u64 {
+        let slots = slots.saturating_mul(slot_words).saturating_mul(8);
+        slots.saturating_add(SLOTS_OFFSET as u64).checked_next_multiple_of(PAGE_BYTES as u64).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn pool_bytes(&self) -> usize {

@@ -48,6 +48,8 @@ use planted::{Bug, planted};
 pub(crate) use layout::{BUCKET_MAX_BYTES, PAGE_BYTES, SLOTS_MAX, SLOTS_OFFSET};
 pub(crate) use layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 pub(crate) use reader::{Overflow, Reader, release};
+#[cfg(not(model))]
+pub(crate) use roster::ADMITTED;
 pub(crate) use roster::{ENTRIES_OFFSET, Entry, Roster, RosterGeometry, RosterHeader};
 pub(crate) use side::SideLog;
 pub(crate) use slot::{FIRST, Slots, Tag};

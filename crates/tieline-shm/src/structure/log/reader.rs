@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::raw::atomic::{Ordering, fence};
 use crate::structure::log::layout::{Geometry, LogHeader};
-use crate::structure::log::roster::{Entry, Roster};
+use crate::structure::log::roster::{Entry, RETIRED, Roster};
 use crate::structure::log::slot::{Seen, Slots, Tag};
 use crate::structure::log::{Bug, planted};
 
@@ -164,9 +164,7 @@ impl Reader {
     /// # Errors
     /// `LimitReached` if too many are held already.
     pub(crate) fn hold(&mut self) -> Result<Option<usize>> {
-        // Relaxed: only we make these words nonzero, and a zero stored by another thread of ours is good at any time.
-        let free = self.entry.hazards().position(|word| word.load(Ordering::Relaxed) == 0);
-        let index = free.ok_or_else(|| {
+        let index = self.entry.take_hazard().ok_or_else(|| {
             Error::new(RECEIVE, ErrorKind::LimitReached)
                 .because("this subscriber holds as many samples as it may; drop some, or ask for more when subscribing")
         })?;
@@ -182,11 +180,19 @@ impl Reader {
             }
             if self.header.oldest().load(Ordering::Relaxed) > self.next && !planted(Bug::NoRecheck) {
                 word.store(0, Ordering::Relaxed);
+                self.entry.give_hazard_back(index);
                 self.lose(1);
                 return Ok(None);
             }
         }
         Ok(Some(index))
+    }
+
+    /// Nothing more will be taken: the publisher need not wait for us. What is held stays held.
+    pub(crate) fn retire(&self) {
+        // (C1) as in `tell`.
+        self.entry.cursor().store(RETIRED, Ordering::Release);
+        self.roster.room().notify();
     }
 
     fn skip_to_latest(&mut self) -> Result<()> {
@@ -245,5 +251,6 @@ impl Reader {
 pub(crate) fn release(roster: &Roster, entry: &Entry, index: usize) {
     // (R1) pairs with the acquire load of `Gates::survey`: our reads of the payload are done.
     entry.hazard(index).store(0, if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release });
+    entry.give_hazard_back(index);
     roster.room().notify();
 }

@@ -5,9 +5,14 @@
 //! The invariant: an entry is written by its subscriber only, from admission to dismissal; the publisher writes it
 //! before the one and after the other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Private};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::raw::{View, Words};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::wait::EventCount;
 
 /// Where the entries begin, after the header.
@@ -22,10 +27,16 @@ const NEAR_HAZARDS: usize = 7;
 /// Line 0: cursor and near hazards; line 1: counters; line 2: the alive word; far hazards follow.
 const FIXED_WORDS: usize = 24;
 
+/// The cursor of a subscriber that will take nothing more, but may hold what it has taken.
+pub(crate) const RETIRED: u64 = u64::MAX;
+
 const RECEIVED: usize = 8;
 const LOST: usize = 9;
 const POLICY: usize = 10;
 const PROCESS: usize = 11;
+
+/// In the word of the process, beside its number: somebody has the entry.
+pub(crate) const ADMITTED: u64 = 1 << 32;
 
 /// The start of a roster segment's body.
 #[repr(C, align(128))]
@@ -38,11 +49,34 @@ pub(crate) struct RosterHeader {
     _room_pair: [AtomicU32; 16],
     /// [`RosterGeometry`], in the order of its fields. Written before the segment is shared.
     geometry: [AtomicU64; 2],
-    _reserved: [AtomicU64; 14],
+    /// The inode of the log's memory, for people who look: which log these are the subscribers of.
+    log: AtomicU64,
+    _reserved: [AtomicU64; 13],
 }
 
 // SAFETY: repr(C), event counts and atomics, 384 bytes without padding.
 unsafe impl Words for RosterHeader {}
+
+#[cfg(not(model))]
+impl RosterHeader {
+    /// Where a roster tells lookers how it is, if its header begins the segment's body.
+    pub(crate) fn facts(geometry: RosterGeometry) -> [Fact<'static>; 9] {
+        let of_each = |name, word: usize| {
+            Fact::words(name, ENTRIES_OFFSET + word * 8, geometry.entries, geometry.entry_words() * 8)
+        };
+        [
+            Fact::word("log inode", std::mem::offset_of!(Self, log)),
+            Fact::word("held most", std::mem::offset_of!(Self, geometry) + 8),
+            Fact::word("subscribers asleep", Roster::SLEEPERS_OFFSET),
+            Fact::word("publisher asleep", Roster::ROOM_OFFSET),
+            of_each("cursor", 0),
+            of_each("received", RECEIVED),
+            of_each("lost", LOST),
+            of_each("policy", POLICY),
+            of_each("process", PROCESS),
+        ]
+    }
+}
 
 /// The measures of a roster, all fixed at creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +92,13 @@ impl RosterGeometry {
         (FIXED_WORDS + self.held.saturating_sub(NEAR_HAZARDS)).next_multiple_of(16)
     }
 
+    /// Where in an entry its hazards lie, in bytes: two rows.
+    #[cfg(not(model))]
+    pub(crate) fn hazard_bytes(held: usize) -> [std::ops::Range<usize>; 2] {
+        let (near, far) = (held.min(NEAR_HAZARDS), held.min(HELD_MAX).saturating_sub(NEAR_HAZARDS));
+        [8..8 + near * 8, FIXED_WORDS * 8..(FIXED_WORDS + far) * 8]
+    }
+
     pub(crate) fn words(&self) -> usize {
         self.entries * self.entry_words()
     }
@@ -67,8 +108,9 @@ impl RosterGeometry {
         ENTRIES_OFFSET + self.words() * 8
     }
 
-    /// Tells subscribers; before the segment is shared.
-    pub(crate) fn announce(&self, header: &RosterHeader) {
+    /// Tells subscribers, and lookers to which log this belongs; before the segment is shared.
+    pub(crate) fn announce(&self, header: &RosterHeader, log_inode: u64) {
+        header.log.store(log_inode, Ordering::Relaxed);
         for (word, field) in header.geometry.iter().zip([self.entries, self.held]) {
             // Relaxed: handing over the descriptor of the segment orders it.
             word.store(field as u64, Ordering::Relaxed);
@@ -139,7 +181,7 @@ impl Roster {
             words: self.words.clone(),
             start: index * stride,
             stride,
-            held: self.geometry.held,
+            held: (0..self.geometry.held).map(|_| AtomicBool::new(false)).collect(),
         })
     }
 }
@@ -150,7 +192,9 @@ pub(crate) struct Entry {
     words: View<[AtomicU64]>,
     start: usize,
     stride: usize,
-    held: usize,
+    /// Which hazard words its subscriber uses: a record of its own, because others may write the words. Not shared
+    /// with other processes.
+    held: Arc<[AtomicBool]>,
 }
 
 impl Entry {
@@ -169,13 +213,26 @@ impl Entry {
     pub(crate) fn hazards(&self) -> impl Iterator<Item = &AtomicU64> {
         let line = self.line();
         let near = &line[1..=NEAR_HAZARDS];
-        near.iter().chain(&line[FIXED_WORDS..]).take(self.held)
+        near.iter().chain(&line[FIXED_WORDS..]).take(self.held.len())
     }
 
     /// The hazard word of that number, which must be less than the geometry's `held`.
     pub(crate) fn hazard(&self, index: usize) -> &AtomicU64 {
         let line = self.line();
         if index < NEAR_HAZARDS { &line[1 + index] } else { &line[FIXED_WORDS + index - NEAR_HAZARDS] }
+    }
+
+    /// Subscriber: a hazard word that is not in use, from now on in use.
+    pub(crate) fn take_hazard(&self) -> Option<usize> {
+        // Acquire: pairs with the release in `give_hazard_back`, before which the word was cleared.
+        let is_free = |flag: &AtomicBool| !flag.swap(true, Private::Acquire);
+        self.held.iter().position(is_free)
+    }
+
+    /// Subscriber, any thread: the hazard word, cleared before, is not in use any more.
+    pub(crate) fn give_hazard_back(&self, index: usize) {
+        // Release: pairs with the acquire above.
+        self.held[index].store(false, Private::Release);
     }
 
     /// Any word of it.
@@ -194,6 +251,12 @@ impl Entry {
         &self.line()[LOST]
     }
 
+    /// Publisher, after the subscriber has gone: nobody has the entry.
+    pub(crate) fn clear(&self) {
+        // Relaxed: for people who look.
+        self.line()[PROCESS].store(0, Ordering::Relaxed);
+    }
+
     /// Publisher, before the subscriber knows of the entry.
     pub(crate) fn prepare(&self, cursor: u64, policy: u64, process: u32) {
         // Relaxed: the message that tells the subscriber orders it.
@@ -201,7 +264,7 @@ impl Entry {
             word.store(0, Ordering::Relaxed);
         }
         self.line()[POLICY].store(policy, Ordering::Relaxed);
-        self.line()[PROCESS].store(u64::from(process), Ordering::Relaxed);
+        self.line()[PROCESS].store(ADMITTED | u64::from(process), Ordering::Relaxed);
         self.cursor().store(cursor, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@ use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering, fence};
 use crate::raw::lock::{Mutex, MutexGuard};
 use crate::structure::log::layout::{Geometry, LogHeader};
-use crate::structure::log::roster::{Entry, Roster};
+use crate::structure::log::roster::{Entry, RETIRED, Roster};
 use crate::structure::log::side::{SideLog, SideLogs};
 use crate::structure::log::slot::{FIRST, Slots, Tag};
 use crate::structure::log::{Bug, planted};
@@ -157,6 +157,9 @@ impl Gates {
         if let Some(index) = members.list.iter().position(|member| member.id == id) {
             let member = members.list.swap_remove(index);
             self.limit.store(0, Ordering::Release);
+            if let Some(entry) = &member.entry {
+                entry.clear();
+            }
             drop(members);
             // It may have died between taking our announcement off and waking us.
             member.roster.room().wake_after_death();
@@ -208,6 +211,13 @@ impl Member {
         let Some(entry) = &self.entry else { return next };
         // (C1) pairs with the release store of `Reader::advance`: its copies are done before our overwriting.
         let cursor = entry.cursor().load(Ordering::Acquire);
+        if cursor == RETIRED {
+            // From now on only what it holds counts.
+            (self.depth, self.seen) = (None, RETIRED);
+        }
+        if self.seen == RETIRED {
+            return next;
+        }
         if (self.seen..=next).contains(&cursor) {
             self.seen = cursor;
         }

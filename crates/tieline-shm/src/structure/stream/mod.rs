@@ -13,9 +13,14 @@ mod model;
 #[cfg(all(test, not(model)))]
 mod tests;
 
+#[cfg(not(model))]
+use std::mem::offset_of;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::{View, Words, step};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::structure::cells::Cells;
 use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
@@ -33,6 +38,25 @@ pub(crate) struct Control {
 
 // SAFETY: repr(C), atomics and structs of atomics; 128 + 128 + 64 + 64 bytes without a gap, which a test pins.
 unsafe impl Words for Control {}
+
+impl Control {
+    /// Where two rings tell lookers how they are, if their control parts begin the segment.
+    #[cfg(not(model))]
+    pub(crate) const FACTS: [Fact<'static>; 6] = {
+        const fn of_both(name: &str, offset: usize) -> Fact<'_> {
+            Fact::words(name, offset, 2, size_of::<Control>())
+        }
+        let (writer, reader) = (offset_of!(Self, writer), offset_of!(Self, reader));
+        [
+            of_both("written", writer + offset_of!(Side, position)),
+            of_both("writer closed", writer + offset_of!(Side, is_closed)),
+            of_both("read", reader + offset_of!(Side, position)),
+            of_both("reader closed", reader + offset_of!(Side, is_closed)),
+            of_both("reader asleep", offset_of!(Self, bytes)),
+            of_both("writer asleep", offset_of!(Self, room)),
+        ]
+    };
+}
 
 /// What one side stores, on lines of its own.
 #[repr(C, align(128))]

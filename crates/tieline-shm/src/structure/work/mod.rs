@@ -27,9 +27,14 @@ mod slot;
 mod tests;
 mod word;
 
+#[cfg(not(model))]
+use std::mem::offset_of;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU64, Ordering, pause};
 use crate::raw::{View, Words, step};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::structure::cells::Cells;
 use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
@@ -37,6 +42,8 @@ use word::{State, Word, is_after};
 
 pub(crate) use slot::{Claimed, Geometry, Taken};
 pub(crate) use word::Owner;
+#[cfg(not(model))]
+pub(crate) use word::Seen;
 
 /// What all members share besides the slots; see `docs/formats/shm-queue.md`.
 #[repr(C, align(128))]
@@ -67,6 +74,25 @@ pub(crate) struct Control {
 // SAFETY: repr(C), atomics and structs of atomics; the alignments (128, 128, 8, 64) leave no gap, which a test of the
 // offsets pins.
 unsafe impl Words for Control {}
+
+impl Control {
+    /// Where a queue tells lookers how it is, if its control part lies at `at` and its slots at `cells_at`.
+    #[cfg(not(model))]
+    pub(crate) fn facts(at: usize, cells_at: usize, geometry: Geometry) -> [Fact<'static>; 9] {
+        let slots = usize::try_from(geometry.slots()).unwrap_or(usize::MAX);
+        [
+            Fact::word("tail", at + offset_of!(Self, tail)),
+            Fact::word("head", at + offset_of!(Self, head)),
+            Fact::word("skipped", at + offset_of!(Self, skipped)),
+            Fact::word("orphaned", at + offset_of!(Self, orphaned)),
+            Fact::word("requeued", at + offset_of!(Self, requeued)),
+            Fact::word("rejected", at + offset_of!(Self, rejected)),
+            Fact::word("consumers asleep", at + offset_of!(Self, items)),
+            Fact::word("producers asleep", at + offset_of!(Self, room)),
+            Fact::words("slot", cells_at, slots, geometry.stride()),
+        ]
+    }
+}
 
 /// A position on lines of its own, so that producers and consumers do not take each other's.
 #[repr(C, align(128))]

@@ -53,6 +53,11 @@ impl Geometry {
         self.stride.saturating_mul(1 << self.slots_log2)
     }
 
+    /// Bytes from one slot to the next.
+    pub(crate) fn stride(self) -> usize {
+        self.stride
+    }
+
     pub(super) fn lap(self, position: u64) -> u32 {
         // The low 32 bits: laps wrap around.
         (position >> self.slots_log2) as u32

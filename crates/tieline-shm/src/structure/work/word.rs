@@ -142,6 +142,33 @@ impl Word {
     }
 }
 
+/// What a word says to somebody who looks from outside.
+#[cfg(not(model))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Free,
+    /// Waits to be taken, after so many deliveries that failed.
+    Ready(u8),
+    /// That member writes it.
+    Writing(u32),
+    /// That member has it, after so many deliveries that failed.
+    Taken(u32, u8),
+}
+
+#[cfg(not(model))]
+impl Seen {
+    pub(crate) fn of(word: u64) -> Self {
+        let word = Word(word);
+        let member = (word.owner() & ((1 << Owner::MEMBER_BITS) - 1)).wrapping_sub(1);
+        match word.state() {
+            State::Free => Self::Free,
+            State::Writing => Self::Writing(member),
+            State::Ready => Self::Ready(word.attempts()),
+            State::Taken => Self::Taken(member, word.attempts()),
+        }
+    }
+}
+
 /// Whether lap `a` comes after lap `b`; laps wrap around.
 pub(super) fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0

@@ -6,14 +6,14 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::words::{self, BarrierWords, Member};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact};
 use crate::sync::line::{self, Line};
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// The largest number of participants.
@@ -27,7 +27,7 @@ pub const MAX_PARTICIPANTS: u32 = words::MAX_PARTICIPANTS as u32;
 /// ```
 /// use tieline_shm::sync::Barrier;
 ///
-/// let steps = Barrier::create("steps", 2)?;
+/// let steps = Barrier::anonymous("steps", 2)?;
 /// std::thread::scope(|scope| {
 ///     let peer = scope.spawn(|| {
 ///         // A peer that was sent the descriptor:
@@ -59,7 +59,7 @@ pub const MAX_PARTICIPANTS: u32 = words::MAX_PARTICIPANTS as u32;
 /// trusted: it can write who has come.
 pub struct Barrier {
     words: BarrierWords,
-    segment: Segment,
+    place: Place,
 }
 
 /// A thread's place at a barrier. Dropping it leaves: nobody waits for this place any more. Not to be sent to another
@@ -74,20 +74,13 @@ pub struct Participant<'a> {
 }
 
 impl Barrier {
-    /// Makes a barrier in a segment of its own; `name` is for people who look at it.
+    /// Makes a barrier in a segment of its own; `label` is for people who look at it.
     ///
     /// # Errors
     /// `InvalidInput` for no participants or more than [`MAX_PARTICIPANTS`]; `OutOfMemory`, `LimitReached`
     /// (descriptors), `System`.
-    pub fn create(name: &str, participants: u32) -> Result<Self> {
-        if !(1..=MAX_PARTICIPANTS).contains(&participants) {
-            return Err(Error::new("create a barrier", ErrorKind::InvalidInput)
-                .because(format!("it can have 1 to {MAX_PARTICIPANTS} participants, not {participants}")));
-        }
-        let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
-        let segment = Segment::create(&purpose, size_of::<Line>() * (1 + participants as usize))?;
-        line::make(&*segment.view::<Line>(0)?, FORM, participants);
-        Self::over(segment)
+    pub fn anonymous(label: &str, participants: u32) -> Result<Self> {
+        Self::over(Place::anonymous(label, Self::plan(participants)?)?, label)
     }
 
     /// The barrier whose segment a peer sent.
@@ -95,20 +88,40 @@ impl Barrier {
     /// # Errors
     /// `Mismatch` if it is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        Self::over(Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?)
+        Self::over(Place::received(fd, &Self::form())?, "")
     }
 
-    fn over(segment: Segment) -> Result<Self> {
+    by_name!("a barrier"; participants: u32; participants);
+
+    fn form() -> Form {
+        Form::lock(LAYOUT_HASH, "a barrier")
+    }
+
+    fn plan(participants: u32) -> Result<Plan<'static>> {
+        if !(1..=MAX_PARTICIPANTS).contains(&participants) {
+            return Err(Error::new("create a barrier", ErrorKind::InvalidInput)
+                .because(format!("it can have 1 to {MAX_PARTICIPANTS} participants, not {participants}")));
+        }
+        Ok(Plan::new(Self::form(), size_of::<Line>() * (1 + participants as usize), move |segment| {
+            let facts = [Fact::words("barrier place", size_of::<Line>(), participants as usize, size_of::<Line>())];
+            segment.describe(&Details { version: 1, facts: &facts, ..Details::default() })?;
+            line::make(&*segment.view::<Line>(0)?, FORM, participants);
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, _: &str) -> Result<Self> {
+        let segment = place.segment();
         let head = segment.view::<Line>(0)?;
         let (_, participants) = line::attach(&head, |form| form == FORM, words::MAX_PARTICIPANTS)?;
         let places = segment.slice::<Line>(size_of::<Line>(), participants)?;
-        Ok(Self { words: BarrierWords::new(head, places), segment })
+        Ok(Self { words: BarrierWords::new(head, places), place })
     }
 
     /// The descriptor to send to peers that shall share the barrier.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// How many meetings there have been, modulo 2³².

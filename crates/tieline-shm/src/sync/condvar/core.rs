@@ -60,6 +60,15 @@ const FREE: u32 = 0;
 const WAITING: u32 = 0x2000_0000;
 const SIGNALLED: u32 = 0x8000_0000;
 
+#[cfg(not(model))]
+impl CondvarWords {
+    /// Where one that lies at `at` tells lookers who waits.
+    pub(crate) const fn fact(at: usize) -> crate::segment::Fact<'static> {
+        let slots = at + std::mem::offset_of!(Self, slots);
+        crate::segment::Fact::words("condvar waiter", slots, SLOTS, size_of::<RobustWord>())
+    }
+}
+
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {

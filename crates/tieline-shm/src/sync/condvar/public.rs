@@ -4,7 +4,6 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::core::{self, CondvarWords};
@@ -13,9 +12,10 @@ use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::Details;
 use crate::sync::error::{LockError, LockResult};
 use crate::sync::mutex::{Data, MutexGuard, RawMutexGuard};
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// Lets a thread that holds a lock wait until another, in whichever process, has changed what the lock guards.
@@ -27,8 +27,8 @@ use crate::wait::Until;
 /// ```
 /// use tieline_shm::sync::{Condvar, Mutex, MutexOptions};
 ///
-/// let items = Mutex::create(0_u32, &MutexOptions::new())?;
-/// let not_empty = Condvar::create()?;
+/// let items = Mutex::anonymous(0_u32, &MutexOptions::new())?;
+/// let not_empty = Condvar::anonymous()?;
 /// std::thread::scope(|scope| {
 ///     scope.spawn(|| {
 ///         *items.lock().unwrap() += 1;
@@ -57,7 +57,7 @@ use crate::wait::Until;
 /// 62 can wait at a time; the next is refused. Needs Linux 5.16 (`futex_waitv`).
 pub struct Condvar {
     words: View<CondvarWords>,
-    segment: Segment,
+    place: Place,
 }
 
 /// How a timed wait ended. The lock is held in either case.
@@ -114,13 +114,8 @@ impl Condvar {
     ///
     /// # Errors
     /// `OutOfMemory`, `LimitReached` (descriptors), `System`.
-    pub fn create() -> Result<Self> {
-        let purpose = Purpose { kind: Kind::Locks, name: "", layout_hash: LAYOUT_HASH };
-        let segment = Segment::create(&purpose, size_of::<CondvarWords>())?;
-        let words = segment.view::<CondvarWords>(0)?;
-        // Relaxed: nobody else has the memory yet.
-        words.form.store(FORM, Ordering::Relaxed);
-        Ok(Self { words, segment })
+    pub fn anonymous() -> Result<Self> {
+        Self::over(Place::anonymous("", Self::plan()?)?, "")
     }
 
     /// The condition variable whose segment a peer sent.
@@ -128,21 +123,39 @@ impl Condvar {
     /// # Errors
     /// `Mismatch` if it is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let segment = Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?;
-        let words = segment.view::<CondvarWords>(0)?;
+        Self::over(Place::received(fd, &Self::form())?, "")
+    }
+
+    by_name!("a condition variable";;);
+
+    fn form() -> Form {
+        Form::lock(LAYOUT_HASH, "a condition variable")
+    }
+
+    fn plan() -> Result<Plan<'static>> {
+        Ok(Plan::new(Self::form(), size_of::<CondvarWords>(), |segment| {
+            segment.describe(&Details { version: 1, facts: &[CondvarWords::fact(0)], ..Details::default() })?;
+            // Relaxed: nobody else has the memory yet.
+            segment.view::<CondvarWords>(0)?.form.store(FORM, Ordering::Relaxed);
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, _: &str) -> Result<Self> {
+        let words = place.segment().view::<CondvarWords>(0)?;
         // Relaxed: written before the memory was handed over.
         if words.form.load(Ordering::Relaxed) != FORM {
             return Err(
                 Error::new("attach to a condition variable", ErrorKind::Corrupted).because("none was made there")
             );
         }
-        Ok(Self { words, segment })
+        Ok(Self { words, place })
     }
 
     /// The descriptor to send to peers.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// Waits until notified, as long as it takes; the lock is free meanwhile.

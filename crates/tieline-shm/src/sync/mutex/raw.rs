@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::core::{self, LOCK, Taken};
@@ -16,9 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::robust::{RobustWord, Thread, is_held_here};
 use crate::raw::{View, Words};
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact};
 use crate::sync::error::{LockError, LockResult};
 use crate::sync::order;
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// What a lock does when a thread locks what it holds already.
@@ -40,7 +40,7 @@ pub enum MutexKind {
 /// ```
 /// use tieline_shm::sync::{MutexKind, MutexOptions, RawMutex};
 ///
-/// let lock = RawMutex::create(&MutexOptions::new().kind(MutexKind::Recursive).name("index"))?;
+/// let lock = RawMutex::anonymous(&MutexOptions::new().kind(MutexKind::Recursive).name("index"))?;
 /// let outer = lock.lock()?;
 /// let inner = lock.lock()?;
 /// drop(outer);
@@ -93,6 +93,10 @@ impl MutexOptions {
     pub(in crate::sync) fn name_of(&self) -> &str {
         &self.name
     }
+
+    pub(in crate::sync) fn kind_of(&self) -> MutexKind {
+        self.kind
+    }
 }
 
 /// A lock in shared memory, as it lies there: 64 bytes. See `docs/formats/shm-locks.md`.
@@ -106,6 +110,15 @@ pub(in crate::sync) struct MutexWords {
 
 // SAFETY: repr(C), 40 + 4 + 20 bytes of atomics, no padding.
 unsafe impl Words for MutexWords {}
+
+#[cfg(not(model))]
+impl MutexWords {
+    /// Where a lock at the start of a segment's body tells lookers who has it.
+    pub(in crate::sync) const FACTS: [Fact<'static>; 2] = [
+        Fact::word("mutex", std::mem::offset_of!(Self, robust)),
+        Fact::halves("mutex form", std::mem::offset_of!(Self, form), 1, 4),
+    ];
+}
 
 /// Upper half of `form`: "MX", and version 1.
 const FORM: u32 = 0x4d58_0100;
@@ -135,8 +148,8 @@ pub struct RawMutex {
     inherits: bool,
     spins: Spins,
     class: order::Class,
-    /// None if the lock lies in a structure that keeps the segment itself.
-    segment: Option<Segment>,
+    /// None if the lock lies in a structure that keeps its place itself.
+    place: Option<Place>,
 }
 
 /// The lock is held as long as this lives. Not to be sent to another thread.
@@ -151,17 +164,12 @@ pub struct RawMutexGuard<'a> {
 }
 
 impl RawMutex {
-    /// Makes a lock in a segment of its own.
+    /// Makes a lock in a segment of its own, without a name.
     ///
     /// # Errors
     /// `OutOfMemory`, `LimitReached` (descriptors), `System`.
-    pub fn create(options: &MutexOptions) -> Result<Self> {
-        let purpose = Purpose { kind: Kind::Locks, name: &options.name, layout_hash: LAYOUT_HASH };
-        let segment = Segment::create(&purpose, size_of::<MutexWords>())?;
-        let words = segment.view::<MutexWords>(0)?;
-        let mut lock = Self::make(words, options);
-        lock.segment = Some(segment);
-        Ok(lock)
+    pub fn anonymous(options: &MutexOptions) -> Result<Self> {
+        Self::over(Place::anonymous(&options.name, Self::plan(options)?)?, &options.name)
     }
 
     /// The lock whose segment a peer sent.
@@ -170,20 +178,35 @@ impl RawMutex {
     /// `Mismatch` if it is the segment of something else; `Corrupted` if it is no segment of ours or not as one is
     /// left by a maker.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let segment = Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?;
-        let words = segment.view::<MutexWords>(0)?;
-        let mut lock = Self::attach(words, "")?;
-        lock.segment = Some(segment);
+        Self::over(Place::received(fd, &Self::form())?, "")
+    }
+
+    by_name!("a lock"; options: &MutexOptions; options);
+
+    fn form() -> Form {
+        Form::lock(LAYOUT_HASH, "a mutex without a value")
+    }
+
+    fn plan(options: &MutexOptions) -> Result<Plan<'_>> {
+        Ok(Plan::new(Self::form(), size_of::<MutexWords>(), move |segment| {
+            segment.describe(&Details { version: 1, facts: &MutexWords::FACTS, ..Details::default() })?;
+            Self::make(&*segment.view(0)?, options);
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, name: &str) -> Result<Self> {
+        let mut lock = Self::attach(place.segment().view(0)?, name)?;
+        lock.place = Some(place);
         Ok(lock)
     }
 
     /// Makes a lock where nothing but zeros is, in memory that nobody else has yet.
-    pub(in crate::sync) fn make(words: View<MutexWords>, options: &MutexOptions) -> Self {
+    pub(in crate::sync) fn make(words: &MutexWords, options: &MutexOptions) {
         let kind = KINDS.iter().position(|&kind| kind == options.kind).unwrap_or(0) as u32;
         let form = FORM | kind | if options.inherit_priority { INHERITS } else { 0 };
         // Relaxed: nobody else has the memory yet, and handing it over orders everything.
         words.form.store(form, Ordering::Relaxed);
-        Self::with(words, options.kind, options.inherit_priority, &options.name)
     }
 
     /// A lock that was made before.
@@ -199,7 +222,7 @@ impl RawMutex {
 
     fn with(words: View<MutexWords>, kind: MutexKind, inherits: bool, name: &str) -> Self {
         let class = order::Class::of(name, std::ptr::from_ref(&*words).addr());
-        Self { words, kind, inherits, spins: Spins::default(), class, segment: None }
+        Self { words, kind, inherits, spins: Spins::default(), class, place: None }
     }
 
     /// What locking twice does here.
@@ -217,7 +240,7 @@ impl RawMutex {
     /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
     #[must_use]
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.segment.as_ref().map(AsFd::as_fd)
+        self.place.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether somebody held the lock a moment ago.

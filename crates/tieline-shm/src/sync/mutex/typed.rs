@@ -7,15 +7,15 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering as Order};
 use std::time::Duration;
 
-use tieline_os::Access;
-
 use super::raw::{MutexKind, MutexOptions, MutexWords, RawMutex, RawMutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::AtomicU8;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::rendezvous::IntoName;
+use crate::segment::{Details, Segment};
 use crate::sync::error::{LockError, LockResult};
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// A value in shared memory that one thread at a time may use, in whichever process it runs.
@@ -26,9 +26,9 @@ use crate::wait::Until;
 /// ```
 /// use tieline_shm::sync::{LockError, Mutex, MutexOptions};
 ///
-/// let balance = Mutex::create(100_u64, &MutexOptions::new())?;
+/// let balance = Mutex::anonymous(100_u64, &MutexOptions::new())?;
 /// // A peer that was sent the descriptor:
-/// let fd = balance.as_fd().unwrap().try_clone_to_owned().unwrap();
+/// let fd = balance.as_fd().try_clone_to_owned().unwrap();
 /// let theirs = Mutex::<u64>::from_fd(fd)?;
 ///
 /// *theirs.lock()? -= 30;
@@ -48,7 +48,7 @@ use crate::wait::Until;
 pub struct Mutex<T: ShmSafe> {
     raw: RawMutex,
     data: Data<T>,
-    segment: Option<Segment>,
+    place: Place,
 }
 
 /// The lock is held, and the value is ours, as long as this lives. Not to be sent to another thread.
@@ -136,23 +136,13 @@ impl<T: ShmSafe> Data<T> {
 }
 
 impl<T: ShmSafe> Mutex<T> {
-    /// Makes a lock and its value in a segment of their own.
+    /// Makes a lock and its value in a segment of their own, without a name.
     ///
     /// # Errors
     /// `InvalidInput` for a recursive lock: two guards would give two unique references to one value; use a
     /// [`RawMutex`]. Otherwise `OutOfMemory`, `LimitReached` (descriptors), `System`.
-    pub fn create(value: T, options: &MutexOptions) -> Result<Self> {
-        let offset = Data::<T>::offset_after(size_of::<MutexWords>());
-        let purpose = Purpose { kind: Kind::Locks, name: options.name_of(), layout_hash: layout_hash::<T>() };
-        let segment = Segment::create(&purpose, offset.saturating_add(size_of::<T>()))?;
-        let raw = RawMutex::make(segment.view(0)?, options);
-        if raw.kind() == MutexKind::Recursive {
-            return Err(Error::new("create a mutex", ErrorKind::InvalidInput)
-                .because("a recursive lock cannot hand out its value; use RawMutex"));
-        }
-        let data = Data::at(&segment, offset)?;
-        data.init(value);
-        Ok(Self { raw, data, segment: Some(segment) })
+    pub fn anonymous(value: T, options: &MutexOptions) -> Result<Self> {
+        Self::over(Place::anonymous(options.name_of(), Self::plan(value, options)?)?, options.name_of())
     }
 
     /// The lock whose segment a peer sent.
@@ -160,19 +150,52 @@ impl<T: ShmSafe> Mutex<T> {
     /// # Errors
     /// `Mismatch` if it guards another type or is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let segment = Segment::accept(fd, Kind::Locks, layout_hash::<T>(), Access::ReadWrite)?;
-        let raw = RawMutex::attach(segment.view(0)?, "")?;
+        Self::over(Place::received(fd, &Self::form())?, "")
+    }
+
+    by_name!("a lock and its value"; value: T; value, &MutexOptions::new());
+
+    /// [`open_or_create`](Self::open_or_create), made with options if it is not there.
+    ///
+    /// # Errors
+    /// As there, and `InvalidInput` for a recursive lock.
+    pub fn open_or_create_with(name: impl IntoName, value: T, options: &MutexOptions) -> Result<Self> {
+        let name = name.into_name()?;
+        Self::over(Place::open_or_create(&name, Self::plan(value, options)?)?, name.as_str())
+    }
+
+    fn form() -> Form {
+        Form::lock(layout_hash::<T>(), format!("a mutex of {}", T::LAYOUT))
+    }
+
+    const DATA_OFFSET: usize = Data::<T>::offset_after(size_of::<MutexWords>());
+
+    fn plan(value: T, options: &MutexOptions) -> Result<Plan<'_>> {
+        if options.kind_of() == MutexKind::Recursive {
+            return Err(Error::new("create a mutex", ErrorKind::InvalidInput)
+                .because("a recursive lock cannot hand out its value; use RawMutex"));
+        }
+        Ok(Plan::new(Self::form(), Self::DATA_OFFSET.saturating_add(size_of::<T>()), move |segment| {
+            segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &MutexWords::FACTS })?;
+            RawMutex::make(&*segment.view(0)?, options);
+            Data::at(segment, Self::DATA_OFFSET)?.init(value);
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, name: &str) -> Result<Self> {
+        let segment = place.segment();
+        let raw = RawMutex::attach(segment.view(0)?, name)?;
         if raw.kind() == MutexKind::Recursive {
             return Err(Error::new("attach to a lock", ErrorKind::Corrupted).because("it is recursive"));
         }
-        let data = Data::at(&segment, Data::<T>::offset_after(size_of::<MutexWords>()))?;
-        Ok(Self { raw, data, segment: Some(segment) })
+        Ok(Self { raw, data: Data::at(segment, Self::DATA_OFFSET)?, place })
     }
 
-    /// The descriptor to send to peers that shall share the lock; `None` if the lock is part of something else.
+    /// The descriptor to send to peers that shall share the lock.
     #[must_use]
-    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.segment.as_ref().map(AsFd::as_fd)
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.place.as_fd()
     }
 
     /// The lock itself, for lookers: who holds it, of which kind it is.

@@ -8,17 +8,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::words::{Reading, RwWords, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::rendezvous::IntoName;
+use crate::segment::{Details, Fact, Segment};
 use crate::sync::error::{LockError, LockResult};
 use crate::sync::line::{self, Line};
 use crate::sync::mutex::Data;
 use crate::sync::order;
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// The largest number of [readers](RwLockOptions::readers) a lock can be made for.
@@ -80,6 +81,20 @@ impl RwLockOptions {
     }
 }
 
+impl RwLockOptions {
+    pub(crate) fn checked(&self) -> Result<&Self> {
+        if (1..=MAX_READERS).contains(&self.readers) {
+            return Ok(self);
+        }
+        Err(Error::new("create a reader-writer lock", ErrorKind::InvalidInput)
+            .because(format!("it can have 1 to {MAX_READERS} readers, not {}", self.readers)))
+    }
+
+    pub(crate) fn reader_count(&self) -> u32 {
+        self.readers
+    }
+}
+
 impl Default for RwLockOptions {
     fn default() -> Self {
         Self::new()
@@ -93,7 +108,7 @@ impl Default for RwLockOptions {
 /// ```
 /// use tieline_shm::sync::{LockError, RwLock, RwLockKind, RwLockOptions};
 ///
-/// let prices = RwLock::create([100_u32; 16], &RwLockOptions::new().kind(RwLockKind::Fair))?;
+/// let prices = RwLock::anonymous([100_u32; 16], &RwLockOptions::new().kind(RwLockKind::Fair))?;
 /// // A peer that was sent the descriptor:
 /// let theirs = RwLock::<[u32; 16]>::from_fd(prices.as_fd().try_clone_to_owned().unwrap())?;
 ///
@@ -135,7 +150,7 @@ pub struct RwLock<T: ShmSafe> {
     class: order::Class,
     kind: RwLockKind,
     readers: usize,
-    segment: Segment,
+    place: Place,
 }
 
 /// The value can be read as long as this lives, and nobody changes it. Not to be sent to another thread.
@@ -160,24 +175,13 @@ pub struct WriteGuard<'a, T: ShmSafe> {
 }
 
 impl<T: ShmSafe> RwLock<T> {
-    /// Makes a lock and its value in a segment of their own.
+    /// Makes a lock and its value in a segment of their own, without a name.
     ///
     /// # Errors
     /// `InvalidInput` for a number of readers that is not 1 to [`MAX_READERS`]; `OutOfMemory`, `LimitReached`
     /// (descriptors), `System`.
-    pub fn create(value: T, options: &RwLockOptions) -> Result<Self> {
-        if !(1..=MAX_READERS).contains(&options.readers) {
-            return Err(Error::new("create a reader-writer lock", ErrorKind::InvalidInput)
-                .because(format!("it can have 1 to {MAX_READERS} readers, not {}", options.readers)));
-        }
-        let purpose = Purpose { kind: Kind::Locks, name: &options.name, layout_hash: layout_hash::<T>() };
-        let offset = data_offset::<T>(options.readers as usize);
-        let segment = Segment::create(&purpose, offset.saturating_add(size_of::<T>()))?;
-        let form = FORM | u32::from(options.kind == RwLockKind::Fair);
-        line::make(&*segment.view::<Line>(0)?, form, options.readers);
-        let lock = Self::over(segment, &options.name)?;
-        lock.data.init(value);
-        Ok(lock)
+    pub fn anonymous(value: T, options: &RwLockOptions) -> Result<Self> {
+        Self::over(Place::anonymous(&options.name, Self::plan(value, options)?)?, &options.name)
     }
 
     /// The lock whose segment a peer sent.
@@ -185,24 +189,65 @@ impl<T: ShmSafe> RwLock<T> {
     /// # Errors
     /// `Mismatch` if it guards another type or is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        Self::over(Segment::accept(fd, Kind::Locks, layout_hash::<T>(), Access::ReadWrite)?, "")
+        Self::over(Place::received(fd, &Self::form())?, "")
     }
 
-    fn over(segment: Segment, name: &str) -> Result<Self> {
+    by_name!("a lock and its value"; value: T; value, &RwLockOptions::new());
+
+    /// [`open_or_create`](Self::open_or_create), made with options if it is not there.
+    ///
+    /// # Errors
+    /// As there, and `InvalidInput` for a number of readers that is not 1 to [`MAX_READERS`].
+    pub fn open_or_create_with(name: impl IntoName, value: T, options: &RwLockOptions) -> Result<Self> {
+        let name = name.into_name()?;
+        Self::over(Place::open_or_create(&name, Self::plan(value, options)?)?, name.as_str())
+    }
+
+    fn form() -> Form {
+        Form::lock(layout_hash::<T>(), format!("a reader-writer lock of {}", T::LAYOUT))
+    }
+
+    fn plan(value: T, options: &RwLockOptions) -> Result<Plan<'_>> {
+        let options = options.checked()?;
+        let length = Self::len_bytes(options.readers);
+        Ok(Plan::new(Self::form(), length, move |segment| Self::make(segment, value, options)))
+    }
+
+    /// How many bytes a lock for so many readers takes, with its value.
+    pub(crate) fn len_bytes(readers: u32) -> usize {
+        data_offset::<T>(readers as usize).saturating_add(size_of::<T>())
+    }
+
+    /// Makes a lock where nothing but zeros is, in memory that nobody else has.
+    pub(crate) fn make(segment: &Segment, value: T, options: &RwLockOptions) -> Result<()> {
+        let facts = [
+            Fact::words("rwlock gate", 0, 2, size_of::<Line>()),
+            Fact::halves("rwlock state", line::more_offset(0), 2, 4),
+            Fact::words("rwlock reader", GATES_BYTES, options.readers as usize, size_of::<Line>()),
+        ];
+        segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
+        let form = FORM | u32::from(options.kind == RwLockKind::Fair);
+        line::make(&*segment.view::<Line>(0)?, form, options.readers);
+        Data::at(segment, data_offset::<T>(options.readers as usize))?.init(value);
+        Ok(())
+    }
+
+    pub(crate) fn over(place: Place, name: &str) -> Result<Self> {
+        let segment = place.segment();
         let gates = segment.view::<[Line; 2]>(0)?;
         let (form, readers) = line::attach(&gates[0], |form| form & !1 == FORM, MAX_READERS as usize)?;
         let kind = if form & 1 == 0 { RwLockKind::WriterPreferring } else { RwLockKind::Fair };
         let slots = segment.slice::<Line>(GATES_BYTES, readers)?;
-        let data = Data::at(&segment, data_offset::<T>(readers))?;
+        let data = Data::at(segment, data_offset::<T>(readers))?;
         let class = order::Class::of(name, std::ptr::from_ref(&*gates).addr());
         let words = RwWords::new(gates, slots, kind == RwLockKind::Fair);
-        Ok(Self { words, data, class, kind, readers, segment })
+        Ok(Self { words, data, class, kind, readers, place })
     }
 
     /// The descriptor to send to peers that shall share the lock.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// Who goes first here.

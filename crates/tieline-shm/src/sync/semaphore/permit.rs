@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::words::{self, PermitWords};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact};
 use crate::sync::line::{self, Line};
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// The largest number of permits.
@@ -28,7 +28,7 @@ pub const MAX_PERMITS: u32 = words::MAX_PERMITS as u32;
 /// use tieline_shm::ErrorKind;
 /// use tieline_shm::sync::Semaphore;
 ///
-/// let connections = Semaphore::create("connections", 2)?;
+/// let connections = Semaphore::anonymous("connections", 2)?;
 /// // A peer that was sent the descriptor:
 /// let theirs = Semaphore::from_fd(connections.as_fd().try_clone_to_owned().unwrap())?;
 ///
@@ -52,7 +52,7 @@ pub const MAX_PERMITS: u32 = words::MAX_PERMITS as u32;
 /// permits.
 pub struct Semaphore {
     words: PermitWords,
-    segment: Segment,
+    place: Place,
 }
 
 /// One permit; it comes back when this is dropped, or its thread ends. Not to be sent to another thread.
@@ -66,20 +66,13 @@ pub struct Permit<'a> {
 }
 
 impl Semaphore {
-    /// Makes a semaphore in a segment of its own; `name` is for people who look at it.
+    /// Makes a semaphore in a segment of its own; `label` is for people who look at it.
     ///
     /// # Errors
     /// `InvalidInput` for no permits or more than [`MAX_PERMITS`]; `OutOfMemory`, `LimitReached` (descriptors),
     /// `System`.
-    pub fn create(name: &str, permits: u32) -> Result<Self> {
-        if !(1..=MAX_PERMITS).contains(&permits) {
-            return Err(Error::new("create a semaphore", ErrorKind::InvalidInput)
-                .because(format!("it can have 1 to {MAX_PERMITS} permits, not {permits}")));
-        }
-        let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
-        let segment = Segment::create(&purpose, size_of::<Line>() * (1 + permits as usize))?;
-        line::make(&*segment.view::<Line>(0)?, FORM, permits);
-        Self::over(segment)
+    pub fn anonymous(label: &str, permits: u32) -> Result<Self> {
+        Self::over(Place::anonymous(label, Self::plan(permits)?)?, label)
     }
 
     /// The semaphore whose segment a peer sent.
@@ -87,20 +80,40 @@ impl Semaphore {
     /// # Errors
     /// `Mismatch` if it is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        Self::over(Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?)
+        Self::over(Place::received(fd, &Self::form())?, "")
     }
 
-    fn over(segment: Segment) -> Result<Self> {
+    by_name!("a semaphore"; permits: u32; permits);
+
+    fn form() -> Form {
+        Form::lock(LAYOUT_HASH, "a semaphore")
+    }
+
+    fn plan(permits: u32) -> Result<Plan<'static>> {
+        if !(1..=MAX_PERMITS).contains(&permits) {
+            return Err(Error::new("create a semaphore", ErrorKind::InvalidInput)
+                .because(format!("it can have 1 to {MAX_PERMITS} permits, not {permits}")));
+        }
+        Ok(Plan::new(Self::form(), size_of::<Line>() * (1 + permits as usize), move |segment| {
+            let facts = [Fact::words("semaphore permit", size_of::<Line>(), permits as usize, size_of::<Line>())];
+            segment.describe(&Details { version: 1, facts: &facts, ..Details::default() })?;
+            line::make(&*segment.view::<Line>(0)?, FORM, permits);
+            Ok(())
+        }))
+    }
+
+    fn over(place: Place, _: &str) -> Result<Self> {
+        let segment = place.segment();
         let bell = segment.view::<Line>(0)?;
         let (_, permits) = line::attach(&bell, |form| form == FORM, words::MAX_PERMITS)?;
         let lines = segment.slice::<Line>(size_of::<Line>(), permits)?;
-        Ok(Self { words: PermitWords::new(bell, lines), segment })
+        Ok(Self { words: PermitWords::new(bell, lines), place })
     }
 
     /// The descriptor to send to peers that shall share the semaphore.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// How many permits there are, held or not.

@@ -4,14 +4,14 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
 use super::tokens::TokenWords;
 use crate::error::Result;
 use crate::raw::robust::Thread;
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact};
 use crate::sync::line::{self, Line};
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// A count that any process may raise and any may lower: the semaphore for telling others that something is ready.
@@ -24,7 +24,7 @@ use crate::wait::Until;
 /// use std::time::Duration;
 /// use tieline_shm::sync::Tokens;
 ///
-/// let ready = Tokens::create("items ready", 0)?;
+/// let ready = Tokens::anonymous("items ready", 0)?;
 /// // A peer that was sent the descriptor:
 /// let theirs = Tokens::from_fd(ready.as_fd().try_clone_to_owned().unwrap())?;
 ///
@@ -45,21 +45,16 @@ use crate::wait::Until;
 /// tokens is trusted: it can write the count.
 pub struct Tokens {
     words: TokenWords,
-    segment: Segment,
+    place: Place,
 }
 
 impl Tokens {
-    /// Makes a count in a segment of its own; `name` is for people who look at it.
+    /// Makes a count in a segment of its own; `label` is for people who look at it.
     ///
     /// # Errors
     /// `LimitReached` if `count` is above the limit, or for lack of descriptors; `OutOfMemory`, `System`.
-    pub fn create(name: &str, count: u32) -> Result<Self> {
-        let purpose = Purpose { kind: Kind::Locks, name, layout_hash: LAYOUT_HASH };
-        let segment = Segment::create(&purpose, size_of::<Line>())?;
-        line::make(&*segment.view::<Line>(0)?, FORM, 1);
-        let tokens = Self::over(segment)?;
-        tokens.post(count)?;
-        Ok(tokens)
+    pub fn anonymous(label: &str, count: u32) -> Result<Self> {
+        Self::over(Place::anonymous(label, Self::plan(count)?)?, label)
     }
 
     /// The count whose segment a peer sent.
@@ -67,19 +62,38 @@ impl Tokens {
     /// # Errors
     /// `Mismatch` if it is the segment of something else; `Corrupted`.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        Self::over(Segment::accept(fd, Kind::Locks, LAYOUT_HASH, Access::ReadWrite)?)
+        Self::over(Place::received(fd, &Self::form())?, "")
     }
 
-    fn over(segment: Segment) -> Result<Self> {
+    by_name!("a count"; count: u32; count);
+
+    fn form() -> Form {
+        Form::lock(LAYOUT_HASH, "a count")
+    }
+
+    fn plan(count: u32) -> Result<Plan<'static>> {
+        Ok(Plan::new(Self::form(), size_of::<Line>(), move |segment| {
+            segment.describe(&Details {
+                version: 1,
+                facts: &[Fact::word("semaphore tokens", 0)],
+                ..Details::default()
+            })?;
+            line::make(&*segment.view::<Line>(0)?, FORM, 1);
+            TokenWords::new(segment.view(0)?).post(Thread::current()?, count)
+        }))
+    }
+
+    fn over(place: Place, _: &str) -> Result<Self> {
+        let segment = place.segment();
         let line = segment.view::<Line>(0)?;
         line::attach(&line, |form| form == FORM, 1)?;
-        Ok(Self { words: TokenWords::new(line), segment })
+        Ok(Self { words: TokenWords::new(line), place })
     }
 
     /// The descriptor to send to peers that shall share the tokens.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        self.place.as_fd()
     }
 
     /// How many tokens there were a moment ago.

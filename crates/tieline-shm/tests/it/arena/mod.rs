@@ -1,5 +1,7 @@
 //! Arenas between real processes: killed, stopped, lied to, kept in files.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

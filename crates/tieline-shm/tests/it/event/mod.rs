@@ -9,7 +9,7 @@ use tieline_testkit::{PATIENCE, Peer, role, test_name};
 
 fn event(directory: &Path, ids: u32) -> Event {
     let name = Name::new(&format!("{}/event", directory.display())).unwrap();
-    Event::at(&name).ids(ids).open_or_create().unwrap()
+    Event::options().ids(ids).open_or_create(&name).unwrap()
 }
 
 fn told(fired: &[Fired]) -> Vec<(u32, u64)> {
@@ -41,13 +41,13 @@ fn what_cannot_be_made_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let name = Name::new(&format!("{}/event", directory.path().display())).unwrap();
     for (ids, members) in [(0, 1), (Event::IDS_MAX + 1, 1), (1, 0), (1, u32::MAX)] {
-        let refused = Event::at(&name).ids(ids).members(members).create().unwrap_err();
+        let refused = Event::options().ids(ids).members(members).create(&name).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     }
-    assert_eq!(Event::at(&name).open().unwrap_err().kind(), ErrorKind::NotFound);
-    let first = Event::at(&name).ids(7).create().unwrap();
-    assert_eq!(Event::at(&name).create().unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(Event::at(&name).ids(3).open().unwrap().ids(), 7, "the creator's count is everybody's");
+    assert_eq!(Event::open(&name).unwrap_err().kind(), ErrorKind::NotFound);
+    let first = Event::options().ids(7).create(&name).unwrap();
+    assert_eq!(Event::create(&name).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(Event::options().ids(3).open(&name).unwrap().ids(), 7, "the creator's count is everybody's");
     assert_eq!(first.ids(), 7);
 }
 

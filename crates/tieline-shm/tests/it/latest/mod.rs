@@ -23,17 +23,17 @@ fn name(directory: &Path) -> Name {
 }
 
 fn writer(directory: &Path) -> tieline_shm::Result<LatestWriter<Same>> {
-    Latest::at(&name(directory)).writer()
+    Latest::at(name(directory))?.writer()
 }
 
 fn reader(directory: &Path) -> LatestReader<Same> {
-    Latest::at(&name(directory)).waiting(Waiting::Block).reader().unwrap()
+    Latest::at(name(directory)).unwrap().waiting(Waiting::Block).reader().unwrap()
 }
 
 #[test]
 fn readers_see_the_newest_and_are_told_of_changes() {
     let directory = tempfile::tempdir().unwrap();
-    let refused = Latest::<Same>::at(&name(directory.path())).reader().unwrap_err();
+    let refused = Latest::<Same>::at(name(directory.path())).unwrap().reader().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
     let mut writer = writer(directory.path()).unwrap();
     let (mut one, mut two) = (reader(directory.path()), reader(directory.path()));
@@ -46,7 +46,7 @@ fn readers_see_the_newest_and_are_told_of_changes() {
     assert!(one.try_changed().unwrap_err().is_would_block());
     assert_eq!(one.read().unwrap(), Some(same(2)));
     assert_eq!(two.try_changed().unwrap(), same(2));
-    let other = Latest::<u32>::at(&name(directory.path())).reader().unwrap_err();
+    let other = Latest::<u32>::at(name(directory.path())).unwrap().reader().unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Mismatch);
 }
 
@@ -145,13 +145,13 @@ fn a_stopped_writer_keeps_its_place() {
     }
     let directory = tempfile::tempdir().unwrap();
     // Held by a reader's process too, so that somebody answers for the name while the writer is stopped.
-    let host = tieline_shm::event::Event::at(&Name::new(&format!("{}/other", directory.path().display())).unwrap());
-    let _host = host.open_or_create().unwrap();
+    let other = format!("{}/other", directory.path().display());
+    let _host = tieline_shm::event::Event::open_or_create(other).unwrap();
     let mut peer = Peer::of(test_name!()).role("writer").env("DIRECTORY", directory.path()).spawn();
     peer.wait_for("ready");
     assert_eq!(writer(directory.path()).unwrap_err().kind(), ErrorKind::AlreadyExists);
     peer.signal(rustix::process::Signal::STOP);
-    let refused = Latest::<Same>::at(&name(directory.path())).join_timeout(Duration::from_millis(200)).writer();
+    let refused = Latest::<Same>::at(name(directory.path())).unwrap().join_timeout(Duration::from_millis(200)).writer();
     assert!(matches!(refused.unwrap_err().kind(), ErrorKind::AlreadyExists | ErrorKind::TimedOut));
     peer.kill();
     let _writer = tieline_testkit::until("the place is free", || writer(directory.path()).ok());
@@ -166,8 +166,9 @@ fn no_reader_sees_a_mixture() {
     let directory = tempfile::tempdir().unwrap();
     drop(writer(directory.path()));
     let mut peer = Peer::of(test_name!()).role("writer").env("DIRECTORY", directory.path()).spawn();
-    let mut reader =
-        tieline_testkit::until("the writer is there", || Latest::<Same>::at(&name(directory.path())).reader().ok());
+    let mut reader = tieline_testkit::until("the writer is there", || {
+        Latest::<Same>::at(name(directory.path())).unwrap().reader().ok()
+    });
     let mut last = 0;
     for _ in 0..20_000 {
         let value = match reader.changed_timeout(PATIENCE) {

@@ -38,7 +38,7 @@ fn values_and_bytes_go_through_and_come_back() {
         first.ack().unwrap();
         assert_eq!(*jobs.recv().unwrap(), job(4));
         assert!(jobs.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
-        let stats = jobs.stats();
+        let stats = jobs.counters();
         assert_eq!((stats.waiting, stats.requeued, stats.rejected), (0, 1, 1));
 
         let bytes = Queue::<[u8]>::options().capacity(2).item_max_bytes(5000).create("bytes").unwrap();
@@ -130,7 +130,7 @@ fn the_job_of_a_killed_worker_comes_to_another_within_ten_milliseconds() {
             best = best.min(at.duration_since(killed));
         }
         assert!(best < Duration::from_millis(10), "{best:?}");
-        assert_eq!(jobs.stats().orphaned, 5);
+        assert_eq!(jobs.counters().orphaned, 5);
     });
 }
 

@@ -23,7 +23,7 @@ fn meet(me: &Participant<'_>) -> bool {
 
 #[test]
 fn nobody_passes_before_all_have_come() {
-    let barrier = Barrier::create("steps", 2).unwrap();
+    let barrier = Barrier::anonymous("steps", 2).unwrap();
     std::thread::scope(|scope| {
         let me = barrier.join().unwrap();
         assert_eq!(me.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -43,13 +43,13 @@ fn nobody_passes_before_all_have_come() {
     });
     assert_eq!(barrier.meetings(), 2);
     for participants in [0, MAX_PARTICIPANTS + 1] {
-        assert_eq!(Barrier::create("steps", participants).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(Barrier::anonymous("steps", participants).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }
 
 #[test]
 fn who_leaves_is_not_waited_for_and_may_be_replaced() {
-    let barrier = Barrier::create("steps", 2).unwrap();
+    let barrier = Barrier::anonymous("steps", 2).unwrap();
     let stays = barrier.join().unwrap();
     std::thread::scope(|scope| {
         let leaves = || {
@@ -88,7 +88,7 @@ fn eight_processes_walk_in_step() {
         }
         return;
     }
-    let barrier = Barrier::create("steps", 8).unwrap();
+    let barrier = Barrier::anonymous("steps", 8).unwrap();
     let peers: Vec<_> = (0..8).map(|_| peer(&test_name!(), "walker", barrier.as_fd()).spawn()).collect();
     peers.into_iter().for_each(Peer::succeeds);
     assert_eq!(barrier.meetings(), 300);
@@ -112,7 +112,7 @@ fn everyone_is_told_of_a_death_once_and_goes_on() {
     }
     let mut fastest = LONG;
     for _ in 0..5 {
-        let barrier = Barrier::create("steps", 4).unwrap();
+        let barrier = Barrier::anonymous("steps", 4).unwrap();
         let mut victim = peer(&test_name!(), "victim", barrier.as_fd()).spawn();
         victim.wait_for("joined");
         let mut others: Vec<_> = (0..3).map(|_| peer(&test_name!(), "other", barrier.as_fd()).spawn()).collect();
@@ -158,7 +158,7 @@ fn a_death_at_any_step_stops_nobody() {
         }
     }
     for step in STEPS {
-        let barrier = Barrier::create("steps", 4).unwrap();
+        let barrier = Barrier::anonymous("steps", 4).unwrap();
         let mut others: Vec<_> = (0..2).map(|_| peer(&test_name!(), "other", barrier.as_fd()).spawn()).collect();
         for other in &mut others {
             other.wait_for("joined");
@@ -201,7 +201,7 @@ fn deaths_at_random_instants_stop_nobody() {
             meet(&place);
         }
     }
-    let barrier = Barrier::create("steps", 5).unwrap();
+    let barrier = Barrier::anonymous("steps", 5).unwrap();
     let mut chance = Chance(0xba);
     let start = || peer(&test_name!(), "victim", barrier.as_fd()).spawn();
     let mut victims: Vec<Peer> = (0..4).map(|_| start()).collect();
@@ -230,7 +230,7 @@ fn every_byte_flipped_by_another_process_gives_an_answer() {
     super::hostile(
         &test_name!(),
         || {
-            let barrier = Barrier::create("steps", 2).unwrap();
+            let barrier = Barrier::anonymous("steps", 2).unwrap();
             (barrier.as_fd().try_clone_to_owned().unwrap(), barrier)
         },
         |barrier| {

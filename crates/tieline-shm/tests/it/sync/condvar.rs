@@ -52,8 +52,8 @@ fn take(items: &Mutex<u64>, not_empty: &Condvar) -> Option<u64> {
 #[test]
 fn a_wait_ends_by_signal_or_by_time() {
     for inherit in [false, true] {
-        let items = Mutex::create(0_u64, &MutexOptions::new().inherit_priority(inherit)).unwrap();
-        let condvar = Condvar::create().unwrap();
+        let items = Mutex::anonymous(0_u64, &MutexOptions::new().inherit_priority(inherit)).unwrap();
+        let condvar = Condvar::anonymous().unwrap();
         let before = Instant::now();
         let (guard, outcome) = condvar.wait_timeout(items.lock().unwrap(), Duration::from_millis(20)).unwrap();
         assert_eq!(outcome, WaitOutcome::TimedOut);
@@ -72,8 +72,8 @@ fn a_wait_ends_by_signal_or_by_time() {
 
 #[test]
 fn who_has_waited_longest_is_signalled_first() {
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
-    let condvar = Condvar::create().unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
+    let condvar = Condvar::anonymous().unwrap();
     let order = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for number in 0..20_usize {
@@ -97,8 +97,8 @@ fn who_has_waited_longest_is_signalled_first() {
 #[test]
 fn notify_all_wakes_all_and_more_than_the_table_holds_are_refused() {
     const ROOM: usize = 62;
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
-    let condvar = Condvar::create().unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
+    let condvar = Condvar::anonymous().unwrap();
     let woken = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..ROOM {
@@ -119,12 +119,12 @@ fn notify_all_wakes_all_and_more_than_the_table_holds_are_refused() {
 
 #[test]
 fn what_others_could_never_end_is_refused() {
-    let lock = RawMutex::create(&MutexOptions::new().kind(MutexKind::Recursive)).unwrap();
-    let condvar = Condvar::create().unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new().kind(MutexKind::Recursive)).unwrap();
+    let condvar = Condvar::anonymous().unwrap();
     let _outer = lock.lock().unwrap();
     let refused = condvar.wait(lock.lock().unwrap()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Deadlock);
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     std::thread::scope(|scope| scope.spawn(|| std::mem::forget(lock.lock())).join().unwrap());
     let Err(LockError::OwnerDied(guard)) = lock.lock() else { panic!("its owner died") };
     let Err(LockError::OwnerDied(guard)) = condvar.wait(guard) else { panic!("unrepaired, it comes back") };
@@ -159,10 +159,10 @@ fn a_waiter_that_dies_at_any_step_swallows_no_signal() {
         panic!("forgotten");
     }
     for step in WAITER_STEPS {
-        let items = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
-        let not_empty = Condvar::create().unwrap();
+        let items = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
+        let not_empty = Condvar::anonymous().unwrap();
         let start = |name: &str, step: &str| {
-            let mut peer = peer(&test_name!(), name, items.as_fd().unwrap());
+            let mut peer = peer(&test_name!(), name, items.as_fd());
             peer = super::with_segment(peer, "CONDVAR", not_empty.as_fd());
             let mut peer = peer.env("TIELINE_STEP", step).spawn();
             peer.wait_for("ready");
@@ -193,12 +193,12 @@ fn a_notifier_that_dies_after_the_signal_has_woken() {
         return;
     }
     for step in ["condvar:signalled", "condvar:notified"] {
-        let items = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
-        let not_empty = Condvar::create().unwrap();
+        let items = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
+        let not_empty = Condvar::anonymous().unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| take(&items, &not_empty));
             eventually("it waits", || not_empty.waiters() == 1);
-            let notifier = peer(&test_name!(), "notifier", items.as_fd().unwrap());
+            let notifier = peer(&test_name!(), "notifier", items.as_fd());
             let notifier = super::with_segment(notifier, "CONDVAR", not_empty.as_fd());
             let mut notifier = notifier.env("TIELINE_STEP", format!("kill:{step}")).spawn();
             assert!(!notifier.exit_status().success());
@@ -221,14 +221,13 @@ fn takers_killed_at_random_swallow_no_signal() {
         });
         panic!("forgotten");
     }
-    let items = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
-    let not_empty = Condvar::create().unwrap();
+    let items = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
+    let not_empty = Condvar::anonymous().unwrap();
     let mut chance = Chance(0x00c0_ffee);
     let mut takers: Vec<Peer> = Vec::new();
     for round in 0..rounds(300) {
         while takers.len() < 3 {
-            let taker =
-                super::with_segment(peer(&test_name!(), "taker", items.as_fd().unwrap()), "CONDVAR", not_empty.as_fd());
+            let taker = super::with_segment(peer(&test_name!(), "taker", items.as_fd()), "CONDVAR", not_empty.as_fd());
             let mut taker = taker.spawn();
             taker.wait_for("ready");
             takers.push(taker);

@@ -6,6 +6,7 @@ mod condvar;
 mod monitor;
 mod mutex;
 mod mutex_death;
+mod named;
 mod once;
 mod order;
 mod robust;

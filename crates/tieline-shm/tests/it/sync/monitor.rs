@@ -60,7 +60,7 @@ fn producers_and_consumers_share_a_bounded_buffer() {
         (0..EACH).for_each(|_| if me.name() == "producer" { put(&buffer) } else { take(&buffer) });
         return;
     }
-    let buffer = Buffer::create([0, 0], &MutexOptions::new()).unwrap();
+    let buffer = Buffer::anonymous([0, 0], &MutexOptions::new()).unwrap();
     let peers: Vec<_> = ["producer", "consumer", "producer", "consumer"]
         .map(|role| peer(&test_name!(), role, buffer.as_fd()).spawn())
         .into_iter()
@@ -76,7 +76,7 @@ fn a_producer_that_dies_inside_stops_nobody() {
         (0..1000).for_each(|_| put(&buffer));
         return;
     }
-    let buffer = Buffer::create([0, 0], &MutexOptions::new()).unwrap();
+    let buffer = Buffer::anonymous([0, 0], &MutexOptions::new()).unwrap();
     for step in ["mutex:linked:20", "condvar:signalled:3", "condvar:woken:2", "condvar:leaving:2"] {
         let mut producer =
             peer(&test_name!(), "producer", buffer.as_fd()).env("TIELINE_STEP", format!("kill:{step}")).spawn();
@@ -98,7 +98,7 @@ fn a_producer_that_dies_inside_stops_nobody() {
 
 #[test]
 fn a_predicate_that_never_holds_times_out() {
-    let buffer = Buffer::create([0, 0], &MutexOptions::new()).unwrap();
+    let buffer = Buffer::anonymous([0, 0], &MutexOptions::new()).unwrap();
     let refused = buffer.when_timeout(NOT_EMPTY, Duration::from_millis(20), |_| false).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TimedOut);
     let refused = buffer.lock().unwrap().wait(2).unwrap_err();

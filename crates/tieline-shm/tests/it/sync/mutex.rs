@@ -23,8 +23,8 @@ fn all_kinds() -> Vec<MutexOptions> {
 fn a_lock_keeps_others_out() {
     for inherit in [false, true] {
         let options = MutexOptions::new().name("balance").inherit_priority(inherit);
-        let lock = Mutex::create(1_u64, &options).unwrap();
-        let other = Mutex::<u64>::from_fd(lock.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+        let lock = Mutex::anonymous(1_u64, &options).unwrap();
+        let other = Mutex::<u64>::from_fd(lock.as_fd().try_clone_to_owned().unwrap()).unwrap();
         let guard = lock.lock().unwrap();
         assert!(other.raw().is_locked());
         assert_eq!(other.raw().owner(), Some(thread_id()));
@@ -46,7 +46,7 @@ fn a_lock_keeps_others_out() {
 #[test]
 fn locking_twice_does_what_the_kind_says() {
     for options in all_kinds() {
-        let lock = RawMutex::create(&options).unwrap();
+        let lock = RawMutex::anonymous(&options).unwrap();
         let _held = lock.lock().unwrap();
         let forever = lock.lock().map(drop).map_err(|error| error.kind());
         let now = lock.try_lock().map(drop).map_err(|error| error.kind());
@@ -65,7 +65,7 @@ fn locking_twice_does_what_the_kind_says() {
 fn guards_may_be_dropped_in_any_order() {
     for inherit in [false, true] {
         let locks: Vec<_> =
-            (0..5).map(|_| RawMutex::create(&MutexOptions::new().inherit_priority(inherit)).unwrap()).collect();
+            (0..5).map(|_| RawMutex::anonymous(&MutexOptions::new().inherit_priority(inherit)).unwrap()).collect();
         let mut guards: Vec<_> = locks.iter().map(|lock| Some(lock.lock().unwrap())).collect();
         for place in [2, 0, 4, 3, 1] {
             guards[place] = None;
@@ -78,7 +78,7 @@ fn guards_may_be_dropped_in_any_order() {
 
 #[test]
 fn locking_again_is_no_lock_more() {
-    let recursive = RawMutex::create(&MutexOptions::new().kind(MutexKind::Recursive)).unwrap();
+    let recursive = RawMutex::anonymous(&MutexOptions::new().kind(MutexKind::Recursive)).unwrap();
     let many: Vec<_> = (0..5000).map(|_| recursive.lock().unwrap()).collect();
     assert_eq!(recursive.owner(), Some(thread_id()));
     drop(many);
@@ -87,12 +87,12 @@ fn locking_again_is_no_lock_more() {
 
 #[test]
 fn what_is_no_lock_is_refused() {
-    let number = Mutex::create(1_u64, &MutexOptions::new()).unwrap();
-    let fd = || number.as_fd().unwrap().try_clone_to_owned().unwrap();
+    let number = Mutex::anonymous(1_u64, &MutexOptions::new()).unwrap();
+    let fd = || number.as_fd().try_clone_to_owned().unwrap();
     assert_eq!(Mutex::<i64>::from_fd(fd()).unwrap_err().kind(), ErrorKind::Mismatch);
     assert_eq!(RawMutex::from_fd(fd()).unwrap_err().kind(), ErrorKind::Mismatch);
     let recursive = MutexOptions::new().kind(MutexKind::Recursive);
-    assert_eq!(Mutex::create(1_u64, &recursive).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(Mutex::anonymous(1_u64, &recursive).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn eight_processes_count_together() {
         return;
     }
     for inherit in [false, true] {
-        let lock = Mutex::create([0_u64; 2], &MutexOptions::new().inherit_priority(inherit)).unwrap();
-        let mut peers: Vec<_> = (0..8).map(|_| peer(&test_name!(), "counter", lock.as_fd().unwrap()).spawn()).collect();
+        let lock = Mutex::anonymous([0_u64; 2], &MutexOptions::new().inherit_priority(inherit)).unwrap();
+        let mut peers: Vec<_> = (0..8).map(|_| peer(&test_name!(), "counter", lock.as_fd()).spawn()).collect();
         peers.iter_mut().for_each(|peer| peer.wait_for("ready"));
         peers.iter_mut().for_each(|peer| peer.say("go"));
         peers.into_iter().for_each(tieline_testkit::Peer::succeeds);
@@ -123,7 +123,7 @@ fn eight_processes_count_together() {
 
 #[test]
 fn waiters_that_give_up_leave_the_others_their_turn() {
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     let got = AtomicU32::new(0);
     std::thread::scope(|scope| {
         let guard = lock.lock().unwrap();

@@ -70,10 +70,10 @@ fn a_death_at_any_step_leaves_a_lock_that_works() {
             if inherit && waits {
                 continue;
             }
-            let lock = Mutex::create([0, 0], &MutexOptions::new().inherit_priority(inherit)).unwrap();
+            let lock = Mutex::anonymous([0, 0], &MutexOptions::new().inherit_priority(inherit)).unwrap();
             let directory = tempfile::tempdir().unwrap();
             let stop = directory.path().join("stop");
-            let start = |role| peer(&test_name!(), role, lock.as_fd().unwrap()).env("STOP", &stop);
+            let start = |role| peer(&test_name!(), role, lock.as_fd()).env("STOP", &stop);
             let mut survivor = start("survivor").spawn();
             survivor.wait_for("ready");
             let mut victim = start("victim").env("TIELINE_STEP", format!("kill:{step}")).spawn();
@@ -119,11 +119,11 @@ fn deaths_at_random_instants_leave_a_lock_that_works() {
     }
     let mut chance = Chance(0x0dd5_eed5);
     for inherit in [false, true] {
-        let lock = Mutex::create([0, 0], &MutexOptions::new().inherit_priority(inherit)).unwrap();
+        let lock = Mutex::anonymous([0, 0], &MutexOptions::new().inherit_priority(inherit)).unwrap();
         let mut victims: Vec<Peer> = Vec::new();
         for round in 0..rounds(300) / 2 {
             while victims.len() < 3 {
-                let mut victim = peer(&test_name!(), "victim", lock.as_fd().unwrap()).spawn();
+                let mut victim = peer(&test_name!(), "victim", lock.as_fd()).spawn();
                 victim.wait_for("ready");
                 victims.push(victim);
             }
@@ -152,8 +152,8 @@ fn a_survivor_is_told_within_ten_milliseconds() {
     }
     let mut fastest = LONG;
     for _ in 0..10 {
-        let lock = Mutex::create([0_u64; 2], &MutexOptions::new()).unwrap();
-        let mut holder = peer(&test_name!(), "holder", lock.as_fd().unwrap()).spawn();
+        let lock = Mutex::anonymous([0_u64; 2], &MutexOptions::new()).unwrap();
+        let mut holder = peer(&test_name!(), "holder", lock.as_fd()).spawn();
         holder.wait_for("locked");
         let told = std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
@@ -175,7 +175,7 @@ fn a_survivor_is_told_within_ten_milliseconds() {
 #[test]
 fn who_does_not_repair_makes_the_lock_unusable_for_all_who_wait() {
     for inherit in [false, true] {
-        let lock = Mutex::create([0_u64; 2], &MutexOptions::new().inherit_priority(inherit)).unwrap();
+        let lock = Mutex::anonymous([0_u64; 2], &MutexOptions::new().inherit_priority(inherit)).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| std::mem::forget(lock.lock().unwrap())).join().unwrap();
         });
@@ -206,7 +206,7 @@ fn who_does_not_repair_makes_the_lock_unusable_for_all_who_wait() {
 
 #[test]
 fn a_second_death_during_the_repair_is_told_again() {
-    let lock = Mutex::create([0_u64; 2], &MutexOptions::new()).unwrap();
+    let lock = Mutex::anonymous([0_u64; 2], &MutexOptions::new()).unwrap();
     for _ in 0..3 {
         std::thread::scope(|scope| {
             let life = scope.spawn(|| match lock.lock() {

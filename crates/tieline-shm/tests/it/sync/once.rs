@@ -18,7 +18,7 @@ fn one_process_of_many_makes_the_value() {
         me.say(&value.to_string());
         return;
     }
-    let cell = OnceCell::<u64>::create().unwrap();
+    let cell = OnceCell::<u64>::anonymous().unwrap();
     let mut peers: Vec<_> = (0..8).map(|_| peer(&test_name!(), "maker", cell.as_fd()).spawn()).collect();
     peers.iter_mut().for_each(|peer| peer.wait_for("ready"));
     peers.iter_mut().for_each(|peer| peer.say("go"));
@@ -35,7 +35,7 @@ fn if_the_maker_dies_another_takes_over() {
         return;
     }
     for (step, expected) in [("once:begun", 8), ("once:made", 8), ("once:done", 7)] {
-        let cell = OnceCell::<u64>::create().unwrap();
+        let cell = OnceCell::<u64>::anonymous().unwrap();
         let mut maker = peer(&test_name!(), "maker", cell.as_fd()).env("TIELINE_STEP", format!("kill:{step}")).spawn();
         assert!(!maker.exit_status().success(), "{step}");
         assert_eq!(cell.get_or_init(|| 8).unwrap(), expected, "{step}");
@@ -45,7 +45,7 @@ fn if_the_maker_dies_another_takes_over() {
 
 #[test]
 fn a_maker_that_panics_or_asks_itself_leaves_it_to_others() {
-    let once = Once::create().unwrap();
+    let once = Once::anonymous().unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| once.call_once(|| panic!("on purpose"))));
     assert!(panicked.is_err());
     assert!(!once.is_done());

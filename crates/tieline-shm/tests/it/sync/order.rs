@@ -5,7 +5,7 @@ use tieline_shm::sync::{MutexOptions, RawMutex, order};
 use tieline_testkit::{Peer, role, test_name};
 
 fn named(name: &str) -> RawMutex {
-    RawMutex::create(&MutexOptions::new().name(name)).unwrap()
+    RawMutex::anonymous(&MutexOptions::new().name(name)).unwrap()
 }
 
 #[test]

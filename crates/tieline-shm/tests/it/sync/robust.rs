@@ -26,7 +26,7 @@ fn the_c_librarys_robust_mutexes_and_ours_share_a_thread() {
             })
             .collect();
         let ours: Vec<_> = (0..EACH)
-            .map(|number| RawMutex::create(&MutexOptions::new().inherit_priority(number == 0)).unwrap())
+            .map(|number| RawMutex::anonymous(&MutexOptions::new().inherit_priority(number == 0)).unwrap())
             .collect();
         let (theirs, ours) = (&theirs, &ours);
         let (left_theirs, left_ours) = std::thread::scope(|scope| {
@@ -67,7 +67,7 @@ fn the_c_librarys_robust_mutexes_and_ours_share_a_thread() {
 
 #[test]
 fn a_thread_that_ends_without_unlocking_is_a_dead_owner() {
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     for _ in 0..50 {
         std::thread::scope(|scope| {
             // Joined by hand: the end of the scope does not wait until the kernel has ended the thread.
@@ -85,7 +85,7 @@ fn a_thread_that_ends_without_unlocking_is_a_dead_owner() {
 /// would write to what is mapped there by then (the kind of race of musl's 233bb697).
 #[test]
 fn a_forgotten_guard_keeps_the_memory_although_the_handle_is_dropped() {
-    let looker = RawMutex::create(&MutexOptions::new()).unwrap();
+    let looker = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     let fd = looker.as_fd().unwrap().try_clone_to_owned().unwrap();
     std::thread::scope(|scope| {
         let life = scope.spawn(|| {
@@ -108,7 +108,7 @@ fn a_child_by_fork_owns_nothing_of_its_parents() {
             drop(guard.take());
             assert!(lock.is_locked(), "the lock of the parent");
             assert_eq!(lock.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
-            let other = RawMutex::create(&MutexOptions::new()).unwrap();
+            let other = RawMutex::anonymous(&MutexOptions::new()).unwrap();
             let own = other.lock().unwrap();
             assert_eq!(other.owner(), Some(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()));
             drop(own);
@@ -122,7 +122,7 @@ fn a_child_by_fork_owns_nothing_of_its_parents() {
         assert!(!lock.is_locked());
         return;
     }
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     peer(&test_name!(), "parent", lock.as_fd().unwrap()).spawn().succeeds();
     drop(lock.lock().unwrap());
 }
@@ -137,7 +137,7 @@ fn a_stopped_holder_holds_on() {
         drop(guard);
         return;
     }
-    let lock = RawMutex::create(&MutexOptions::new()).unwrap();
+    let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     let mut holder = peer(&test_name!(), "holder", lock.as_fd().unwrap()).spawn();
     holder.wait_for("locked");
     holder.signal(Signal::STOP);

@@ -16,7 +16,7 @@ const SHORT: Duration = Duration::from_millis(30);
 const KINDS: [RwLockKind; 2] = [RwLockKind::WriterPreferring, RwLockKind::Fair];
 
 fn lock(kind: RwLockKind, readers: u32) -> RwLock<Pair> {
-    RwLock::create([0, 0], &RwLockOptions::new().kind(kind).readers(readers)).unwrap()
+    RwLock::anonymous([0, 0], &RwLockOptions::new().kind(kind).readers(readers)).unwrap()
 }
 
 /// Repairs what a dead writer left half done.
@@ -104,9 +104,9 @@ fn a_thread_that_would_wait_for_itself_is_told() {
 fn what_makes_no_sense_is_refused() {
     for readers in [0, MAX_READERS + 1] {
         let options = RwLockOptions::new().readers(readers);
-        assert_eq!(RwLock::create(0_u64, &options).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(RwLock::anonymous(0_u64, &options).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    let largest = RwLock::create(0_u64, &RwLockOptions::new().readers(MAX_READERS)).unwrap();
+    let largest = RwLock::anonymous(0_u64, &RwLockOptions::new().readers(MAX_READERS)).unwrap();
     let fd = || largest.as_fd().try_clone_to_owned().unwrap();
     assert_eq!(RwLock::<u32>::from_fd(fd()).unwrap_err().kind(), ErrorKind::Mismatch);
     assert_eq!(RwLock::<u64>::from_fd(fd()).unwrap().readers(), MAX_READERS as usize);
@@ -495,7 +495,7 @@ fn every_byte_flipped_by_another_process_gives_an_answer() {
     super::hostile(
         &test_name!(),
         || {
-            let lock = RwLock::create([0_u64; 2], &RwLockOptions::new().readers(2)).unwrap();
+            let lock = RwLock::anonymous([0_u64; 2], &RwLockOptions::new().readers(2)).unwrap();
             let fd = lock.as_fd().try_clone_to_owned().unwrap();
             (fd, lock)
         },

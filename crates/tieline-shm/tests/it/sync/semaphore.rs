@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(30);
 #[test]
 fn so_many_and_no_more_have_a_permit() {
     for permits in [1, 2, MAX_PERMITS] {
-        let pool = Semaphore::create("pool", permits).unwrap();
+        let pool = Semaphore::anonymous("pool", permits).unwrap();
         let theirs = Semaphore::from_fd(pool.as_fd().try_clone_to_owned().unwrap()).unwrap();
         assert_eq!(theirs.permits(), permits as usize);
         let mut held: Vec<_> = (0..permits).map(|_| theirs.try_acquire().unwrap()).collect();
@@ -35,16 +35,16 @@ fn so_many_and_no_more_have_a_permit() {
         assert_eq!(pool.available(), permits as usize);
     }
     for permits in [0, MAX_PERMITS + 1] {
-        assert_eq!(Semaphore::create("pool", permits).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(Semaphore::anonymous("pool", permits).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    let tokens = Tokens::create("tokens", 0).unwrap();
+    let tokens = Tokens::anonymous("tokens", 0).unwrap();
     let other = Semaphore::from_fd(tokens.as_fd().try_clone_to_owned().unwrap());
     assert_eq!(other.unwrap_err().kind(), ErrorKind::Mismatch);
 }
 
 #[test]
 fn a_thread_that_ends_gives_its_permit_back() {
-    let pool = Semaphore::create("pool", 1).unwrap();
+    let pool = Semaphore::anonymous("pool", 1).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| std::mem::forget(pool.acquire().unwrap())).join().unwrap();
     });
@@ -71,7 +71,7 @@ fn a_killed_holder_frees_its_permit_for_one_who_waits() {
     }
     let mut fastest = LONG;
     for _ in 0..10 {
-        let pool = Semaphore::create("pool", 2).unwrap();
+        let pool = Semaphore::anonymous("pool", 2).unwrap();
         let kept = pool.acquire().unwrap();
         let mut holder = peer(&test_name!(), "holder", pool.as_fd()).spawn();
         holder.wait_for("in");
@@ -115,7 +115,7 @@ fn a_death_at_any_step_loses_no_permit() {
         }
     }
     for step in STEPS {
-        let pool = Semaphore::create("pool", 2).unwrap();
+        let pool = Semaphore::anonymous("pool", 2).unwrap();
         let mut victim =
             peer(&test_name!(), "victim", pool.as_fd()).env("TIELINE_STEP", format!("kill:{step}")).spawn();
         let is_dead = AtomicBool::new(false);
@@ -154,7 +154,7 @@ fn deaths_at_random_instants_lose_no_permit() {
         });
         return;
     }
-    let pool = Semaphore::create("pool", 3).unwrap();
+    let pool = Semaphore::anonymous("pool", 3).unwrap();
     let mut chance = Chance(0x5eed);
     let mut victims: Vec<Peer> = Vec::new();
     for _ in 0..rounds(300) {
@@ -186,7 +186,7 @@ fn a_binary_semaphore_excludes_between_eight_processes() {
         }
         return;
     }
-    let pool = Semaphore::create("binary", 1).unwrap();
+    let pool = Semaphore::anonymous("binary", 1).unwrap();
     let (fd, _memory) = counter();
     let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&fd));
     let peers: Vec<_> =
@@ -196,7 +196,7 @@ fn a_binary_semaphore_excludes_between_eight_processes() {
 
 #[test]
 fn tokens_are_counted() {
-    let tokens = Tokens::create("tokens", 2).unwrap();
+    let tokens = Tokens::anonymous("tokens", 2).unwrap();
     tokens.take().unwrap();
     tokens.try_take().unwrap();
     assert_eq!(tokens.try_take().unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -217,7 +217,7 @@ fn a_killed_waiter_does_not_swallow_a_token() {
             tokens.take_timeout(LONG).unwrap();
         }
     }
-    let tokens = Tokens::create("tokens", 0).unwrap();
+    let tokens = Tokens::anonymous("tokens", 0).unwrap();
     let mut chance = Chance(0x707);
     let mut victims: Vec<Peer> = Vec::new();
     for round in 0..rounds(300) {
@@ -260,7 +260,7 @@ fn a_death_at_any_step_of_a_post_or_a_take_leaves_nobody_asleep_beside_a_token()
         ("taker", "tokens:waited:30"),
     ];
     for (name, step) in steps {
-        let tokens = Tokens::create("tokens", 0).unwrap();
+        let tokens = Tokens::anonymous("tokens", 0).unwrap();
         let mut taker = peer(&test_name!(), "taker", tokens.as_fd()).spawn();
         taker.wait_for("ready");
         let mut victim = peer(&test_name!(), name, tokens.as_fd()).env("TIELINE_STEP", format!("kill:{step}")).spawn();
@@ -287,7 +287,7 @@ fn every_byte_flipped_by_another_process_gives_an_answer() {
     super::hostile(
         &test_name!(),
         || {
-            let pool = Semaphore::create("pool", 2).unwrap();
+            let pool = Semaphore::anonymous("pool", 2).unwrap();
             (pool.as_fd().try_clone_to_owned().unwrap(), pool)
         },
         |pool| {
@@ -300,7 +300,7 @@ fn every_byte_flipped_by_another_process_gives_an_answer() {
     super::hostile(
         &test_name!(),
         || {
-            let tokens = Tokens::create("tokens", 0).unwrap();
+            let tokens = Tokens::anonymous("tokens", 0).unwrap();
             (tokens.as_fd().try_clone_to_owned().unwrap(), tokens)
         },
         |tokens| {
@@ -317,7 +317,7 @@ proptest::proptest! {
     /// Any list of operations does what it does to a number.
     #[test]
     fn permits_are_a_number(permits in 1..6_u32, operations in proptest::collection::vec(0..8_usize, 0..60)) {
-        let pool = Semaphore::create("pool", permits).unwrap();
+        let pool = Semaphore::anonymous("pool", permits).unwrap();
         let mut held = Vec::new();
         for operation in operations {
             if operation < 5 {
@@ -337,7 +337,7 @@ proptest::proptest! {
 
     #[test]
     fn tokens_are_a_number(start in 0..3_u32, operations in proptest::collection::vec(0..6_u32, 0..60)) {
-        let tokens = Tokens::create("tokens", start).unwrap();
+        let tokens = Tokens::anonymous("tokens", start).unwrap();
         let mut count = start;
         for operation in operations {
             if operation < 3 {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_shm::topic::{Policy, Topic};
 use tieline_shm::{ErrorKind, WaitSet};
+use tieline_testkit::{PATIENCE, eventually};
 
 use super::place;
 
@@ -241,4 +242,42 @@ fn a_wait_set_tells_of_messages_newcomers_and_departures() {
             });
         }
     }
+}
+
+#[test]
+fn a_sample_outlives_its_subscriber_unchanged() {
+    let (_place, name) = place();
+    let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
+    let publisher = topic.publish().depth(2).open().unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    publisher.publish(&[7; 1000]).unwrap();
+    let sample = subscriber.recv().unwrap();
+    drop(subscriber);
+    // Nobody reads any more, so nobody is waited for.
+    let mut witness = topic.subscriber().unwrap();
+    for value in 100..200 {
+        publisher.publish_timeout(&[value; 1000], PATIENCE).unwrap();
+        assert_eq!(witness.recv().unwrap()[0], value);
+        assert_eq!(*sample, [7; 1000]);
+    }
+    drop(sample);
+    eventually("it is forgotten", || publisher.subscribers() == 1);
+}
+
+#[test]
+fn a_subscriber_sleeps_beside_more_publishers_than_the_kernel_watches_at_once() {
+    let (_place, name) = place();
+    let topic = Topic::<u64>::open_or_create(&name).unwrap();
+    let mut subscriber = topic.subscriber().unwrap();
+    let mut publishers: Vec<_> = (0..140).map(|_| topic.publish().depth(2).open().unwrap()).collect();
+    let error = subscriber.recv_timeout(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    let last = publishers.pop().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            tieline_testkit::pause(Duration::from_millis(30));
+            last.publish(&7).unwrap();
+        });
+        assert_eq!(*subscriber.recv_timeout(PATIENCE).unwrap(), 7);
+    });
 }

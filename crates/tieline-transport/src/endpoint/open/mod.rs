@@ -1,5 +1,6 @@
 //! From an address to what stands there: the choice by scheme, and what all schemes share.
 
+mod channels;
 mod pipes;
 mod queues;
 mod sockets;
@@ -73,6 +74,7 @@ pub(super) fn open(
         Target::PosixShm(memory) => storage::posix_memory(address, memory, direction, &name)?,
         Target::SysvShm(segment) => storage::sysv_memory(address, *segment, direction, &name)?,
         Target::File(path) => storage::file(address, path, direction, &name)?,
+        Target::Shm(name) => channels::open(address, name, direction)?,
         Target::Exec(command) => {
             let (source, sink, running) = exec::open(command, direction, &name)?;
             let capabilities = Capabilities { duplex: true, ordered: true, reliable: true, ..Capabilities::default() };
@@ -106,12 +108,14 @@ fn not_in_this_build(address: &Address) -> Error {
 pub(super) fn check_options(address: &Address, listen: bool) -> Result<()> {
     let options = address.options();
     let sockets = address.scheme().options().contains(&Key::Listen);
+    // There it says whose object is meant.
+    let is_shm = address.scheme() == Scheme::Shm;
     let creates = if sockets {
         listen || options.bind.is_some()
     } else {
         matches!(options.create, Some(Create::Yes | Create::New))
     };
-    for (key, present) in [(Key::Mode, options.mode.is_some()), (Key::Owner, options.owner.is_some())] {
+    for (key, present) in [(Key::Mode, options.mode.is_some()), (Key::Owner, options.owner.is_some() && !is_shm)] {
         if present && !creates {
             let way = if sockets { "listen=yes" } else { "create=yes" };
             let text = format!("cannot open {address}: option {key} says something of what is created, and nothing is");

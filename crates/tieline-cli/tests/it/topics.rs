@@ -1,0 +1,616 @@
+//! Topics and queues in shared memory from the shell, with programs of the library, and with deaths, at the other end.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tieline_shm::ShmSafe;
+use tieline_shm::queue::Queue;
+use tieline_shm::recording::part_path;
+use tieline_shm::topic::{Subscriber, Topic};
+use tieline_testkit::until;
+
+use crate::support::{Job, Place, run, run_with, shell, tieline};
+
+#[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
+#[repr(C)]
+struct Reading {
+    sensor: u32,
+    unit: Unit,
+    _pad: [u8; 3],
+    celsius: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
+#[repr(u8)]
+enum Unit {
+    Raw,
+    Calibrated,
+}
+
+fn reading(sensor: u32) -> Reading {
+    Reading { sensor, unit: Unit::Calibrated, _pad: [0; 3], celsius: 21.5 }
+}
+
+fn lines(count: u32) -> String {
+    (1..=count).map(|number| format!("{number}\n")).collect()
+}
+
+/// The name as the library takes it.
+fn bare(address: &str) -> &str {
+    address.strip_prefix("shm:").unwrap()
+}
+
+/// A publisher that has said that it is there: it publishes its input when it comes.
+fn publisher(arguments: &[&str], topic: &str) -> Job {
+    let job = Job::start(tieline([&["pub"], arguments, &[topic]].concat()));
+    exists(topic);
+    job
+}
+
+/// Waits until somebody offers the name.
+fn exists(address: &str) {
+    until("the name is offered", || tieline_shm::untyped::look(bare(address)).ok());
+}
+
+/// Waits until so many processes use the name.
+fn members(address: &str, count: u32) {
+    let enough = || tieline_shm::untyped::look(bare(address)).ok().filter(|found| found.members() == count);
+    until("the members are there", enough);
+}
+
+#[test]
+fn every_line_reaches_every_subscriber() {
+    let place = Place::new();
+    let topic = place.at("shm", "load");
+    let mut publisher = publisher(&["-v", "--subscribers", "2"], &topic);
+    let subscribers = [(); 2].map(|()| Job::start(tieline(["sub", "-v", &topic])));
+    publisher.write(lines(1000).as_bytes());
+    let said = publisher.end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("1000 messages of 2893 bytes"), "{}", said.err);
+    for subscriber in subscribers {
+        let said = subscriber.end();
+        assert_eq!((said.code, said.text()), (0, &*lines(1000)), "{}", said.err);
+        assert!(said.err.contains("1000 messages"), "{}", said.err);
+    }
+    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0, "a name that nobody uses leaves nothing");
+}
+
+#[test]
+fn values_of_a_type_are_json() {
+    let place = Place::new();
+    let topic = place.at("shm", "readings");
+    let mut library: Subscriber<Reading> = Topic::open_or_create(bare(&topic)).unwrap().subscriber().unwrap();
+    let shown = Job::start(tieline(["sub", "--count", "2", &topic]));
+    let bytes = Job::start(tieline(["sub", "--raw", "--count", "2", &topic]));
+    members(&topic, 3);
+    let values = "{\"sensor\": 7, \"unit\": \"Calibrated\", \"celsius\": 21.5}\n\
+                  {\"sensor\": 8, \"unit\": \"Raw\", \"celsius\": -1e3}\n";
+    run_with(&["pub", "--subscribers", "3", &topic], values.as_bytes()).well();
+    assert_eq!(*library.recv().unwrap(), reading(7));
+    assert_eq!(library.recv().unwrap().celsius, -1000.0);
+    let said = shown.end().well();
+    let expected = "{\"_pad\":[0,0,0],\"celsius\":21.5,\"sensor\":7,\"unit\":\"Calibrated\"}\n\
+                    {\"_pad\":[0,0,0],\"celsius\":-1000.0,\"sensor\":8,\"unit\":\"Raw\"}\n";
+    assert_eq!(said.text(), expected);
+    let said = bytes.end().well();
+    assert_eq!((said.out.len(), &said.out[..5]), (32, &[7, 0, 0, 0, 1][..]));
+
+    // What is no value is refused with its line, and those before it were published.
+    let bad = [
+        (
+            "{\"sensor\": 1}",
+            "line 3: `unit` should be a value, which is missing; the messages before it were published",
+        ),
+        ("{\"sensor\": 1,", "line 3 is no JSON: EOF while parsing"),
+        ("[]", "line 3: the value should be an object"),
+    ];
+    for (line, told) in bad {
+        let input = format!("{values}{line}\n");
+        run_with(&["pub", &topic], input.as_bytes()).failed(1, &[told]);
+        assert_eq!(library.recv().unwrap().sensor, 7);
+        assert_eq!(library.recv().unwrap().sensor, 8);
+    }
+    let said = run_with(&["pub", "--json", &topic], b"{\"sensor\": \"x\"}\n");
+    let report: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+    assert_eq!((said.code, &report["error"]["kind"], &report["messages"]), (1, &"failed".into(), &0.into()));
+    assert!(report["error"]["sentence"].as_str().unwrap().starts_with("line 1: "), "{report}");
+    // Bytes of another length, and bytes that are no value.
+    run_with(&["pub", "--whole", &topic], b"short").failed(1, &["message 1", "a value has 16 bytes, and these are 5"]);
+    let wrong = [0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    run_with(&["pub", "--whole", &topic], &wrong).failed(1, &["`unit` should be one of", "and is 9"]);
+}
+
+#[test]
+fn slices_and_bytes_are_json_if_asked() {
+    let place = Place::new();
+    let topic = place.at("shm", "slices");
+    let publisher = Topic::<[u16]>::create(bare(&topic)).unwrap().publisher().unwrap();
+    let shown = Job::start(tieline(["sub", &topic]));
+    until("the subscriber is there", || (publisher.subscribers() == 1).then_some(()));
+    publisher.publish(&[1, 2, 3]).unwrap();
+    publisher.publish(&[]).unwrap();
+    drop(publisher);
+    assert_eq!(shown.end().well().text(), "[1,2,3]\n[]\n");
+
+    let topic = place.at("shm", "bytes");
+    let mut publisher = publisher_of_bytes(&topic);
+    let shown = Job::start(tieline(["sub", "--json", &topic]));
+    publisher.write(b"hi\n");
+    assert_eq!(publisher.end().code, 0);
+    let said = shown.end();
+    assert_eq!((said.code, said.text()), (0, "[104,105]\n"));
+    assert!(said.err.contains("\"schema\":\"tieline.sub/1\"") && said.err.contains("\"lost\":0"), "{}", said.err);
+}
+
+fn publisher_of_bytes(topic: &str) -> Job {
+    publisher(&["--subscribers", "1"], topic)
+}
+
+#[test]
+fn a_name_that_nobody_offers_is_told() {
+    let place = Place::new();
+    let (topic, file) = (place.at("shm", "nobody"), place.text("a.rec"));
+    run(&["sub", &topic]).failed(3, &["nobody offers the topic", "tieline pub", "--follow"]);
+    run(&["record", &topic, &file]).failed(3, &["nobody offers the topic"]);
+    assert!(!Path::new(&file).exists(), "nothing is made for nothing");
+    run(&["recv", &topic]).failed(3, &["nobody offers this name", "create=yes"]);
+    run(&["sub", "--follow", "--timeout", "100ms", &topic]).failed(7, &["nobody offered the topic", "in time"]);
+    run(&["replay", &file]).failed(3, &[&file]);
+    let said = run_with(&["pub", "--json", &topic], b"1\n");
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("tieline.error/1") && said.err.contains("so no type says"), "{}", said.err);
+    for verb in ["sub", "pub"] {
+        run(&[verb, "mq:/jobs"]).failed(2, &["write shm:NAME"]);
+        run(&[verb, "shm:no/way"]).failed(2, &["begins with /"]);
+    }
+}
+
+#[test]
+fn another_kind_of_object_is_told() {
+    let place = Place::new();
+    let queue = place.at("shm", "jobs");
+    let _queue = Queue::<[u8]>::create(bare(&queue)).unwrap();
+    run(&["sub", &queue]).failed(2, &["it is a queue", "tieline recv"]);
+    run_with(&["pub", &queue], b"x\n").failed(2, &["it is a queue", "tieline send"]);
+    let stream = place.at("shm", "stream");
+    let _listener = tieline_shm::stream::Listener::bind(bare(&stream)).unwrap();
+    run_with(&["send", &stream], b"x\n").failed(2, &["it is a stream"]);
+}
+
+#[test]
+fn a_subscriber_has_all_that_a_killed_publisher_published() {
+    let place = Place::new();
+    let topic = place.at("shm", "fragile");
+    let mut publisher = publisher(&["--subscribers", "3"], &topic);
+    let mut reader: Subscriber<[u8]> = Topic::open(bare(&topic)).unwrap().subscriber().unwrap();
+    let all = Job::start(tieline(["sub", &topic]));
+    let counting = Job::start(tieline(["sub", "--count", "20", &topic]));
+    // One line more than is published: the last has no end.
+    publisher.write(lines(10).as_bytes());
+    publisher.write(b"11");
+    for number in 1..=10 {
+        let message = reader.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(&*message, number.to_string().as_bytes());
+    }
+    publisher.signal("KILL");
+    let said = all.end().well();
+    assert_eq!(said.text(), lines(10));
+    let said = counting.end();
+    assert_eq!((said.code, said.text()), (8, &*lines(10)));
+    assert!(said.err.contains("the last publisher has gone: 10 messages came"), "{}", said.err);
+}
+
+#[test]
+fn a_publisher_does_not_wait_for_a_killed_subscriber() {
+    let place = Place::new();
+    let topic = place.at("shm", "fragile");
+    let mut publisher = publisher(&["--subscribers", "2"], &topic);
+    let mut observer: Subscriber<[u8]> = Topic::open(bare(&topic)).unwrap().subscriber().unwrap();
+    let mut subscriber = Job::start(tieline(["sub", "-v", &topic]));
+    subscriber.expect_err("listening to");
+    // It takes nothing more, so that the publisher has to wait for it soon.
+    subscriber.signal("STOP");
+    let input = std::thread::spawn(move || {
+        publisher.write(lines(5000).as_bytes());
+        publisher.end()
+    });
+    let mut count = 0;
+    observer.recv_timeout(Duration::from_secs(20)).unwrap();
+    while observer.recv_timeout(Duration::from_millis(300)).is_ok() {
+        count += 1;
+    }
+    assert!(count < 5000 && !input.is_finished(), "{count} came, and no more are kept");
+    subscriber.signal("KILL");
+    while observer.recv_timeout(Duration::from_secs(20)).is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, 4999, "all after the first");
+    input.join().unwrap().well();
+}
+
+#[test]
+fn what_was_lost_is_told() {
+    let place = Place::new();
+    let topic = place.at("shm", "fast");
+    let mut publisher = publisher(&["--subscribers", "2"], &topic);
+    let mut lossy = Job::start(tieline(["sub", "-v", "--slow", "drop-oldest", &topic]));
+    let mut strict = Job::start(tieline(["sub", "-v", "--slow", "disconnect", &topic]));
+    lossy.expect_err("listening to");
+    strict.expect_err("listening to");
+    lossy.signal("STOP");
+    strict.signal("STOP");
+    publisher.write(lines(5000).as_bytes());
+    publisher.end().well();
+    lossy.signal("CONT");
+    strict.signal("CONT");
+    let said = lossy.end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    let count = said.text().lines().count();
+    assert!(said.text().ends_with("4999\n5000\n"), "the newest are there");
+    let told = format!("{} messages of {topic} were lost", 5000 - count);
+    assert!(said.err.contains(&told), "{count} came: {}", said.err);
+    let said = strict.end();
+    assert_eq!(said.code, 9, "{}", said.err);
+    assert!(said.err.contains("too slow"), "{}", said.err);
+}
+
+#[test]
+fn who_comes_late_gets_the_history_if_asked() {
+    let place = Place::new();
+    let topic = place.at("shm", "late");
+    let mut publisher = publisher(&["--history", "3", "--linger", "60s"], &topic);
+    publisher.write(lines(5).as_bytes());
+    publisher.close_stdin();
+    let oldest = || run(&["sub", "--from", "oldest", "--timeout", "0", &topic]);
+    until("the history is there", || (oldest().text() == "3\n4\n5\n").then_some(()));
+    oldest().well();
+    run(&["sub", "--timeout", "0", &topic]).failed(6, &["0 messages came"]);
+    run(&["sub", "--count", "1", "--timeout", "50ms", &topic]).failed(7, &["the time is up"]);
+    let started = Instant::now();
+    publisher.signal("INT");
+    assert_eq!(publisher.end().code, 0, "who stops the lingering stops nothing else");
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_signal_ends_each_in_order() {
+    let place = Place::new();
+    let topic = place.at("shm", "stopped");
+    let mut publisher = publisher(&["--subscribers", "2"], &topic);
+    let subscriber = Job::start(shell(&format!("exec tieline sub {topic} > {}", place.text("out"))));
+    let file = place.text("a.rec");
+    let recorder = Job::start(tieline(["record", &topic, &file]));
+    publisher.write(b"one\ntwo\n");
+    let listed = || run(&["replay", "--list", &file]);
+    until("the recorder has both", || listed().text().contains("2 messages").then_some(()));
+    let out = || fs::read_to_string(place.path("out")).unwrap_or_default();
+    until("the subscriber has both", || (out() == "one\ntwo\n").then_some(()));
+    subscriber.signal("INT");
+    let said = subscriber.end();
+    assert_eq!(said.code, 130, "{}", said.err);
+    assert!(said.err.contains("ended by SIGINT: 2 messages came from"), "{}", said.err);
+    recorder.signal("TERM");
+    let said = recorder.end();
+    assert_eq!(said.code, 143, "{}", said.err);
+    assert!(said.err.contains("2 messages of"), "{}", said.err);
+    assert!(!listed().well().text().contains("no end"), "it was ended in order");
+    publisher.signal("HUP");
+    // Its input is open: nothing but the signal ends it.
+    let status = publisher.wait();
+    assert_eq!(crate::support::code_of(status), 129);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let place = Place::new();
+    let topic = place.at("shm", "closed");
+    let mut publisher = publisher(&["--subscribers", "1"], &topic);
+    let line = format!("{{ tieline sub {topic}; echo code $? >&2; }} | head -n 1");
+    let reader = Job::start(shell(&line));
+    publisher.write(b"one\n");
+    // Without another message: an idle subscriber notices, too.
+    let said = reader.end();
+    assert_eq!((said.code, said.text(), &*said.err), (0, "one\n", "code 141\n"));
+}
+
+#[test]
+fn a_pace_is_kept() {
+    let place = Place::new();
+    let topic = place.at("shm", "pace");
+    let started = Instant::now();
+    let said = run_with(&["pub", "-v", "--rate", "20", "--count", "5", &topic], lines(100).as_bytes());
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("5 messages"), "{}", said.err);
+    assert!(started.elapsed() >= Duration::from_millis(200), "{:?}", started.elapsed());
+    assert_eq!(run(&["pub", "--rate", "0", &topic]).code, 2);
+}
+
+/// The time counts also while messages come without a pause.
+#[test]
+fn a_flood_does_not_hold_up_the_time() {
+    let place = Place::new();
+    let topic = place.at("shm", "flood");
+    let publisher = Topic::<u64>::create(bare(&topic)).unwrap().publisher().unwrap();
+    let done = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                let _ = publisher.publish_timeout(&7, Duration::from_millis(10));
+            }
+        });
+        let said = run(&["sub", "--raw", "--timeout", "300ms", &topic]);
+        let recorded = run(&["record", "--duration", "300ms", &topic, &place.text("flood.rec")]);
+        done.store(true, Ordering::Relaxed);
+        said.failed(7, &["the time is up"]);
+        recorded.well();
+    });
+}
+
+#[test]
+fn a_queue_gives_each_item_to_one() {
+    let place = Place::new();
+    let queue = place.at("shm", "jobs");
+    let mut sender = Job::start(tieline(["send", "-v", &queue]));
+    sender.write(lines(500).as_bytes());
+    exists(&queue);
+    sender.close_stdin();
+    let receivers = [(); 3].map(|()| Job::start(tieline(["recv", "--idle", "500ms", &queue])));
+    assert_eq!(sender.end().code, 0, "it stays until its items are taken");
+    let mut all: Vec<u32> = Vec::new();
+    for receiver in receivers {
+        let said = receiver.end();
+        all.extend(said.text().lines().map(|line| line.parse::<u32>().unwrap()));
+    }
+    all.sort_unstable();
+    assert_eq!(all, (1..=500).collect::<Vec<_>>());
+}
+
+#[test]
+fn items_that_nobody_takes_are_told() {
+    let place = Place::new();
+    let queue = place.at("shm", "jobs");
+    let mut sender = Job::start(tieline(["send", &queue]));
+    sender.write(b"1\n2\n3\n");
+    sender.close_stdin();
+    exists(&queue);
+    let looker = Queue::<[u8]>::open(bare(&queue)).unwrap();
+    until("all are in the queue", || (looker.stats().waiting == 3).then_some(()));
+    drop(looker);
+    sender.signal("INT");
+    sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
+    run_with(&["send", "--timeout", "100ms", &queue], b"1\n2\n3\n").failed(7, &["3 of its items were not taken"]);
+    run_with(&["send", &format!("{queue}?create=no")], b"1\n").failed(3, &["nobody offers this name"]);
+    // A queue is made by whoever receives first, if it says so.
+    let receiver = Job::start(tieline(["recv", "--count", "1", &format!("{queue}?create=yes")]));
+    exists(&queue);
+    run_with(&["send", &queue], b"work\n").well();
+    assert_eq!(receiver.end().well().text(), "work\n");
+}
+
+#[test]
+fn a_queue_of_a_type_takes_its_bytes_and_nothing_else() {
+    let place = Place::new();
+    let address = place.at("shm", "typed");
+    let queue = Queue::<Reading>::create(bare(&address)).unwrap();
+    run_with(&["send", "--timeout", "2s", "--whole", &address], b"short").failed(1, &["a value has 16 bytes"]);
+    queue.send(&reading(9)).unwrap();
+    let said = run(&["recv", "--raw", "--timeout", "0", &address]).well();
+    assert_eq!((said.out.len(), said.out[0]), (16, 9));
+    let mut sender = Job::start(tieline(["send", "--whole", &address]));
+    sender.write(&said.out);
+    sender.close_stdin();
+    assert_eq!(*queue.recv_timeout(Duration::from_secs(10)).unwrap(), reading(9));
+    sender.end().well();
+}
+
+#[test]
+fn an_item_of_a_killed_receiver_is_delivered_again() {
+    let place = Place::new();
+    let address = place.at("shm", "jobs");
+    let queue = Queue::<[u8]>::create(bare(&address)).unwrap();
+    // Its input to the FIFO stays there: nobody reads it, so what it took last is never done with.
+    let receiver = Job::start(tieline(["connect", "--one-way", &address, "exec:sleep 60"]));
+    members(&address, 2);
+    let item = vec![7; 4000];
+    for _ in 0..40 {
+        let _ = queue.try_send(&item);
+    }
+    // Its pipe is full, and one item is in its hands.
+    let (mut before, mut same) = (0, 0);
+    until("it takes nothing more", || {
+        let waiting = queue.stats().waiting;
+        same = if waiting == before && waiting < 30 { same + 1 } else { 0 };
+        before = waiting;
+        (same > 30).then_some(())
+    });
+    receiver.signal("KILL");
+    drop(receiver);
+    let again = until("an item comes again", || {
+        let item = queue.try_recv().ok()?;
+        item.is_redelivered().then_some(item.len())
+    });
+    assert_eq!(again, 4000);
+}
+
+#[test]
+fn a_queue_and_a_topic_are_joined_to_anything() {
+    let place = Place::new();
+    let (queue, topic) = (place.at("shm", "queue"), place.at("shm", "topic"));
+    let out = format!("{}?create=yes", place.at("file", "out"));
+    let _keep = Queue::<[u8]>::create(bare(&queue)).unwrap();
+    run_with(&["send", "--timeout", "0", &queue], b"").well();
+    let mut publisher = publisher(&["--subscribers", "1"], &topic);
+    let bridge = Job::start(tieline(["connect", &topic, &queue]));
+    publisher.write(b"through\nboth\n");
+    publisher.end().well();
+    run(&["connect", "--count", "2", "--timeout", "10s", &queue, &out]).well();
+    bridge.end().well();
+    assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "through\nboth\n");
+}
+
+/// Records what `input` makes a publisher say.
+fn record(place: &Place, topic: &str, input: &[u8], flags: &[&str]) -> String {
+    let file = place.text("a.rec");
+    let mut publisher = publisher(&["--subscribers", "1"], topic);
+    let recorder = Job::start(tieline([&["record"], flags, &[topic, &file]].concat()));
+    publisher.write(input);
+    publisher.end().well();
+    recorder.end().well();
+    file
+}
+
+#[test]
+fn a_recording_is_played_again() {
+    let place = Place::new();
+    let topic = place.at("shm", "tape");
+    let file = record(&place, &topic, lines(300).as_bytes(), &[]);
+    let listed = run(&["replay", "--list", &file]).well();
+    for word in ["300 messages of 792 bytes", &topic, "PUBLISHER", "slices of 0: u8"] {
+        assert!(listed.text().contains(word), "no {word}: {}", listed.text());
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(run(&["replay", "--list", "--json", &file]).well().text()).unwrap();
+    assert_eq!((&json["messages"], &json["end"], &json["lost"]), (&300.into(), &"complete".into(), &0.into()));
+    assert_eq!(json["publishers"][0]["missing"], 0);
+
+    let player = Job::start(tieline(["replay", "-v", "--speed", "max", "--subscribers", "1", &file]));
+    exists(&topic);
+    let said = run(&["sub", &topic]).well();
+    assert_eq!(said.text(), lines(300), "to where it came from");
+    assert!(player.end().err.contains("300 messages"));
+
+    let elsewhere = place.at("shm", "elsewhere");
+    let arguments = ["replay", "--loop", "--speed", "max", "--count", "450", "--subscribers", "1", &file, &elsewhere];
+    let player = Job::start(tieline(arguments));
+    exists(&elsewhere);
+    assert_eq!(run(&["sub", &elsewhere]).well().text(), format!("{}{}", lines(300), lines(150)));
+    player.end().well();
+
+    let _other = Topic::<Reading>::create(bare(&place.at("shm", "other"))).unwrap().publisher().unwrap();
+    run(&["replay", &file, &place.at("shm", "other")]).failed(2, &["another type", "--list"]);
+    run(&["record", &topic, &file]).failed(3, &["nobody offers"]);
+}
+
+#[test]
+fn a_recording_of_values_keeps_their_type_and_their_pace() {
+    let place = Place::new();
+    let topic = place.at("shm", "typed");
+    let file = place.text("typed.rec");
+    let owner = Topic::<Reading>::create(bare(&topic)).unwrap().publisher().unwrap();
+    let recorder = Job::start(tieline(["record", &topic, &file]));
+    until("the recorder is there", || (owner.subscribers() == 1).then_some(()));
+    let value = |sensor: u32| format!("{{\"sensor\":{sensor},\"unit\":\"Calibrated\",\"celsius\":21.5}}\n");
+    let values = value(1) + &value(2);
+    run_with(&["pub", "--rate", "3", "--subscribers", "1", &topic], values.as_bytes()).well();
+    drop(owner);
+    recorder.end().well();
+
+    let again = place.at("shm", "again");
+    let player = Job::start(tieline(["replay", "--subscribers", "1", &file, &again]));
+    exists(&again);
+    let mut library: Subscriber<Reading> = Topic::open(bare(&again)).unwrap().subscriber().unwrap();
+    assert_eq!(*library.recv().unwrap(), reading(1));
+    let first = Instant::now();
+    assert_eq!(*library.recv().unwrap(), reading(2));
+    let pause = first.elapsed();
+    assert!((200..2000).contains(&pause.as_millis()), "{pause:?}");
+    player.end().well();
+    // Somebody who has another type is told so, and nothing is published.
+    let file_of = |what: &str| run(&["replay", "--list", what]).well();
+    assert!(file_of(&file).text().contains("celsius: f64"));
+}
+
+#[test]
+fn a_recording_in_numbered_files_and_its_limits() {
+    let place = Place::new();
+    let topic = place.at("shm", "long");
+    let file = record(&place, &topic, lines(300).as_bytes(), &["--rotate", "2K"]);
+    let first = part_path(Path::new(&file), 1);
+    assert!(first.exists() && !Path::new(&file).exists());
+    assert!(fs::metadata(&first).unwrap().len() <= 2048);
+    let listed = run(&["replay", "--list", &file]).well();
+    assert!(listed.text().contains("300 messages") && listed.text().contains(" files."), "{}", listed.text());
+
+    let mut publisher = publisher(&["--subscribers", "1"], &topic);
+    let again = Job::start(tieline(["record", "--rotate", "2K", &topic, &file]));
+    again.end().failed(5, &["--force writes over it"]);
+    let limited = place.text("limited.rec");
+    let recorder = Job::start(tieline(["record", "--max-size", "1K", "--json", &topic, &limited]));
+    publisher.write(lines(300).as_bytes());
+    let said = recorder.end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    let report: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+    let bytes = report["bytes"].as_u64().unwrap();
+    assert!((900..=1024).contains(&bytes), "{report}");
+    assert_eq!(fs::metadata(&limited).unwrap().len(), bytes);
+    let timed = place.text("timed.rec");
+    let started = Instant::now();
+    run(&["record", "--duration", "200ms", &topic, &timed]).well();
+    assert!((200..5000).contains(&started.elapsed().as_millis()));
+    publisher.end().well();
+}
+
+#[test]
+fn the_recording_of_a_killed_recorder_is_played() {
+    let place = Place::new();
+    let topic = place.at("shm", "killed");
+    let file = place.text("killed.rec");
+    let mut publisher = publisher(&["--subscribers", "1"], &topic);
+    let recorder = Job::start(tieline(["record", &topic, &file]));
+    publisher.write(lines(50).as_bytes());
+    // It hands to the system what it has whenever nothing comes.
+    until("all of it is in the file", || (fs::metadata(&file).ok()?.len() > 50 * 37).then_some(()));
+    recorder.signal("KILL");
+    drop(recorder);
+    publisher.end().well();
+    // And a death in the middle of a write leaves half of a message.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.truncate(bytes.len() - 5);
+    fs::write(&file, &bytes).unwrap();
+    let listed = run(&["replay", "--list", &file]).well();
+    assert!(listed.text().contains("49 messages") && listed.text().contains("It has no end"), "{}", listed.text());
+    let player = Job::start(tieline(["replay", "--speed", "max", "--subscribers", "1", &file]));
+    exists(&topic);
+    assert_eq!(run(&["sub", &topic]).well().text(), lines(49));
+    let said = player.end();
+    assert_eq!(said.code, 0);
+    assert!(said.err.contains("has no end, as its recorder died"), "{}", said.err);
+    // Damage in the middle is a failure, after what is before it.
+    bytes[600] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    run(&["replay", "--speed", "max", &file]).failed(1, &["is damaged behind byte", "messages went to"]);
+    fs::write(&file, b"something else").unwrap();
+    run(&["replay", &file]).failed(1, &["does not begin as"]);
+}
+
+/// Every report of these verbs, of a success and of a failure: for the page that describes them.
+pub(crate) fn reports() -> Vec<String> {
+    let place = Place::new();
+    let topic = place.at("shm", "reports");
+    let file = place.text("a.rec");
+    let mut reports = Vec::new();
+    let mut keep =
+        |said: crate::support::Said| reports.push(if said.err.is_empty() { said.text().to_owned() } else { said.err });
+    let publisher = Topic::<u32>::create(bare(&topic)).unwrap().publisher().unwrap();
+    let subscribers = || publisher.subscribers();
+    let recorder = Job::start(tieline(["record", "--json", &topic, &file]));
+    let subscriber = Job::start(tieline(["sub", "--json", "--count", "9", &topic]));
+    until("both are there", || (subscribers() == 2).then_some(()));
+    keep(run_with(&["pub", "--json", &topic], b"1\n2\nthree\n"));
+    recorder.signal("INT");
+    keep(recorder.end());
+    drop(publisher);
+    let said = subscriber.end();
+    assert_eq!(said.text(), "1\n2\n");
+    keep(said);
+    keep(run(&["replay", "--list", "--json", &file]));
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 40;
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    keep(run(&["replay", "--json", "--speed", "max", &file]));
+    reports
+}

@@ -1,0 +1,322 @@
+//! Channels and locks of `tieline-shm`, made by real peers, seen without joining them.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::process::Signal;
+use tieline_observe::model::{
+    Detail, Evidence, FindingKind, How, Kind, LinkKind, LockKind, Member, Object, Segment, UnseenWhat, UnseenWhy,
+    WaitReason,
+};
+use tieline_observe::view::{Query, Users, View};
+use tieline_observe::{Scan, Snapshot};
+use tieline_os::mapping::MapOptions;
+use tieline_os::memfd::Memfd;
+use tieline_shm::inspect::Live;
+use tieline_shm::queue::Queue;
+use tieline_shm::sync::{LockError, MutexOptions, RawMutex};
+use tieline_shm::topic::Topic;
+use tieline_testkit::{Peer, can_run_as, pause, role, skip, test_name, until};
+
+use super::look;
+
+/// Large enough to lie in the pool, so that a sample of it is a loan.
+type Frame = [u64; 512];
+
+fn place(directory: &Path, name: &str) -> String {
+    format!("{}/{name}", directory.display())
+}
+
+/// A directory by the name that `/proc` has for it.
+fn directory() -> (tempfile::TempDir, std::path::PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().canonicalize().expect("its path");
+    (directory, path)
+}
+
+fn named<'s>(snapshot: &'s Snapshot, kind: Kind, name: &str) -> Option<(&'s Object, &'s Segment)> {
+    let is_it =
+        |object: &&Object| object.kind == kind && object.name.as_ref().is_some_and(|own| own.to_string() == name);
+    let object = snapshot.objects().iter().find(is_it)?;
+    match &object.detail {
+        Detail::Segment(segment) => Some((object, segment)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn member(segment: &Segment, pid: u32) -> Option<Member> {
+    segment.of_process(pid).next().cloned()
+}
+
+fn said(snapshot: &Snapshot, query: &str) -> String {
+    let view = View::new(snapshot, Users::default());
+    let answers = view.who(&Query::parse(query.as_bytes()).expect("a query"));
+    let mut text = String::new();
+    for answer in answers {
+        text += &answer.sentences.join("\n");
+        for row in &answer.grid.rows {
+            text += &format!("\n{}", row.cells.join(" | "));
+        }
+    }
+    text
+}
+
+fn peer(test: String, role: &str, directory: &Path) -> Peer {
+    Peer::of(test).role(role).env("PLACE", directory.display().to_string()).spawn()
+}
+
+/// A peer that takes an item of the queue of that name.
+fn worker(test: String, directory: &Path, queue: &str) -> Peer {
+    let place = directory.display().to_string();
+    let mut worker = Peer::of(test).role("worker").env("PLACE", place).env("QUEUE", queue).spawn();
+    worker.wait_for("taken");
+    worker
+}
+
+fn as_peer() -> bool {
+    let Some(me) = role() else { return false };
+    let at = |name: &str| place(Path::new(&me.env("PLACE")), name);
+    match me.name() {
+        "publisher" => {
+            let publisher = Topic::<Frame>::open_or_create(&at("frames")).unwrap().publisher().unwrap();
+            until("a subscriber", || (publisher.subscribers() > 0).then_some(()));
+            for number in 0..5 {
+                publisher.publish(&[number; 512]).unwrap();
+            }
+            me.say("published");
+            pause(tieline_testkit::PATIENCE);
+        }
+        "subscriber" => {
+            let mut subscriber = Topic::<Frame>::open_or_create(&at("frames")).unwrap().subscriber().unwrap();
+            me.say("subscribed");
+            let held = subscriber.recv().unwrap();
+            me.say("holds");
+            me.wait_for("go on");
+            drop(held);
+            while subscriber.recv().is_ok() {}
+        }
+        "worker" => {
+            let queue = Queue::<u64>::open_or_create(&at(&me.env("QUEUE"))).unwrap();
+            let _taken = queue.recv().unwrap();
+            me.say("taken");
+            pause(tieline_testkit::PATIENCE);
+        }
+        "locker" => {
+            let mutex = RawMutex::from_fd(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
+            match mutex.lock() {
+                Ok(_guard) => {
+                    me.say("locked");
+                    pause(tieline_testkit::PATIENCE);
+                }
+                Err(LockError::OwnerDied(_)) => me.say("inherited"),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        "viewer" => {
+            let snapshot = look();
+            let is_refused = snapshot
+                .unseen()
+                .iter()
+                .any(|unseen| unseen.what == UnseenWhat::Mappings && unseen.why == UnseenWhy::NoPermission);
+            me.say(if is_refused && named(&snapshot, Kind::ShmQueue, "private").is_none() { "hidden" } else { "seen" });
+        }
+        other => panic!("{other}"),
+    }
+    true
+}
+
+#[test]
+fn a_slow_subscriber_and_what_it_holds_are_seen() {
+    if as_peer() {
+        return;
+    }
+    let (_kept, directory) = directory();
+    let mut subscriber = peer(test_name!(), "subscriber", &directory);
+    subscriber.wait_for("subscribed");
+    let mut publisher = peer(test_name!(), "publisher", &directory);
+    publisher.wait_for("published");
+    subscriber.wait_for("holds");
+
+    let snapshot = Scan::new().waits(true).take().unwrap();
+    let (object, segment) = named(&snapshot, Kind::ShmTopic, "frames").expect("a topic");
+    let one = member(segment, subscriber.id()).expect("a subscriber");
+    let reading = one.reading.expect("it reads");
+    assert_eq!((reading.lag, reading.held, reading.received, reading.lost), (4, 1, 1, 0));
+    assert_eq!(object.fill.map(|fill| fill.used), Some(4), "{:?}", object.fill);
+    assert!(object.fill.unwrap().capacity.is_some(), "the publisher waits for it");
+    assert_eq!(segment.path.as_ref().map(ToString::to_string), Some(place(&directory, "frames")));
+    assert_eq!(segment.host, Some(subscriber.id()), "it was there first");
+    let (roster, _) = named(&snapshot, Kind::ShmRoster, "frames").expect("its roster");
+    assert!(super::has_link(&snapshot, roster, object, LinkKind::PartOf));
+    let text = said(&snapshot, "shm:frames");
+    assert!(text.contains(&format!("{} publishes to the topic frames, 5 messages so far", publisher.id())), "{text}");
+    assert!(text.contains("by 4 messages, and the publisher waits for it"), "{text}");
+    assert!(text.contains("subscribes, 4 behind; is waited for; holds 1 loan"), "{text}");
+    assert_eq!(said(&snapshot, &format!("shm:{}", place(&directory, "frames"))), text, "by its path, too");
+
+    // It goes on, takes all, and sleeps until there is more.
+    subscriber.say("go on");
+    let waits = until("it sleeps for a message", || {
+        let snapshot = Scan::new().waits(true).take().unwrap();
+        let (object, segment) = named(&snapshot, Kind::ShmTopic, "frames")?;
+        let reading = member(segment, subscriber.id())?.reading?;
+        let is_its = |wait: &&tieline_observe::model::Wait| snapshot.process(wait.process).pid == subscriber.id();
+        let wait = snapshot.waits().iter().filter(is_its).find(|wait| wait.object == Some(object.reference))?;
+        (reading.lag == 0 && reading.held == 0).then(|| wait.reason.clone())
+    });
+    assert_eq!(waits, WaitReason::Read);
+
+    // Whoever would notice its end is stopped: it is told as not cleared away.
+    publisher.signal(Signal::STOP);
+    subscriber.kill();
+    let text = until("only the stopped one is left", || {
+        let snapshot = look();
+        let (object, segment) = named(&snapshot, Kind::ShmTopic, "frames")?;
+        let is_it = |finding: &&tieline_observe::model::Finding| {
+            finding.kind == FindingKind::HeldByStopped && finding.object == Some(object.reference)
+        };
+        let finding = snapshot.findings().iter().find(is_it)?;
+        assert_eq!(finding.evidence, [Evidence::Stopped { pid: publisher.id() }]);
+        (segment.stale().count() == 1).then(|| said(&snapshot, "shm:frames"))
+    });
+    assert!(text.contains("not cleared away"), "{text}");
+    publisher.signal(Signal::CONT);
+    until("it was cleared away", || {
+        let snapshot = look();
+        let (_, segment) = named(&snapshot, Kind::ShmTopic, "frames")?;
+        segment.members().is_empty().then_some(())
+    });
+    publisher.kill();
+}
+
+#[test]
+fn what_a_killed_worker_had_is_seen_with_it_and_without_it() {
+    if as_peer() {
+        return;
+    }
+    let (_kept, directory) = directory();
+    let queue = Queue::<u64>::open_or_create(&place(&directory, "jobs")).unwrap();
+    for number in 0..3 {
+        queue.send(&number).unwrap();
+    }
+    let mut worker = worker(test_name!(), &directory, "jobs");
+    let snapshot = look();
+    let (object, segment) = named(&snapshot, Kind::ShmQueue, "jobs").expect("a queue");
+    let Live::Queue(live) = &segment.told.as_ref().expect("read").live else { panic!("{segment:?}") };
+    assert_eq!((live.ready, member(segment, worker.id()).unwrap().items), (2, (1, 0)));
+    assert_eq!(object.fill.map(|fill| fill.used), Some(3));
+    assert_eq!(segment.told.as_ref().unwrap().layout.to_string(), "u64");
+    let text = said(&snapshot, "shm:jobs");
+    assert!(text.contains("2 items wait to be taken") && text.contains(" has taken 1 item."), "{text}");
+    worker.kill();
+    let text = until("it is delivered again", || {
+        let snapshot = look();
+        let (_, segment) = named(&snapshot, Kind::ShmQueue, "jobs")?;
+        let Live::Queue(live) = &segment.told.as_ref()?.live else { return None };
+        ((live.ready, live.redelivered, live.orphaned) == (3, 1, 1)).then(|| said(&snapshot, "shm:jobs"))
+    });
+    assert!(text.contains("1 of them again after a consumer failed"), "{text}");
+    assert!(text.contains("1 delivery ended with the consumer's death"), "{text}");
+}
+
+#[test]
+fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
+    if as_peer() {
+        return;
+    }
+    let mutex = RawMutex::create(&MutexOptions::new().name("books")).unwrap();
+    let lock_of = |snapshot: &Snapshot, pid: u32| {
+        let (object, _) = named(snapshot, Kind::ShmLocks, "books")?;
+        let lock = |how: &How| match how {
+            How::Lock(lock) => Some(lock.clone()),
+            _ => None,
+        };
+        let holds = snapshot.holders(object.reference);
+        holds.filter(|hold| snapshot.process(hold.process).pid == pid).find_map(|hold| lock(&hold.how))
+    };
+    let fd = || mutex.as_fd().unwrap().try_clone_to_owned().unwrap();
+    let mut holder = Peer::of(test_name!()).role("locker").stdin(fd()).spawn();
+    holder.wait_for("locked");
+    let mut waiter = Peer::of(test_name!()).role("locker").stdin(fd()).spawn();
+    let (held, waited) = until("one waits", || {
+        let snapshot = Scan::new().waits(true).take().unwrap();
+        Some((lock_of(&snapshot, holder.id())?, lock_of(&snapshot, waiter.id())?))
+    });
+    assert_eq!((held.kind, held.is_exclusive, held.is_waiting), (LockKind::Shm, true, false));
+    assert_eq!((waited.kind, waited.number, waited.is_waiting), (LockKind::Shm, held.number, true));
+    let snapshot = Scan::new().waits(true).take().unwrap();
+    let view = View::new(&snapshot, Users::default());
+    let sets = view.locks(Some(&Query::parse(b"shm:books").unwrap()));
+    let behind: Vec<u32> =
+        sets.iter().flat_map(|set| &set.behind).map(|process| snapshot.process(*process).pid).collect();
+    assert_eq!((sets.len(), behind), (2, vec![holder.id()]));
+
+    holder.kill();
+    waiter.wait_for("inherited");
+    waiter.succeeds();
+    // The last owner was told and gave it back unrepaired: nobody takes it again.
+    let text = said(&look(), "shm:books");
+    assert!(text.contains("nobody will take it again"), "{text}");
+}
+
+#[test]
+fn the_files_of_a_dead_name_are_a_leak() {
+    if as_peer() {
+        return;
+    }
+    let (_kept, directory) = directory();
+    let queue = Queue::<u64>::open_or_create(&place(&directory, "chores")).unwrap();
+    queue.send(&1).unwrap();
+    let mut worker = worker(test_name!(), &directory, "chores");
+    // The first leaves in good order, the last does not.
+    drop(queue);
+    let name = |finding: &tieline_observe::model::Finding, snapshot: &Snapshot| {
+        let object = snapshot.object(finding.object?);
+        let is_here = object.name.as_ref()?.to_string().starts_with(directory.to_str()?);
+        is_here.then_some(finding.kind)
+    };
+    let found = || {
+        let snapshot = Scan::new().socket_files(true).take().unwrap();
+        snapshot.findings().iter().filter_map(|finding| name(finding, &snapshot)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [], "it is in use");
+    worker.kill();
+    assert_eq!(found(), [FindingKind::DeadName]);
+}
+
+#[test]
+fn bytes_that_are_no_segment_are_damage_and_nothing_else() {
+    let memory = Memfd::fixed("tieline:log:evil", 64 * 1024).unwrap();
+    let mapping = memory.map(&MapOptions::new()).unwrap();
+    for seed in 0..32_u8 {
+        let noise: Vec<u8> = (0..64 * 1024_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect();
+        mapping.write(0, &noise).unwrap();
+        if seed % 2 == 0 {
+            // The rest of a true first page is nonsense.
+            mapping.write(0, b"TIELINE\x01\x01\0\0\0\x01\0\0\0\0\0\x01\0\0\0\0\0").unwrap();
+        }
+        let snapshot = look();
+        let (object, segment) = named(&snapshot, Kind::ShmTopic, "evil").expect("by its memory's name");
+        assert!(segment.damage.is_some() && segment.told.is_none(), "{segment:?}");
+        assert_eq!(object.fill, None);
+    }
+    mapping.write(0, &[0; 64 * 1024]).unwrap();
+    let text = said(&look(), "shm:evil");
+    assert!(text.contains("What it says of itself makes no sense"), "{text}");
+}
+
+#[test]
+fn another_user_is_told_that_memory_was_not_seen() {
+    const USER: u32 = 65_533;
+    if as_peer() {
+        return;
+    }
+    if !can_run_as(USER) {
+        skip!("this needs the right to change the user");
+    }
+    let (_kept, directory) = directory();
+    let _queue = Queue::<u64>::open_or_create(&place(&directory, "private")).unwrap();
+    let mut viewer = Peer::of(test_name!()).role("viewer").user(USER).env("PLACE", "").spawn();
+    viewer.wait_for("hidden");
+    viewer.succeeds();
+}

@@ -1,0 +1,460 @@
+//! What the declared numbers mean, by kind of segment.
+
+use std::collections::BTreeMap;
+
+use super::Source;
+use super::facts::Facts;
+use crate::raw::robust::{OWNER, OWNER_DIED, WAITERS};
+use crate::segment::{Description, Kind};
+use crate::structure::log::{ADMITTED, FIRST, Geometry, RosterGeometry};
+use crate::structure::work::Seen;
+use crate::wait::EventCount;
+
+/// How a segment is doing, by its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Live {
+    /// A publisher's log.
+    Log(Log),
+    /// The subscribers of one publisher, all of one user.
+    Roster(Roster),
+    /// A work queue.
+    Queue(Queue),
+    /// A connection of a byte stream.
+    Stream(Stream),
+    /// A latest value.
+    Latest(Latest),
+    /// Numbered events.
+    Event(Event),
+    /// Locks; only those that somebody has, waits at, or died with.
+    Locks(Vec<Lock>),
+    /// An arena.
+    Arena(Arena),
+    /// Memory alone, or a kind that tells no more than its [numbers](super::State::facts).
+    Other,
+}
+
+/// Who shares a segment, by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its number in the segment.
+    pub number: u32,
+    /// Its process, in its own pid namespace.
+    pub pid: u32,
+    /// Its user, in its own user namespace.
+    pub uid: u32,
+    /// `false` once the kernel has seen it die or it has left, as long as what it held is not undone.
+    pub is_alive: bool,
+}
+
+/// A publisher's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// How many messages it keeps.
+    pub slots: u64,
+    /// How many were published.
+    pub published: u64,
+    /// The number of the next message; a subscriber whose cursor is here has all.
+    pub head: u64,
+    /// How many of the last messages a late subscriber may ask for.
+    pub history: u64,
+    /// Bytes of one bucket of the pool; 0 without a pool.
+    pub bucket_bytes: u64,
+    /// How many buckets the pool can have.
+    pub buckets: u64,
+    /// How many have memory.
+    pub buckets_committed: u64,
+}
+
+/// The subscribers of one publisher.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Roster {
+    /// The inode of the log's memory, in the file system of memory without names; 0 if not known.
+    pub log_inode: u64,
+    /// Who subscribes.
+    pub subscribers: Vec<Subscriber>,
+    /// How many could.
+    pub entries: u64,
+    /// How many loans each may hold.
+    pub held_most: u64,
+    /// Whether the publisher says that it sleeps until there is room.
+    pub publisher_sleeps: bool,
+    /// Whether a subscriber says that it sleeps until there is something.
+    pub subscriber_sleeps: bool,
+}
+
+/// One subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscriber {
+    /// Its process, in the pid namespace of the topic's host; 0 if it had no number there.
+    pub pid: u32,
+    /// The number of the message it takes next.
+    pub cursor: u64,
+    /// How many messages it took.
+    pub received: u64,
+    /// How many it lost.
+    pub lost: u64,
+    /// How many loans it holds.
+    pub held: u32,
+    /// What happens when it is slow.
+    pub policy: Policy,
+}
+
+impl Subscriber {
+    /// How many messages it is behind a publisher whose next message has that number.
+    #[must_use]
+    pub fn lag(&self, head: u64) -> u64 {
+        head.saturating_sub(self.cursor)
+    }
+}
+
+/// What happens when a subscriber is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The publisher waits for it.
+    Block,
+    /// It loses the oldest messages.
+    DropOldest,
+    /// It goes on with the latest message.
+    SkipToLatest,
+    /// Its subscription ends.
+    Disconnect,
+    /// One that this version does not know.
+    Unknown,
+}
+
+/// A work queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Queue {
+    /// How many items it can have, those that are held included.
+    pub slots: u64,
+    /// Items that wait for a consumer.
+    pub ready: u64,
+    /// Of these, how many were delivered before, to consumers that died or handed them back.
+    pub redelivered: u64,
+    /// For each member that holds anything: its number, items it has taken, items it is writing.
+    pub held: Vec<(u32, u64, u64)>,
+    /// Slots that dead producers left half written, since the queue was made.
+    pub skipped: u64,
+    /// Deliveries that ended with the death of the consumer.
+    pub orphaned: u64,
+    /// Items that were handed back.
+    pub requeued: u64,
+    /// Items that were refused.
+    pub rejected: u64,
+    /// Whether a consumer says that it sleeps.
+    pub consumer_sleeps: bool,
+    /// Whether a producer says that it sleeps.
+    pub producer_sleeps: bool,
+}
+
+/// A connection of a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stream {
+    /// The two directions; the listening side writes into the first.
+    pub rings: [StreamRing; 2],
+}
+
+/// One direction of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamRing {
+    /// Bytes that were written and not read; never more than fit.
+    pub waiting: u64,
+    /// Bytes that fit.
+    pub capacity: u64,
+    /// Bytes written since the beginning.
+    pub written: u64,
+    /// Whether nothing more will be written.
+    pub writer_closed: bool,
+    /// Whether nothing more will be read.
+    pub reader_closed: bool,
+}
+
+/// A latest value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Latest {
+    /// How many values were published; wraps around at 2^32.
+    pub version: u32,
+    /// The number of the member that writes, if one does.
+    pub writer: Option<u32>,
+}
+
+/// Numbered events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// How many events there are.
+    pub ids: u64,
+    /// How many notifications there were.
+    pub total: u64,
+    /// Whether a listener says that it sleeps.
+    pub listener_sleeps: bool,
+}
+
+/// An arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Arena {
+    /// Bytes in blocks that hold something.
+    pub used_bytes: u64,
+    /// Bytes of its heap.
+    pub heap_bytes: u64,
+    /// Whether a change is open, perhaps left by one who died.
+    pub is_changing: bool,
+    /// How many changes were taken back after a death.
+    pub recoveries: u64,
+}
+
+/// One word of a lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lock {
+    /// What it is.
+    pub what: LockUse,
+    /// Which of several of the same sort.
+    pub index: u32,
+    /// Where the word lies, in bytes from the start of the segment: where those sleep who wait for it.
+    pub offset: u64,
+    /// The thread that has it, in its own pid namespace.
+    pub owner: Option<u32>,
+    /// Whether somebody sleeps on it, or did.
+    pub has_waiters: bool,
+    /// Whether its owner died, and nobody has repaired since.
+    pub owner_died: bool,
+    /// Whether it was given up for good after a death.
+    pub is_given_up: bool,
+}
+
+/// What a word of a lock is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LockUse {
+    /// A mutex, also that of a monitor or of a value that is made once.
+    #[default]
+    Mutex,
+    /// The writers' half of a reader-writer lock.
+    Writer,
+    /// A reader's place.
+    Reader,
+    /// A semaphore's permit.
+    Permit,
+    /// A place at a condition variable: its owner waits.
+    Waiter,
+    /// A participant's place at a barrier.
+    Participant,
+}
+
+impl LockUse {
+    /// Whether nobody else may be in while one has it.
+    #[must_use]
+    pub fn is_exclusive(self) -> bool {
+        matches!(self, Self::Mutex | Self::Writer)
+    }
+}
+
+pub(super) fn members(facts: &Facts) -> Vec<Member> {
+    let alive = facts.row("member alive").iter().enumerate();
+    let taken = alive.filter(|(_, word)| **word != 0);
+    let half = |name: &str, index: usize| u32::try_from(facts.at(name, index)).unwrap_or(0);
+    taken
+        .map(|(index, word)| Member {
+            number: u32::try_from(index).unwrap_or(u32::MAX),
+            pid: half("member pid", index),
+            uid: half("member uid", index),
+            is_alive: word & u64::from(OWNER_DIED | WAITERS) == 0,
+        })
+        .collect()
+}
+
+pub(super) fn of<S: Source + ?Sized>(source: &S, description: &Description, facts: &Facts) -> Live {
+    // Another format's numbers may have the same names.
+    if description.body_version != 1 && description.kind != Some(Kind::Arena) {
+        return Live::Other;
+    }
+    match description.kind {
+        Some(Kind::Log) => Live::Log(log(description, facts)),
+        Some(Kind::Roster) => Live::Roster(roster(source, facts)),
+        Some(Kind::Queue) => Live::Queue(queue(facts)),
+        Some(Kind::Stream) => Live::Stream(stream(description, facts)),
+        Some(Kind::Latest) => Live::Latest(Latest {
+            version: u32::try_from(facts.one("version")).unwrap_or(0),
+            writer: u32::try_from(facts.one("writer")).ok().and_then(|writer| writer.checked_sub(1)),
+        }),
+        Some(Kind::Event) => Live::Event(Event {
+            ids: facts.row("count").len() as u64,
+            total: facts.one("total"),
+            listener_sleeps: sleeps(facts, "listeners asleep"),
+        }),
+        Some(Kind::Locks) => Live::Locks(locks(facts)),
+        Some(Kind::Arena) => Live::Arena(Arena {
+            used_bytes: facts.one("arena used bytes"),
+            heap_bytes: facts.one("arena heap bytes"),
+            is_changing: facts.one("arena change owner") != 0,
+            recoveries: facts.one("arena recoveries"),
+        }),
+        _ => Live::Other,
+    }
+}
+
+fn sleeps(facts: &Facts, name: &str) -> bool {
+    EventCount::tells_sleepers(facts.one(name))
+}
+
+fn log(description: &Description, facts: &Facts) -> Log {
+    let (slots, head, bucket_bytes) = (facts.one("slots"), facts.one("head"), facts.one("bucket bytes"));
+    let pool = Geometry::pool_offset_of(slots, facts.one("slot words"));
+    Log {
+        slots,
+        published: head.saturating_sub(FIRST),
+        head,
+        history: facts.one("history"),
+        bucket_bytes,
+        buckets: facts.one("buckets"),
+        buckets_committed: description.committed_bytes.saturating_sub(pool).checked_div(bucket_bytes).unwrap_or(0),
+    }
+}
+
+fn roster<S: Source + ?Sized>(source: &S, facts: &Facts) -> Roster {
+    let held_most = facts.one("held most");
+    let hazards = RosterGeometry::hazard_bytes(usize::try_from(held_most).unwrap_or(usize::MAX));
+    let entry = facts.find("cursor");
+    let held = |index: usize| {
+        let Some(start) = entry.map(|entry| entry.place(index)) else { return 0 };
+        let count = |range: &std::ops::Range<usize>| {
+            let mut bytes = vec![0; range.len()];
+            // What cannot be read is not counted.
+            let _ = source.read(start.saturating_add(range.start as u64), &mut bytes);
+            bytes.chunks_exact(8).filter(|word| word.iter().any(|byte| *byte != 0)).count()
+        };
+        u32::try_from(hazards.iter().map(count).sum::<usize>()).unwrap_or(u32::MAX)
+    };
+    let admitted = facts.row("process").iter().enumerate().filter(|(_, word)| **word & ADMITTED != 0);
+    let subscribers = admitted.map(|(index, word)| Subscriber {
+        #[allow(clippy::cast_possible_truncation, reason = "the upper half is the mark")]
+        pid: *word as u32,
+        cursor: facts.at("cursor", index),
+        received: facts.at("received", index),
+        lost: facts.at("lost", index),
+        held: held(index),
+        policy: match facts.at("policy", index) {
+            1 => Policy::Block,
+            2 => Policy::DropOldest,
+            4 => Policy::SkipToLatest,
+            5 => Policy::Disconnect,
+            _ => Policy::Unknown,
+        },
+    });
+    Roster {
+        log_inode: facts.one("log inode"),
+        subscribers: subscribers.collect(),
+        entries: facts.row("process").len() as u64,
+        held_most,
+        publisher_sleeps: sleeps(facts, "publisher asleep"),
+        subscriber_sleeps: sleeps(facts, "subscribers asleep"),
+    }
+}
+
+fn queue(facts: &Facts) -> Queue {
+    let slots = facts.row("slot");
+    let mut queue = Queue {
+        slots: slots.len() as u64,
+        skipped: facts.one("skipped"),
+        orphaned: facts.one("orphaned"),
+        requeued: facts.one("requeued"),
+        rejected: facts.one("rejected"),
+        consumer_sleeps: sleeps(facts, "consumers asleep"),
+        producer_sleeps: sleeps(facts, "producers asleep"),
+        ..Queue::default()
+    };
+    let mut held: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for word in slots {
+        match Seen::of(*word) {
+            Seen::Free => {}
+            Seen::Ready(attempts) => {
+                queue.ready += 1;
+                queue.redelivered += u64::from(attempts > 0);
+            }
+            Seen::Taken(member, _) => held.entry(member).or_default().0 += 1,
+            Seen::Writing(member) => held.entry(member).or_default().1 += 1,
+        }
+    }
+    queue.held = held.into_iter().map(|(member, (taken, written))| (member, taken, written)).collect();
+    queue
+}
+
+fn stream(description: &Description, facts: &Facts) -> Stream {
+    // Behind the two control parts, of which each begins a row's stride after the one before, all bytes are the rings'.
+    let control = facts.find("written").map_or(0, |values| values.stride);
+    let body = description.len_bytes.saturating_sub(Description::LEN_BYTES as u64);
+    let capacity = body.saturating_sub(control.saturating_mul(2)) / 2;
+    let ring = |index: usize| {
+        let written = facts.at("written", index);
+        StreamRing {
+            waiting: written.wrapping_sub(facts.at("read", index)).min(capacity),
+            capacity,
+            written,
+            writer_closed: facts.at("writer closed", index) != 0,
+            reader_closed: facts.at("reader closed", index) != 0,
+        }
+    };
+    Stream { rings: [ring(0), ring(1)] }
+}
+
+/// The rows of words that name their owners.
+const LOCKS: [(&str, LockUse); 6] = [
+    ("mutex", LockUse::Mutex),
+    ("rwlock gate", LockUse::Writer),
+    ("rwlock reader", LockUse::Reader),
+    ("semaphore permit", LockUse::Permit),
+    ("condvar waiter", LockUse::Waiter),
+    ("barrier place", LockUse::Participant),
+];
+
+/// In the upper half of a mutex's word: nobody will take it again.
+const MUTEX_GIVEN_UP: u64 = 1 << 63;
+/// What the second number of a reader-writer lock says when nobody will enter again.
+const RWLOCK_GIVEN_UP: u64 = 2;
+
+/// Whether a row of that name has words that name their owners.
+pub(super) fn is_lock(name: &str) -> bool {
+    LOCKS.iter().any(|(lock, _)| *lock == name) || name == "semaphore tokens"
+}
+
+fn locks(facts: &Facts) -> Vec<Lock> {
+    let mut locks = Vec::new();
+    let rwlock_given_up = facts.at("rwlock state", 1) == RWLOCK_GIVEN_UP;
+    // A monitor has several rows of one name.
+    for values in &facts.values {
+        let Some((_, what)) = LOCKS.iter().find(|(name, _)| values.name == *name) else { continue };
+        for (index, word) in values.values.iter().enumerate() {
+            #[allow(clippy::cast_possible_truncation, reason = "the lower half is the kernel's word")]
+            let low = *word as u32;
+            let lock = Lock {
+                what: *what,
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+                offset: values.place(index),
+                owner: Some(low & OWNER).filter(|owner| *owner != 0),
+                has_waiters: low & WAITERS != 0,
+                owner_died: low & OWNER_DIED != 0,
+                is_given_up: match what {
+                    LockUse::Mutex => word & MUTEX_GIVEN_UP != 0,
+                    LockUse::Writer => rwlock_given_up && index == 0,
+                    _ => false,
+                },
+            };
+            if lock.owner.is_some() || lock.owner_died || lock.is_given_up {
+                locks.push(lock);
+            }
+        }
+    }
+    locks
+}

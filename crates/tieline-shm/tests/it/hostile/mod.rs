@@ -1,0 +1,162 @@
+//! Hostile peers, through the public API: processes of another user that were let in, and then do what they like with
+//! the memory, the descriptors and the sockets they were given.
+//!
+//! Each [`Scene`] has a *victim* process, an *attacker* of another user, and where others take part, honest peers. The
+//! victim must answer every call within bounds, stay alive, cost no more than before when the attacker is gone, and
+//! serve the honest ones undisturbed.
+
+mod attack;
+mod scenes;
+
+use std::any::Any;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tieline_shm::{Access, Allowed};
+use tieline_testkit::{Peer, role, test_name};
+
+/// Who attacks.
+const ATTACKER: u32 = 65534;
+/// Who is honest, and neither the victim's user nor the attacker's.
+const HONEST: u32 = 65533;
+/// How long each kind of attack goes on.
+const TIME: Duration = Duration::from_millis(700);
+/// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine.
+const CALL_MAX: Duration = Duration::from_secs(2);
+
+trait Scene: Sized {
+    /// The victim's side, and what honest peers are needed in its process.
+    fn start(name: &str) -> Self;
+
+    /// What an attacker joins as; what it gets is its own to destroy.
+    fn join(name: &str) -> tieline_shm::Result<Box<dyn Any>>;
+
+    /// One use, while the attacker is there.
+    fn work(&mut self);
+
+    /// That honest ones are served, when the attacker is gone.
+    fn after(&mut self);
+
+    /// An honest peer of a third user: works until the victim's end.
+    const HONEST_PEER: Option<fn(&str)> = None;
+}
+
+fn access() -> Access {
+    let users = || Allowed::Users(vec![ATTACKER, HONEST]);
+    Access::owner().publish(users()).subscribe(users())
+}
+
+/// The name as users other than its owner must write it.
+fn foreign(name: &str) -> String {
+    format!("{name}?owner=0")
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+fn play<S: Scene>(test: &str) {
+    match role() {
+        None => {
+            if !tieline_testkit::can_run_as(ATTACKER) || !tieline_testkit::can_run_as(HONEST) {
+                return tieline_testkit::skipped(test, "needs root, to run peers as other users");
+            }
+            let mut victim = Peer::of(test).role("victim").spawn();
+            loop {
+                match victim.hear().as_str() {
+                    "done" => break,
+                    words => println!("{words}"),
+                }
+            }
+            victim.succeeds();
+        }
+        Some(me) if me.name() == "victim" => {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(directory.path(), mode).expect("ours");
+            let name = format!("{}/object", directory.path().display());
+            let mut scene = S::start(&name);
+            let honest = S::HONEST_PEER.map(|_| {
+                let mut peer = Peer::of(test).role("honest").env("NAME", foreign(&name)).user(HONEST).spawn();
+                peer.wait_for("ready");
+                peer
+            });
+            for attack in attack::ALL {
+                let before = (descriptors(), threads());
+                let longest = one_attack(test, attack, &name, &mut scene);
+                scene.after();
+                let begin = Instant::now();
+                while descriptors() > before.0 || threads() > before.1 {
+                    let kept = (descriptors(), threads());
+                    assert!(begin.elapsed() < Duration::from_secs(5), "{attack} costs us {before:?} -> {kept:?}");
+                    scene.after();
+                }
+                me.say(&format!("{attack}: longest call {longest:?}"));
+                if let Some(honest) = &honest {
+                    let alive = Path::new("/proc").join(honest.id().to_string()).join("stat");
+                    let stat = std::fs::read_to_string(alive).expect("the honest one is our child");
+                    assert!(!stat.contains(") Z"), "{attack} disturbed an honest peer");
+                }
+            }
+            me.say("done");
+        }
+        Some(me) => {
+            let name = me.env("NAME");
+            // Ends with the victim, however that ends.
+            std::thread::spawn(|| role().expect("our role").wait_for("never"));
+            match (me.name(), S::HONEST_PEER) {
+                ("honest", Some(honest)) => honest(&name),
+                (attack, _) => attack::run(attack, &me, &name, S::join),
+            }
+        }
+    }
+}
+
+fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> Duration {
+    let mut attacker = Peer::of(test).role(attack).env("NAME", foreign(name)).user(ATTACKER).spawn();
+    let mut longest = Duration::ZERO;
+    let mut begin = Instant::now();
+    let mut is_there = false;
+    while begin.elapsed() < TIME {
+        let call = Instant::now();
+        scene.work();
+        longest = longest.max(call.elapsed());
+        if !is_there {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the attacker does not come in");
+            if attacker.said("ready") {
+                (is_there, begin) = (true, Instant::now());
+            }
+        }
+    }
+    assert!(attacker.is_running(), "{attack}: the attacker found a check that did not hold");
+    attacker.kill();
+    assert!(longest < CALL_MAX, "{attack}: a call took {longest:?}");
+    longest
+}
+
+macro_rules! scenes {
+    ($($name:ident: $scene:ty,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                play::<$scene>(&test_name!());
+            }
+        )*
+    };
+}
+
+scenes! {
+    a_client_attacks_a_server: scenes::Served,
+    a_member_attacks_a_queue: scenes::Shared,
+    a_member_attacks_events: scenes::Rung,
+    a_publisher_attacks_subscribers: scenes::Heard,
+    a_reader_attacks_a_writer: scenes::Read,
+    a_server_attacks_clients: scenes::Asked,
+    a_stream_attacks_its_other_end: scenes::Streamed,
+    a_subscriber_attacks_a_publisher: scenes::Told,
+    a_writer_attacks_readers: scenes::Written,
+}

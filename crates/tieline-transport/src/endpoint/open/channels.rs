@@ -1,0 +1,140 @@
+//! Channels in shared memory: what is at the name decides what is opened.
+
+use std::path::Path;
+
+use tieline_shm::queue::{Queue, QueueOptions};
+use tieline_shm::topic::Topic;
+use tieline_shm::untyped::{self, Carried, Contents, Found};
+use tieline_shm::{Access, Allowed, ErrorKind as ShmErrorKind, Kind};
+
+use super::Opened;
+use super::sockets::of_messages;
+use crate::addr::{Address, Create};
+use crate::endpoint::shm::{From, Inbox, Into, Outbox};
+use crate::endpoint::{Capabilities, Direction, MessageSink, MessageSource, Sink, Source, messages};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The largest message that is published to a topic of messages of any length.
+const PUBLISH_MAX_BYTES: usize = 16 << 20;
+
+pub(super) fn open(address: &Address, path: &Path, direction: Direction) -> Result<Opened> {
+    let name = name(address, path)?;
+    let create = address.options().create;
+    let found = match untyped::look(&name) {
+        Err(error) if error.kind() == ShmErrorKind::NotFound => None,
+        found => Some(found?),
+    };
+    match found {
+        Some(_) if create == Some(Create::New) => {
+            let text = format!("cannot create {address}: somebody offers this name already");
+            Err(Error::new(ErrorKind::System(tieline_os::ErrorKind::AlreadyExists), text))
+        }
+        Some(found) => by_kind(address, &name, &found, direction),
+        // Whoever sends to a name that nobody has makes a queue of it, unless told not to.
+        None if matches!(create, Some(Create::Yes | Create::New)) || (create.is_none() && direction.sends()) => {
+            queue(options(address)?.open_or_create(&name)?, Contents::Bytes, direction)
+        }
+        None => {
+            let text = format!("cannot open {address}: nobody offers this name");
+            let hint = "`tieline send` makes a queue of it, `tieline pub` a topic, and create=yes waits at a new queue";
+            Err(Error::new(ErrorKind::System(tieline_os::ErrorKind::NotFound), text).hint(hint))
+        }
+    }
+}
+
+fn by_kind(address: &Address, name: &str, found: &Found, direction: Direction) -> Result<Opened> {
+    let carried = found.carried();
+    match found.kind() {
+        Kind::Queue => {
+            let contents = contents(address, &carried, direction)?;
+            queue(options(address)?.carrying(carried).open(name)?, contents, direction)
+        }
+        Kind::Log if direction == Direction::Both => {
+            let text = format!("cannot open {address} to send and receive: it is a topic, and would hear itself");
+            Err(Error::new(ErrorKind::InvalidInput, text).hint("use one direction"))
+        }
+        Kind::Log => {
+            let contents = contents(address, &carried, direction)?;
+            topic(&Topic::open(name)?.carrying(carried), contents, direction)
+        }
+        _ => {
+            let text = format!("cannot open {address}: it is {}", found.what());
+            Err(Error::new(ErrorKind::InvalidInput, text).hint("queues and topics can be opened"))
+        }
+    }
+}
+
+/// Who receives takes whatever comes; who sends must know what the others expect.
+fn contents(address: &Address, carried: &Carried, direction: Direction) -> Result<Contents> {
+    match carried.contents() {
+        Ok(contents) => Ok(contents),
+        Err(_) if !direction.sends() => Ok(Contents::Bytes),
+        Err(error) => {
+            let text = format!("cannot send to {address}: its layout is not understood: {error}");
+            Err(Error::new(ErrorKind::System(tieline_os::ErrorKind::Unsupported), text))
+        }
+    }
+}
+
+fn queue(queue: Queue<[u8]>, contents: Contents, direction: Direction) -> Result<Opened> {
+    let input = messages::Input::Shm(Box::new(Inbox::new(From::Queue(queue.clone()))));
+    let output = messages::Output::Shm(Box::new(Outbox::new(Into::Queue(queue), contents)));
+    Ok(of_messages(input, output, direction, 0))
+}
+
+fn topic(topic: &Topic<[u8]>, contents: Contents, direction: Direction) -> Result<Opened> {
+    let capabilities = Capabilities { boundaries: true, ordered: true, reliable: true, ..Capabilities::default() };
+    let mut opened = Opened { capabilities, ..Opened::default() };
+    if direction.receives() {
+        let inbox = Inbox::new(From::Topic(Box::new(topic.subscriber()?)));
+        opened.source = Some(Source::Messages(MessageSource::new(messages::Input::Shm(Box::new(inbox)), 0)));
+    } else {
+        let publisher = topic.publish().max_payload(contents.len_bytes().unwrap_or(PUBLISH_MAX_BYTES)).open()?;
+        let sink =
+            MessageSink::new(messages::Output::Shm(Box::new(Outbox::new(Into::Topic(Box::new(publisher)), contents))));
+        opened.capabilities.max_message = sink.max_message();
+        opened.sink = Some(Sink::Messages(sink));
+    }
+    Ok(opened)
+}
+
+/// The name as `tieline-shm` reads it.
+fn name(address: &Address, path: &Path) -> Result<String> {
+    let refused = |why: &str| Error::new(ErrorKind::InvalidInput, format!("cannot open {address}: {why}"));
+    let path = path.to_str().ok_or_else(|| refused("the name is no UTF-8"))?;
+    match &address.options().owner {
+        None => Ok(path.to_owned()),
+        Some(owner) => match (owner.user(), owner.group()) {
+            (Some(user), None) if user.parse::<u32>().is_ok() => Ok(format!("{path}?owner={user}")),
+            _ => Err(refused("owner is the number of the user whose object is meant")),
+        },
+    }
+}
+
+fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
+    let given = address.options();
+    let mut options = Queue::<[u8]>::options();
+    if let Some(capacity) = given.capacity {
+        options = options.capacity(u32::try_from(capacity).unwrap_or(u32::MAX));
+    }
+    if let Some(size) = given.message_size {
+        options = options.item_max_bytes(usize::try_from(size).unwrap_or(usize::MAX));
+    }
+    if let Some(timeout) = given.timeout {
+        options = options.timeout(timeout);
+    }
+    let allowed = match given.mode.map(tieline_os::Mode::bits) {
+        None | Some(0o600) => return Ok(options),
+        Some(0o660) => Allowed::Group(own_group()),
+        Some(0o666) => Allowed::Anyone,
+        Some(_) => {
+            let text = format!("cannot open {address}: a queue in shared memory is for the modes 600, 660 and 666");
+            return Err(Error::new(ErrorKind::InvalidInput, text));
+        }
+    };
+    Ok(options.access(Access::owner().publish(allowed.clone()).subscribe(allowed)))
+}
+
+fn own_group() -> u32 {
+    tieline_os::unix::Credentials::own().gid
+}
