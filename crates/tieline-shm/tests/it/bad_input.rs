@@ -12,7 +12,7 @@ use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::sync::{Mutex, MutexOptions};
 use tieline_shm::topic::Topic;
-use tieline_shm::{Error, ErrorKind, Name, SegmentOptions};
+use tieline_shm::{Error, ErrorKind, SegmentOptions};
 use tieline_testkit::{Forked, Peer, role, skip, test_name};
 
 const NOBODY: u32 = 65534;
@@ -31,10 +31,6 @@ fn refused<T>(result: Result<T, Error>) -> ErrorKind {
     }
 }
 
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
-
 /// Everything that can be joined under `text`, tried; each with a sentence that tells which.
 fn join_all(text: &str) -> Vec<(&'static str, Result<(), Error>)> {
     vec![
@@ -42,8 +38,8 @@ fn join_all(text: &str) -> Vec<(&'static str, Result<(), Error>)> {
         ("queue", Queue::<u64>::open(text).map(drop)),
         ("stream", Stream::connect(text).map(drop)),
         ("reqres", Client::<u64, u64>::connect(text).map(drop)),
-        ("latest", Latest::<u64>::at(&name(text)).reader().map(drop)),
-        ("event", Event::at(&name(text)).open().map(drop)),
+        ("latest", Latest::<u64>::at(text).and_then(Latest::reader).map(drop)),
+        ("event", Event::open(text).map(drop)),
     ]
 }
 
@@ -83,8 +79,8 @@ fn another_kind_of_object_and_another_layout_are_told_apart() {
             assert!(sentence.contains("queue"), "{what}, but it is a queue: {sentence}");
         }
     }
-    let _latest = Latest::<u32>::at(&name(&at("latest"))).writer().unwrap();
-    assert_eq!(refused(Latest::<u64>::at(&name(&at("latest"))).reader()), ErrorKind::Mismatch);
+    let _latest = Latest::<u32>::at(&at("latest")).unwrap().writer().unwrap();
+    assert_eq!(refused(Latest::<u64>::at(&at("latest")).unwrap().reader()), ErrorKind::Mismatch);
     let _server = Server::<u64, u32>::bind(&at("server")).unwrap();
     assert_eq!(refused(Client::<u64, u64>::connect(&at("server"))), ErrorKind::Mismatch);
 }
@@ -96,8 +92,8 @@ fn a_direction_that_is_taken_is_refused() {
     assert_eq!(refused(Listener::bind(&at("stream"))), ErrorKind::AlreadyExists);
     let _server = Server::<u64, u64>::bind(&at("server")).unwrap();
     assert_eq!(refused(Server::<u64, u64>::bind(&at("server"))), ErrorKind::AlreadyExists);
-    let _writer = Latest::<u64>::at(&name(&at("latest"))).writer().unwrap();
-    let second = Latest::<u64>::at(&name(&at("latest"))).join_timeout(Duration::from_millis(300)).writer();
+    let _writer = Latest::<u64>::at(&at("latest")).unwrap().writer().unwrap();
+    let second = Latest::<u64>::at(&at("latest")).unwrap().join_timeout(Duration::from_millis(300)).writer();
     assert_eq!(refused(second), ErrorKind::AlreadyExists);
 }
 
@@ -121,15 +117,15 @@ fn another_user_is_refused_by_every_channel() {
     let _queue = Queue::<u64>::create(&at("x-queue")).unwrap();
     let _listener = Listener::bind(&at("x-stream")).unwrap();
     let _server = Server::<u64, u64>::bind(&at("x-reqres")).unwrap();
-    let _writer = Latest::<u64>::at(&name(&at("x-latest"))).writer().unwrap();
-    let _event = Event::at(&name(&at("x-event"))).create().unwrap();
+    let _writer = Latest::<u64>::at(&at("x-latest")).unwrap().writer().unwrap();
+    let _event = Event::create(&at("x-event")).unwrap();
     Peer::of(test_name!()).role("stranger").env("NAME", at("x")).user(NOBODY).spawn().succeeds();
 }
 
 #[test]
 fn one_peer_too_many_is_refused_and_room_comes_back() {
     let (_place, at) = place();
-    let topic = Topic::<u64>::create(&at("topic")).unwrap().members_max(2);
+    let topic = Topic::<u64>::create(&at("topic")).unwrap().members(2);
     let _publisher = topic.publisher().unwrap();
     let subscriber = topic.subscriber().unwrap();
     assert_eq!(refused(topic.subscriber()), ErrorKind::LimitReached);
@@ -152,9 +148,9 @@ fn one_peer_too_many_is_refused_and_room_comes_back() {
     drop(client);
     tieline_testkit::eventually("there is room", || Client::<u64, u64>::connect(&at("server")).is_ok());
 
-    let _event = Event::at(&name(&at("event"))).members(2).create().unwrap();
-    let _second = Event::at(&name(&at("event"))).open().unwrap();
-    assert_eq!(refused(Event::at(&name(&at("event"))).open()), ErrorKind::LimitReached);
+    let _event = Event::options().members(2).create(&at("event")).unwrap();
+    let _second = Event::open(&at("event")).unwrap();
+    assert_eq!(refused(Event::open(&at("event"))), ErrorKind::LimitReached);
 }
 
 #[test]
@@ -200,7 +196,7 @@ fn sizes_that_no_machine_has_are_errors_before_anything_is_made() {
     let queue = Queue::<[u8]>::options().capacity(u32::MAX).item_max_bytes(usize::MAX >> 1).create(&at("queue"));
     assert!(impossible.contains(&refused(queue)));
     assert_eq!(refused(Listener::options().capacity(usize::MAX).bind(&at("stream"))), ErrorKind::InvalidInput);
-    assert_eq!(refused(Event::at(&name(&at("event"))).ids(u32::MAX).create()), ErrorKind::InvalidInput);
+    assert_eq!(refused(Event::options().ids(u32::MAX).create(&at("event"))), ErrorKind::InvalidInput);
     assert_eq!(refused(Server::<u64, u64>::options().clients(1024).bind(&at("server"))), ErrorKind::InvalidInput);
     drop(Server::<u64, u64>::options().clients(1023).bind(&at("server")).unwrap());
     let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
@@ -246,9 +242,9 @@ fn waits_end_by_the_monotonic_clock() {
     let (_place, at) = place();
     let mut subscriber = Topic::<u64>::create(&at("topic")).unwrap().subscriber().unwrap();
     let queue = Queue::<u64>::create(&at("queue")).unwrap();
-    let mutex = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
+    let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
     let _held = mutex.lock().unwrap();
-    let other = Mutex::<u64>::from_fd(mutex.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+    let other = Mutex::<u64>::from_fd(mutex.as_fd().try_clone_to_owned().unwrap()).unwrap();
     let timeout = Duration::from_millis(40);
     let check = |what: &str, wait: &mut dyn FnMut() -> bool| {
         let before = Instant::now();
@@ -285,15 +281,15 @@ fn without_descriptors_each_channel_says_so_and_works_again_later() {
         assert_eq!(refused(topic.subscriber()), ErrorKind::LimitReached);
         assert_eq!(refused(Listener::bind(&at("stream"))), ErrorKind::LimitReached);
         assert_eq!(refused(Server::<u64, u64>::bind(&at("server"))), ErrorKind::LimitReached);
-        assert_eq!(refused(Latest::<u64>::at(&name(&at("latest"))).writer()), ErrorKind::LimitReached);
-        assert_eq!(refused(Event::at(&name(&at("event"))).create()), ErrorKind::LimitReached);
-        assert_eq!(refused(Mutex::create(0_u64, &MutexOptions::new())), ErrorKind::LimitReached);
+        assert_eq!(refused(Latest::<u64>::at(&at("latest")).unwrap().writer()), ErrorKind::LimitReached);
+        assert_eq!(refused(Event::create(&at("event"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Mutex::anonymous(0_u64, &MutexOptions::new())), ErrorKind::LimitReached);
         publisher.publish(&5).unwrap();
         assert_eq!(*subscriber.recv().unwrap(), 5, "who is connected goes on");
         hoard.clear();
         Queue::<u64>::open_or_create(&at("queue")).unwrap();
         topic.subscriber().unwrap();
-        Mutex::create(0_u64, &MutexOptions::new()).unwrap();
+        Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
         me.say("done");
         return;
     }
@@ -314,9 +310,9 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
         let server = Server::<u64, u64>::bind(&at("server")).unwrap();
         let client = Client::<u64, u64>::connect(&at("server")).unwrap();
         let listener = Listener::bind(&at("stream")).unwrap();
-        let mut writer = Latest::<u64>::at(&name(&at("latest"))).writer().unwrap();
-        let event = Event::at(&name(&at("event"))).create().unwrap();
-        let mutex = Mutex::create(0_u64, &MutexOptions::new()).unwrap();
+        let mut writer = Latest::<u64>::at(&at("latest")).unwrap().writer().unwrap();
+        let event = Event::create(&at("event")).unwrap();
+        let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
         let held = mutex.lock().unwrap();
         let delivery = queue.recv().unwrap();
         let child = Forked::run(|| {
