@@ -90,7 +90,13 @@ fn a_producer_that_dies_inside_stops_nobody() {
             producer.exit_status();
             (0..100).for_each(|_| put(&buffer));
             is_over.store(true, Ordering::Relaxed);
-            put(&buffer);
+            // It may have left already, so there may never be room again; if it waits, there is.
+            let mut counts = buffer.lock().unwrap();
+            if counts[0] - counts[1] < ROOM {
+                counts[0] += 1;
+                counts.notify_one(NOT_EMPTY);
+            }
+            drop(counts);
             consumer.join().unwrap();
         });
     }
