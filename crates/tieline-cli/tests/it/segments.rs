@@ -37,7 +37,7 @@ fn as_peer() -> bool {
             pause(tieline_testkit::PATIENCE);
         }
         "worker" => {
-            let queue = Queue::<u64>::open(&me.env("NAME")).unwrap();
+            let queue = Queue::<u64>::open(me.env("NAME")).unwrap();
             let _taken = queue.recv().unwrap();
             me.say("taken");
             pause(tieline_testkit::PATIENCE);

@@ -224,7 +224,7 @@ fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
     if as_peer() {
         return;
     }
-    let mutex = RawMutex::create(&MutexOptions::new().name("books")).unwrap();
+    let mutex = RawMutex::anonymous(&MutexOptions::new().name("books")).unwrap();
     let lock_of = |snapshot: &Snapshot, pid: u32| {
         let (object, _) = named(snapshot, Kind::ShmLocks, "books")?;
         let lock = |how: &How| match how {

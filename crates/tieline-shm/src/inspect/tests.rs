@@ -29,7 +29,7 @@ fn own_thread() -> u32 {
 
 #[test]
 fn a_lock_names_its_owner() {
-    let mutex = RawMutex::create(&MutexOptions::new().name("books")).unwrap();
+    let mutex = RawMutex::anonymous(&MutexOptions::new().name("books")).unwrap();
     let fd = mutex.as_fd().unwrap();
     assert_eq!(locks_of(fd), []);
     let guard = mutex.lock().unwrap();
@@ -39,7 +39,7 @@ fn a_lock_names_its_owner() {
     drop(guard);
     assert_eq!(locks_of(fd), []);
 
-    let lock = RwLock::create(0_u32, &RwLockOptions::new()).unwrap();
+    let lock = RwLock::anonymous(0_u32, &RwLockOptions::new()).unwrap();
     let reading = lock.read().unwrap();
     let [reader] = locks_of(lock.as_fd())[..] else { panic!("one reader") };
     assert_eq!((reader.what, reader.owner), (LockUse::Reader, Some(own_thread())));
@@ -50,17 +50,17 @@ fn a_lock_names_its_owner() {
     assert_eq!(writer.owner, Some(own_thread()));
     drop(writing);
 
-    let semaphore = Semaphore::create("places", 3).unwrap();
+    let semaphore = Semaphore::anonymous("places", 3).unwrap();
     let permit = semaphore.acquire().unwrap();
     assert_eq!(locks_of(semaphore.as_fd()).len(), 1);
     drop(permit);
     assert_eq!(locks_of(semaphore.as_fd()), []);
-    assert_eq!(locks_of(Condvar::create().unwrap().as_fd()), []);
+    assert_eq!(locks_of(Condvar::anonymous().unwrap().as_fd()), []);
 }
 
 #[test]
 fn what_died_with_its_owner_says_so() {
-    let mutex = RawMutex::create(&MutexOptions::new()).unwrap();
+    let mutex = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     std::thread::scope(|scope| {
         // Joined by its own: the scope itself ends before the thread has.
         scope.spawn(|| std::mem::forget(mutex.lock().unwrap())).join().unwrap();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use tieline_shm::aio;
 use tieline_shm::event::Event;
 use tieline_shm::queue::Queue;
 use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::topic::Topic;
-use tieline_shm::{Name, aio};
 use tieline_testkit::{Peer, role, test_name};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Builder;
@@ -47,7 +47,7 @@ fn idle_channels_wake_nobody() {
             let accepted = listener.accept().unwrap();
             let server = aio::reqres::Server::from(Server::<u64, u64>::bind(&name("calls")).unwrap());
             let client = aio::reqres::Client::from(Client::<u64, u64>::connect(&name("calls")).unwrap());
-            let event = Event::at(&Name::new(&name("event")).unwrap()).create().unwrap();
+            let event = Event::create(name("event")).unwrap();
             let mut events = aio::event::Listener::from(event.listener());
             tokio::spawn(async move {
                 let (mut byte, mut fired) = ([0], Vec::new());

@@ -81,12 +81,12 @@ impl Subject for Bank {
         });
         made.expect("made");
         let arena_fd = arena.try_clone_fd().expect("a descriptor");
-        let lock = Mutex::create(0, &MutexOptions::new()).expect("a lock");
+        let lock = Mutex::anonymous(0, &MutexOptions::new()).expect("a lock");
         Self { arena, arena_fd, lock, chance: Chance::new(), used: None }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
-        vec![("ARENA", self.arena_fd.as_fd()), ("LOCK", self.lock.as_fd().expect("its own segment"))]
+        vec![("ARENA", self.arena_fd.as_fd()), ("LOCK", self.lock.as_fd())]
     }
 
     fn victim(_: &str, place: &Place) {

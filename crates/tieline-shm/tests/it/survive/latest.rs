@@ -50,9 +50,9 @@ impl Subject for Values {
 
     fn start(place: &Place) -> Self {
         let name = values(place);
-        let mut writer = Latest::at(&name).writer().expect("a writer");
+        let mut writer = Latest::at(&name).expect("a name").writer().expect("a writer");
         writer.write(&[1; 30]).expect("written");
-        let reader = Latest::at(&name).reader().expect("a reader");
+        let reader = Latest::at(&name).expect("a name").reader().expect("a reader");
         Self { name, writer: Some(writer), reader, last: 0 }
     }
 
@@ -60,19 +60,20 @@ impl Subject for Values {
         let name = values(place);
         if role == "writer" {
             let mut writer = loop {
-                match Latest::at(&name).writer() {
+                match Latest::at(&name).expect("a name").writer() {
                     Ok(writer) => break writer,
                     // The conductor has not let go yet.
                     Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
                 }
             };
-            let before = Latest::<Value>::at(&name).reader().expect("a reader").read().expect("readable");
+            let before =
+                Latest::<Value>::at(&name).expect("a name").reader().expect("a reader").read().expect("readable");
             place.ready();
             for value in before.map_or(1, |value| whole(&value) + 1).. {
                 writer.write(&[value; 30]).expect("written");
             }
         }
-        let mut reader = Latest::<Value>::at(&name).reader().expect("a reader");
+        let mut reader = Latest::<Value>::at(&name).expect("a name").reader().expect("a reader");
         place.ready();
         let mut last = 0;
         loop {
@@ -106,7 +107,7 @@ impl Subject for Values {
         }
         // The place of the dead is free as soon as its death can be seen; its value stays.
         let writer = loop {
-            match Latest::at(&self.name).writer() {
+            match Latest::at(&self.name).expect("a name").writer() {
                 Ok(writer) => break writer,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
             }
@@ -136,7 +137,7 @@ const VICTIMS: u32 = 5;
 
 fn event(place: &Place) -> Event {
     let name = Name::new(&place.name("event")).expect("a name");
-    Event::at(&name).ids(8).open_or_create().expect("events")
+    Event::options().ids(8).open_or_create(&name).expect("events")
 }
 
 fn count(ledger: &Segment, which: usize) -> &std::sync::atomic::AtomicU64 {

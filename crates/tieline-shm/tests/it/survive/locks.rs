@@ -80,11 +80,11 @@ impl<const INHERIT: bool> Subject for Mutexes<INHERIT> {
     const BYSTANDER: Option<&'static str> = Some("worker");
 
     fn start(_: &Place) -> Self {
-        Self { lock: Mutex::create([0, 0], &MutexOptions::new().inherit_priority(INHERIT)).expect("a lock") }
+        Self { lock: Mutex::anonymous([0, 0], &MutexOptions::new().inherit_priority(INHERIT)).expect("a lock") }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
-        vec![("LOCK", self.lock.as_fd().expect("its own segment"))]
+        vec![("LOCK", self.lock.as_fd())]
     }
 
     fn victim(_: &str, place: &Place) {
@@ -157,7 +157,7 @@ impl<const FAIR: bool> Subject for RwLocks<FAIR> {
 
     fn start(_: &Place) -> Self {
         let kind = if FAIR { RwLockKind::Fair } else { RwLockKind::WriterPreferring };
-        Self { lock: RwLock::create([0, 0], &RwLockOptions::new().kind(kind)).expect("a lock") }
+        Self { lock: RwLock::anonymous([0, 0], &RwLockOptions::new().kind(kind)).expect("a lock") }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
@@ -200,7 +200,7 @@ impl Subject for Permits {
     const STEPS: &'static [&'static str] = &["semaphore"];
 
     fn start(_: &Place) -> Self {
-        Self { permits: Semaphore::create("permits", 3).expect("a semaphore") }
+        Self { permits: Semaphore::anonymous("permits", 3).expect("a semaphore") }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
@@ -296,8 +296,8 @@ impl Subject for Signals {
     ];
 
     fn start(_: &Place) -> Self {
-        let count = Mutex::create([0, 0], &MutexOptions::new()).expect("a lock");
-        Self { count, condition: Condvar::create().expect("a condition variable") }
+        let count = Mutex::anonymous([0, 0], &MutexOptions::new()).expect("a lock");
+        Self { count, condition: Condvar::anonymous().expect("a condition variable") }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
@@ -394,7 +394,7 @@ impl Subject for Meetings {
     const STEPS: &'static [&'static str] = &["barrier"];
 
     fn start(_: &Place) -> Self {
-        Self { barrier: Barrier::create("meetings", 2).expect("a barrier") }
+        Self { barrier: Barrier::anonymous("meetings", 2).expect("a barrier") }
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
