@@ -144,7 +144,6 @@
 //! `Unsupported`); condition variables and a wait set's relayed channels need Linux 5.16.
 
 #![deny(unsafe_code)]
-#![allow(dead_code, reason = "the crate is being put together")]
 
 #[cfg(all(feature = "tokio", not(model)))]
 pub mod aio;

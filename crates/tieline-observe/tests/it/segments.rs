@@ -96,7 +96,7 @@ fn as_peer() -> bool {
             while subscriber.recv().is_ok() {}
         }
         "worker" => {
-            let queue = Queue::<u64>::open_or_create(&at(&me.env("QUEUE"))).unwrap();
+            let queue = Queue::<u64>::open_or_create(at(&me.env("QUEUE"))).unwrap();
             let _taken = queue.recv().unwrap();
             me.say("taken");
             pause(tieline_testkit::PATIENCE);
@@ -195,7 +195,7 @@ fn what_a_killed_worker_had_is_seen_with_it_and_without_it() {
         return;
     }
     let (_kept, directory) = directory();
-    let queue = Queue::<u64>::open_or_create(&place(&directory, "jobs")).unwrap();
+    let queue = Queue::<u64>::open_or_create(place(&directory, "jobs")).unwrap();
     for number in 0..3 {
         queue.send(&number).unwrap();
     }
@@ -265,7 +265,7 @@ fn the_files_of_a_dead_name_are_a_leak() {
         return;
     }
     let (_kept, directory) = directory();
-    let queue = Queue::<u64>::open_or_create(&place(&directory, "chores")).unwrap();
+    let queue = Queue::<u64>::open_or_create(place(&directory, "chores")).unwrap();
     queue.send(&1).unwrap();
     let mut worker = worker(test_name!(), &directory, "chores");
     // The first leaves in good order, the last does not.
@@ -315,7 +315,7 @@ fn another_user_is_told_that_memory_was_not_seen() {
         skip!("this needs the right to change the user");
     }
     let (_kept, directory) = directory();
-    let _queue = Queue::<u64>::open_or_create(&place(&directory, "private")).unwrap();
+    let _queue = Queue::<u64>::open_or_create(place(&directory, "private")).unwrap();
     let mut viewer = Peer::of(test_name!()).role("viewer").user(USER).env("PLACE", "").spawn();
     viewer.wait_for("hidden");
     viewer.succeeds();

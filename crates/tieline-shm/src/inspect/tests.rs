@@ -203,7 +203,7 @@ fn channels_tell_how_they_are() {
     let Live::Queue(live) = look("queue:inspect-queue").live else { panic!("a queue") };
     assert_eq!((live.ready, live.redelivered, live.requeued), (3, 1, 1));
 
-    let mut writer = Latest::<u32>::at(&Name::new(&name("inspect-latest")).unwrap()).writer().unwrap();
+    let mut writer = Latest::<u32>::at(name("inspect-latest")).unwrap().writer().unwrap();
     writer.write(&7).unwrap();
     let Live::Latest(latest) = look("latest:inspect-latest").live else { panic!("a latest") };
     assert_eq!((latest.version, latest.writer.is_some()), (1, true));

@@ -301,7 +301,7 @@ impl Subject for Signals {
     }
 
     fn descriptors(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
-        vec![("LOCK", self.count.as_fd().expect("its own segment")), ("CONDITION", self.condition.as_fd())]
+        vec![("LOCK", self.count.as_fd()), ("CONDITION", self.condition.as_fd())]
     }
 
     fn victim(role: &str, place: &Place) {

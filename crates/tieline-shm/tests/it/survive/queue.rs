@@ -127,7 +127,7 @@ impl Subject for Jobs {
             self.ledger.at(number).store(0, Ordering::SeqCst);
         }
         let mut sent = 0;
-        let orphaned = self.jobs.stats().orphaned;
+        let orphaned = self.jobs.counters().orphaned;
         let mut told = None;
         while !end.is_reaped() {
             if role == "consumer" && sent < VICTIMS {
@@ -139,7 +139,7 @@ impl Subject for Jobs {
             if role == "producer" || sent % 4 == 0 {
                 self.take_one(Duration::from_micros(if role == "producer" { 500 } else { 1 }));
             }
-            if told.is_none() && end.is_dead() && self.jobs.stats().orphaned > orphaned {
+            if told.is_none() && end.is_dead() && self.jobs.counters().orphaned > orphaned {
                 told = Some(Instant::now());
             }
         }
@@ -148,7 +148,7 @@ impl Subject for Jobs {
         let victims = self.ledger.at(SENT).load(Ordering::SeqCst);
         loop {
             let is_idle = !self.take_one(SHORT);
-            if told.is_none() && self.jobs.stats().orphaned > orphaned {
+            if told.is_none() && self.jobs.counters().orphaned > orphaned {
                 told = Some(Instant::now());
             }
             let done = self.total(0..sent);
@@ -169,7 +169,7 @@ impl Subject for Jobs {
             assert!(times == 0 || was_sent, "item {number} came from nowhere");
         }
         assert!(twice <= 1, "{twice} items were delivered twice, and the dead one held one");
-        let stats = self.jobs.stats();
+        let stats = self.jobs.counters();
         assert!(stats.orphaned - orphaned <= 1, "{stats:?}");
         // Every slot is there again.
         for number in 0..self.jobs.capacity() as u64 {
