@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::SegmentOptions;
 use crate::channel::{event::Event, latest::Latest, queue::Queue, topic::Topic};
 use crate::segment::{Details, Fact, Kind, Purpose};
 use crate::sync::{Condvar, MutexOptions, RawMutex, RwLock, RwLockOptions, Semaphore};
-use crate::{Name, SegmentOptions};
 
 fn segment_of(fd: std::os::fd::BorrowedFd<'_>) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
@@ -189,7 +189,7 @@ fn channels_tell_how_they_are() {
         _ => None,
     });
 
-    let queue = Queue::<u64>::open_or_create(&name("inspect-queue")).unwrap();
+    let queue = Queue::<u64>::open_or_create(name("inspect-queue")).unwrap();
     for number in 0..3 {
         queue.send(&number).unwrap();
     }
@@ -208,7 +208,7 @@ fn channels_tell_how_they_are() {
     let Live::Latest(latest) = look("latest:inspect-latest").live else { panic!("a latest") };
     assert_eq!((latest.version, latest.writer.is_some()), (1, true));
 
-    let event = Event::at(&Name::new(&name("inspect-event")).unwrap()).open_or_create().unwrap();
+    let event = Event::open_or_create(name("inspect-event")).unwrap();
     event.notify(0).unwrap();
     let Live::Event(live) = look("event:inspect-event").live else { panic!("an event") };
     assert_eq!(live.total, 1);

@@ -50,7 +50,7 @@ fn a_name_that_nobody_offers_any_more_is_not_found() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound, "{what}");
     }
     if let Some(me) = role() {
-        let _queue = Queue::<u64>::create(&me.env("NAME")).unwrap();
+        let _queue = Queue::<u64>::create(me.env("NAME")).unwrap();
         me.say("there");
         me.wait_for("never");
     }
@@ -61,7 +61,7 @@ fn a_name_that_nobody_offers_any_more_is_not_found() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound, "{what} of a dead process");
     }
     // The stale files are nobody's: the name can be taken.
-    Queue::<u64>::create(&at("dead")).unwrap();
+    Queue::<u64>::create(at("dead")).unwrap();
 }
 
 #[test]
@@ -79,21 +79,21 @@ fn another_kind_of_object_and_another_layout_are_told_apart() {
             assert!(sentence.contains("queue"), "{what}, but it is a queue: {sentence}");
         }
     }
-    let _latest = Latest::<u32>::at(&at("latest")).unwrap().writer().unwrap();
-    assert_eq!(refused(Latest::<u64>::at(&at("latest")).unwrap().reader()), ErrorKind::Mismatch);
-    let _server = Server::<u64, u32>::bind(&at("server")).unwrap();
-    assert_eq!(refused(Client::<u64, u64>::connect(&at("server"))), ErrorKind::Mismatch);
+    let _latest = Latest::<u32>::at(at("latest")).unwrap().writer().unwrap();
+    assert_eq!(refused(Latest::<u64>::at(at("latest")).unwrap().reader()), ErrorKind::Mismatch);
+    let _server = Server::<u64, u32>::bind(at("server")).unwrap();
+    assert_eq!(refused(Client::<u64, u64>::connect(at("server"))), ErrorKind::Mismatch);
 }
 
 #[test]
 fn a_direction_that_is_taken_is_refused() {
     let (_place, at) = place();
-    let _listener = Listener::bind(&at("stream")).unwrap();
-    assert_eq!(refused(Listener::bind(&at("stream"))), ErrorKind::AlreadyExists);
-    let _server = Server::<u64, u64>::bind(&at("server")).unwrap();
-    assert_eq!(refused(Server::<u64, u64>::bind(&at("server"))), ErrorKind::AlreadyExists);
-    let _writer = Latest::<u64>::at(&at("latest")).unwrap().writer().unwrap();
-    let second = Latest::<u64>::at(&at("latest")).unwrap().join_timeout(Duration::from_millis(300)).writer();
+    let _listener = Listener::bind(at("stream")).unwrap();
+    assert_eq!(refused(Listener::bind(at("stream"))), ErrorKind::AlreadyExists);
+    let _server = Server::<u64, u64>::bind(at("server")).unwrap();
+    assert_eq!(refused(Server::<u64, u64>::bind(at("server"))), ErrorKind::AlreadyExists);
+    let _writer = Latest::<u64>::at(at("latest")).unwrap().writer().unwrap();
+    let second = Latest::<u64>::at(at("latest")).unwrap().join_timeout(Duration::from_millis(300)).writer();
     assert_eq!(refused(second), ErrorKind::AlreadyExists);
 }
 
@@ -114,11 +114,11 @@ fn another_user_is_refused_by_every_channel() {
     let (place, at) = place();
     std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let _topic = Topic::<u64>::create(&at("x-topic")).unwrap().publisher().unwrap();
-    let _queue = Queue::<u64>::create(&at("x-queue")).unwrap();
-    let _listener = Listener::bind(&at("x-stream")).unwrap();
-    let _server = Server::<u64, u64>::bind(&at("x-reqres")).unwrap();
-    let _writer = Latest::<u64>::at(&at("x-latest")).unwrap().writer().unwrap();
-    let _event = Event::create(&at("x-event")).unwrap();
+    let _queue = Queue::<u64>::create(at("x-queue")).unwrap();
+    let _listener = Listener::bind(at("x-stream")).unwrap();
+    let _server = Server::<u64, u64>::bind(at("x-reqres")).unwrap();
+    let _writer = Latest::<u64>::at(at("x-latest")).unwrap().writer().unwrap();
+    let _event = Event::create(at("x-event")).unwrap();
     Peer::of(test_name!()).role("stranger").env("NAME", at("x")).user(NOBODY).spawn().succeeds();
 }
 
@@ -132,31 +132,31 @@ fn one_peer_too_many_is_refused_and_room_comes_back() {
     drop(subscriber);
     tieline_testkit::eventually("there is room", || topic.subscriber().is_ok());
 
-    let _queue = Queue::<u64>::options().members(2).create(&at("queue")).unwrap();
-    let second = Queue::<u64>::open(&at("queue")).unwrap();
-    assert_eq!(refused(Queue::<u64>::open(&at("queue"))), ErrorKind::LimitReached);
+    let _queue = Queue::<u64>::options().members(2).create(at("queue")).unwrap();
+    let second = Queue::<u64>::open(at("queue")).unwrap();
+    assert_eq!(refused(Queue::<u64>::open(at("queue"))), ErrorKind::LimitReached);
     drop(second);
-    tieline_testkit::eventually("there is room", || Queue::<u64>::open(&at("queue")).is_ok());
+    tieline_testkit::eventually("there is room", || Queue::<u64>::open(at("queue")).is_ok());
 
-    let _server = Server::<u64, u64>::options().clients(1).bind(&at("server")).unwrap();
-    let client = Client::<u64, u64>::connect(&at("server")).unwrap();
+    let _server = Server::<u64, u64>::options().clients(1).bind(at("server")).unwrap();
+    let client = Client::<u64, u64>::connect(at("server")).unwrap();
     let before = Instant::now();
-    let error = Client::<u64, u64>::connect(&at("server")).unwrap_err();
+    let error = Client::<u64, u64>::connect(at("server")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}");
     assert!(error.to_string().contains("the server has as many clients as it may"), "{error}");
     assert!(before.elapsed() < Duration::from_secs(2), "said, not waited for");
     drop(client);
-    tieline_testkit::eventually("there is room", || Client::<u64, u64>::connect(&at("server")).is_ok());
+    tieline_testkit::eventually("there is room", || Client::<u64, u64>::connect(at("server")).is_ok());
 
-    let _event = Event::options().members(2).create(&at("event")).unwrap();
-    let _second = Event::open(&at("event")).unwrap();
-    assert_eq!(refused(Event::open(&at("event"))), ErrorKind::LimitReached);
+    let _event = Event::options().members(2).create(at("event")).unwrap();
+    let _second = Event::open(at("event")).unwrap();
+    assert_eq!(refused(Event::open(at("event"))), ErrorKind::LimitReached);
 }
 
 #[test]
 fn what_is_full_and_what_is_too_large_are_told_apart() {
     let (_place, at) = place();
-    let queue = Queue::<[u8]>::options().capacity(2).item_max_bytes(100).create(&at("queue")).unwrap();
+    let queue = Queue::<[u8]>::options().capacity(2).item_max_bytes(100).create(at("queue")).unwrap();
     assert_eq!(refused(queue.try_send(&[0; 101])), ErrorKind::TooLarge);
     while queue.try_send(&[1; 100]).is_ok() {}
     assert_eq!(refused(queue.try_send(&[1; 100])), ErrorKind::Full);
@@ -180,8 +180,8 @@ fn what_is_full_and_what_is_too_large_are_told_apart() {
     publisher.publish(&[0; 1000]).unwrap();
     assert_eq!(refused(publisher.try_publish(&[0; 1000])), ErrorKind::Full);
 
-    let server = Server::<[u8], [u8]>::options().payload_max_bytes(1024).bind(&at("server")).unwrap();
-    let client = Client::<[u8], [u8]>::connect(&at("server")).unwrap();
+    let server = Server::<[u8], [u8]>::options().payload_max_bytes(1024).bind(at("server")).unwrap();
+    let client = Client::<[u8], [u8]>::connect(at("server")).unwrap();
     assert_eq!(refused(client.start(&[0; 1025])), ErrorKind::TooLarge);
     assert_eq!(refused(client.loan(1025)), ErrorKind::TooLarge);
     drop(server);
@@ -193,12 +193,12 @@ fn sizes_that_no_machine_has_are_errors_before_anything_is_made() {
     let impossible = [ErrorKind::TooLarge, ErrorKind::InvalidInput, ErrorKind::OutOfMemory];
     let kind = refused(SegmentOptions::new("x").create(usize::MAX >> 1));
     assert!(impossible.contains(&kind), "{kind:?}");
-    let queue = Queue::<[u8]>::options().capacity(u32::MAX).item_max_bytes(usize::MAX >> 1).create(&at("queue"));
+    let queue = Queue::<[u8]>::options().capacity(u32::MAX).item_max_bytes(usize::MAX >> 1).create(at("queue"));
     assert!(impossible.contains(&refused(queue)));
-    assert_eq!(refused(Listener::options().capacity(usize::MAX).bind(&at("stream"))), ErrorKind::InvalidInput);
-    assert_eq!(refused(Event::options().ids(u32::MAX).create(&at("event"))), ErrorKind::InvalidInput);
-    assert_eq!(refused(Server::<u64, u64>::options().clients(1024).bind(&at("server"))), ErrorKind::InvalidInput);
-    drop(Server::<u64, u64>::options().clients(1023).bind(&at("server")).unwrap());
+    assert_eq!(refused(Listener::options().capacity(usize::MAX).bind(at("stream"))), ErrorKind::InvalidInput);
+    assert_eq!(refused(Event::options().ids(u32::MAX).create(at("event"))), ErrorKind::InvalidInput);
+    assert_eq!(refused(Server::<u64, u64>::options().clients(1024).bind(at("server"))), ErrorKind::InvalidInput);
+    drop(Server::<u64, u64>::options().clients(1023).bind(at("server")).unwrap());
     let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
     assert_eq!(refused(topic.publish().max_payload(usize::MAX).open()), ErrorKind::TooLarge);
     // More address space than a process has.
@@ -206,7 +206,7 @@ fn sizes_that_no_machine_has_are_errors_before_anything_is_made() {
     let publisher = topic.publish().depth(8).history(usize::MAX).max_loans(usize::MAX).max_held(usize::MAX);
     drop(publisher.max_subscribers(1).max_payload(100).open().unwrap());
     // The names are as free as before.
-    Queue::<u64>::create(&at("queue")).unwrap();
+    Queue::<u64>::create(at("queue")).unwrap();
     topic.subscriber().unwrap();
 }
 
@@ -223,11 +223,11 @@ fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
         let limit = rustix::process::Rlimit { current: limit, maximum: limit };
         rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
         let queue = Queue::<[u8]>::options().capacity(1024).item_max_bytes(1 << 21);
-        assert_eq!(refused(queue.create(&at("queue"))), ErrorKind::OutOfMemory);
+        assert_eq!(refused(queue.create(at("queue"))), ErrorKind::OutOfMemory);
         assert_eq!(refused(topic.publish().max_payload(1 << 26).open()), ErrorKind::OutOfMemory);
         assert_eq!(refused(SegmentOptions::new("x").create(1 << 31)), ErrorKind::OutOfMemory);
         // What is smaller goes on.
-        Queue::<[u8]>::options().capacity(4).item_max_bytes(100).create(&at("queue")).unwrap();
+        Queue::<[u8]>::options().capacity(4).item_max_bytes(100).create(at("queue")).unwrap();
         let publisher = topic.publish().max_payload(5000).open().unwrap();
         publisher.publish(&[7; 5000]).unwrap();
         assert_eq!(subscriber.recv_timeout(Duration::from_secs(20)).unwrap()[4999], 7);
@@ -241,7 +241,7 @@ fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
 fn waits_end_by_the_monotonic_clock() {
     let (_place, at) = place();
     let mut subscriber = Topic::<u64>::create(&at("topic")).unwrap().subscriber().unwrap();
-    let queue = Queue::<u64>::create(&at("queue")).unwrap();
+    let queue = Queue::<u64>::create(at("queue")).unwrap();
     let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
     let _held = mutex.lock().unwrap();
     let other = Mutex::<u64>::from_fd(mutex.as_fd().try_clone_to_owned().unwrap()).unwrap();
@@ -277,17 +277,17 @@ fn without_descriptors_each_channel_says_so_and_works_again_later() {
         while let Ok(file) = std::fs::File::open("/dev/null") {
             hoard.push(file.into());
         }
-        assert_eq!(refused(Queue::<u64>::open_or_create(&at("queue"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Queue::<u64>::open_or_create(at("queue"))), ErrorKind::LimitReached);
         assert_eq!(refused(topic.subscriber()), ErrorKind::LimitReached);
-        assert_eq!(refused(Listener::bind(&at("stream"))), ErrorKind::LimitReached);
-        assert_eq!(refused(Server::<u64, u64>::bind(&at("server"))), ErrorKind::LimitReached);
-        assert_eq!(refused(Latest::<u64>::at(&at("latest")).unwrap().writer()), ErrorKind::LimitReached);
-        assert_eq!(refused(Event::create(&at("event"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Listener::bind(at("stream"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Server::<u64, u64>::bind(at("server"))), ErrorKind::LimitReached);
+        assert_eq!(refused(Latest::<u64>::at(at("latest")).unwrap().writer()), ErrorKind::LimitReached);
+        assert_eq!(refused(Event::create(at("event"))), ErrorKind::LimitReached);
         assert_eq!(refused(Mutex::anonymous(0_u64, &MutexOptions::new())), ErrorKind::LimitReached);
         publisher.publish(&5).unwrap();
         assert_eq!(*subscriber.recv().unwrap(), 5, "who is connected goes on");
         hoard.clear();
-        Queue::<u64>::open_or_create(&at("queue")).unwrap();
+        Queue::<u64>::open_or_create(at("queue")).unwrap();
         topic.subscriber().unwrap();
         Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
         me.say("done");
@@ -305,13 +305,13 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
         let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
         let topic = Topic::<u64>::open_or_create(&at("topic")).unwrap();
         let (publisher, mut subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
-        let queue = Queue::<u64>::create(&at("queue")).unwrap();
+        let queue = Queue::<u64>::create(at("queue")).unwrap();
         queue.send(&1).unwrap();
-        let server = Server::<u64, u64>::bind(&at("server")).unwrap();
-        let client = Client::<u64, u64>::connect(&at("server")).unwrap();
-        let listener = Listener::bind(&at("stream")).unwrap();
-        let mut writer = Latest::<u64>::at(&at("latest")).unwrap().writer().unwrap();
-        let event = Event::create(&at("event")).unwrap();
+        let server = Server::<u64, u64>::bind(at("server")).unwrap();
+        let client = Client::<u64, u64>::connect(at("server")).unwrap();
+        let listener = Listener::bind(at("stream")).unwrap();
+        let mut writer = Latest::<u64>::at(at("latest")).unwrap().writer().unwrap();
+        let event = Event::create(at("event")).unwrap();
         let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
         let held = mutex.lock().unwrap();
         let delivery = queue.recv().unwrap();

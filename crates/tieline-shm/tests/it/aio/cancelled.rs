@@ -101,7 +101,7 @@ fn no_item_lies_unseen_while_another_consumer_sleeps() {
     let place = Place::new();
     let name = place.name("queue");
     if let Some(me) = role() {
-        let queue = Queue::<u64>::open(&me.env("NAME")).unwrap();
+        let queue = Queue::<u64>::open(me.env("NAME")).unwrap();
         while let Ok(item) = queue.recv() {
             me.say(&item.to_string());
         }
@@ -127,7 +127,7 @@ fn no_item_lies_unseen_while_another_consumer_sleeps() {
 #[test]
 fn cancelled_producers_and_consumers_of_a_queue_lose_nothing() {
     let place = Place::new();
-    let queue = Queue::<u64>::options().capacity(8).create(&place.name("queue")).unwrap();
+    let queue = Queue::<u64>::options().capacity(8).create(place.name("queue")).unwrap();
     let (mut sent, mut got) = runtime().block_on(async {
         let (out, into) = (aio::queue::Queue::from(queue.clone()), aio::queue::Queue::from(queue));
         let sending = tokio::spawn(async move {
@@ -162,7 +162,7 @@ fn cancelled_producers_and_consumers_of_a_queue_lose_nothing() {
 #[test]
 fn many_tasks_share_a_queue() {
     let place = Place::new();
-    let queue = Queue::<u64>::options().capacity(16).create(&place.name("queue")).unwrap();
+    let queue = Queue::<u64>::options().capacity(16).create(place.name("queue")).unwrap();
     runtime().block_on(async {
         let shared = std::sync::Arc::new(aio::queue::Queue::from(queue.clone()));
         let workers: Vec<_> = (0..8)
@@ -196,7 +196,7 @@ fn many_tasks_share_a_queue() {
 fn a_cancelled_read_or_write_loses_no_byte() {
     const BYTES: usize = 200_000;
     let place = Place::new();
-    let listener = Listener::options().capacity(4096).bind(&place.name("stream")).unwrap();
+    let listener = Listener::options().capacity(4096).bind(place.name("stream")).unwrap();
     let name = place.name("stream");
     runtime().block_on(async {
         let listener = aio::stream::Listener::from(listener);
@@ -234,8 +234,8 @@ fn a_cancelled_read_or_write_loses_no_byte() {
 #[test]
 fn cancelled_calls_are_cancelled_and_the_others_answered() {
     let place = Place::new();
-    let server = Server::<u64, u64>::bind(&place.name("calls")).unwrap();
-    let client = Client::<u64, u64>::connect(&place.name("calls")).unwrap();
+    let server = Server::<u64, u64>::bind(place.name("calls")).unwrap();
+    let client = Client::<u64, u64>::connect(place.name("calls")).unwrap();
     runtime().block_on(async {
         let server = aio::reqres::Server::from(server);
         let serving = tokio::spawn(async move {
@@ -307,7 +307,7 @@ fn a_hundred_thousand_cancelled_waits_leave_nothing() {
     let topic = Topic::<u64>::create(&place.name("topic")).unwrap();
     let publisher = topic.publisher().unwrap();
     let mut subscriber = aio::topic::Subscriber::from(topic.subscribe().waiting(Waiting::Block).open().unwrap());
-    let queue = aio::queue::Queue::from(Queue::<u64>::create(&place.name("queue")).unwrap());
+    let queue = aio::queue::Queue::from(Queue::<u64>::create(place.name("queue")).unwrap());
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let mut before = 0;

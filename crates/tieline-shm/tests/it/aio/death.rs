@@ -93,7 +93,7 @@ fn a_publisher_is_let_go_by_its_subscribers_death() {
 #[test]
 fn an_item_of_a_dead_consumer_comes_to_a_waiting_task() {
     if let Some(me) = role() {
-        let queue = Queue::<u64>::open(&me.env("NAME")).unwrap();
+        let queue = Queue::<u64>::open(me.env("NAME")).unwrap();
         let item = queue.recv().unwrap();
         me.say("ready");
         me.wait_for("never");
@@ -120,7 +120,7 @@ fn an_item_of_a_dead_consumer_comes_to_a_waiting_task() {
 #[test]
 fn a_stream_is_told_of_its_peers_death() {
     if let Some(me) = role() {
-        let stream = Stream::connect(&me.env("NAME")).unwrap();
+        let stream = Stream::connect(me.env("NAME")).unwrap();
         me.say("ready");
         me.wait_for("never");
         drop(stream);
@@ -153,7 +153,7 @@ fn a_stream_is_told_of_its_peers_death() {
 #[test]
 fn a_call_is_told_of_its_servers_death() {
     if let Some(me) = role() {
-        let server = Server::<u64, u64>::bind(&me.env("NAME")).unwrap();
+        let server = Server::<u64, u64>::bind(me.env("NAME")).unwrap();
         me.say("ready");
         let request = server.recv().unwrap();
         me.wait_for("never");
@@ -179,7 +179,7 @@ fn a_call_is_told_of_its_servers_death() {
 #[test]
 fn a_server_is_told_of_its_clients_death() {
     if let Some(me) = role() {
-        let client = Client::<u64, u64>::connect(&me.env("NAME")).unwrap();
+        let client = Client::<u64, u64>::connect(me.env("NAME")).unwrap();
         let items = client.call_stream(&1).unwrap();
         me.say("ready");
         me.wait_for("never");

@@ -41,12 +41,12 @@ fn idle_channels_wake_nobody() {
             let topic = Topic::<u64>::create(&name("topic")).unwrap();
             let publisher = topic.publisher().unwrap();
             let mut subscriber = aio::topic::Subscriber::from(topic.subscriber().unwrap());
-            let queue = aio::queue::Queue::from(Queue::<u64>::create(&name("queue")).unwrap());
-            let listener = Listener::bind(&name("stream")).unwrap();
-            let mut stream = aio::stream::Stream::from(Stream::connect(&name("stream")).unwrap());
+            let queue = aio::queue::Queue::from(Queue::<u64>::create(name("queue")).unwrap());
+            let listener = Listener::bind(name("stream")).unwrap();
+            let mut stream = aio::stream::Stream::from(Stream::connect(name("stream")).unwrap());
             let accepted = listener.accept().unwrap();
-            let server = aio::reqres::Server::from(Server::<u64, u64>::bind(&name("calls")).unwrap());
-            let client = aio::reqres::Client::from(Client::<u64, u64>::connect(&name("calls")).unwrap());
+            let server = aio::reqres::Server::from(Server::<u64, u64>::bind(name("calls")).unwrap());
+            let client = aio::reqres::Client::from(Client::<u64, u64>::connect(name("calls")).unwrap());
             let event = Event::create(name("event")).unwrap();
             let mut events = aio::event::Listener::from(event.listener());
             tokio::spawn(async move {

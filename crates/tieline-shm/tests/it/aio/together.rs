@@ -59,7 +59,7 @@ fn another_user_is_served_without_its_bell() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     if let Some(me) = role() {
         let client =
-            aio::reqres::Client::from(Client::<u64, u64>::connect(&format!("{}?owner=0", me.env("NAME"))).unwrap());
+            aio::reqres::Client::from(Client::<u64, u64>::connect(format!("{}?owner=0", me.env("NAME"))).unwrap());
         runtime.block_on(async {
             for number in 0..200 {
                 assert_eq!(*timeout(PATIENCE, client.call(&number)).await.unwrap().unwrap(), number + 1);

@@ -257,13 +257,13 @@ pub(super) struct Read(LatestWriter<[u64; 20]>, LatestReader<[u64; 20]>, u64);
 
 impl Scene for Read {
     fn start(text: &str) -> Self {
-        let at = || Latest::at(&name(text)).expect("a name").access(access());
+        let at = || Latest::at(name(text)).expect("a name").access(access());
         let writer = at().writer().expect("a writer");
         Self(writer, at().reader().expect("a reader"), 0)
     }
 
     fn join(text: &str) -> Result<Box<dyn Any>> {
-        boxed(Latest::<[u64; 20]>::at(&name(text))?.reader()?)
+        boxed(Latest::<[u64; 20]>::at(name(text))?.reader()?)
     }
 
     fn work(&mut self) {
@@ -282,7 +282,7 @@ pub(super) struct Written(LatestReader<[bool; 60]>, String);
 
 impl Scene for Written {
     fn start(text: &str) -> Self {
-        let at = || Latest::<[bool; 60]>::at(&name(text)).expect("a name").access(access());
+        let at = || Latest::<[bool; 60]>::at(name(text)).expect("a name").access(access());
         drop(at().writer().expect("a writer").write(&[true; 60]));
         let mut writer = at().writer().expect("a writer");
         writer.write(&[true; 60]).expect("written");
@@ -292,7 +292,7 @@ impl Scene for Written {
     }
 
     fn join(text: &str) -> Result<Box<dyn Any>> {
-        let mut writer = Latest::<[bool; 60]>::at(&name(text))?.writer()?;
+        let mut writer = Latest::<[bool; 60]>::at(name(text))?.writer()?;
         writer.write(&[false; 60])?;
         boxed(writer)
     }
@@ -314,7 +314,7 @@ impl Scene for Written {
         // Its place is free.
         let begin = Instant::now();
         loop {
-            match Latest::<[bool; 60]>::at(&name(&self.1)).and_then(Latest::writer) {
+            match Latest::<[bool; 60]>::at(name(&self.1)).and_then(Latest::writer) {
                 Ok(_) => break,
                 // It wrote over what it shared with the others: nobody else can use it, and they are told so.
                 Err(error) if error.kind() == ErrorKind::Corrupted => break,

@@ -53,7 +53,7 @@ pub(super) struct Jobs {
 }
 
 fn open(place: &Place) -> Queue<Item> {
-    Queue::options().capacity(8).open_or_create(&place.name("jobs")).expect("a queue")
+    Queue::options().capacity(8).open_or_create(place.name("jobs")).expect("a queue")
 }
 
 impl Jobs {

@@ -111,7 +111,7 @@ impl Subject for Calls {
 
     fn victim(role: &str, place: &Place) {
         if role == "client" {
-            let client = Client::<[u8], [u8]>::connect(&place.name("calls")).expect("a client");
+            let client = Client::<[u8], [u8]>::connect(place.name("calls")).expect("a client");
             place.ready();
             for count in 0.. {
                 let asked = question(count);

@@ -107,14 +107,14 @@ impl Subject for Bytes {
     const STEPS: &'static [&'static str] = &["stream"];
 
     fn start(place: &Place) -> Self {
-        let listener = Listener::options().capacity(4096).bind(&place.name("stream")).expect("a listener");
+        let listener = Listener::options().capacity(4096).bind(place.name("stream")).expect("a listener");
         Self { listener }
     }
 
     fn victim(role: &str, place: &Place) {
         if role == "closer" {
             for count in 0_u64.. {
-                let mut stream = Stream::connect(&place.name("stream")).expect("a stream");
+                let mut stream = Stream::connect(place.name("stream")).expect("a stream");
                 std::io::Write::write_all(&mut stream, &HELLO).expect("written");
                 stream.writer().shutdown();
                 if count == 0 {
@@ -125,7 +125,7 @@ impl Subject for Bytes {
                 assert!(matches!(end, Ok(0)), "{end:?}");
             }
         }
-        let mut stream = Stream::connect(&place.name("stream")).expect("a stream");
+        let mut stream = Stream::connect(place.name("stream")).expect("a stream");
         std::io::Write::write_all(&mut stream, &HELLO).expect("written");
         place.ready();
         let (mut moved, mut buffer) = (0, vec![0; 8192]);

@@ -177,8 +177,8 @@ fn every_sort_of_channel_is_waited_for() {
     if let Some(me) = role() {
         let name = |of: &str| format!("{}/{of}", me.env("PLACE"));
         let publisher = Topic::<u64>::open(&name("topic")).unwrap().publisher().unwrap();
-        let queue = Queue::<u64>::open(&name("queue")).unwrap();
-        let client = Client::<u64, u64>::connect(&name("calls")).unwrap();
+        let queue = Queue::<u64>::open(name("queue")).unwrap();
+        let client = Client::<u64, u64>::connect(name("calls")).unwrap();
         me.wait_for("publish");
         publisher.publish(&1).unwrap();
         me.wait_for("send");
@@ -186,7 +186,7 @@ fn every_sort_of_channel_is_waited_for() {
         me.wait_for("take");
         assert_eq!(*queue.recv().unwrap(), 3);
         me.wait_for("connect");
-        let (_read, mut write) = Stream::connect(&name("stream")).unwrap().split();
+        let (_read, mut write) = Stream::connect(name("stream")).unwrap().split();
         me.wait_for("write");
         write.write_all(b"x").unwrap();
         me.wait_for("call");
@@ -198,10 +198,10 @@ fn every_sort_of_channel_is_waited_for() {
     let place = tempfile::tempdir().unwrap();
     let name = |of: &str| format!("{}/{of}", place.path().display());
     let mut subscriber = Topic::<u64>::create(&name("topic")).unwrap().subscriber().unwrap();
-    let queue = Queue::<u64>::options().capacity(1).create(&name("queue")).unwrap();
-    let listener = Listener::bind(&name("stream")).unwrap();
-    let server = Server::<u64, u64>::bind(&name("calls")).unwrap();
-    let own = Client::<u64, u64>::connect(&name("calls")).unwrap();
+    let queue = Queue::<u64>::options().capacity(1).create(name("queue")).unwrap();
+    let listener = Listener::bind(name("stream")).unwrap();
+    let server = Server::<u64, u64>::bind(name("calls")).unwrap();
+    let own = Client::<u64, u64>::connect(name("calls")).unwrap();
     let (socket, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
 
     let mut set = WaitSet::new().unwrap();
