@@ -14,36 +14,6 @@ use crate::raw::atomic::{AtomicU64, Ordering};
 
 const WORD: usize = size_of::<u64>();
 
-/// How many words a `T` takes.
-pub(crate) const fn words_of<T>() -> usize {
-    size_of::<T>().div_ceil(WORD)
-}
-
-/// Stores `value` in the first [`words_of::<T>()`](words_of) of `words`.
-///
-/// Relaxed: the caller's release store, which says that the words are complete, comes after.
-///
-/// # Panics
-/// If there are fewer words.
-#[inline]
-pub(crate) fn store_words<T: ShmSafe>(words: &[AtomicU64], value: &T) {
-    store_bytes(words, bytes_of(value));
-}
-
-/// Loads the bytes of a `T` from the first [`words_of::<T>()`](words_of) of `words`.
-///
-/// Relaxed: the caller's acquire load, which saw that the words are complete, comes before; one that validates a
-/// sequence number afterwards puts an acquire fence between.
-///
-/// # Panics
-/// If there are fewer words.
-#[inline]
-pub(crate) fn load_words<T: ShmSafe>(words: &[AtomicU64]) -> Loaded<T> {
-    let mut value = Loaded { bytes: MaybeUninit::zeroed() };
-    load_bytes(words, value.as_bytes_mut());
-    value
-}
-
 /// Stores `bytes` in the first words, as many as it takes; the last is filled up with zeros.
 ///
 /// # Panics
@@ -161,9 +131,11 @@ mod tests {
         fn there_and_back<const N: usize>() {
             let words = words::<6>();
             let value: [u8; N] = std::array::from_fn(|index| index as u8 + 1);
-            store_words(&words, &value);
-            assert_eq!(load_words::<[u8; N]>(&words).check(), Ok(value));
-            let behind = words_of::<[u8; N]>();
+            store_bytes(&words, &value);
+            let mut back = [0; N];
+            load_bytes(&words, &mut back);
+            assert_eq!(back, value);
+            let behind = N.div_ceil(WORD);
             assert!(words[behind..].iter().all(|word| word.load(Ordering::Relaxed) == u64::MAX), "{N}");
             if !N.is_multiple_of(WORD) {
                 let last = words[behind - 1].load(Ordering::Relaxed).to_ne_bytes();
@@ -182,12 +154,10 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_refused() {
-        let words = words::<1>();
-        assert_eq!(load_words::<bool>(&words).check().unwrap_err().field, "bool");
-        assert_eq!(load_words::<char>(&words).check().unwrap_err().field, "char");
-        words[0].store(0, Ordering::Relaxed);
-        assert_eq!(load_words::<bool>(&words).check(), Ok(false));
-        assert!(load_words::<std::num::NonZero<u32>>(&words).check().is_err());
+        assert_eq!(value_of::<bool>(&[255]).unwrap_err().field, "bool");
+        assert_eq!(value_of::<char>(&[255; 4]).unwrap_err().field, "char");
+        assert_eq!(value_of::<bool>(&[0]), Ok(false));
+        assert!(value_of::<std::num::NonZero<u32>>(&[0; 4]).is_err());
         assert!(value_of::<u32>(&[1, 2, 3]).is_err());
         assert_eq!(value_of::<u32>(&7_u32.to_ne_bytes()), Ok(7));
     }
@@ -195,6 +165,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "mid > len")]
     fn too_few_words_are_a_bug_of_ours() {
-        store_words(&words::<1>(), &[0_u64; 2]);
+        store_bytes(&words::<1>(), &[0; 16]);
     }
 }

@@ -209,7 +209,6 @@ impl Attempt<'_> {
                 owner: answer.owner,
                 layout_hash: answer.layout_hash,
                 layout_text: answer.layout_text,
-                config: answer.config,
             })),
             _ => Err(self.nonsense()),
         }

@@ -84,9 +84,6 @@ impl Link {
         &self.0.socket
     }
 
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 impl fmt::Debug for Link {

@@ -143,6 +143,7 @@ impl Members {
 
     /// Whether the member left or died and what it held may be taken from it. A freed line is not dead: what it held
     /// was undone before.
+    #[cfg(test)]
     pub(crate) fn is_dead(&self, member: u32) -> bool {
         self.condition(member) == Condition::Dead
     }

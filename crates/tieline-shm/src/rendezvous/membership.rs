@@ -17,6 +17,7 @@ pub(crate) struct Joined {
     pub(super) membership: Membership,
     /// The counterparts that were introduced with the welcome.
     pub(super) links: Vec<Link>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "what only tests ask"))]
     pub(super) created: bool,
 }
 
@@ -47,11 +48,13 @@ impl Joined {
     }
 
     /// Whether this call created the object.
+    #[cfg(test)]
     pub(crate) fn is_created(&self) -> bool {
         self.created
     }
 
     /// How many counterparts will be [`connected`](Participant::connected) before [`start`](Self::start) returns.
+    #[cfg(test)]
     pub(crate) fn counterparts(&self) -> usize {
         self.links.len()
     }
@@ -104,6 +107,7 @@ impl Membership {
     }
 
     /// The lines to all counterparts there are now.
+    #[cfg(test)]
     pub(crate) fn links(&self) -> Vec<Link> {
         self.station.links()
     }
@@ -115,6 +119,7 @@ impl Membership {
 
     /// Undoes what dead sharers held, with calls of `departed` on this thread. The host does it on each death; who finds
     /// itself in the way of a dead member ([`Members::is_dead`]) need not wait for a host that may be stopped.
+    #[cfg(test)]
     pub(crate) fn recover(&self, participant: &dyn Participant) -> Result<()> {
         self.check()?;
         self.station.recover(participant);

@@ -95,7 +95,6 @@ pub(crate) struct Seen {
     pub(crate) owner: u32,
     pub(crate) layout_hash: u64,
     pub(crate) layout_text: String,
-    pub(crate) config: Vec<u8>,
 }
 
 /// A counterpart that was introduced: unique at this name for as long as the name lives.

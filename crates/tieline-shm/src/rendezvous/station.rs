@@ -176,6 +176,7 @@ impl Station {
         matches!(lock(&self.state).standing, Standing::Host(_))
     }
 
+    #[cfg(test)]
     pub(super) fn links(&self) -> Vec<Link> {
         lock(&self.state).links.values().map(|watched| watched.link.clone()).collect()
     }

@@ -19,6 +19,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"TLm\x01");
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
+    #[cfg(test)]
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -55,7 +55,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 /// So much of a failure's text is sent.
 const FAILURE_MAX_BYTES: usize = 1000;
-const SERVE: &str = "serve";
 const RECEIVE: &str = "receive a request";
 const RESPOND: &str = "respond";
 

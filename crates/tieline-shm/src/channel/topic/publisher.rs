@@ -62,7 +62,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         crate::wait::prepare();
         let joined = topic.join(Role::Producer)?;
         let geometry = geometry(&builder);
-        let name = topic.name().to_string();
+        let name = topic.name().as_str().to_owned();
         let log = create_log::<T>(&name, topic.layout_hash(), geometry)?;
         let gates = Gates::new();
         let header = log.view(0)?;

@@ -104,6 +104,7 @@ impl Reader {
         &self.roster
     }
 
+    #[cfg(test)]
     pub(crate) fn entry(&self) -> &Entry {
         &self.entry
     }

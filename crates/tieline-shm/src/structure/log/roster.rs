@@ -170,10 +170,6 @@ impl Roster {
         &self.room
     }
 
-    pub(crate) fn geometry(&self) -> RosterGeometry {
-        self.geometry
-    }
-
     /// The entry of that number; `None` if there are not so many.
     pub(crate) fn entry(&self, index: usize) -> Option<Entry> {
         let stride = self.geometry.entry_words();

@@ -167,6 +167,7 @@ impl Gates {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.lock().list.len()
     }
