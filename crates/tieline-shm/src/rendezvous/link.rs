@@ -83,7 +83,6 @@ impl Link {
     pub(super) fn socket(&self) -> &Private<SeqPacket> {
         &self.0.socket
     }
-
 }
 
 impl fmt::Debug for Link {

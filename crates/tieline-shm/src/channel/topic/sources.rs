@@ -60,15 +60,18 @@ struct Probe {
     slots: Slots,
     entry: Entry,
     sleepers: View<EventCount>,
-    /// Where our bell is handed over, and under which number it hangs there.
-    link: Link,
+    /// Where our bell is handed over, until the publisher is gone, and under which number it hangs there.
+    link: Option<Link>,
     number: u32,
     is_gone: bool,
 }
 
 impl Probe {
     fn alarm(&self, bell: &Bell) -> Result<Alarm> {
-        doorbell::alarm(&self.link, SLEEPERS, bell, &self.sleepers, self.number)
+        match &self.link {
+            Some(link) => doorbell::alarm(link, SLEEPERS, bell, &self.sleepers, self.number),
+            None => Alarm::by_relay(bell, &self.sleepers),
+        }
     }
 }
 
@@ -253,7 +256,7 @@ impl Sources {
             slots: slots.clone(),
             entry: entry.clone(),
             sleepers,
-            link: link.clone(),
+            link: Some(link.clone()),
             number,
             is_gone: false,
         };
@@ -337,8 +340,10 @@ impl Participant for Sources {
             let mut state = self.lock();
             state.lines.remove(&peer);
             state.gone.push(peer);
-            if let Some(probe) = state.probes.iter_mut().find(|probe| probe.peer == peer) {
+            // More than one if it lost its end of a line and was introduced again before the subscriber looked.
+            for probe in state.probes.iter_mut().filter(|probe| probe.peer == peer) {
                 probe.is_gone = true;
+                probe.link = None;
             }
         }
         self.changed();

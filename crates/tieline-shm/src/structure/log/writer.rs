@@ -166,12 +166,6 @@ impl Gates {
         }
     }
 
-    /// How many there are.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.lock().list.len()
-    }
-
     /// Where everyone stands, given that `next` is the next number to be written; those who read logs of their own
     /// have what was published before, or were not let in yet.
     fn survey(&self, next: u64, sides: &SideLogs, slots: &Slots) -> Survey {

@@ -11,6 +11,7 @@ pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("model", "models only"),
     ("once", "sync::once"),
     ("segment-file", "segment::file"),
+    ("side", "topic::policies_newest"),
     ("tokens", "sync::semaphore"),
     ("wait", "waiting"),
 ];
