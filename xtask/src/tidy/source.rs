@@ -28,6 +28,7 @@ const UNSAFE_ROOMS: &[&str] = &[
     "crates/tieline-shm/src/structure/",
     "crates/tieline-shm/src/raw/",
     "crates/tieline-shm/src/sync/",
+    "crates/tieline-shm/tests/it/hostile/attack.rs",
     "crates/tieline-shm/tests/it/sync/robust.rs",
     "crates/tieline-testkit/src/fork.rs",
 ];

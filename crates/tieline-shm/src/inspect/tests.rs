@@ -1,3 +1,5 @@
+//! What a looker sees of each kind of object, live and after a death.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
