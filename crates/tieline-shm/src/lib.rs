@@ -174,6 +174,7 @@ pub use arena::{
     Arena, ArenaOptions, ArenaUsage, Change, Container, Handle, Recovered, ShmBox, ShmMap, ShmMapIter, ShmString,
     ShmVec,
 };
+#[cfg(not(model))]
 pub use arena::{ArenaReadGuard, ArenaWriteGuard, SharedArena, SharedArenaOptions};
 #[cfg(not(model))]
 pub use channel::{event, latest, queue, reqres, stream, topic, untyped};

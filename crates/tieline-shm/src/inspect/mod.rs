@@ -2,7 +2,7 @@
 //!
 //! [`describe`] reads the first page of a segment, the numbers that its structure declares there, and makes of them what
 //! people ask for: who takes part, how far each is behind, what is held, what was lost, who holds a lock. The bytes come
-//! from a [`Source`]: the memory of another process that maps the segment, or a [`Segment`](crate::Segment) of one's own.
+//! from a [`Source`]: the memory of another process that maps the segment, or a [`Segment`] of one's own.
 //!
 //! The invariant: any bytes give an answer or an error, in bounded time and memory. What is read is a claim of whoever may
 //! write the segment, taken while others change it: figures need not be of one moment, and names and numbers of

@@ -19,7 +19,7 @@ pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"TIELINE\x01");
 pub(super) const NAME_BYTES: usize = 128;
 pub(super) const LAYOUT_NAME_BYTES: usize = 96;
 pub(super) const LAYOUT_TEXT_BYTES: usize = 2560;
-/// How many [`Fact`]s a structure may declare.
+/// How many `Fact`s a structure may declare.
 pub(super) const FACTS_MAX: usize = 20;
 pub(super) const FACT_NAME_BYTES: usize = 32;
 
@@ -73,7 +73,7 @@ pub(crate) struct Header {
     pub(super) layout_text: [AtomicU8; LAYOUT_TEXT_BYTES],
 }
 
-/// One [`Fact`] as it lies in memory.
+/// One `Fact` as it lies in memory.
 #[repr(C)]
 pub(super) struct RawFact {
     pub(super) name: [AtomicU8; FACT_NAME_BYTES],

@@ -1,7 +1,7 @@
 //! Doorbells: how a notifier wakes who sleeps in `poll`, `epoll` or an async runtime instead of on a futex.
 //!
 //! A [`Bell`] is an event counter (`eventfd(2)`) of the sleeper's. Its owner hands a copy to each notifying process,
-//! once, which [hangs](Bell::hang) it beside its view of the `EventCount`, under the owner's number. The owner announces
+//! once, which hangs it beside its view of the `EventCount`, under the owner's number. The owner announces
 //! that number before it sleeps; the notifier that takes the announcement off rings what hangs there. Never read: each
 //! ring is an edge for whoever registered it edge-triggered.
 //!

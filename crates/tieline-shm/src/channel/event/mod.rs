@@ -26,7 +26,7 @@
 //! An event says that something else has changed: put what changed where it belongs first, notify after. Where the
 //! message itself is to travel, use a [topic](crate::topic).
 //!
-//! The memory is `docs/formats/shm-event.md`. Whom [`Access`](crate::Access) admits may write the counts, so can forge
+//! The memory is `docs/formats/shm-event.md`. Whom [`Access`] admits may write the counts, so can forge
 //! notifications and no more.
 
 use std::fmt;

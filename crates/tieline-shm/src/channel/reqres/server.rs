@@ -603,7 +603,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
         self.finish(to_client::FAILED, &why.as_bytes()[..why.floor_char_boundary(FAILURE_MAX_BYTES)])
     }
 
-    /// Sends one item of a streamed response. Waits while the client is [`WINDOW`](super::WINDOW) items behind,
+    /// Sends one item of a streamed response. Waits while the client is [`WINDOW`] items behind,
     /// as long as the server's [patience](ServerOptions::patience).
     ///
     /// # Errors
