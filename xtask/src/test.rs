@@ -25,7 +25,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
 
 /// How long a model may take here; `cargo xtask soak` lets it come to its end.
-const EACH_MODEL: Duration = Duration::from_secs(5);
+const EACH_MODEL: Duration = Duration::from_secs(25);
 
 /// Installs what is missing, runs `cargo test` over the workspace with `rest` added, and without a `rest` also replays
 /// the kept corpus of the fuzz targets, checks the models as far as a short time goes, and runs the suites of others.
