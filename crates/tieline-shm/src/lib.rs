@@ -112,7 +112,7 @@
 //! # What is cheap, and what is not
 //! * Sending, receiving, locking, unlocking while nobody has to be woken: no system call.
 //! * Waking a sleeper: one system call, and the time the kernel takes. Batches
-//!   ([`publish_n`](topic::Publisher::publish_n), [`try_send_many`](queue::Queue::try_send_many)) wake once.
+//!   ([`publish_many`](topic::Publisher::publish_many), [`try_send_many`](queue::Queue::try_send_many)) wake once.
 //! * Large messages: write them where they will be read ([`loan`](topic::Publisher::loan),
 //!   [`reserve`](queue::Queue::reserve)), and nothing is copied at any size.
 //! * Publishing costs the same for one subscriber and for hundreds. Each subscriber that is behind keeps memory in use.

@@ -93,7 +93,7 @@ fn shoot(camera: &Publisher<Image>, number: &mut u64, start: Instant, time: Dura
 fn watch(role: &str, name: &str) -> Outcome {
     // The display wants the newest image only; for the others the camera waits.
     let policy = if role == "display" { Policy::SkipToLatest } else { Policy::Block };
-    let mut images = Topic::<Image>::open(name)?.subscribe().policy(policy).open()?;
+    let mut images = Topic::<Image>::open(name)?.subscriber_options().policy(policy).open()?;
     say("ready");
     let (mut count, mut longest) = (0_u64, Duration::ZERO);
     let (mut start, mut last) = (None, Instant::now());

@@ -41,7 +41,7 @@ impl Ear {
             Start::Newest => 0,
         };
         let topic = Topic::<[u8]>::open(name)?.carrying(carried);
-        let subscriber = topic.subscribe().policy(policy).history(history).open()?;
+        let subscriber = topic.subscriber_options().policy(policy).history(history).open()?;
         Ok(Self { subscriber, follow: flags.follow })
     }
 

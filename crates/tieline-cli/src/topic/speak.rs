@@ -31,8 +31,8 @@ impl Voice {
     /// Publishes to the topic, which is created if nobody offers it.
     pub(crate) fn open(name: &str, carried: Carried, contents: &Contents, options: &VoiceOptions) -> Outcome<Self> {
         let topic = Topic::<[u8]>::open_or_create(name)?.carrying(carried);
-        let publish = topic.publish().depth(DEPTH.max(options.history * 2)).history(options.history);
-        let publisher = publish.max_payload(contents.len_bytes().unwrap_or(options.max_message)).open()?;
+        let publish = topic.publisher_options().depth(DEPTH.max(options.history * 2)).history(options.history);
+        let publisher = publish.payload_max_bytes(contents.len_bytes().unwrap_or(options.max_message)).open()?;
         Ok(Self { publisher })
     }
 

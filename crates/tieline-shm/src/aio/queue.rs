@@ -74,7 +74,7 @@ impl Queue<[u8]> {
     /// Sends a copy of `bytes`; waits until there is room. Cancelled, it has sent nothing.
     ///
     /// # Errors
-    /// `TooLarge` if they are more than [`item_max_bytes`](queue::Queue::item_max_bytes); `OwnerDied` if the others took
+    /// `TooLarge` if they are more than [`payload_max_bytes`](queue::Queue::payload_max_bytes); `OwnerDied` if the others took
     /// this process for dead: nothing was sent; the others as [`recv`](Self::recv).
     pub async fn send(&self, bytes: &[u8]) -> Result<()> {
         self.send_bytes(bytes).await

@@ -32,10 +32,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
-    pub async fn recv_n(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
+    pub async fn recv_many(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
         let Self { subscriber, parker } = self;
         let source = subscriber.source();
-        parker.wait(subscriber.how(), || source.alarms(), || subscriber.poll_recv_n(count, &mut each)).await?
+        parker.wait(subscriber.how(), || source.alarms(), || subscriber.poll_recv_many(count, &mut each)).await?
     }
 
     /// The next message, if one is there.

@@ -156,7 +156,7 @@ fn one_peer_too_many_is_refused_and_room_comes_back() {
 #[test]
 fn what_is_full_and_what_is_too_large_are_told_apart() {
     let (_place, at) = place();
-    let queue = Queue::<[u8]>::options().capacity(2).item_max_bytes(100).create(at("queue")).unwrap();
+    let queue = Queue::<[u8]>::options().capacity(2).payload_max_bytes(100).create(at("queue")).unwrap();
     assert_eq!(refused(queue.try_send(&[0; 101])), ErrorKind::TooLarge);
     while queue.try_send(&[1; 100]).is_ok() {}
     assert_eq!(refused(queue.try_send(&[1; 100])), ErrorKind::Full);
@@ -173,7 +173,7 @@ fn what_is_full_and_what_is_too_large_are_told_apart() {
     kept.ack().unwrap();
 
     let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
-    let publisher = topic.publish().max_payload(1000).max_payloads(2).open().unwrap();
+    let publisher = topic.publisher_options().payload_max_bytes(1000).max_payloads(2).open().unwrap();
     let _subscriber = topic.subscriber().unwrap();
     assert_eq!(refused(publisher.publish(&[0; 5000])), ErrorKind::TooLarge);
     publisher.publish(&[0; 1000]).unwrap();
@@ -193,18 +193,18 @@ fn sizes_that_no_machine_has_are_errors_before_anything_is_made() {
     let impossible = [ErrorKind::TooLarge, ErrorKind::InvalidInput, ErrorKind::OutOfMemory];
     let kind = refused(SegmentOptions::new("x").create(usize::MAX >> 1));
     assert!(impossible.contains(&kind), "{kind:?}");
-    let queue = Queue::<[u8]>::options().capacity(u32::MAX).item_max_bytes(usize::MAX >> 1).create(at("queue"));
+    let queue = Queue::<[u8]>::options().capacity(u32::MAX).payload_max_bytes(usize::MAX >> 1).create(at("queue"));
     assert!(impossible.contains(&refused(queue)));
     assert_eq!(refused(Listener::options().capacity(usize::MAX).bind(at("stream"))), ErrorKind::InvalidInput);
     assert_eq!(refused(Event::options().ids(u32::MAX).create(at("event"))), ErrorKind::InvalidInput);
     assert_eq!(refused(Server::<u64, u64>::options().clients(1024).bind(at("server"))), ErrorKind::InvalidInput);
     drop(Server::<u64, u64>::options().clients(1023).bind(at("server")).unwrap());
     let topic = Topic::<[u8]>::create(&at("topic")).unwrap();
-    assert_eq!(refused(topic.publish().max_payload(usize::MAX).open()), ErrorKind::TooLarge);
+    assert_eq!(refused(topic.publisher_options().payload_max_bytes(usize::MAX).open()), ErrorKind::TooLarge);
     // More address space than a process has.
-    assert_eq!(refused(topic.publish().max_payload(1 << 40).open()), ErrorKind::OutOfMemory);
-    let publisher = topic.publish().depth(8).history(usize::MAX).max_loans(usize::MAX).max_held(usize::MAX);
-    drop(publisher.max_subscribers(1).max_payload(100).open().unwrap());
+    assert_eq!(refused(topic.publisher_options().payload_max_bytes(1 << 40).open()), ErrorKind::OutOfMemory);
+    let publisher = topic.publisher_options().depth(8).history(usize::MAX).max_loans(usize::MAX).max_held(usize::MAX);
+    drop(publisher.max_subscribers(1).payload_max_bytes(100).open().unwrap());
     // The names are as free as before.
     Queue::<u64>::create(at("queue")).unwrap();
     topic.subscriber().unwrap();
@@ -222,13 +222,13 @@ fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
         let limit = Some(pages * 4096 + ROOM);
         let limit = rustix::process::Rlimit { current: limit, maximum: limit };
         rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
-        let queue = Queue::<[u8]>::options().capacity(1024).item_max_bytes(1 << 21);
+        let queue = Queue::<[u8]>::options().capacity(1024).payload_max_bytes(1 << 21);
         assert_eq!(refused(queue.create(at("queue"))), ErrorKind::OutOfMemory);
-        assert_eq!(refused(topic.publish().max_payload(1 << 26).open()), ErrorKind::OutOfMemory);
+        assert_eq!(refused(topic.publisher_options().payload_max_bytes(1 << 26).open()), ErrorKind::OutOfMemory);
         assert_eq!(refused(SegmentOptions::new("x").create(1 << 31)), ErrorKind::OutOfMemory);
         // What is smaller goes on.
-        Queue::<[u8]>::options().capacity(4).item_max_bytes(100).create(at("queue")).unwrap();
-        let publisher = topic.publish().max_payload(5000).open().unwrap();
+        Queue::<[u8]>::options().capacity(4).payload_max_bytes(100).create(at("queue")).unwrap();
+        let publisher = topic.publisher_options().payload_max_bytes(5000).open().unwrap();
         publisher.publish(&[7; 5000]).unwrap();
         assert_eq!(subscriber.recv_timeout(Duration::from_secs(20)).unwrap()[4999], 7);
         return;

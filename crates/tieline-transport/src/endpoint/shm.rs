@@ -132,7 +132,7 @@ impl Outbox {
     pub(crate) fn max_message(&self) -> Option<usize> {
         match (&self.into, self.contents.len_bytes()) {
             (_, Some(len)) => Some(len),
-            (Into::Queue(queue), None) => Some(queue.item_max_bytes()),
+            (Into::Queue(queue), None) => Some(queue.payload_max_bytes()),
             (Into::Topic(_), None) => None,
         }
     }

@@ -86,10 +86,10 @@ impl<const N: usize> Small<N> {
     fn join(stage: &Stage<'_>, waiting: Waiting) -> Outcome<Self> {
         let (own, other) = names(stage);
         let out = Topic::open_or_create(own).sentence()?;
-        let out = out.publish().depth(SLOTS).waiting(waiting).open().sentence()?;
+        let out = out.publisher_options().depth(SLOTS).waiting(waiting).open().sentence()?;
         stage.meet()?;
         let back = Topic::open(other).sentence()?;
-        let back = back.subscribe().waiting(waiting).open().sentence()?;
+        let back = back.subscriber_options().waiting(waiting).open().sentence()?;
         stage.meet()?;
         Ok(Self { out, back, batch: Vec::new() })
     }
@@ -112,7 +112,7 @@ impl<const N: usize> Exchange for Small<N> {
     fn send_batch(&mut self, first: u64, count: usize) -> Outcome<()> {
         self.batch.clear();
         self.batch.extend((first..).take(count).map(|number| Message::<N>::numbered(number).0));
-        self.out.publish_n(black_box(&self.batch)).sentence()
+        self.out.publish_many(black_box(&self.batch)).sentence()
     }
 
     #[inline(always)]
@@ -142,10 +142,16 @@ impl Large {
     fn join(stage: &Stage<'_>, bytes: usize, touch: Touch) -> Outcome<Self> {
         let (own, other) = names(stage);
         let out = Topic::<[u8]>::open_or_create(own).sentence()?;
-        let out = out.publish().depth(LARGE_SLOTS).max_payload(bytes).waiting(Waiting::Poll).open().sentence()?;
+        let out = out
+            .publisher_options()
+            .depth(LARGE_SLOTS)
+            .payload_max_bytes(bytes)
+            .waiting(Waiting::Poll)
+            .open()
+            .sentence()?;
         stage.meet()?;
         let back = Topic::<[u8]>::open(other).sentence()?;
-        let back = back.subscribe().waiting(Waiting::Poll).open().sentence()?;
+        let back = back.subscriber_options().waiting(Waiting::Poll).open().sentence()?;
         stage.meet()?;
         Ok(Self { out, back, touch, private: vec![0x5A; bytes] })
     }
@@ -186,7 +192,7 @@ fn topic() -> Outcome<Topic<[u8; 64]>> {
 
 /// A subscriber that nobody waits for.
 fn subscribe(topic: &Topic<[u8; 64]>) -> Outcome<Subscriber<[u8; 64]>> {
-    topic.subscribe().policy(Policy::DropOldest).open().sentence()
+    topic.subscriber_options().policy(Policy::DropOldest).open().sentence()
 }
 
 fn publish(stage: &Stage<'_>, subscribers: usize) -> Outcome<Option<Figure>> {
@@ -198,7 +204,7 @@ fn publish(stage: &Stage<'_>, subscribers: usize) -> Outcome<Option<Figure>> {
         stage.meet()?;
         return Ok(None);
     }
-    let publisher = topic.publish().depth(SLOTS).max_subscribers(256).open().sentence()?;
+    let publisher = topic.publisher_options().depth(SLOTS).max_subscribers(256).open().sentence()?;
     stage.meet()?;
     stage.meet()?;
     if publisher.subscribers() != subscribers {
@@ -224,7 +230,7 @@ fn memory(stage: &Stage<'_>, bytes: usize) -> Outcome<Option<Figure>> {
         stage.meet()?;
         return Ok(None);
     }
-    let publisher = topic.publish().max_payload(bytes).open().sentence()?;
+    let publisher = topic.publisher_options().payload_max_bytes(bytes).open().sentence()?;
     stage.meet()?;
     stage.meet()?;
     let private = vec![0x5A; bytes];

@@ -170,7 +170,7 @@ impl<T: Payload + ?Sized> Queue<T> {
 
     /// How many bytes an item may have.
     #[must_use]
-    pub fn item_max_bytes(&self) -> usize {
+    pub fn payload_max_bytes(&self) -> usize {
         self.inner.queue.geometry().item_len_bytes()
     }
 
@@ -280,7 +280,7 @@ impl Queue<[u8]> {
     /// Sends a copy of `bytes`, if there is room.
     ///
     /// # Errors
-    /// `TooLarge` if they are more than [`item_max_bytes`](Self::item_max_bytes); `Full`; `Corrupted`; `Forked`;
+    /// `TooLarge` if they are more than [`payload_max_bytes`](Self::payload_max_bytes); `Full`; `Corrupted`; `Forked`;
     /// `OwnerDied` if the others took this process for dead: nothing was sent.
     pub fn try_send(&self, bytes: &[u8]) -> Result<()> {
         self.inner.send(bytes, Until::Now)

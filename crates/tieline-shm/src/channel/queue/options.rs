@@ -29,7 +29,7 @@ use crate::wait::Waiting;
 /// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
 /// use tieline_shm::queue::Queue;
 ///
-/// let frames = Queue::<[u8]>::options().capacity(8).item_max_bytes(1 << 20).create("frames")?;
+/// let frames = Queue::<[u8]>::options().capacity(8).payload_max_bytes(1 << 20).create("frames")?;
 /// let mut frame = frames.reserve(1 << 20)?;
 /// frame.fill(7); // where it lies: nothing is copied
 /// frame.commit()?;
@@ -174,7 +174,7 @@ impl QueueOptions<[u8]> {
 
     /// How many bytes an item may have: up to 2^30; 4096 unless told otherwise. All items are that large in memory.
     #[must_use]
-    pub fn item_max_bytes(mut self, bytes: usize) -> Self {
+    pub fn payload_max_bytes(mut self, bytes: usize) -> Self {
         self.item_max = bytes;
         self
     }

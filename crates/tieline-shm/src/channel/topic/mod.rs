@@ -32,7 +32,7 @@
 //! (`Topic<[Frame]>`, `Topic<[u8]>` for bytes). All who meet at a name must agree on the type's layout.
 //!
 //! # When a subscriber does not keep up
-//! Each publisher keeps a number of messages ([`PublisherBuilder::depth`]). What happens to a subscriber that falls
+//! Each publisher keeps a number of messages ([`PublisherOptions::depth`]). What happens to a subscriber that falls
 //! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it; or it loses the oldest messages, the
 //! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
 //! that dies is not waited for.
@@ -44,7 +44,7 @@
 //! # Order and loss
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
-//! later gets the last messages if it asks for [`history`](SubscriberBuilder::history).
+//! later gets the last messages if it asks for [`history`](SubscriberOptions::history).
 //!
 //! # Death
 //! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was
@@ -73,7 +73,7 @@ use crate::segment::Kind;
 
 #[cfg(feature = "tokio")]
 pub(crate) use admission::RoomAlarms;
-pub use options::{Policy, PublisherBuilder, SubscriberBuilder};
+pub use options::{Policy, PublisherOptions, SubscriberOptions};
 pub use payload::Payload;
 pub(crate) use payload::{hash as payload_hash, text as payload_text};
 pub use publisher::{Loan, LoanUninit, Publisher};
@@ -163,27 +163,27 @@ impl<T: Payload + ?Sized> Topic<T> {
     /// A publisher with the usual options.
     ///
     /// # Errors
-    /// As [`PublisherBuilder::open`].
+    /// As [`PublisherOptions::open`].
     pub fn publisher(&self) -> Result<Publisher<T>> {
-        self.publish().open()
+        self.publisher_options().open()
     }
 
     /// A subscriber with the usual options: the publisher waits for it.
     ///
     /// # Errors
-    /// As [`SubscriberBuilder::open`].
+    /// As [`SubscriberOptions::open`].
     pub fn subscriber(&self) -> Result<Subscriber<T>> {
-        self.subscribe().open()
+        self.subscriber_options().open()
     }
 
     /// A publisher with options of choice.
-    pub fn publish(&self) -> PublisherBuilder<'_, T> {
-        PublisherBuilder::new(self)
+    pub fn publisher_options(&self) -> PublisherOptions<'_, T> {
+        PublisherOptions::new(self)
     }
 
     /// A subscriber with options of choice.
-    pub fn subscribe(&self) -> SubscriberBuilder<'_, T> {
-        SubscriberBuilder::new(self)
+    pub fn subscriber_options(&self) -> SubscriberOptions<'_, T> {
+        SubscriberOptions::new(self)
     }
 
     fn layout_hash(&self) -> u64 {
@@ -217,7 +217,7 @@ impl<T: Payload + ?Sized> Topic<T> {
 
 impl Topic<[u8]> {
     /// Messages of a type that this program was not compiled with, as bytes. Who publishes [checks](crate::untyped::Contents::check)
-    /// them; values of one size want that size as [`max_payload`](PublisherBuilder::max_payload).
+    /// them; values of one size want that size as [`payload_max_bytes`](PublisherOptions::payload_max_bytes).
     #[must_use]
     pub fn carrying(mut self, carried: Carried) -> Self {
         self.carried = Some(carried);

@@ -17,12 +17,12 @@ pub enum Policy {
     /// publisher's depth more than necessary, so that it does not lose the next one as well.
     DropOldest,
     /// It keeps what it has not received, and loses the newest messages: those that are published while it is behind
-    /// by its [`depth`](SubscriberBuilder::depth). The publisher does not wait.
+    /// by its [`depth`](SubscriberOptions::depth). The publisher does not wait.
     ///
     /// It costs the publisher something for each such subscriber: a copy of each message (of up to 112 bytes; larger
     /// ones are not copied), and a second log of that depth in memory. What it has not received also keeps the places
     /// of large messages from being reused; such subscribers together are left the places that the publisher does not
-    /// need otherwise ([`max_payloads`](PublisherBuilder::max_payloads)), and at least half of them, rounded down: a
+    /// need otherwise ([`max_payloads`](PublisherOptions::max_payloads)), and at least half of them, rounded down: a
     /// message for which there is no place left in that share is lost as well.
     DropNewest,
     /// It always receives the newest message, and loses all between.
@@ -51,19 +51,19 @@ impl Policy {
 
 /// How to make a [`Publisher`].
 #[must_use = "nothing is made before `open`"]
-pub struct PublisherBuilder<'a, T: Payload + ?Sized> {
+pub struct PublisherOptions<'a, T: Payload + ?Sized> {
     pub(super) topic: &'a Topic<T>,
     pub(super) depth: Option<usize>,
     pub(super) history: usize,
     pub(super) loans: usize,
-    pub(super) max_payload: usize,
+    pub(super) payload_max_bytes: usize,
     pub(super) buckets: Option<usize>,
     pub(super) subscribers: usize,
     pub(super) held: usize,
     pub(super) waiting: Waiting,
 }
 
-impl<'a, T: Payload + ?Sized> PublisherBuilder<'a, T> {
+impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
     pub(super) fn new(topic: &'a Topic<T>) -> Self {
         let size = size_of::<T::Item>();
         Self {
@@ -71,7 +71,7 @@ impl<'a, T: Payload + ?Sized> PublisherBuilder<'a, T> {
             depth: None,
             history: 0,
             loans: 2,
-            max_payload: if T::COUNT.is_some() { size } else { 64 * 1024 },
+            payload_max_bytes: if T::COUNT.is_some() { size } else { 64 * 1024 },
             buckets: None,
             subscribers: 128,
             held: 2,
@@ -102,9 +102,9 @@ impl<'a, T: Payload + ?Sized> PublisherBuilder<'a, T> {
 
     /// The most bytes of a message, for slices; 64 KiB unless told. Address space is taken for it, memory only when
     /// such messages are published.
-    pub fn max_payload(mut self, bytes: usize) -> Self {
+    pub fn payload_max_bytes(mut self, bytes: usize) -> Self {
         if T::COUNT.is_none() {
-            self.max_payload = bytes;
+            self.payload_max_bytes = bytes;
         }
         self
     }
@@ -148,13 +148,13 @@ impl<'a, T: Payload + ?Sized> PublisherBuilder<'a, T> {
     }
 
     pub(super) fn is_pooled(&self) -> bool {
-        self.max_payload > INLINE_MAX_BYTES
+        self.payload_max_bytes > INLINE_MAX_BYTES
     }
 }
 
 /// How to make a [`Subscriber`].
 #[must_use = "nothing is made before `open`"]
-pub struct SubscriberBuilder<'a, T: Payload + ?Sized> {
+pub struct SubscriberOptions<'a, T: Payload + ?Sized> {
     pub(super) topic: &'a Topic<T>,
     pub(super) policy: Policy,
     pub(super) depth: u64,
@@ -162,7 +162,7 @@ pub struct SubscriberBuilder<'a, T: Payload + ?Sized> {
     pub(super) waiting: Waiting,
 }
 
-impl<'a, T: Payload + ?Sized> SubscriberBuilder<'a, T> {
+impl<'a, T: Payload + ?Sized> SubscriberOptions<'a, T> {
     pub(super) fn new(topic: &'a Topic<T>) -> Self {
         Self { topic, policy: Policy::default(), depth: 0, history: 0, waiting: Waiting::default() }
     }

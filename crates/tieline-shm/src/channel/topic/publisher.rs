@@ -10,7 +10,7 @@ use std::time::Duration;
 use tieline_os::futex::Deadline;
 
 use super::admission::{self, Admission};
-use super::{Payload, PublisherBuilder};
+use super::{Payload, PublisherOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::rendezvous::{Membership, Role};
@@ -48,15 +48,15 @@ pub struct Publisher<T: Payload + ?Sized> {
 }
 
 impl<T: Payload + ?Sized> Publisher<T> {
-    pub(super) fn open(builder: PublisherBuilder<'_, T>) -> Result<Self> {
+    pub(super) fn open(builder: PublisherOptions<'_, T>) -> Result<Self> {
         let topic = builder.topic;
         if align_of::<T::Item>() > PAGE_BYTES {
             return Err(Error::new(OPEN, ErrorKind::InvalidInput).because("the type's alignment is more than a page"));
         }
-        if builder.max_payload > BUCKET_MAX_BYTES {
+        if builder.payload_max_bytes > BUCKET_MAX_BYTES {
             return Err(Error::new(OPEN, ErrorKind::TooLarge).because(format!(
                 "messages of {} bytes are more than the limit of {BUCKET_MAX_BYTES}",
-                builder.max_payload
+                builder.payload_max_bytes
             )));
         }
         crate::wait::prepare();
@@ -214,7 +214,7 @@ impl<T: Payload> Publisher<T> {
     /// # Errors
     /// As [`publish`](Self::publish); what was published before the error stays.
     #[inline]
-    pub fn publish_n(&self, values: &[T]) -> Result<()> {
+    pub fn publish_many(&self, values: &[T]) -> Result<()> {
         self.membership.check()?;
         let mut outlet = self.outlet.borrow_mut();
         if size_of::<T>() > INLINE_MAX_BYTES {
@@ -348,7 +348,7 @@ impl<T: Payload + ?Sized> Drop for LoanUninit<'_, T> {
     }
 }
 
-fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry {
+fn geometry<T: Payload + ?Sized>(builder: &PublisherOptions<'_, T>) -> Geometry {
     let pooled = builder.is_pooled();
     let default_depth = match (T::COUNT.is_some(), pooled) {
         (true, false) => DEPTH,
@@ -358,7 +358,7 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
     let depth = builder.depth.unwrap_or(default_depth);
     let inline = match T::COUNT {
         Some(_) if pooled => crate::structure::pool::Descriptor::BYTES,
-        _ => builder.max_payload.min(INLINE_MAX_BYTES),
+        _ => builder.payload_max_bytes.min(INLINE_MAX_BYTES),
     };
     // No log has more slots, so this is no limit, but it keeps the sums small.
     let kept = if T::COUNT.is_some() { depth.min(SLOTS_MAX).next_power_of_two() } else { BUCKETS_SLICES };
@@ -368,7 +368,7 @@ fn geometry<T: Payload + ?Sized>(builder: &PublisherBuilder<'_, T>) -> Geometry 
         .unwrap_or_else(|| kept.saturating_add(builder.history).saturating_add(builder.loans).saturating_add(held));
     // Also small messages can be lent: then they lie in a bucket.
     Geometry::new(depth, inline.max(crate::structure::pool::Descriptor::BYTES))
-        .with_pool(buckets.max(1), builder.max_payload.max(1))
+        .with_pool(buckets.max(1), builder.payload_max_bytes.max(1))
         .with_history(builder.history)
 }
 

@@ -10,7 +10,7 @@ use crate::structure::items::{HeldItems, Inline};
 ///
 /// A large one keeps its place from being reused until it is dropped, in any order and on any thread; the publisher's
 /// death does not take it away. A subscriber may hold as many as the publisher allows
-/// ([`max_held`](super::PublisherBuilder::max_held)).
+/// ([`max_held`](super::PublisherOptions::max_held)).
 pub struct Sample<T: Payload + ?Sized> {
     pub(super) inline: Inline<T::Item>,
     pub(super) elsewhere: Option<Elsewhere<T::Item>>,

@@ -10,7 +10,7 @@ use super::crowd::Crowd;
 use super::sample::Elsewhere;
 use super::sources::{Source, Sources};
 use super::wire::Subscribe;
-use super::{Payload, Sample, SubscriberBuilder};
+use super::{Payload, Sample, SubscriberOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{Membership, Role};
@@ -77,7 +77,7 @@ enum Look<F> {
 }
 
 impl<T: Payload + ?Sized> Subscriber<T> {
-    pub(super) fn open(builder: SubscriberBuilder<'_, T>) -> Result<Self> {
+    pub(super) fn open(builder: SubscriberOptions<'_, T>) -> Result<Self> {
         crate::wait::prepare();
         let wishes = Subscribe { policy: builder.policy, depth: builder.depth, history: builder.history };
         let joined = builder.topic.join(Role::Consumer)?;
@@ -167,7 +167,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
-    pub fn recv_n(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
+    pub fn recv_many(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
         if count == 0 {
             return Ok(0);
         }
@@ -362,7 +362,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         not_yet(self.try_recv())
     }
 
-    pub(crate) fn poll_recv_n(&mut self, count: usize, each: impl FnMut(&T)) -> Option<Result<usize>> {
+    pub(crate) fn poll_recv_many(&mut self, count: usize, each: impl FnMut(&T)) -> Option<Result<usize>> {
         match self.take_up_to(count, each) {
             Ok(0) if count > 0 => None,
             answer => Some(answer),

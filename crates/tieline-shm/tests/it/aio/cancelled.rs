@@ -65,8 +65,8 @@ fn a_cancelled_recv_loses_no_message_of_a_topic() {
 fn a_cancelled_publish_has_published_nothing() {
     let place = Place::new();
     let topic = Topic::<u64>::create(&place.name("topic")).unwrap();
-    let publisher = topic.publish().depth(4).waiting(Waiting::Block).open().unwrap();
-    let mut subscriber = topic.subscribe().policy(Policy::Block).open().unwrap();
+    let publisher = topic.publisher_options().depth(4).waiting(Waiting::Block).open().unwrap();
+    let mut subscriber = topic.subscriber_options().policy(Policy::Block).open().unwrap();
     let reading = std::thread::spawn(move || {
         let mut got = Vec::new();
         loop {
@@ -306,7 +306,8 @@ fn a_hundred_thousand_cancelled_waits_leave_nothing() {
     let place = Place::new();
     let topic = Topic::<u64>::create(&place.name("topic")).unwrap();
     let publisher = topic.publisher().unwrap();
-    let mut subscriber = aio::topic::Subscriber::from(topic.subscribe().waiting(Waiting::Block).open().unwrap());
+    let mut subscriber =
+        aio::topic::Subscriber::from(topic.subscriber_options().waiting(Waiting::Block).open().unwrap());
     let queue = aio::queue::Queue::from(Queue::<u64>::create(place.name("queue")).unwrap());
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -69,7 +69,7 @@ fn a_subscriber_is_told_of_its_publishers_death() {
 fn a_publisher_is_let_go_by_its_subscribers_death() {
     if let Some(me) = role() {
         let _subscriber =
-            Topic::<u64>::open(&me.env("NAME")).unwrap().subscribe().policy(Policy::Block).open().unwrap();
+            Topic::<u64>::open(&me.env("NAME")).unwrap().subscriber_options().policy(Policy::Block).open().unwrap();
         me.say("ready");
         me.wait_for("never");
         return;
@@ -78,7 +78,7 @@ fn a_publisher_is_let_go_by_its_subscribers_death() {
         let place = Place::new();
         let name = place.name("topic");
         let topic = Topic::<u64>::create(&name).unwrap();
-        let mut publisher = aio::topic::Publisher::from(topic.publish().depth(2).open().unwrap());
+        let mut publisher = aio::topic::Publisher::from(topic.publisher_options().depth(2).open().unwrap());
         let mut peer = Peer::of(test_name!()).role("subscriber").env("NAME", &name).spawn();
         peer.wait_for("ready");
         runtime().block_on(async {

@@ -67,14 +67,14 @@ impl Told {
 impl Scene for Told {
     fn start(name: &str) -> Self {
         let topic = Topic::<[u64]>::create(name).expect("a topic").access(access());
-        let publisher = topic.publish().depth(16).open().expect("a publisher");
+        let publisher = topic.publisher_options().depth(16).open().expect("a publisher");
         let subscriber = topic.subscriber().expect("a subscriber");
         Self { publisher, subscriber, next: 0, heard: 0 }
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
         // Not one that is waited for: whoever may subscribe may ask to be waited for, and then is.
-        let mut subscriber = Topic::<[u64]>::open(name)?.subscribe().policy(Policy::DropOldest).open()?;
+        let mut subscriber = Topic::<[u64]>::open(name)?.subscriber_options().policy(Policy::DropOldest).open()?;
         let held = subscriber.recv_timeout(SHORT).ok();
         boxed((held, subscriber))
     }
@@ -147,12 +147,12 @@ impl Scene for Heard {
     fn start(name: &str) -> Self {
         let topic = Topic::<[u64]>::create(name).expect("a topic").access(access());
         let subscriber = topic.subscriber().expect("a subscriber");
-        let publisher = topic.publish().depth(1024).open().expect("a publisher");
+        let publisher = topic.publisher_options().depth(1024).open().expect("a publisher");
         Self { publisher, subscriber, topic, next: 0, heard: 0 }
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        let publisher = Topic::<[u64]>::open(name)?.publish().depth(64).open()?;
+        let publisher = Topic::<[u64]>::open(name)?.publisher_options().depth(64).open()?;
         for value in 0..40_usize {
             let _ = publisher.try_publish(&vec![value as u64; if value.is_multiple_of(2) { 3 } else { 300 }]);
         }
@@ -184,7 +184,7 @@ pub(super) struct Shared(Queue<[u8]>);
 
 impl Scene for Shared {
     fn start(name: &str) -> Self {
-        let queue = Queue::<[u8]>::options().capacity(8).item_max_bytes(1000).access(access()).create(name);
+        let queue = Queue::<[u8]>::options().capacity(8).payload_max_bytes(1000).access(access()).create(name);
         Self(queue.expect("a queue"))
     }
 

@@ -41,7 +41,7 @@ fn values_and_bytes_go_through_and_come_back() {
         let stats = jobs.counters();
         assert_eq!((stats.waiting, stats.requeued, stats.rejected), (0, 1, 1));
 
-        let bytes = Queue::<[u8]>::options().capacity(2).item_max_bytes(5000).create("bytes").unwrap();
+        let bytes = Queue::<[u8]>::options().capacity(2).payload_max_bytes(5000).create("bytes").unwrap();
         let mut reservation = bytes.reserve(5000).unwrap();
         reservation.fill(7);
         reservation.truncate(4000);

@@ -40,11 +40,11 @@ impl<const POLICY: u8> Topics<POLICY> {
     };
 
     fn subscribe(topic: &Topic<[u64]>) -> Subscriber<[u64]> {
-        topic.subscribe().policy(Self::POLICY).open().expect("a subscriber")
+        topic.subscriber_options().policy(Self::POLICY).open().expect("a subscriber")
     }
 
     fn publish(topic: &Topic<[u64]>) -> Publisher<[u64]> {
-        topic.publish().depth(DEPTH).open().expect("a publisher")
+        topic.publisher_options().depth(DEPTH).open().expect("a publisher")
     }
 
     /// The next message; a subscriber that was disconnected comes again.

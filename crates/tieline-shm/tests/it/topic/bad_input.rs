@@ -36,7 +36,7 @@ fn names_are_there_or_not_as_demanded() {
 fn one_subscriber_too_many_is_refused() {
     let (_place, name) = place();
     let topic = Topic::<u8>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().max_subscribers(2).open().unwrap();
+    let publisher = topic.publisher_options().max_subscribers(2).open().unwrap();
     let subscribers = [topic.subscriber().unwrap(), topic.subscriber().unwrap()];
     let error = topic.subscriber().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}");
@@ -49,7 +49,7 @@ fn one_subscriber_too_many_is_refused() {
 fn loans_are_limited_and_come_back_when_dropped() {
     let (_place, name) = place();
     let topic = Topic::<[u8; 5000]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().max_loans(2).open().unwrap();
+    let publisher = topic.publisher_options().max_loans(2).open().unwrap();
     let loans = [publisher.loan().unwrap(), publisher.loan().unwrap()];
     assert_eq!(publisher.loan().map(drop).unwrap_err().kind(), ErrorKind::LimitReached);
     drop(loans);
@@ -60,7 +60,7 @@ fn loans_are_limited_and_come_back_when_dropped() {
 fn a_loan_that_is_never_returned_fills_the_pool_and_no_more() {
     let (_place, name) = place();
     let topic = Topic::<[u8; 5000]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().max_payloads(3).max_held(8).open().unwrap();
+    let publisher = topic.publisher_options().max_payloads(3).max_held(8).open().unwrap();
     let mut subscriber = topic.subscriber().unwrap();
     let mut kept = Vec::new();
     for value in 0..3 {

@@ -42,7 +42,7 @@ fn loans_are_not_copied_and_come_back_in_any_order() {
     let (_place, name) = place();
     let topic = Topic::<[u32; 65536]>::open_or_create(&name).unwrap();
     let mut subscriber = topic.subscriber().unwrap();
-    let publisher = topic.publish().max_loans(2).max_held(3).open().unwrap();
+    let publisher = topic.publisher_options().max_loans(2).max_held(3).open().unwrap();
     let send = |value: u32| {
         let mut loan = publisher.loan().unwrap();
         loan[0] = value;
@@ -84,7 +84,7 @@ fn slices_have_any_length_up_to_the_maximum() {
     let (_place, name) = place();
     let topic = Topic::<[u16]>::open_or_create(&name).unwrap();
     let mut subscriber = topic.subscriber().unwrap();
-    let publisher = topic.publish().max_payload(10_000).open().unwrap();
+    let publisher = topic.publisher_options().payload_max_bytes(10_000).open().unwrap();
     for len in [0, 1, 3, 56, 57, 1000, 5000] {
         let value: Vec<u16> = (0..len).collect();
         publisher.publish(&value).unwrap();
@@ -106,9 +106,9 @@ fn batches_are_drained() {
     let mut subscriber = topic.subscriber().unwrap();
     let publisher = topic.publisher().unwrap();
     let values: Vec<u64> = (0..1000).collect();
-    publisher.publish_n(&values).unwrap();
+    publisher.publish_many(&values).unwrap();
     let mut got = Vec::new();
-    assert_eq!(subscriber.recv_n(10, |value| got.push(*value)).unwrap(), 10);
+    assert_eq!(subscriber.recv_many(10, |value| got.push(*value)).unwrap(), 10);
     assert_eq!(subscriber.drain(|value| got.push(*value)).unwrap(), 990);
     assert_eq!(got, values);
     assert_eq!(subscriber.drain(|_| unreachable!()).unwrap(), 0);
@@ -138,12 +138,12 @@ fn every_subscriber_gets_every_message_of_every_publisher() {
 fn late_joiners_get_history_if_they_want_it() {
     let (_place, name) = place();
     let topic = Topic::<[u64; 500]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(8).history(4).open().unwrap();
+    let publisher = topic.publisher_options().depth(8).history(4).open().unwrap();
     for value in 0..10 {
         publisher.publish(&[value; 500]).unwrap();
     }
-    let mut all = topic.subscribe().history(100).open().unwrap();
-    let mut two = topic.subscribe().history(2).open().unwrap();
+    let mut all = topic.subscriber_options().history(100).open().unwrap();
+    let mut two = topic.subscriber_options().history(2).open().unwrap();
     let mut none = topic.subscriber().unwrap();
     assert_eq!((0..4).map(|_| all.try_recv().unwrap()[499]).collect::<Vec<_>>(), [6, 7, 8, 9]);
     assert_eq!((0..2).map(|_| two.try_recv().unwrap()[499]).collect::<Vec<_>>(), [8, 9]);
@@ -154,10 +154,10 @@ fn late_joiners_get_history_if_they_want_it() {
 fn each_subscriber_has_its_own_policy() {
     let (_place, name) = place();
     let topic = Topic::<u64>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(8).open().unwrap();
-    let mut oldest = topic.subscribe().policy(Policy::DropOldest).open().unwrap();
-    let mut latest = topic.subscribe().policy(Policy::SkipToLatest).open().unwrap();
-    let mut strict = topic.subscribe().policy(Policy::Disconnect).open().unwrap();
+    let publisher = topic.publisher_options().depth(8).open().unwrap();
+    let mut oldest = topic.subscriber_options().policy(Policy::DropOldest).open().unwrap();
+    let mut latest = topic.subscriber_options().policy(Policy::SkipToLatest).open().unwrap();
+    let mut strict = topic.subscriber_options().policy(Policy::Disconnect).open().unwrap();
     (0..20).for_each(|value| publisher.publish(&value).unwrap());
     assert_eq!(*latest.try_recv().unwrap(), 19);
     assert!(latest.try_recv().unwrap_err().is_would_block());
@@ -167,7 +167,7 @@ fn each_subscriber_has_its_own_policy() {
     assert_eq!(*oldest.try_recv().unwrap(), 13);
     assert_eq!(oldest.counters().lost, 13);
 
-    let mut block = topic.subscribe().depth(2).open().unwrap();
+    let mut block = topic.subscriber_options().depth(2).open().unwrap();
     publisher.publish(&20).unwrap();
     publisher.publish(&21).unwrap();
     assert!(publisher.try_publish(&22).unwrap_err().is_would_block());
@@ -183,8 +183,8 @@ fn each_subscriber_has_its_own_policy() {
 fn large_messages_overwrite_what_laggards_have_not_read_but_not_what_they_hold() {
     let (_place, name) = place();
     let topic = Topic::<[u64; 2000]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(4).max_payloads(6).open().unwrap();
-    let mut laggard = topic.subscribe().policy(Policy::DropOldest).open().unwrap();
+    let publisher = topic.publisher_options().depth(4).max_payloads(6).open().unwrap();
+    let mut laggard = topic.subscriber_options().policy(Policy::DropOldest).open().unwrap();
     publisher.publish(&[1; 2000]).unwrap();
     let held = laggard.recv().unwrap();
     for value in 2..200 {
@@ -248,7 +248,7 @@ fn a_wait_set_tells_of_messages_newcomers_and_departures() {
 fn a_sample_outlives_its_subscriber_unchanged() {
     let (_place, name) = place();
     let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(2).open().unwrap();
+    let publisher = topic.publisher_options().depth(2).open().unwrap();
     let mut subscriber = topic.subscriber().unwrap();
     publisher.publish(&[7; 1000]).unwrap();
     let sample = subscriber.recv().unwrap();
@@ -269,7 +269,7 @@ fn a_subscriber_sleeps_beside_more_publishers_than_the_kernel_watches_at_once() 
     let (_place, name) = place();
     let topic = Topic::<u64>::open_or_create(&name).unwrap();
     let mut subscriber = topic.subscriber().unwrap();
-    let mut publishers: Vec<_> = (0..140).map(|_| topic.publish().depth(2).open().unwrap()).collect();
+    let mut publishers: Vec<_> = (0..140).map(|_| topic.publisher_options().depth(2).open().unwrap()).collect();
     let error = subscriber.recv_timeout(Duration::from_millis(20)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     let last = publishers.pop().unwrap();

@@ -13,7 +13,7 @@ fn a_subscriber_sleeps_for_more_publishers_than_a_call_of_the_kernel_takes() {
     let (_place, name) = place();
     let topic = Topic::<u64>::open_or_create(&name).unwrap();
     let mut subscriber = topic.subscriber().unwrap();
-    let mut publishers: Vec<_> = (0..PUBLISHERS).map(|_| topic.publish().depth(8).open().unwrap()).collect();
+    let mut publishers: Vec<_> = (0..PUBLISHERS).map(|_| topic.publisher_options().depth(8).open().unwrap()).collect();
     tieline_testkit::eventually("all are connected", || {
         assert!(subscriber.try_recv().unwrap_err().is_would_block());
         subscriber.counters().publishers == publishers.len()

@@ -31,7 +31,7 @@ pub(super) fn until_stopped(peer: &Peer) {
 fn a_publisher_killed_at_any_step_leaves_whole_messages_and_is_told_of() {
     if let Some(me) = role() {
         let topic = Topic::<[u64]>::open_or_create(&me.env("NAME")).unwrap();
-        let publisher = topic.publish().depth(16).open().unwrap();
+        let publisher = topic.publisher_options().depth(16).open().unwrap();
         for value in 1.. {
             // In the slot, in the pool, and lent.
             publisher.publish(&[value; 5]).unwrap();
@@ -81,8 +81,8 @@ fn a_publisher_killed_at_any_step_leaves_whole_messages_and_is_told_of() {
 fn a_publisher_killed_in_a_batch_has_published_none_of_it() {
     if let Some(me) = role() {
         let publisher = Topic::<u64>::open_or_create(&me.env("NAME")).unwrap().publisher().unwrap();
-        publisher.publish_n(&[1, 2, 3]).unwrap();
-        publisher.publish_n(&[4, 5, 6]).unwrap();
+        publisher.publish_many(&[1, 2, 3]).unwrap();
+        publisher.publish_many(&[4, 5, 6]).unwrap();
         unreachable!("killed in the second batch");
     }
     let (_place, name) = place();
@@ -98,7 +98,7 @@ fn a_subscriber_killed_at_any_step_neither_stops_the_publisher_nor_keeps_its_mem
     if let Some(me) = role() {
         let topic = Topic::<[u64; 1000]>::open_or_create(&me.env("NAME")).unwrap();
         let policy = if me.env("POLICY") == "block" { Policy::Block } else { Policy::DropOldest };
-        let mut subscriber = topic.subscribe().policy(policy).open().unwrap();
+        let mut subscriber = topic.subscriber_options().policy(policy).open().unwrap();
         me.say("ready");
         let mut held = Vec::new();
         loop {
@@ -112,7 +112,7 @@ fn a_subscriber_killed_at_any_step_neither_stops_the_publisher_nor_keeps_its_mem
         for step in SUBSCRIBER_STEPS {
             let (_place, name) = place();
             let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
-            let publisher = topic.publish().max_payloads(6).open().unwrap();
+            let publisher = topic.publisher_options().max_payloads(6).open().unwrap();
             let kill = format!("kill:{step}:20");
             let mut peer = Peer::of(test_name!())
                 .role("subscriber")
@@ -154,7 +154,7 @@ fn a_publisher_that_waits_for_a_killed_subscriber_goes_on_at_once() {
     let mut times: Vec<Duration> = (0..5)
         .map(|_| {
             let topic = Topic::<u64>::open_or_create(&name).unwrap();
-            let publisher = topic.publish().depth(4).open().unwrap();
+            let publisher = topic.publisher_options().depth(4).open().unwrap();
             let mut peer = Peer::of(test_name!()).role("subscriber").env("NAME", &name).spawn();
             until("it subscribes", || (publisher.subscribers() == 1).then_some(()));
             publisher.publish(&0).unwrap();
@@ -213,7 +213,7 @@ fn a_stopped_subscriber_is_waited_for_with_a_deadline_and_harms_nobody_when_it_g
     if let Some(me) = role() {
         let topic = Topic::<[u64; 1000]>::open_or_create(&me.env("NAME")).unwrap();
         let policy = if me.env("POLICY") == "block" { Policy::Block } else { Policy::DropOldest };
-        let mut subscriber = topic.subscribe().policy(policy).open().unwrap();
+        let mut subscriber = topic.subscriber_options().policy(policy).open().unwrap();
         me.say("ready");
         let mut last = 0;
         loop {

@@ -11,7 +11,7 @@ use tieline_testkit::{Peer, role, test_name, until};
 use super::place;
 
 fn newest<const N: usize>(topic: &Topic<[u64; N]>, depth: usize) -> Subscriber<[u64; N]> {
-    topic.subscribe().policy(Policy::DropNewest).depth(depth).open().unwrap()
+    topic.subscriber_options().policy(Policy::DropNewest).depth(depth).open().unwrap()
 }
 
 fn take<const N: usize>(subscriber: &mut Subscriber<[u64; N]>) -> Vec<u64> {
@@ -27,16 +27,16 @@ fn whole(words: &[u64]) -> u64 {
 fn the_oldest_small_messages_are_received_and_the_newest_counted() {
     let (_place, name) = place();
     let topic = Topic::<[u64; 4]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(16).open().unwrap();
+    let publisher = topic.publisher_options().depth(16).open().unwrap();
     let mut kept = newest(&topic, 5);
-    let mut oldest = topic.subscribe().policy(Policy::DropOldest).open().unwrap();
+    let mut oldest = topic.subscriber_options().policy(Policy::DropOldest).open().unwrap();
     for value in 0..100 {
         publisher.try_publish(&[value; 4]).expect("nobody is waited for");
     }
     assert_eq!(take(&mut kept), [0, 1, 2, 3, 4]);
     assert_eq!((kept.counters().received, kept.counters().lost), (5, 95));
     assert_eq!(take(&mut oldest).last(), Some(&99), "others are not concerned");
-    publisher.publish_n(&[[100; 4], [101; 4], [102; 4], [103; 4], [104; 4], [105; 4], [106; 4]]).unwrap();
+    publisher.publish_many(&[[100; 4], [101; 4], [102; 4], [103; 4], [104; 4], [105; 4], [106; 4]]).unwrap();
     assert_eq!(take(&mut kept), [100, 101, 102, 103, 104], "there is room again");
     assert_eq!(kept.counters().lost, 97);
 }
@@ -45,7 +45,7 @@ fn the_oldest_small_messages_are_received_and_the_newest_counted() {
 fn large_messages_stay_where_they_are_until_received_and_others_are_not_kept_waiting() {
     let (_place, name) = place();
     let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(4).max_loans(1).max_payloads(9).open().unwrap();
+    let publisher = topic.publisher_options().depth(4).max_loans(1).max_payloads(9).open().unwrap();
     let mut kept = newest(&topic, 4);
     let mut blocking = topic.subscriber().unwrap();
     for value in 0..50 {
@@ -70,7 +70,7 @@ fn a_publisher_with_few_places_never_waits_for_who_keeps_the_oldest() {
     for places in 1..=4 {
         let (_place, name) = place();
         let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
-        let publisher = topic.publish().max_loans(1).max_payloads(places).open().unwrap();
+        let publisher = topic.publisher_options().max_loans(1).max_payloads(places).open().unwrap();
         let mut kept: Vec<_> = (0..3).map(|_| newest(&topic, 4)).collect();
         for value in 0..20 {
             publisher.try_publish(&[value; 1000]).unwrap_or_else(|error| panic!("{places} places: {error}"));
@@ -86,12 +86,12 @@ fn history_is_there_for_who_comes_later_though_the_publisher_rests() {
     let (_place, name) = place();
     for large in [false, true] {
         let topic = Topic::<[u64]>::open_or_create(&format!("{name}-{large}")).unwrap();
-        let publisher = topic.publish().depth(8).history(4).open().unwrap();
+        let publisher = topic.publisher_options().depth(8).history(4).open().unwrap();
         let len = if large { 700 } else { 3 };
         for value in 0..20 {
             publisher.publish(&vec![value; len]).unwrap();
         }
-        let late = topic.subscribe().policy(Policy::DropNewest).depth(3).history(4);
+        let late = topic.subscriber_options().policy(Policy::DropNewest).depth(3).history(4);
         let mut late = late.open().unwrap();
         let mut next = || late.try_recv().map(|sample| whole(&sample));
         assert_eq!(
@@ -140,7 +140,7 @@ fn all_is_received_or_counted_while_processes_run() {
     const MESSAGES: u64 = 60_000;
     if let Some(me) = role() {
         let topic = Topic::<[u64]>::open_or_create(&me.env("NAME")).unwrap();
-        let mut kept = topic.subscribe().policy(Policy::DropNewest).depth(64).open().unwrap();
+        let mut kept = topic.subscriber_options().policy(Policy::DropNewest).depth(64).open().unwrap();
         me.say("ready");
         let mut last = 0;
         loop {
@@ -162,7 +162,7 @@ fn all_is_received_or_counted_while_processes_run() {
     }
     let (_place, name) = place();
     let topic = Topic::<[u64]>::open_or_create(&name).unwrap();
-    let publisher = topic.publish().depth(64).open().unwrap();
+    let publisher = topic.publisher_options().depth(64).open().unwrap();
     let mut peers: Vec<_> = (0..2).map(|_| Peer::of(test_name!()).role("kept").env("NAME", &name).spawn()).collect();
     peers.iter_mut().for_each(|peer| peer.wait_for("ready"));
     for value in 1..=MESSAGES {
@@ -185,7 +185,7 @@ fn a_publisher_killed_while_it_copies_leaves_whole_messages_and_is_told_of() {
     for step in ["side:copied", "log:guard", "log:words", "log:published"] {
         let (_place, name) = place();
         let topic = Topic::<[u64]>::open_or_create(&name).unwrap();
-        let mut kept = topic.subscribe().policy(Policy::DropNewest).open().unwrap();
+        let mut kept = topic.subscriber_options().policy(Policy::DropNewest).open().unwrap();
         let kill = format!("kill:{step}:100");
         let peer = Peer::of(test_name!()).role("publisher").env("NAME", &name).env("TIELINE_STEP", kill).spawn();
         let (mut count, mut last) = (0, 0);
@@ -245,7 +245,7 @@ fn a_subscriber_killed_at_any_step_keeps_nothing() {
     for step in ["log:held", "log:taken"] {
         let (_place, name) = place();
         let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
-        let publisher = topic.publish().max_payloads(6).open().unwrap();
+        let publisher = topic.publisher_options().max_payloads(6).open().unwrap();
         let kill = format!("kill:{step}:20");
         let mut peer = Peer::of(test_name!()).role("kept").env("NAME", &name).env("TIELINE_STEP", kill).spawn();
         peer.wait_for("ready");
@@ -276,7 +276,7 @@ fn a_stopped_subscriber_is_not_waited_for_and_receives_whole_messages_when_it_go
     for step in ["log:held", "log:taken"] {
         let (_place, name) = place();
         let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
-        let publisher = topic.publish().max_payloads(6).open().unwrap();
+        let publisher = topic.publisher_options().max_payloads(6).open().unwrap();
         let stop = format!("stop:{step}:20");
         let mut peer = Peer::of(test_name!()).role("kept").env("NAME", &name).env("TIELINE_STEP", stop).spawn();
         peer.wait_for("ready");

@@ -21,13 +21,13 @@ fn two_publishers_and_three_subscribers_lose_tear_and_reorder_nothing() {
         match me.name() {
             "publisher" => {
                 let number: u64 = me.env("NUMBER").parse().unwrap();
-                let publisher = topic.publish().depth(64).open().unwrap();
+                let publisher = topic.publisher_options().depth(64).open().unwrap();
                 me.say("ready");
                 me.wait_for("go");
                 for batch in 0..MESSAGES / 10 {
                     let values: Vec<_> = (0..10).map(|index| message(number, batch * 10 + index)).collect();
                     if batch % 2 == 0 {
-                        publisher.publish_n(&values).unwrap();
+                        publisher.publish_many(&values).unwrap();
                     } else {
                         values.iter().for_each(|value| publisher.publish(value).unwrap());
                     }
@@ -35,7 +35,7 @@ fn two_publishers_and_three_subscribers_lose_tear_and_reorder_nothing() {
             }
             policy => {
                 let policy = if policy == "all" { Policy::Block } else { Policy::DropOldest };
-                let mut subscriber = topic.subscribe().policy(policy).open().unwrap();
+                let mut subscriber = topic.subscriber_options().policy(policy).open().unwrap();
                 me.say("ready");
                 let mut next = [0; 2];
                 let mut check = |value: &[u64; 9]| {
@@ -49,7 +49,7 @@ fn two_publishers_and_three_subscribers_lose_tear_and_reorder_nothing() {
                 loop {
                     rounds += 1;
                     let outcome = match rounds % 3 {
-                        0 => subscriber.recv_n(50, &mut check).map(|_| ()),
+                        0 => subscriber.recv_many(50, &mut check).map(|_| ()),
                         _ => subscriber.recv().map(|value| check(&value)),
                     };
                     match outcome {

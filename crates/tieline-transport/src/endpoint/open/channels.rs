@@ -89,7 +89,8 @@ fn topic(topic: &Topic<[u8]>, contents: Contents, direction: Direction) -> Resul
         let inbox = Inbox::new(From::Topic(Box::new(topic.subscriber()?)));
         opened.source = Some(Source::Messages(MessageSource::new(messages::Input::Shm(Box::new(inbox)), 0)));
     } else {
-        let publisher = topic.publish().max_payload(contents.len_bytes().unwrap_or(PUBLISH_MAX_BYTES)).open()?;
+        let publisher =
+            topic.publisher_options().payload_max_bytes(contents.len_bytes().unwrap_or(PUBLISH_MAX_BYTES)).open()?;
         let sink =
             MessageSink::new(messages::Output::Shm(Box::new(Outbox::new(Into::Topic(Box::new(publisher)), contents))));
         opened.capabilities.max_message = sink.max_message();
@@ -118,7 +119,7 @@ fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
         options = options.capacity(u32::try_from(capacity).unwrap_or(u32::MAX));
     }
     if let Some(size) = given.message_size {
-        options = options.item_max_bytes(usize::try_from(size).unwrap_or(usize::MAX));
+        options = options.payload_max_bytes(usize::try_from(size).unwrap_or(usize::MAX));
     }
     if let Some(timeout) = given.timeout {
         options = options.join_timeout(timeout);
