@@ -14,6 +14,7 @@ pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fe
 pub(crate) fn compiler_fence(_: Ordering) {}
 
 /// Tells the processor that this thread waits for another's store.
+#[inline(always)]
 pub(crate) fn pause() {
     #[cfg(not(model))]
     std::hint::spin_loop();

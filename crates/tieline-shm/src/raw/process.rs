@@ -9,6 +9,7 @@ use super::private_fd;
 /// at, and is refused at another.
 ///
 /// One load. Forks made through the C library are seen (`pthread_atfork`); a raw `clone` is not.
+#[inline]
 pub(crate) fn generation() -> u32 {
     static WATCHED: OnceLock<()> = OnceLock::new();
     WATCHED.get_or_init(|| {

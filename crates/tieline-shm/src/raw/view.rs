@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -32,7 +33,14 @@ unsafe impl<T: Words, const N: usize> Words for [T; N] {}
 pub(crate) struct View<T: ?Sized> {
     start: NonNull<T>,
     /// Nothing but the reason why `start` is valid; `None` where the memory is a leaked box (models and tests).
-    memory: Option<Arc<Mapping>>,
+    memory: Option<Owner>,
+}
+
+/// What keeps the memory of a view.
+#[derive(Clone)]
+enum Owner {
+    Mapping(#[expect(dead_code, reason = "kept")] Arc<Mapping>),
+    Private(#[expect(dead_code, reason = "kept")] Arc<dyn Send + Sync + UnwindSafe + RefUnwindSafe>),
 }
 
 // SAFETY: a view is a shared reference with an owner; the atomics behind it may be used from any thread.
@@ -47,7 +55,7 @@ impl<T: Words> View<T> {
     /// `Corrupted` if it would not lie within the mapping, or not be aligned.
     pub(crate) fn of(memory: &Arc<Mapping>, offset: usize) -> Result<Self> {
         let start = locate::<T>(memory, offset, 1)?;
-        Ok(Self { start, memory: Some(Arc::clone(memory)) })
+        Ok(Self { start, memory: Some(Owner::Mapping(Arc::clone(memory))) })
     }
 }
 
@@ -58,7 +66,17 @@ impl<T: Words> View<[T]> {
     /// As [`View::of`].
     pub(crate) fn slice(memory: &Arc<Mapping>, offset: usize, count: usize) -> Result<Self> {
         let start = locate::<T>(memory, offset, count)?;
-        Ok(Self { start: NonNull::slice_from_raw_parts(start, count), memory: Some(Arc::clone(memory)) })
+        let memory = Some(Owner::Mapping(Arc::clone(memory)));
+        Ok(Self { start: NonNull::slice_from_raw_parts(start, count), memory })
+    }
+}
+
+#[cfg(not(model))]
+impl<T: Words + Send + Sync + UnwindSafe + RefUnwindSafe + 'static> View<T> {
+    /// Of memory of this process alone, for what usually lies in shared memory.
+    pub(crate) fn private(value: T) -> Self {
+        let value = Arc::new(value);
+        Self { start: NonNull::from(&*value), memory: Some(Owner::Private(value)) }
     }
 }
 
@@ -98,7 +116,7 @@ impl<T: ?Sized> Deref for View<T> {
     fn deref(&self) -> &T {
         // SAFETY: `start` was checked to lie, aligned, within a mapping that `memory` keeps alive and that is only
         // changed with exclusive access to it, which the Arc forbids; T is made of atomics (`Words`), so writes by
-        // others are no data race. A leaked box lives for ever.
+        // others are no data race. Private memory is kept by its Arc in the same way; a leaked box lives for ever.
         unsafe { self.start.as_ref() }
     }
 }

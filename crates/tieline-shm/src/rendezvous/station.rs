@@ -504,6 +504,7 @@ pub(super) fn introduced(who: Introduction, fds: Vec<std::os::fd::OwnedFd>) -> O
 }
 
 /// What a forked child finds in each of its parent's handles.
+#[inline]
 pub(super) fn check_fork(generation: u32, operation: &'static str) -> Result<()> {
     if generation == process::generation() { Ok(()) } else { Err(Error::new(operation, ErrorKind::Forked)) }
 }

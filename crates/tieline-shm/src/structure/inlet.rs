@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::structure::items::{Held, HeldItems, Holder, Inline};
-use crate::structure::log::{INLINE_MAX_BYTES, Reader};
+use crate::structure::log::{INLINE_MAX_BYTES, Length, Reader};
 use crate::structure::pool::Descriptor;
 
 const RECEIVE: &str = "receive";
@@ -81,13 +81,9 @@ impl Inlet {
         tell: bool,
     ) -> Result<Option<Found<T>>> {
         // Known when this is compiled for values of one size, and then so is the length of every copy.
-        let room = match count {
-            Some(count) if Inline::<T>::FITS && count * size_of::<T>() <= INLINE_MAX_BYTES => {
-                (count * size_of::<T>()).max(Descriptor::BYTES)
-            }
-            _ => INLINE_MAX_BYTES,
-        };
-        let Some(tag) = self.reader.peek(inline.room(room))? else { return Ok(Some(Found::Nothing)) };
+        let room = inline_room::<T>(count).map_or(INLINE_MAX_BYTES, |room| room.max(Descriptor::BYTES));
+        let length = if count.is_some() { Length::Room } else { Length::Message };
+        let Some(tag) = self.reader.peek(inline.room(room), length)? else { return Ok(Some(Found::Nothing)) };
         let Some(len_bytes) = tag.inline_len() else { return self.receive_pooled(inline.room(room), count, tell) };
         let filled = inline.fill(RECEIVE, len_bytes);
         self.reader.advance(tell);
@@ -96,6 +92,39 @@ impl Inlet {
             Some(count) if inline.items().len() != count => Err(wrong_count()),
             _ => Ok(Some(Found::Inline)),
         }
+    }
+
+    /// Whether there is something to receive: a message, or an error.
+    #[inline(always)]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.reader.is_ready()
+    }
+
+    /// The next message, if it is one of `count` values in its slot, copied into `inline`; whether it was. All else is
+    /// for [`try_receive`](Self::try_receive).
+    #[inline(always)]
+    pub(crate) fn try_receive_inline<T: ShmSafe>(&mut self, inline: &mut Inline<T>, count: Option<usize>) -> bool {
+        let Some(room) = inline_room::<T>(count) else { return false };
+        if !self.reader.is_ready() {
+            return false;
+        }
+        let Ok(Some(tag)) = self.reader.peek(inline.room(room), Length::Room) else { return false };
+        let is_whole = tag.inline_len() == Some(room) && inline.fill(RECEIVE, room).is_ok();
+        if is_whole {
+            self.reader.advance(true);
+        }
+        is_whole
+    }
+
+    /// To be called before the caller waits.
+    #[inline(always)]
+    pub(crate) fn pause(&mut self) {
+        self.reader.pause();
+    }
+
+    /// The publisher does not wait for us any more, so what is read may be overwritten.
+    pub(crate) fn distrust(&mut self) {
+        self.reader.distrust();
     }
 
     /// Tells the publisher what was taken without telling.
@@ -111,7 +140,11 @@ impl Inlet {
         tell: bool,
     ) -> Result<Option<Found<T>>> {
         let Some(held) = self.hold(slot)? else { return Ok(None) };
-        self.reader.advance(tell);
+        self.reader.advance(false);
+        if tell {
+            // Buckets are few: told at once.
+            self.reader.tell();
+        }
         let (found, len) = if held.is_trusted() {
             let items = held.into_items(RECEIVE)?;
             let len = items.items().len();
@@ -134,6 +167,15 @@ impl Inlet {
         };
         let hazard = self.reader.hold()?;
         Ok(hazard.map(|hazard| Held::new(holder, hazard, descriptor.bucket, descriptor.len_bytes)))
+    }
+}
+
+/// The bytes of `count` values, if they can lie in a slot.
+#[inline(always)]
+const fn inline_room<T: ShmSafe>(count: Option<usize>) -> Option<usize> {
+    match count {
+        Some(count) if Inline::<T>::FITS && count * size_of::<T>() <= INLINE_MAX_BYTES => Some(count * size_of::<T>()),
+        _ => None,
     }
 }
 

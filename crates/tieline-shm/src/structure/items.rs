@@ -50,59 +50,65 @@ fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Result<usize>
 /// Up to [`INLINE_MAX_BYTES`] of values in memory of our own, copied from a slot.
 pub(crate) struct Inline<T> {
     bytes: Buffer,
-    /// So many bytes at the start are initialised.
-    room_bytes: usize,
-    /// So many values at the start were checked.
+    /// So many values at the start were checked, if it is filled.
     count: usize,
+    state: State,
     of: PhantomData<T>,
+}
+
+/// A word of its own, although a bit would do: a received message is moved a few times, and then all of it is loaded as
+/// it was stored, in pieces of sixteen bytes. Smaller stores would make each move wait. And there is room in it for the
+/// variants of what has an [`Inline`], which so is 128 bytes, as many as are moved without a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum State {
+    Empty,
+    Filled,
 }
 
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
-struct Buffer([MaybeUninit<u8>; INLINE_MAX_BYTES]);
+struct Buffer([u8; INLINE_MAX_BYTES]);
 
 impl<T: ShmSafe> Inline<T> {
     /// Whether values of the type can lie in a slot and here.
     pub(crate) const FITS: bool = size_of::<T>() <= INLINE_MAX_BYTES && align_of::<T>() <= align_of::<Buffer>();
 
-    /// No values, and no room yet.
+    /// No values.
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        let bytes = Buffer([MaybeUninit::uninit(); INLINE_MAX_BYTES]);
-        Self { bytes, room_bytes: 0, count: 0, of: PhantomData }
+        Self { bytes: Buffer([0; INLINE_MAX_BYTES]), count: 0, state: State::Empty, of: PhantomData }
     }
 
     /// Room for `len_bytes`, at most [`INLINE_MAX_BYTES`]; what was there is no value any more.
     #[inline(always)]
     pub(crate) fn room(&mut self, len_bytes: usize) -> &mut [u8] {
-        self.count = 0;
-        if self.room_bytes < len_bytes {
-            self.bytes.0[self.room_bytes..len_bytes].fill(MaybeUninit::new(0));
-            self.room_bytes = len_bytes;
-        }
-        let room = &mut self.bytes.0[..len_bytes];
-        // SAFETY: `room_bytes` at least were initialised, here or before, and bytes stay so; only `self` owns them.
-        unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), len_bytes) }
+        self.state = State::Empty;
+        &mut self.bytes.0[..len_bytes]
     }
 
     /// Believes that the first `len_bytes` of the room are values.
     ///
     /// # Errors
-    /// `Corrupted` if they are none, or more than there is room.
+    /// `Corrupted` if they are none, or more than there can be.
     #[inline(always)]
     pub(crate) fn fill(&mut self, operation: &'static str, len_bytes: usize) -> Result<()> {
-        if len_bytes > self.room_bytes || align_of::<T>() > align_of::<Buffer>() {
+        if len_bytes > INLINE_MAX_BYTES || align_of::<T>() > align_of::<Buffer>() {
             return Err(Error::new(operation, ErrorKind::Corrupted).because("its length is wrong"));
         }
         let bytes = self.room(len_bytes);
         self.count = check_all::<T>(operation, bytes)?;
+        self.state = State::Filled;
         Ok(())
     }
 
     #[inline(always)]
     pub(crate) fn items(&self) -> &[T] {
+        if self.state != State::Filled {
+            return &[];
+        }
         // SAFETY: `fill` checked that `count` values are there, aligned for T, in memory that only `self` owns, and
-        // nothing was written since (`room` makes the count zero).
+        // nothing was written since (`room` makes it empty).
         unsafe { std::slice::from_raw_parts(self.bytes.0.as_ptr().cast(), self.count) }
     }
 }

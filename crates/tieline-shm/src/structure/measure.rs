@@ -268,7 +268,7 @@ fn publish_with(subscribers: usize, n: u64) -> f64 {
         }
         spent += begun.elapsed().as_nanos() as f64;
         for reader in &mut readers {
-            while reader.peek(&mut bytes).unwrap().is_some() {
+            while reader.peek(&mut bytes, super::log::Length::Room).unwrap().is_some() {
                 reader.advance(true);
             }
         }

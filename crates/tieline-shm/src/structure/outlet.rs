@@ -14,11 +14,11 @@ use crate::wait::{EventCount, Until, Waiting};
 const PUBLISH: &str = "publish";
 const LOAN: &str = "loan";
 
-/// Buckets from this size on are worth a look after each message, so that the next one lies in memory that is still
-/// in the cache; smaller ones are looked for when they run out.
-const HOT_BYTES: usize = 16 * 1024;
-/// More subscribers than this are looked at only when buckets run out.
-const HOT_SUBSCRIBERS: usize = 4;
+/// So many buckets get memory before anyone looks which are free again: each look takes away the lines in which the
+/// subscribers write what they hold, just when they are about to. More would be colder in the cache.
+const HOT_BUCKETS: usize = 4;
+/// Of buckets from this size on, two: what four of them take is in no cache any more, and costs more than looking does.
+const LARGE_BYTES: usize = 512 * 1024;
 
 /// Finds memory for a range of the pool's bytes.
 pub(crate) type Back = Box<dyn Fn(Range<usize>) -> Result<()> + Send>;
@@ -33,6 +33,7 @@ struct Lending {
     pool: Pool,
     buckets: Buckets,
     back: Back,
+    bucket_bytes: usize,
     loans_max: usize,
 }
 
@@ -40,7 +41,8 @@ impl Outlet {
     /// `buckets`, if the log's geometry has any; each is backed by `back` before its first use.
     pub(crate) fn new(writer: Writer, buckets: Option<(Buckets, Back)>, loans_max: usize) -> Self {
         let pool = Pool::new(writer.geometry());
-        let lending = buckets.map(|(buckets, back)| Lending { pool, buckets, back, loans_max });
+        let bucket_bytes = writer.geometry().bucket_bytes;
+        let lending = buckets.map(|(buckets, back)| Lending { pool, buckets, back, bucket_bytes, loans_max });
         Self { writer, lending }
     }
 
@@ -117,8 +119,8 @@ impl Outlet {
             if let Some(bucket) = lending.pool.take() {
                 return Ok(Loaned::new(lending.buckets.clone(), bucket, len_bytes));
             }
-            if !lending.find(&self.writer)? {
-                lending.wait(&self.writer, how, until)?;
+            if !lending.find(&mut self.writer)? {
+                lending.wait(&mut self.writer, how, until)?;
             }
         }
     }
@@ -148,9 +150,9 @@ impl Outlet {
         let descriptor = Descriptor { bucket: loaned.bucket(), len_bytes: loaned.len_bytes() };
         self.writer.publish(Tag::POOLED, &descriptor.to_bytes());
         lending.pool.published(number, loaned.bucket());
-        let hot = self.writer.geometry().bucket_bytes >= HOT_BYTES && self.writer.subscribers() <= HOT_SUBSCRIBERS;
-        if hot || !lending.pool.has_free() {
-            lending.look(&self.writer);
+        if !lending.pool.has_free() && lending.pool.backed() >= lending.hot_buckets() {
+            // Now, while nobody waits for the next message.
+            lending.look(&mut self.writer);
         }
         Ok(())
     }
@@ -169,8 +171,12 @@ impl Outlet {
 }
 
 impl Lending {
+    fn hot_buckets(&self) -> usize {
+        if self.bucket_bytes < LARGE_BYTES { HOT_BUCKETS } else { HOT_BUCKETS / 2 }
+    }
+
     /// Frees what everybody has passed.
-    fn look(&mut self, writer: &Writer) -> Survey {
+    fn look(&mut self, writer: &mut Writer) -> Survey {
         let survey = writer.survey();
         let history = writer.next().saturating_sub(writer.geometry().history as u64);
         self.pool.reclaim(survey.passed.min(history), &survey);
@@ -178,7 +184,10 @@ impl Lending {
     }
 
     /// Tries to make a bucket free: one that all have passed, a new one, or the oldest that nobody is waited for.
-    fn find(&mut self, writer: &Writer) -> Result<bool> {
+    fn find(&mut self, writer: &mut Writer) -> Result<bool> {
+        if self.pool.backed() < self.hot_buckets() && self.pool.grow(&self.back).is_ok_and(|grown| grown) {
+            return Ok(true);
+        }
         let survey = self.look(writer);
         if self.pool.has_free() || self.pool.grow(&self.back)? {
             return Ok(true);
@@ -198,20 +207,19 @@ impl Lending {
     }
 
     #[cold]
-    fn wait(&mut self, writer: &Writer, how: Waiting, until: Until) -> Result<()> {
+    fn wait(&mut self, writer: &mut Writer, how: Waiting, until: Until) -> Result<()> {
         let full = || {
             Error::new(LOAN, ErrorKind::Full).because(
                 "subscribers hold, or have yet to read, every bucket; have them drop samples, or make the publisher with more buckets",
             )
         };
-        let rosters = writer.rosters();
-        if matches!(until, Until::Now) || rosters.is_empty() {
+        let rooms: Vec<_> = writer.rosters().iter().map(|roster| roster.room().clone()).collect();
+        if matches!(until, Until::Now) || rooms.is_empty() {
             return Err(full());
         }
-        let rooms: Vec<_> = rosters.iter().map(|roster| roster.room().clone()).collect();
         EventCount::wait_any(&rooms, how, until, LOAN, || match self.find(writer) {
             Ok(found) => {
-                let changed = writer.rosters().len() != rosters.len();
+                let changed = writer.rosters().len() != rooms.len();
                 (found || changed).then_some(Ok(()))
             }
             Err(error) => Some(Err(error)),

@@ -528,7 +528,6 @@ impl EventCount {
     }
 }
 
-#[cfg(any(test, model))]
 impl EventCount {
     /// One that nobody has used, as zeroed memory is.
     pub(crate) fn new() -> Self {

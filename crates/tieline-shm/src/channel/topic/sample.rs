@@ -12,25 +12,20 @@ use crate::structure::items::{HeldItems, Inline};
 /// death does not take it away. A subscriber may hold as many as the publisher allows
 /// ([`max_held`](super::PublisherOptions::max_held)).
 pub struct Sample<T: Payload + ?Sized> {
-    pub(super) inline: Inline<T::Item>,
-    pub(super) elsewhere: Option<Elsewhere<T::Item>>,
+    pub(super) body: Body<T::Item>,
 }
 
-pub(super) enum Elsewhere<I> {
+pub(super) enum Body<I> {
+    Inline(Inline<I>),
     Held(HeldItems<I>),
     Copied(Box<[I]>),
 }
 
 impl<T: Payload + ?Sized> Sample<T> {
-    #[inline(always)]
-    pub(super) fn empty() -> Self {
-        Self { inline: Inline::new(), elsewhere: None }
-    }
-
     /// Whether the message is a view of shared memory rather than a copy.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        matches!(self.elsewhere, Some(Elsewhere::Held(_)))
+        matches!(self.body, Body::Held(_))
     }
 }
 
@@ -39,10 +34,10 @@ impl<T: Payload + ?Sized> Deref for Sample<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        T::of_items(match &self.elsewhere {
-            None => self.inline.items(),
-            Some(Elsewhere::Held(held)) => held.items(),
-            Some(Elsewhere::Copied(copy)) => copy,
+        T::of_items(match &self.body {
+            Body::Inline(inline) => inline.items(),
+            Body::Held(held) => held.items(),
+            Body::Copied(copy) => copy,
         })
     }
 }
@@ -50,5 +45,17 @@ impl<T: Payload + ?Sized> Deref for Sample<T> {
 impl<T: Payload + fmt::Debug + ?Sized> fmt::Debug for Sample<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::Sample;
+    use crate::error::Result;
+
+    #[test]
+    fn a_received_message_is_moved_without_a_call() {
+        assert_eq!(size_of::<Result<Sample<[u8; 64]>>>(), 128);
+        assert_eq!(size_of::<Result<Sample<[u64]>>>(), 128);
     }
 }

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use tieline_os::mapping::Mapping;
-
 use super::admission::{MEET_TIMEOUT, SLEEPERS, bell_number, roster};
 use super::aside::AsideRead;
 use super::options::Policy;
@@ -18,14 +16,11 @@ use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::raw::atomic::Ordering as WordOrdering;
 use crate::rendezvous::{Link, Participant, PeerId};
 use crate::segment::{Kind, Segment};
 use crate::structure::inlet::Inlet;
 use crate::structure::items::Holder;
-use crate::structure::log::{
-    Entry, Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots,
-};
+use crate::structure::log::{Geometry, LogHeader, Overflow, Reader, RosterGeometry, RosterHeader, SLOTS_OFFSET, Slots};
 use crate::structure::pool::Buckets;
 use crate::wait::{self, Alarm, Alarms, Bell, EventCount};
 
@@ -58,7 +53,8 @@ pub(super) struct Sources {
 struct Probe {
     peer: PeerId,
     slots: Slots,
-    entry: Entry,
+    /// The number of the message that the subscriber takes next.
+    position: Arc<AtomicU64>,
     sleepers: View<EventCount>,
     /// Where our bell is handed over, until the publisher is gone, and under which number it hangs there.
     link: Option<Link>,
@@ -94,19 +90,17 @@ struct Line {
 }
 
 impl Sources {
-    pub(super) fn new(wishes: Subscribe, layout_hash: u64) -> Result<Self> {
-        let page = Mapping::anonymous(size_of::<EventCount>());
-        let page = page.map_err(|error| Error::system_refused(SUBSCRIBE, error))?;
-        Ok(Self {
+    pub(super) fn new(wishes: Subscribe, layout_hash: u64) -> Self {
+        Self {
             wishes,
             layout_hash,
             uid: rustix::process::geteuid().as_raw(),
             changes: AtomicU64::new(0),
-            bell: View::of(&Arc::new(page), 0)?,
+            bell: View::private(EventCount::new()),
             state: Mutex::default(),
             answered: Condvar::new(),
             alarms: OnceLock::new(),
-        })
+        }
     }
 
     /// Waits until every publisher that is connected has answered, or a while.
@@ -250,17 +244,12 @@ impl Sources {
         };
         let peer = link.peer().id;
         let sleepers = roster.sleepers().clone();
+        let depth = if self.wishes.depth == 0 { u64::MAX } else { self.wishes.depth };
+        let reader = Reader::new(header, slots.clone(), geometry, roster, entry, overflow, admitted.start);
+        let reader = reader.with_depth(depth);
         let number = bell_number(admitted.entry as usize);
-        let probe = Probe {
-            peer,
-            slots: slots.clone(),
-            entry: entry.clone(),
-            sleepers,
-            link: Some(link.clone()),
-            number,
-            is_gone: false,
-        };
-        let reader = Reader::new(header, slots, geometry, roster, entry, overflow, admitted.start);
+        let position = reader.position();
+        let probe = Probe { peer, slots, position, sleepers, link: Some(link.clone()), number, is_gone: false };
         Ok((Source { peer, inlet: Inlet::new(reader, Some(Arc::new(holder))), is_gone: false }, probe))
     }
 }
@@ -269,8 +258,8 @@ impl wait::Source for Sources {
     fn is_ready(&self) -> bool {
         let state = self.lock();
         state.probes.iter().any(|probe| {
-            // Relaxed: our own cursor, stored by the subscriber; who waits has called it before.
-            probe.is_gone || probe.slots.is_published(probe.entry.cursor().load(WordOrdering::Relaxed))
+            // Relaxed: stored by the subscriber's thread; who waits has called it before.
+            probe.is_gone || probe.slots.is_published(probe.position.load(Ordering::Relaxed))
         })
     }
 

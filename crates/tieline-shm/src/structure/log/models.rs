@@ -14,8 +14,8 @@ use loom::thread;
 
 use super::planted::PLANTED;
 use super::{
-    Bug, Entry, Gates, Geometry, Joiner, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer,
-    release,
+    Bug, Entry, Gates, Geometry, Joiner, Length, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag,
+    Writer, release,
 };
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
@@ -103,7 +103,7 @@ pub(super) fn put(writer: &mut Writer, value: u64) -> Room {
 
 pub(super) fn get(reader: &mut Reader) -> Option<u64> {
     let mut bytes = [0; 16];
-    reader.peek(&mut bytes).expect("no error")?;
+    reader.peek(&mut bytes, Length::Room).expect("no error")?;
     let words: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
     assert_eq!(words[0], words[1], "a torn message");
     reader.advance(true);
@@ -206,7 +206,7 @@ fn model_a_payload_given_up_is_not_reused_while_held() {
             reuse(&shared, &survey);
         });
         let mut bytes = [0; 16];
-        if reader.peek(&mut bytes).expect("no error").is_some()
+        if reader.peek(&mut bytes, Length::Room).expect("no error").is_some()
             && let Some(hazard) = reader.hold().expect("one is free")
         {
             reader.advance(true);
@@ -232,7 +232,7 @@ fn model_a_payload_that_was_passed_is_not_reused_while_held() {
             }
         });
         let mut bytes = [0; 16];
-        assert!(reader.peek(&mut bytes).expect("no error").is_some());
+        assert!(reader.peek(&mut bytes, Length::Room).expect("no error").is_some());
         if super::planted(Bug::CursorBeforeHazard) {
             reader.entry().cursor().store(2, crate::raw::atomic::Ordering::Release);
         }

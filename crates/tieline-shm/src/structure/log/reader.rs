@@ -1,11 +1,14 @@
 //! A subscriber's half of a log: taking the next message, or finding out that it is gone.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64 as PrivateU64;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::raw::atomic::{Ordering, fence};
 use crate::structure::log::layout::{Geometry, LogHeader};
 use crate::structure::log::roster::{Entry, RETIRED, Roster};
-use crate::structure::log::slot::{Seen, Slots, Tag};
+use crate::structure::log::slot::{Length, Seen, Slots, Tag};
 use crate::structure::log::{Bug, planted};
 
 /// What happens to a subscriber that does not keep up.
@@ -42,6 +45,15 @@ const NUMBER_MAX: u64 = 1 << 56;
 
 const RECEIVE: &str = "receive";
 
+/// So many messages one after the other, without waiting for any, are a stream.
+const STREAM: u32 = 16;
+/// In a stream, so many slots ahead are asked for: about what arrives while one line travels.
+const AHEAD: u64 = 12;
+/// The part of the depth that a publisher may be told of late.
+const STRETCHES: u64 = 16;
+/// And at most so many messages: by then it costs nothing any more.
+const STRETCH_MAX: u64 = 32;
+
 /// The reading end of a log, with its entry in the roster.
 pub(crate) struct Reader {
     header: View<LogHeader>,
@@ -50,6 +62,16 @@ pub(crate) struct Reader {
     roster: Roster,
     entry: Entry,
     overflow: Overflow,
+    /// Whether messages may be overwritten while they are copied.
+    is_guarded: bool,
+    /// `next`, for others in this process.
+    position: Arc<PrivateU64>,
+    /// In a stream the publisher is told once for so many messages.
+    stretch: u64,
+    /// What the cursor says.
+    told: u64,
+    /// How many messages were there when looked for, since the last time that none was.
+    in_a_row: u32,
     next: u64,
     received: u64,
     lost: u64,
@@ -67,12 +89,34 @@ impl Reader {
         overflow: Overflow,
         start: u64,
     ) -> Self {
-        Self { header, slots, geometry, roster, entry, overflow, next: start, received: 0, lost: 0, lagged: false }
+        Self {
+            header,
+            slots,
+            geometry,
+            roster,
+            entry,
+            overflow,
+            is_guarded: !overflow.is_kept(),
+            position: Arc::new(PrivateU64::new(start)),
+            stretch: 1,
+            told: start,
+            in_a_row: 0,
+            next: start,
+            received: 0,
+            lost: 0,
+            lagged: false,
+        }
     }
 
     /// The number of the message that is taken next.
     pub(crate) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Where [`next`](Self::next) stands at any time, for who looks from elsewhere in this process whether there is
+    /// something to take. Nothing else is ordered by it.
+    pub(crate) fn position(&self) -> Arc<PrivateU64> {
+        Arc::clone(&self.position)
     }
 
     /// How many messages were taken.
@@ -100,6 +144,21 @@ impl Reader {
         self.overflow == Overflow::Gated
     }
 
+    /// In a stream, tells the publisher once for several messages: a small part of the `depth` that it may be ahead. Not
+    /// one that drops messages for want of room.
+    pub(crate) fn with_depth(mut self, depth: u64) -> Self {
+        if self.overflow == Overflow::DropNewest {
+            return self;
+        }
+        self.stretch = (depth.min(self.geometry.slots as u64) / STRETCHES).clamp(1, STRETCH_MAX);
+        self
+    }
+
+    /// The publisher waits for us no longer: from now on every copy is checked to be whole.
+    pub(crate) fn distrust(&mut self) {
+        self.is_guarded = true;
+    }
+
     pub(crate) fn roster(&self) -> &Roster {
         &self.roster
     }
@@ -114,6 +173,7 @@ impl Reader {
     }
 
     /// Whether there is something to take: a message, or an error.
+    #[inline(always)]
     pub(crate) fn is_ready(&self) -> bool {
         self.lagged || self.slots.is_published(self.next)
     }
@@ -124,24 +184,46 @@ impl Reader {
     /// # Errors
     /// `Lagged`; `Corrupted` if the publisher's numbers make no sense.
     #[inline(always)]
-    pub(crate) fn peek(&mut self, payload: &mut [u8]) -> Result<Taken> {
+    pub(crate) fn peek(&mut self, payload: &mut [u8], length: Length) -> Result<Taken> {
         if self.overflow == Overflow::SkipToLatest {
             self.skip_to_latest()?;
         }
-        match self.slots.read(self.next, payload) {
+        match self.slots.read(self.next, payload, length, self.is_guarded) {
             Seen::Message(tag) => Ok(Some(tag)),
-            Seen::Empty => Ok(None),
-            Seen::Overrun => self.catch_up(payload),
+            Seen::Empty => {
+                self.in_a_row = 0;
+                Ok(None)
+            }
+            Seen::Overrun => self.catch_up(payload, length),
         }
     }
 
-    /// The message that was peeked is taken. With `tell`, the publisher may overwrite it from now on; without, from
-    /// the next one on that is told.
+    /// The message that was peeked is taken. With `tell`, the publisher is told, at once or, in a stream, soon; without,
+    /// not before [`tell`](Self::tell).
     #[inline(always)]
     pub(crate) fn advance(&mut self, tell: bool) {
         self.next += 1;
         self.received += 1;
-        if tell {
+        // Relaxed: see `position`.
+        self.position.store(self.next, Ordering::Relaxed);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row < STREAM {
+            if tell {
+                self.tell();
+            }
+            return;
+        }
+        self.slots.prefetch(self.next + AHEAD);
+        if tell && self.next - self.told >= self.stretch {
+            self.tell();
+        }
+    }
+
+    /// To be called before the caller waits, or turns to something else: tells what is not told yet.
+    #[inline(always)]
+    pub(crate) fn pause(&mut self) {
+        self.in_a_row = 0;
+        if self.told != self.next {
             self.tell();
         }
     }
@@ -152,6 +234,7 @@ impl Reader {
         crate::raw::step("log:taken");
         // (C1) pairs with the acquire load of `Member::look`: our copies, and our hazards, come before it.
         self.entry.cursor().store(self.next, Ordering::Release);
+        self.told = self.next;
         // Relaxed: counters for people who look.
         self.entry.received().store(self.received, Ordering::Relaxed);
         if self.overflow.is_kept() {
@@ -207,7 +290,7 @@ impl Reader {
     }
 
     #[cold]
-    fn catch_up(&mut self, payload: &mut [u8]) -> Result<Taken> {
+    fn catch_up(&mut self, payload: &mut [u8], length: Length) -> Result<Taken> {
         for _ in 0..RESYNCS_MAX {
             if self.overflow == Overflow::DropNewest {
                 return Err(Error::new(RECEIVE, ErrorKind::Corrupted)
@@ -222,7 +305,7 @@ impl Reader {
             // Not to the very oldest, which is about to be overwritten.
             let oldest = self.head()?.saturating_sub(slots - slots / 8);
             self.lose(oldest.saturating_sub(self.next).max(1));
-            match self.slots.read(self.next, payload) {
+            match self.slots.read(self.next, payload, length, true) {
                 Seen::Message(tag) => return Ok(Some(tag)),
                 Seen::Empty => return Ok(None),
                 Seen::Overrun => {}
@@ -234,6 +317,8 @@ impl Reader {
     fn lose(&mut self, count: u64) {
         self.next += count;
         self.lost += count;
+        // Relaxed: see `position`.
+        self.position.store(self.next, Ordering::Relaxed);
         // Relaxed: a counter for people who look.
         self.entry.lost().store(self.lost, Ordering::Relaxed);
     }

@@ -17,7 +17,7 @@ use crate::raw::View;
 use crate::raw::atomic::Ordering;
 use crate::structure::log::layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 use crate::structure::log::roster::Entry;
-use crate::structure::log::slot::{FIRST, Slots, Tag};
+use crate::structure::log::slot::{FIRST, Length, Slots, Tag};
 use crate::structure::log::{Bug, planted};
 
 /// The publisher's end of one such log.
@@ -84,7 +84,7 @@ impl SideLog {
             let number = self.source;
             self.source += 1;
             // None is overwritten yet, the history included: see `Gates::close`. If it were, it would be counted.
-            let seen = from.read(number, &mut payload);
+            let seen = from.read(number, &mut payload, Length::Message, true);
             let Some(tag) = seen.tag().filter(|tag| self.takes(*tag, number, allowance)) else {
                 self.dropped += 1;
                 // Relaxed, both: counters, about nothing else in memory. The entry's is for people who look, and may

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
+use super::Length;
 use super::models::{Log, get, holds_but_for, put, reuse, view};
 use super::{Bug, Geometry, LogHeader, Overflow, Reader, Room, SideLog, Slots, Tag, Writer, release};
 use crate::raw::View;
@@ -123,7 +124,7 @@ fn model_a_payload_that_a_side_log_names_is_not_reused() {
             reuse(&shared, &survey);
         });
         let mut bytes = [0; 16];
-        if reader.peek(&mut bytes).expect("no error").is_some() {
+        if reader.peek(&mut bytes, Length::Room).expect("no error").is_some() {
             if super::planted(Bug::CursorBeforeHazard) {
                 reader.entry().cursor().store(2, crate::raw::atomic::Ordering::Release);
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::Length;
 use super::tests::{Log, aligned, get, put};
 use super::{Geometry, LogHeader, Overflow, Reader, Room, SideLog, Slots, Tag, release};
 use crate::raw::View;
@@ -48,7 +49,7 @@ fn a_bucket_is_kept_until_it_was_passed_and_released_and_not_beyond_the_share() 
         assert_eq!(writer.try_publish(Tag::POOLED, &[0; 16]), Room::Free);
     }
     assert_eq!((writer.survey().hazards, reader.lost()), (vec![1, 2], 2));
-    assert!(reader.peek(&mut [0; 16]).unwrap().is_some());
+    assert!(reader.peek(&mut [0; 16], Length::Room).unwrap().is_some());
     let hazard = reader.hold().unwrap().unwrap();
     reader.advance(true);
     assert_eq!(writer.survey().hazards, [1, 2], "passed, but held");
@@ -60,7 +61,7 @@ fn a_bucket_is_kept_until_it_was_passed_and_released_and_not_beyond_the_share() 
     let mut hazards = writer.survey().hazards;
     hazards.sort_unstable();
     assert_eq!(hazards, [2, 5]);
-    assert!(other.peek(&mut [0; 16]).unwrap().is_none());
+    assert!(other.peek(&mut [0; 16], Length::Room).unwrap().is_none());
     assert_eq!(other.lost(), 1);
     log.gates.dismiss(0);
     assert!(writer.survey().hazards.is_empty(), "the dead hold nothing");

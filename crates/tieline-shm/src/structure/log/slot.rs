@@ -6,15 +6,20 @@
 //! loads the stamp, copies the payload, loads the guard.
 //!
 //! The invariant: stamp = number before, and guard = number after, means that what was copied is that message whole.
-//! (If a word came from a later message, then that message's guard, stored before the word, is seen too.)
+//! (If a word came from a later message, then that message's guard, stored before the word, is seen too.) A reader that the
+//! publisher waits for needs no guard: no later message comes before it has told that it took this one.
 
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering, fence};
+use crate::raw::words::{load_bytes, load_pair, store_pair};
 use crate::structure::log::layout::Geometry;
 use crate::structure::log::{Bug, planted};
+use crate::structure::pool::Descriptor;
 
 /// The number of the first message; slots of zeros hold none.
 pub(crate) const FIRST: u64 = 1;
+
+const LINE_BYTES: usize = 64;
 
 /// Numbers stay below: 2^56 messages take 22 years at a hundred million a second.
 const TAG_BITS: u32 = 8;
@@ -38,6 +43,15 @@ impl Tag {
     pub(crate) fn inline_len(self) -> Option<usize> {
         (usize::from(self.0) <= super::layout::INLINE_MAX_BYTES).then_some(usize::from(self.0))
     }
+}
+
+/// How many bytes of a slot are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As many as there is room for, so that the copy is a few moves; a descriptor is copied alone.
+    Room,
+    /// As many as the message has.
+    Message,
 }
 
 /// What a reader finds where it expects a message.
@@ -104,14 +118,14 @@ impl Slots {
     /// Copies message `number` into `payload`, as much as it holds and there is.
     ///
     /// `payload` should be as long as the longest message may be; what it holds beyond the message's own length, or
-    /// when the answer is no message, means nothing.
+    /// when the answer is no message, means nothing. Not `is_guarded` is for those before whom the publisher stops.
     #[inline(always)]
-    pub(crate) fn read(&self, number: u64, payload: &mut [u8]) -> Seen {
+    pub(crate) fn read(&self, number: u64, payload: &mut [u8], length: Length, is_guarded: bool) -> Seen {
         let slot = self.slot(number);
         let (guard, rest) = slot.split_last().expect("a slot has words");
         let (stamp, words) = rest.split_first().expect("a slot has words");
-        if self.stride > 8 {
-            // The end of the slot is on another line: ask for both at once.
+        if length == Length::Room && payload.len() > LINE_BYTES - 8 {
+            // The end of the message is on another line: ask for both at once.
             prefetch(guard);
         }
         // (S1) the words are at least those of the stamp that is seen.
@@ -119,14 +133,47 @@ impl Slots {
         if seen >> TAG_BITS != number {
             return if seen >> TAG_BITS > number { Seen::Overrun } else { Seen::Empty };
         }
-        load(words, payload);
+        #[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
+        let tag = Tag(seen as u8);
+        match (tag.inline_len(), length) {
+            (Some(_), Length::Room) => load(words, payload),
+            (Some(len), Length::Message) => {
+                let len = len.min(payload.len());
+                load(words, &mut payload[..len]);
+            }
+            (None, _) => {
+                let len = Descriptor::BYTES.min(payload.len());
+                load(words, &mut payload[..len]);
+            }
+        }
+        if !is_guarded {
+            return Seen::Message(tag);
+        }
         // (G1) if any word was of a later message, that one's guard is seen now.
         fence(Ordering::Acquire);
         if guard.load(Ordering::Relaxed) != number && !planted(Bug::NoGuard) {
             return Seen::Overrun;
         }
-        #[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
-        Seen::Message(Tag(seen as u8))
+        Seen::Message(tag)
+    }
+
+    /// Publisher only: asks for the line of the end of a slot, which nobody polls, ahead of writing it. The longer the
+    /// stores to it take, the likelier it is that a poller takes the line of the stamp away between them.
+    #[inline(always)]
+    pub(crate) fn prepare(&self, number: u64) {
+        if let Some(last) = self.slot(number).last().filter(|_| self.stride > LINE_BYTES / 8) {
+            prefetch_to_write(last);
+        }
+    }
+
+    /// Asks for the lines of a message ahead of its use.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, number: u64) {
+        let slot = self.slot(number);
+        prefetch(&slot[0]);
+        if let Some(last) = slot.last().filter(|_| slot.len() > LINE_BYTES / 8) {
+            prefetch(last);
+        }
     }
 
     /// How many bytes of payload a slot has room for.
@@ -152,31 +199,65 @@ impl Slots {
 #[inline(always)]
 fn store_backwards(words: &[AtomicU64], bytes: &[u8]) {
     let words = &words[..bytes.len().div_ceil(8)];
-    let (whole, rest) = bytes.as_chunks::<8>();
-    // Relaxed: the caller's fence and release store order them; word by word, because readers may copy meanwhile.
-    if let Some(word) = words.get(whole.len()) {
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    let (in_pairs, behind) = words.split_at(2 * pairs.len());
+    // Relaxed: the caller's fence and release store order them.
+    let (whole, end) = rest.as_chunks::<8>();
+    if let Some(word) = behind.get(whole.len()) {
         let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
+        last[..end.len()].copy_from_slice(end);
         word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
     }
-    for (word, chunk) in words.iter().zip(whole).rev() {
+    if let ([word, ..], [chunk]) = (behind, whole) {
         word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
     }
+    let (in_pairs, _) = in_pairs.as_chunks::<2>();
+    for (pair, chunk) in in_pairs.iter().zip(pairs).rev() {
+        store_pair(pair, chunk);
+    }
+}
+
+/// Loads as many bytes as there are words.
+#[cold]
+fn load_less(words: &[AtomicU64], bytes: &mut [u8]) {
+    load_bytes(words, bytes);
 }
 
 /// Loads as many bytes as both have.
 #[inline(always)]
 fn load(words: &[AtomicU64], bytes: &mut [u8]) {
-    let len = bytes.len().min(words.len() * 8);
-    let (whole, rest) = bytes[..len].as_chunks_mut::<8>();
+    if bytes.len() > words.len() * 8 {
+        // Only if a publisher's measures are not what its type needs: its messages are shorter than the room.
+        return load_less(words, &mut bytes[..words.len() * 8]);
+    }
+    let (pairs, rest) = bytes.as_chunks_mut::<16>();
+    let (in_pairs, behind) = words.split_at(2 * pairs.len());
+    let (in_pairs, _) = in_pairs.as_chunks::<2>();
     // Relaxed: the caller's acquire load and fence order them.
-    for (word, chunk) in words.iter().zip(whole.iter_mut()) {
+    for (pair, chunk) in in_pairs.iter().zip(pairs) {
+        *chunk = load_pair(pair);
+    }
+    let (whole, end) = rest.as_chunks_mut::<8>();
+    for (word, chunk) in behind.iter().zip(whole.iter_mut()) {
         *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
     }
-    if !rest.is_empty() {
-        let last = words[whole.len()].load(Ordering::Relaxed).to_ne_bytes();
-        rest.copy_from_slice(&last[..rest.len()]);
+    if !end.is_empty() {
+        let last = behind[whole.len()].load(Ordering::Relaxed).to_ne_bytes();
+        end.copy_from_slice(&last[..end.len()]);
     }
+}
+
+/// Asks for the line of `word`, to be had by no other processor, ahead of writing it.
+#[inline(always)]
+fn prefetch_to_write(word: &AtomicU64) {
+    #[cfg(all(target_arch = "x86_64", not(model)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch changes nothing and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(word).cast()) };
+    }
+    #[cfg(any(not(target_arch = "x86_64"), model))]
+    let _ = word;
 }
 
 /// Asks for the line of `word` ahead of its use.

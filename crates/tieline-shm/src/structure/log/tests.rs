@@ -5,10 +5,12 @@ use std::sync::atomic::AtomicU64;
 use proptest::prelude::*;
 
 use super::{
-    Entry, Gates, Geometry, Joiner, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag, Writer,
+    Entry, FIRST, Gates, Geometry, Joiner, Length, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots,
+    Tag, Writer,
 };
 use crate::error::ErrorKind;
 use crate::raw::View;
+use crate::raw::atomic::Ordering;
 
 pub(in crate::structure) struct Log {
     pub(in crate::structure) header: View<LogHeader>,
@@ -66,7 +68,7 @@ pub(in crate::structure) fn put(writer: &mut Writer, value: u64) -> bool {
 
 pub(in crate::structure) fn get(reader: &mut Reader) -> Option<u64> {
     let mut bytes = [0; 8];
-    let tag = reader.peek(&mut bytes).expect("not an error")?;
+    let tag = reader.peek(&mut bytes, Length::Room).expect("not an error")?;
     assert_eq!(tag.inline_len(), Some(8));
     reader.advance(true);
     Some(u64::from_ne_bytes(bytes))
@@ -93,6 +95,46 @@ fn the_publisher_waits_for_the_slowest_of_those_it_waits_for() {
 }
 
 #[test]
+fn in_a_stream_the_publisher_is_told_late_by_a_part_of_the_depth() {
+    for (depth, late_max) in [(1024, 31), (256, 15), (16, 0), (4, 0)] {
+        let (log, mut writer) = Log::new(1024, 8);
+        let mut reader = log.join(0, Overflow::Gated, 0).with_depth(depth);
+        let lateness = |reader: &Reader| reader.next() - log.entry(0).cursor().load(Ordering::Relaxed);
+        let mut latest = 0;
+        for value in 0..100 {
+            assert!(put(&mut writer, value));
+        }
+        for value in 0..100 {
+            assert_eq!(get(&mut reader), Some(value));
+            assert_eq!(reader.position().load(Ordering::Relaxed), reader.next());
+            latest = latest.max(lateness(&reader));
+        }
+        assert_eq!(latest, late_max, "depth {depth}");
+        assert_eq!(get(&mut reader), None);
+        reader.pause();
+        assert_eq!(lateness(&reader), 0);
+        // The stream is over: the next one is told at once.
+        assert!(put(&mut writer, 100));
+        assert_eq!((get(&mut reader), lateness(&reader)), (Some(100), 0));
+    }
+}
+
+#[test]
+fn who_is_not_waited_for_any_more_looks_whether_it_was_overtaken() {
+    let (log, mut writer) = Log::new(4, 64);
+    let mut reader = log.join(0, Overflow::Gated, 0);
+    assert!(put(&mut writer, 0));
+    log.gates.dismiss(0);
+    // The publisher is in the middle of the message that overwrites it: guard and payload are new, the stamp is old.
+    let words = log.geometry.stride_words;
+    let first = usize::try_from(FIRST).unwrap();
+    log.slots.word(first * words + words - 1).store(FIRST + 4, Ordering::Relaxed);
+    reader.distrust();
+    assert_ne!(reader.peek(&mut [0; 64], Length::Room).unwrap().and_then(Tag::inline_len), Some(8));
+    assert!(reader.lost() > 0);
+}
+
+#[test]
 fn policies_lose_what_they_say() {
     let (log, mut writer) = Log::new(8, 8);
     let mut oldest = log.join(0, Overflow::SkipOldest, 0);
@@ -107,9 +149,9 @@ fn policies_lose_what_they_say() {
     let rest: Vec<u64> = std::iter::from_fn(|| get(&mut oldest)).collect();
     assert_eq!(rest, (14..=20).collect::<Vec<_>>());
     assert_eq!(oldest.lost(), 13);
-    assert_eq!(disconnect.peek(&mut [0; 8]).unwrap_err().kind(), ErrorKind::Lagged);
+    assert_eq!(disconnect.peek(&mut [0; 8], Length::Room).unwrap_err().kind(), ErrorKind::Lagged);
     assert!(put(&mut writer, 21));
-    assert_eq!(disconnect.peek(&mut [0; 8]).unwrap_err().kind(), ErrorKind::Lagged);
+    assert_eq!(disconnect.peek(&mut [0; 8], Length::Room).unwrap_err().kind(), ErrorKind::Lagged);
 }
 
 #[test]
@@ -170,7 +212,7 @@ fn messages_are_whole_while_the_publisher_overwrites() {
                     let mut bytes = vec![0; inline];
                     let mut last = 0;
                     while last < 200_000 {
-                        let Some(tag) = reader.peek(&mut bytes).expect("no error") else { continue };
+                        let Some(tag) = reader.peek(&mut bytes, Length::Room).expect("no error") else { continue };
                         assert_eq!(tag.inline_len(), Some(inline));
                         let values: Vec<_> = bytes.as_chunks::<8>().0.iter().map(|w| u64::from_ne_bytes(*w)).collect();
                         assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
@@ -279,7 +321,7 @@ proptest! {
                 _ => log.slots.word(at.index(log.geometry.slot_words())).store(word >> shift, Ordering::Relaxed),
             }
             for _ in 0..4 {
-                match reader.peek(&mut [0; 16]) {
+                match reader.peek(&mut [0; 16], Length::Room) {
                     Ok(Some(_)) => {
                         if let Ok(Some(hazard)) = reader.hold() {
                             super::release(reader.roster(), reader.entry(), hazard);

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::error::Result;
 use crate::raw::View;
-use crate::raw::atomic::{AtomicU64, Ordering, fence};
+use crate::raw::atomic::{AtomicU64, Ordering, fence, pause};
 use crate::raw::lock::{Mutex, MutexGuard};
 use crate::structure::log::layout::{Geometry, LogHeader};
 use crate::structure::log::roster::{Entry, RETIRED, Roster};
@@ -12,6 +12,13 @@ use crate::structure::log::side::{SideLog, SideLogs};
 use crate::structure::log::slot::{FIRST, Slots, Tag};
 use crate::structure::log::{Bug, planted};
 use crate::wait::{Until, Waiting, heavy_within_process, light};
+
+/// A publisher that polls for room wants this part of the slots, so that it need not look again soon.
+const STRETCHES: u64 = 8;
+/// For so long, about fifty microseconds; then any room will do.
+const STRETCH_LOOKS: u32 = if cfg!(model) { 0 } else { 32 };
+/// Each look takes away the line that the subscriber stores its cursor in, so it should be rare.
+const PAUSES_PER_LOOK: u32 = 32;
 
 /// Whether a message found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +29,11 @@ pub(crate) enum Room {
     None,
 }
 
-/// Who reads a log, and who of them is waited for: changed by whoever admits and dismisses subscribers, looked at by
-/// the publishing thread when it reaches the limit.
+/// Who reads a log, and who of them is waited for: changed by whoever admits and dismisses subscribers, copied by the
+/// publishing thread when it finds that it has changed.
 pub(crate) struct Gates {
-    /// The first number that may not be written without looking. Not shared with other processes.
-    limit: AtomicU64,
+    /// How often members came and went. Not shared with other processes.
+    changes: AtomicU64,
     members: Mutex<Members>,
 }
 
@@ -56,6 +63,7 @@ pub(crate) struct Joiner<'a> {
 }
 
 /// One subscriber, as the publisher knows it.
+#[derive(Clone)]
 pub(crate) struct Member {
     /// The publisher's own number for it.
     pub(crate) id: u64,
@@ -80,7 +88,7 @@ pub(crate) struct Survey {
 
 impl Gates {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { limit: AtomicU64::new(u64::MAX), members: Mutex::new(Members::default()) })
+        Arc::new(Self { changes: AtomicU64::new(0), members: Mutex::new(Members::default()) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Members> {
@@ -130,15 +138,15 @@ impl Gates {
     /// Makes the publisher look at the members, which are locked, before it goes on; answers the number of the first
     /// message that a subscriber with so much `history` may be promised, and that of the next to be published.
     ///
-    /// The limit is closed first and the head loaded then, with a barrier that the publishing thread passes between:
-    /// it either sees the limit, or had published, before the barrier, what the head says. So it goes past this head
+    /// The change is counted first and the head loaded then, with a barrier that the publishing thread passes between:
+    /// it either sees the count, or had published, before the barrier, what the head says. So it goes past this head
     /// by what it is in the middle of, one message or a batch of half the slots. History is at most the other half,
     /// so nothing that is promised is overwritten.
     fn close(&self, history: u64, header: &LogHeader) -> (u64, u64) {
         let head = || header.head().load(Ordering::Acquire).max(FIRST);
         let early = planted(Bug::HeadBeforeLimit).then(head);
         // Release: pairs with nothing; the barrier and the lock order it.
-        self.limit.store(0, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
         if !planted(Bug::NoBarrierAtJoin) {
             // (J1) partner: `light` in `Writer::tell`.
             heavy_within_process();
@@ -156,7 +164,7 @@ impl Gates {
         members.arrived.retain(|side| side.id() != id);
         if let Some(index) = members.list.iter().position(|member| member.id == id) {
             let member = members.list.swap_remove(index);
-            self.limit.store(0, Ordering::Release);
+            self.changes.fetch_add(1, Ordering::Release);
             if let Some(entry) = &member.entry {
                 entry.clear();
             }
@@ -164,31 +172,6 @@ impl Gates {
             // It may have died between taking our announcement off and waking us.
             member.roster.room().wake_after_death();
         }
-    }
-
-    /// Where everyone stands, given that `next` is the next number to be written; those who read logs of their own
-    /// have what was published before, or were not let in yet.
-    fn survey(&self, next: u64, sides: &SideLogs, slots: &Slots) -> Survey {
-        let mut members = self.lock();
-        let mut survey = Survey { passed: next, gate: next, hazards: Vec::new() };
-        for member in &mut members.list {
-            let cursor = member.look(next);
-            survey.passed = survey.passed.min(cursor);
-            if member.depth.is_some() {
-                survey.gate = survey.gate.min(cursor);
-            }
-        }
-        // After all cursors: (C1) whoever is seen to have passed a message is seen to hold it, if it does.
-        for entry in members.list.iter().filter_map(|member| member.entry.as_ref()) {
-            // (R1) where a hazard is gone, the subscriber's reads of the payload are done.
-            survey.hazards.extend(entry.hazards().map(|word| word.load(Ordering::Acquire)).filter(|h| *h != 0));
-        }
-        take_over(&mut members, sides);
-        if sides.is_any() {
-            sides.catch_up(slots, next);
-            sides.pinned(&mut survey.hazards);
-        }
-        survey
     }
 }
 
@@ -228,9 +211,13 @@ pub(crate) struct Writer {
     gates: Arc<Gates>,
     sides: SideLogs,
     next: u64,
-    /// Whose sleepers are woken: a copy of what `gates` has.
+    /// The first number that may not be written without looking.
+    limit: u64,
+    /// What `gates` had when it had changed so often.
+    members: Vec<Member>,
+    known: u64,
+    /// Whose sleepers are woken: each of the members' once.
     rosters: Vec<Roster>,
-    subscribers: usize,
 }
 
 impl Writer {
@@ -239,8 +226,8 @@ impl Writer {
         // Relaxed: before the segment is shared.
         header.head().store(FIRST, Ordering::Relaxed);
         header.oldest().store(FIRST, Ordering::Relaxed);
-        let sides = SideLogs::default();
-        Self { header, slots, geometry, gates, sides, next: FIRST, rosters: Vec::new(), subscribers: 0 }
+        let (sides, members, rosters) = (SideLogs::default(), Vec::new(), Vec::new());
+        Self { header, slots, geometry, gates, sides, next: FIRST, limit: 0, members, known: 0, rosters }
     }
 
     /// The number of the next message.
@@ -255,7 +242,7 @@ impl Writer {
     /// Publishes one message, unless a subscriber that is waited for has not read far enough.
     #[inline(always)]
     pub(crate) fn try_publish(&mut self, tag: Tag, payload: &[u8]) -> Room {
-        if self.next >= self.limit() && self.look() == Room::None {
+        if !self.has_room() {
             return Room::None;
         }
         self.slots.write(self.next, tag, payload);
@@ -274,12 +261,11 @@ impl Writer {
     /// any before all of them are there. Answers how many.
     #[inline(always)]
     pub(crate) fn try_publish_all<'a>(&mut self, messages: impl ExactSizeIterator<Item = (Tag, &'a [u8])>) -> usize {
-        let mut room = self.limit().saturating_sub(self.next);
         let wanted = (messages.len() as u64).min(self.geometry.slots as u64 / 2);
-        if room < wanted {
+        if self.has_changed() || self.limit.saturating_sub(self.next) < wanted {
             let _ = self.look();
-            room = self.limit().saturating_sub(self.next);
         }
+        let room = self.limit.saturating_sub(self.next);
         #[allow(clippy::cast_possible_truncation, reason = "at most the length of an iterator")]
         let count = room.min(wanted) as usize;
         let mut messages = messages.take(count);
@@ -298,24 +284,22 @@ impl Writer {
     }
 
     /// Whether one more message has room.
+    #[inline(always)]
     pub(crate) fn has_room(&mut self) -> bool {
-        self.next < self.limit() || self.look() == Room::Free
-    }
-
-    /// How many subscribers there were when last looked.
-    pub(crate) fn subscribers(&self) -> usize {
-        self.subscribers
+        (self.next < self.limit && !self.has_changed()) || self.look() == Room::Free
     }
 
     /// The rosters of those who subscribe now.
-    pub(crate) fn rosters(&self) -> Vec<Roster> {
-        distinct(&self.gates.lock().list)
+    pub(crate) fn rosters(&mut self) -> &[Roster] {
+        self.refresh();
+        &self.rosters
     }
 
+    /// Whether subscribers came or went since this was last looked at.
     #[inline(always)]
-    fn limit(&self) -> u64 {
+    fn has_changed(&self) -> bool {
         // Relaxed: a new subscriber may be noticed a message late, see `Gates::close`.
-        self.gates.limit.load(Ordering::Relaxed)
+        self.gates.changes.load(Ordering::Relaxed) != self.known
     }
 
     #[inline(always)]
@@ -326,41 +310,66 @@ impl Writer {
         }
         // (H1) pairs with the acquire loads of those who start or skip here.
         self.header.head().store(self.next, Ordering::Release);
-        // (J1) head before the next look at the limit; partner: the barrier in `Gates::close`.
+        // (J1) head before the next look at the count of changes; partner: the barrier in `Gates::close`.
         light();
         crate::raw::step("log:published");
         for roster in &self.rosters {
             roster.sleepers().notify();
         }
+        self.slots.prepare(self.next);
     }
 
     /// Looks how far everybody is, and who there is.
     #[cold]
     pub(crate) fn look(&mut self) -> Room {
-        let mut members = self.gates.lock();
+        if self.has_changed() {
+            self.refresh();
+        }
         let mut limit = u64::MAX;
-        for member in &mut members.list {
-            let cursor = member.look(self.next);
+        for member in &mut self.members {
             if let Some(depth) = member.depth.filter(|_| !planted(Bug::NoGate)) {
-                limit = limit.min(cursor + depth.min(self.geometry.slots as u64));
+                limit = limit.min(member.look(self.next) + depth.min(self.geometry.slots as u64));
             }
         }
-        self.rosters = distinct(&members.list);
-        self.subscribers = members.list.len();
-        take_over(&mut members, &self.sides);
+        self.limit = limit;
         if self.sides.is_any() {
             self.sides.catch_up(&self.slots, self.next);
         }
-        // Relaxed: changed under the lock only.
-        self.gates.limit.store(limit, Ordering::Relaxed);
         if self.next < limit { Room::Free } else { Room::None }
     }
 
-    /// Sleeps until there is room for one more message.
+    /// Learns who there is. Who is admitted after this sees what was stored before it.
+    #[cold]
+    fn refresh(&mut self) {
+        let mut members = self.gates.lock();
+        // Relaxed: changed under the lock only, as is who has arrived.
+        let changes = self.gates.changes.load(Ordering::Relaxed);
+        if changes == self.known {
+            return;
+        }
+        self.known = changes;
+        let before = std::mem::replace(&mut self.members, members.list.clone());
+        take_over(&mut members, &self.sides);
+        drop(members);
+        for member in &mut self.members {
+            if let Some(same) = before.iter().find(|same| same.id == member.id) {
+                member.seen = same.seen;
+            }
+        }
+        self.rosters = distinct(&self.members);
+    }
+
+    /// Waits until there is room for one more message, and while it polls anyway, for more than one: two that take turns
+    /// at one slot spend their time on the lines in between.
     ///
     /// # Errors
     /// `TimedOut`, `WouldBlock`.
+    #[cold]
     pub(crate) fn wait_for_room(&mut self, how: Waiting, until: Until) -> Result<()> {
+        let is_brief = matches!(until, Until::Now) || how == Waiting::Block;
+        if !is_brief && self.await_stretch() == Room::Free {
+            return Ok(());
+        }
         while self.look() == Room::None {
             let Some((id, roster)) = self.slowest() else { continue };
             roster.room().wait(how, until, "publish", || {
@@ -372,22 +381,59 @@ impl Writer {
         Ok(())
     }
 
+    /// Looks a while for room for a good many messages; whether there is any in the end.
+    fn await_stretch(&mut self) -> Room {
+        let Some((_, roster)) = self.slowest() else { return self.look() };
+        if roster.room().notifier_is_here() {
+            return self.look();
+        }
+        let depths = self.members.iter().filter_map(|member| member.depth);
+        let stretch = depths.fold(self.geometry.slots as u64, u64::min) / STRETCHES;
+        for _ in 0..STRETCH_LOOKS {
+            if self.look() == Room::Free && self.limit - self.next >= stretch {
+                return Room::Free;
+            }
+            for _ in 0..PAUSES_PER_LOOK {
+                pause();
+            }
+        }
+        self.look()
+    }
+
     /// Who is waited for, and where it will tell.
     pub(crate) fn slowest(&self) -> Option<(u64, Roster)> {
-        let members = self.gates.lock();
-        let gating = members.list.iter().filter_map(|member| Some((member.seen + member.depth?, member)));
+        let gating = self.members.iter().filter_map(|member| Some((member.seen.saturating_add(member.depth?), member)));
         gating.min_by_key(|(limit, _)| *limit).map(|(_, member)| (member.id, member.roster.clone()))
     }
 
     /// Where everyone stands.
-    pub(crate) fn survey(&self) -> Survey {
-        self.gates.survey(self.next, &self.sides, &self.slots)
+    pub(crate) fn survey(&mut self) -> Survey {
+        self.refresh();
+        let mut survey = Survey { passed: self.next, gate: self.next, hazards: Vec::new() };
+        for member in &mut self.members {
+            let cursor = member.look(self.next);
+            survey.passed = survey.passed.min(cursor);
+            if member.depth.is_some() {
+                survey.gate = survey.gate.min(cursor);
+            }
+        }
+        // After all cursors: (C1) whoever is seen to have passed a message is seen to hold it, if it does.
+        for entry in self.members.iter().filter_map(|member| member.entry.as_ref()) {
+            // (R1) where a hazard is gone, the subscriber's reads of the payload are done.
+            survey.hazards.extend(entry.hazards().map(|word| word.load(Ordering::Acquire)).filter(|h| *h != 0));
+        }
+        if self.sides.is_any() {
+            self.sides.catch_up(&self.slots, self.next);
+            self.sides.pinned(&mut survey.hazards);
+        }
+        survey
     }
 
     /// Declares the payloads of all messages before `number` gone, and looks who holds some of them nevertheless.
     ///
-    /// `number` must not be past the survey's gate: subscribers that are waited for do not look at `oldest`.
-    pub(crate) fn give_up(&self, number: u64) -> Survey {
+    /// `number` must not be past the survey's gate: subscribers that are waited for do not look at `oldest`. Who is
+    /// admitted while this runs is in the survey, or finds `oldest` as it is now: both take the lock of `gates`.
+    pub(crate) fn give_up(&mut self, number: u64) -> Survey {
         self.header.oldest().store(number, Ordering::Relaxed);
         // Two threads store and then load what the other stores: here `oldest`, then hazards; in `Reader::hold` a
         // hazard, then `oldest`. Only sequentially consistent fences on both sides rule out that both miss. (O1)
