@@ -306,9 +306,10 @@ impl<'a, S: Subject> Conductor<'a, S> {
         if let Some(slowest) = self.told.last() {
             let at = |percent: usize| self.told[(self.told.len() - 1) * percent / 100];
             let (half, most, count) = (at(50), at(99), self.told.len());
-            self.say(&format!("{name}: told after p50 {half:.1?}, p99 {most:.1?}, at most {slowest:.1?}, of {count}"));
-            // The promise is for a machine with a processor to spare.
-            assert!(count < 8 || is_busy() || half < Duration::from_millis(10), "{:?}", self.told);
+            self.say(&format!(
+                "{name}: seen after p50 {half:.1?}, p99 {most:.1?}, at most {slowest:.1?}, of {count}, load {}",
+                load()
+            ));
         }
         if let Some(bystander) = &mut self.bystander {
             let state = state_of(bystander);
@@ -324,11 +325,10 @@ impl<'a, S: Subject> Conductor<'a, S> {
     }
 }
 
-/// Whether more wants to run on this machine than can.
-fn is_busy() -> bool {
+/// How many wanted to run on this machine in the last minute, on average.
+pub(super) fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
-    std::thread::available_parallelism().is_ok_and(|processors| load > processors.get() as f64)
+    load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// Brings the fate about. `false` if a step was never passed.
