@@ -68,13 +68,19 @@ macro_rules! subjects {
 
             #[test]
             fn survives_deaths_and_freezes_at_every_step() {
-                conduct::at_every_step::<$subject>(&test_name!());
+                conduct::at_every_step::<$subject>(&test_name!(), false);
             }
 
             #[test]
             #[ignore = "a long suite, for cargo xtask soak"]
             fn soak_deaths_at_any_instant() {
                 conduct::at_any_instant::<$subject>(&test_name!(), conduct::Rounds::asked_for());
+            }
+
+            #[test]
+            #[ignore = "a long suite, for cargo xtask soak"]
+            fn soak_deaths_and_freezes_at_every_step() {
+                conduct::at_every_step::<$subject>(&test_name!(), true);
             }
         })*
 

@@ -155,8 +155,7 @@ impl Scene {
 
     /// A victim that has said `ready`.
     fn victim(&self) -> Peer {
-        let mut victim =
-            Peer::of(&self.test).role("victim").env("KIND", self.kind).env("PLACE", &self.place).spawn();
+        let mut victim = Peer::of(&self.test).role("victim").env("KIND", self.kind).env("PLACE", &self.place).spawn();
         victim.wait_for("ready");
         victim
     }
@@ -379,8 +378,7 @@ fn redelivered(scene: &Scene, jobs: &Queue<[u8]>, victim: Peer) -> Duration {
 fn wait_beside_a_stopped_host(scene: &Scene, rounds: usize) -> Vec<Duration> {
     let mut all = Vec::new();
     while all.len() < rounds {
-        let mut host =
-            Peer::of(&scene.test).role("host").env("KIND", scene.kind).env("PLACE", &scene.place).spawn();
+        let mut host = Peer::of(&scene.test).role("host").env("KIND", scene.kind).env("PLACE", &scene.place).spawn();
         host.wait_for("ready");
         let jobs = jobs(scene);
         let victims: Vec<Peer> = (0..2)
