@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::Parker;
+use crate::channel::payload::Payload;
 use crate::error::Result;
-use crate::topic::{self, Counters, Payload, RoomAlarms, Sample};
+use crate::topic::{self, Counters, RoomAlarms, Sample};
 
 /// The receiving end of a topic, for tasks: made of a [`topic::Subscriber`].
 pub struct Subscriber<T: Payload + ?Sized> {
