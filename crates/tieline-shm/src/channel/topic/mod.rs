@@ -53,6 +53,7 @@
 mod admission;
 mod aside;
 mod crowd;
+mod loan;
 mod options;
 mod publisher;
 mod sample;
@@ -73,8 +74,9 @@ use crate::segment::Kind;
 
 #[cfg(feature = "tokio")]
 pub(crate) use admission::RoomAlarms;
+pub use loan::{Loan, LoanUninit};
 pub use options::{Policy, PublisherOptions, SubscriberOptions};
-pub use publisher::{Loan, LoanUninit, Publisher};
+pub use publisher::Publisher;
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
 

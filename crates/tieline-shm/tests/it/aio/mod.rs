@@ -7,6 +7,7 @@ mod together;
 
 use std::time::Duration;
 
+use tieline_shm::aio;
 use tieline_shm::testing::Signal;
 use tieline_testkit::PATIENCE;
 use tokio::runtime::{Builder, Runtime};
@@ -27,6 +28,42 @@ impl Place {
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// What every future must be, to be spawned on a runtime with several threads. Compiling it is the test.
+#[expect(dead_code, reason = "never run")]
+async fn futures_may_go_from_thread_to_thread(
+    subscriber: &mut aio::topic::Subscriber<[f32]>,
+    publisher: &mut aio::topic::Publisher<[f32]>,
+    queue: &aio::queue::Queue<[f32]>,
+    client: &aio::reqres::Client<[f32], u64>,
+    server: &aio::reqres::Server<[f32], u64>,
+    listener: &aio::stream::Listener,
+    latest: &mut aio::latest::LatestReader<u64>,
+    events: &mut aio::event::Listener,
+) {
+    fn ready<F: Future + Send>(future: F) -> F {
+        future
+    }
+    ready(subscriber.recv_many(2, |_| {})).await.unwrap();
+    ready(subscriber.recv()).await.unwrap();
+    ready(publisher.publish(&[1.0])).await.unwrap();
+    ready(publisher.room()).await.unwrap();
+    ready(queue.send(&[1.0])).await.unwrap();
+    ready(queue.recv()).await.unwrap().ack().unwrap();
+    ready(client.call(&[1.0])).await.unwrap();
+    ready(ready(client.start(&[1.0])).await.unwrap().wait()).await.unwrap();
+    let mut items = ready(client.call_stream(&[1.0])).await.unwrap();
+    ready(items.recv()).await.unwrap();
+    let mut request = ready(server.recv()).await.unwrap();
+    ready(request.item(&7)).await.unwrap();
+    ready(request.end()).await.unwrap();
+    ready(ready(server.recv()).await.unwrap().respond(&7)).await.unwrap();
+    ready(ready(server.recv()).await.unwrap().fail("no")).await.unwrap();
+    let (mut read, mut write) = ready(listener.accept()).await.unwrap().split();
+    ready(tokio::io::copy(&mut read, &mut write)).await.unwrap();
+    ready(latest.changed()).await.unwrap();
+    ready(events.wait(&mut Vec::new())).await.unwrap();
 }
 
 /// Two tasks to and fro, by bells that each gave the other, and by the relay.
