@@ -33,11 +33,9 @@ fn runtime() -> Runtime {
 /// What every future must be, to be spawned on a runtime with several threads. Compiling it is the test.
 #[expect(dead_code, reason = "never run")]
 async fn futures_may_go_from_thread_to_thread(
-    subscriber: &mut aio::topic::Subscriber<[f32]>,
-    publisher: &mut aio::topic::Publisher<[f32]>,
+    (subscriber, publisher): (&mut aio::topic::Subscriber<[f32]>, &mut aio::topic::Publisher<[f32]>),
+    (client, server): (&aio::reqres::Client<[f32], u64>, &aio::reqres::Server<[f32], u64>),
     queue: &aio::queue::Queue<[f32]>,
-    client: &aio::reqres::Client<[f32], u64>,
-    server: &aio::reqres::Server<[f32], u64>,
     listener: &aio::stream::Listener,
     latest: &mut aio::latest::LatestReader<u64>,
     events: &mut aio::event::Listener,
