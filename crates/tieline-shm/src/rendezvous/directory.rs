@@ -20,6 +20,8 @@ const LOOK_UP: &str = "look for names in";
 #[derive(Debug)]
 pub(super) struct Directory {
     fd: Private<OwnedFd>,
+    /// Device and inode: what tells one directory from another as long as it is open.
+    identity: (u64, u64),
     path: PathBuf,
     /// Whose names are accepted for being here: the owner's, if nobody else may write.
     trusted_owner: Option<u32>,
@@ -50,6 +52,12 @@ impl Directory {
     /// For messages to people.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this one, as it was found, may stand for the other, as that was found.
+    pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
+        (self.identity, self.trusted_owner, self.open_to_others, &self.path)
+            == (other.identity, other.trusted_owner, other.open_to_others, &other.path)
     }
 
     pub(super) fn fd(&self) -> &OwnedFd {
@@ -87,6 +95,7 @@ impl Directory {
         }
         Ok(Self {
             fd: Private::new(fd),
+            identity: (stat.st_dev, stat.st_ino),
             path,
             trusted_owner: (!others_write).then_some(owner),
             open_to_others: mode & 0o011 != 0,

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
@@ -19,6 +19,8 @@ use tieline_os::eventfd::EventFd;
 use tieline_os::poll::Interest;
 use tieline_os::signal::{self, SignalSet};
 
+use super::directory::Directory;
+use super::lock::NameUse;
 use super::station::Station;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::alive::Register;
@@ -37,8 +39,26 @@ pub(super) struct Keeper {
     stations: Mutex<Vec<Arc<Station>>>,
     /// Dropped by a channel on the keeper's own thread, so to be left when that call has returned.
     leaving: Mutex<Vec<Arc<Station>>>,
+    /// What memberships have in common, so that a further one costs no descriptor for it.
+    directories: Shared<Directory>,
+    name_uses: Shared<NameUse>,
     thread: OnceLock<ThreadId>,
     register: OnceLock<Option<Arc<Register>>>,
+}
+
+/// Things of this process that are there as long as anybody has them.
+type Shared<T> = Mutex<Vec<Weak<T>>>;
+
+/// The one in the table that is `same` as `ours`, or `ours`, from now on in the table.
+fn share<T>(table: &Shared<T>, ours: T, same: impl Fn(&T, &T) -> bool) -> Arc<T> {
+    let mut table = lock(table);
+    table.retain(|known| known.strong_count() > 0);
+    if let Some(known) = table.iter().filter_map(Weak::upgrade).find(|known| same(known, &ours)) {
+        return known;
+    }
+    let ours = Arc::new(ours);
+    table.push(Arc::downgrade(&ours));
+    ours
 }
 
 #[derive(Default)]
@@ -104,6 +124,22 @@ impl KeeperUse {
     pub(super) fn register(&self) -> Result<Arc<Register>> {
         self.0.as_ref().ok_or_else(failed)?.register()
     }
+
+    /// The directory as other memberships of this process have it open, or `ours`.
+    pub(super) fn share_directory(&self, ours: Directory) -> Arc<Directory> {
+        match &self.0 {
+            Some(keeper) => share(&keeper.directories, ours, Directory::is_the_same_as),
+            None => Arc::new(ours),
+        }
+    }
+
+    /// The use of the name as other memberships of this process have it, or `ours`.
+    pub(super) fn share_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        match &self.0 {
+            Some(keeper) => keeper.share_name_use(ours),
+            None => Arc::new(ours),
+        }
+    }
 }
 
 impl Drop for KeeperUse {
@@ -125,6 +161,8 @@ impl Keeper {
             sources: Mutex::default(),
             stations: Mutex::default(),
             leaving: Mutex::default(),
+            directories: Mutex::default(),
+            name_uses: Mutex::default(),
             thread: OnceLock::new(),
             register: OnceLock::new(),
         });
@@ -166,6 +204,11 @@ impl Keeper {
     /// The list that carries the words of this process. Waits until the thread has begun.
     pub(super) fn register(&self) -> Result<Arc<Register>> {
         self.register.wait().clone().ok_or_else(failed)
+    }
+
+    /// The use of the name as other memberships of this process have it, or `ours`.
+    pub(super) fn share_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        share(&self.name_uses, ours, NameUse::is_of_the_same_file)
     }
 
     pub(super) fn is_this_thread(&self) -> bool {

@@ -208,8 +208,9 @@ impl Sources {
         let mut next = || fds.next().ok_or_else(|| broken("a publisher sent less than a log and a roster"));
         let (log, book) = (next()?, next()?);
         let aside = (self.wishes.policy == Policy::DropNewest).then(next).transpose()?;
-        let log = Segment::accept(log, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
-        let book = Segment::accept(book, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
+        let from = link.peer().id.0;
+        let log = Segment::accept_once(log, from, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
+        let book = Segment::accept_once(book, from, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
         let header: View<LogHeader> = log.view(0)?;
         let geometry = Geometry::claimed(&header, log.len())?;
         let rosters = RosterGeometry::claimed(&*book.view::<RosterHeader>(0)?, book.len())?;

@@ -4,6 +4,7 @@ mod bad_input;
 mod basics;
 mod crowd;
 mod death;
+mod footprint;
 mod namespaces;
 mod policies_newest;
 mod stress;
