@@ -135,7 +135,10 @@ impl Admission {
         let depth = if wishes.depth == 0 { DEPTH_MAX } else { wishes.depth.min(DEPTH_MAX) };
         let mut fds = vec![self.log.read_only.as_fd(), shared.segment.as_fd()];
         let aside = match wishes.policy {
-            Policy::DropNewest => Some(Aside::create(&self.name, self.log.layout_hash, &self.log.geometry, depth)?),
+            Policy::DropNewest => {
+                let log = (&self.log.geometry, inode(&self.log.read_only));
+                Some(Aside::create(&self.name, self.log.layout_hash, log, depth)?)
+            }
             _ => None,
         };
         let start = match &aside {
