@@ -216,6 +216,13 @@ impl Keeper {
         share(&self.name_uses, ours, NameUse::is_of_the_same_file)
     }
 
+    /// `ours`, from now on also that of memberships to come.
+    pub(super) fn put_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        let ours = Arc::new(ours);
+        lock(&self.name_uses).insert(0, Arc::downgrade(&ours));
+        ours
+    }
+
     pub(super) fn is_this_thread(&self) -> bool {
         self.thread.get() == Some(&std::thread::current().id())
     }
