@@ -185,6 +185,8 @@ pub use arena::{
 #[cfg(not(model))]
 pub use arena::{ArenaReadGuard, ArenaWriteGuard, SharedArena, SharedArenaOptions};
 #[cfg(not(model))]
+pub use channel::payload::Payload;
+#[cfg(not(model))]
 pub use channel::{event, latest, queue, reqres, stream, topic, untyped};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "json")]

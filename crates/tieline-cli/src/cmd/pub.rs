@@ -43,7 +43,7 @@ pub(crate) fn run(flags: &Pub) -> Outcome {
             let why = "so no type says what the JSON means; without --json it becomes a topic of bytes";
             return Err(Failure::new(Code::NotFound, format_args!("nobody offers the topic {name}, {why}")));
         }
-        None => Carried::bytes_of_topic(),
+        None => Carried::of::<[u8]>(),
     };
     let contents = topic::contents(&name, &carried, &flags.form, true)?;
     let mut done = Published::default();

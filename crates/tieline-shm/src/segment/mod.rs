@@ -90,7 +90,7 @@ impl Kind {
 pub(crate) struct Purpose<'a> {
     pub(crate) kind: Kind,
     pub(crate) name: &'a str,
-    /// 0 for plain bytes.
+    /// 0 if there is none.
     pub(crate) layout_hash: u64,
 }
 

@@ -57,9 +57,9 @@
 mod admission;
 mod aside;
 mod crowd;
+mod loan;
 mod options;
 mod patience;
-mod payload;
 mod publisher;
 mod sample;
 mod sources;
@@ -71,6 +71,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::payload::{self, Payload};
 use super::untyped::Carried;
 use crate::error::Result;
 use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
@@ -78,10 +79,9 @@ use crate::segment::Kind;
 
 #[cfg(feature = "tokio")]
 pub(crate) use admission::RoomAlarms;
+pub use loan::{Loan, LoanUninit};
 pub use options::{Policy, PublisherOptions, SubscriberOptions};
-pub use payload::Payload;
-pub(crate) use payload::{hash as payload_hash, text as payload_text};
-pub use publisher::{Loan, LoanUninit, Publisher};
+pub use publisher::Publisher;
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
 
