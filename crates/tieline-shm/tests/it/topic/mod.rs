@@ -5,6 +5,7 @@ mod basics;
 mod crowd;
 mod death;
 mod footprint;
+mod meeting;
 mod namespaces;
 mod policies_newest;
 mod stress;
