@@ -367,6 +367,8 @@ impl State {
             match link.socket().try_recv_with(&mut [IoSliceMut::new(&mut buffer)], options) {
                 Ok(Some(came)) => {
                     let odd = came.truncated || came.control_truncated || came.len == 0;
+                    // Sharers hear of each other's end on their lines, and have nothing else to say there.
+                    let odd = odd || matches!(station.about.role, Role::Sharer);
                     // The kernel's word for each message: the line was not handed on to somebody else.
                     let stranger = came.credentials.is_some_and(|sender| sender.uid != link.peer().uid);
                     if odd || stranger || participant.received(peer, &buffer[..came.len], came.fds).is_err() {

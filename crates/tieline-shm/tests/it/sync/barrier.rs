@@ -246,7 +246,7 @@ fn deaths_at_random_instants_stop_nobody() {
     let start = || peer(&test_name!(), "victim", barrier.as_fd()).spawn();
     let mut victims: Vec<Peer> = (0..4).map(|_| start()).collect();
     let me = barrier.join().unwrap();
-    for _ in 0..rounds(300) {
+    for _ in 0..rounds(100) {
         for _ in 0..chance.below(20) {
             meet(&me);
         }
