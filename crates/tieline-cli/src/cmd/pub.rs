@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &Pub) -> Outcome {
             let why = "so no type says what the JSON means; without --json it becomes a topic of bytes";
             return Err(Failure::new(Code::NotFound, format_args!("nobody offers the topic {name}, {why}")));
         }
-        None => (Kind::Log, Carried::bytes_of_topic()),
+        None => (Kind::Log, Carried::of::<[u8]>()),
     };
     let contents = match kind {
         // They are told in words.

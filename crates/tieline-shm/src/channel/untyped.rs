@@ -20,8 +20,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::channel::payload::sealed::Described;
-use crate::channel::topic;
+use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Misfit, Schema, SchemaError};
 use crate::rendezvous::{self, IntoName, Seen};
@@ -154,16 +153,10 @@ impl Carried {
         Self { hash, layout: layout.into() }
     }
 
-    /// What a topic of bytes carries.
+    /// Messages of that type: `Carried::of::<Frame>()`, or `Carried::of::<[u8]>()` for bytes.
     #[must_use]
-    pub fn bytes_of_topic() -> Self {
-        Self { hash: topic::payload_hash::<[u8]>(), layout: topic::payload_text::<[u8]>() }
-    }
-
-    /// What a queue of bytes carries.
-    #[must_use]
-    pub fn bytes_of_queue() -> Self {
-        Self { hash: <[u8]>::HASH, layout: <[u8]>::text() }
+    pub fn of<P: Payload + ?Sized>() -> Self {
+        Self { hash: payload::hash::<P>(), layout: payload::text::<P>() }
     }
 
     /// The number that is compared at joining.
@@ -173,7 +166,7 @@ impl Carried {
     }
 
     /// The layout in words, as a [`Layout`](crate::Layout)'s `Display` gives it; `slices of` stands before it if a
-    /// message is any number of values; `bytes`.
+    /// message is any number of values: `slices of u8` is bytes.
     #[must_use]
     pub fn layout(&self) -> &str {
         &self.layout
@@ -185,7 +178,7 @@ impl Carried {
     /// It is no layout that this version understands, or was too long to be told whole: then the messages can only be
     /// treated as bytes.
     pub fn contents(&self) -> Result<Contents, SchemaError> {
-        if [Self::bytes_of_queue(), Self::bytes_of_topic()].contains(self) {
+        if *self == Self::of::<[u8]>() {
             return Ok(Contents::Bytes);
         }
         let (text, many) = match self.layout.strip_prefix(SLICES) {
@@ -308,11 +301,10 @@ mod tests {
     #[test]
     fn what_a_channel_carries_is_understood() {
         let of = |hash, text: String| Carried::new(hash, text).contents();
-        assert_eq!(Carried::bytes_of_topic().contents(), Ok(Contents::Bytes));
-        assert_eq!(Carried::bytes_of_queue().contents(), Ok(Contents::Bytes));
-        let one = of(topic::payload_hash::<[u32; 2]>(), topic::payload_text::<[u32; 2]>()).unwrap();
+        assert_eq!(Carried::of::<[u8]>().contents(), Ok(Contents::Bytes));
+        let one = Carried::of::<[u32; 2]>().contents().unwrap();
         assert_eq!((one.len_bytes(), one), (Some(8), Contents::One(Schema::from(<[u32; 2]>::LAYOUT))));
-        let many = of(topic::payload_hash::<[bool]>(), topic::payload_text::<[bool]>()).unwrap();
+        let many = Carried::of::<[bool]>().contents().unwrap();
         assert_eq!((many.len_bytes(), many), (None, Contents::Many(Schema::from(bool::LAYOUT))));
         assert!(of(7, "something else".to_owned()).is_err());
     }

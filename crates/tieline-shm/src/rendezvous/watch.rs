@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use tieline_os::inotify::{Inotify, Options, What};
 
@@ -29,7 +30,7 @@ impl Watch {
     /// `NotFound` for a directory that is not there; `PermissionDenied` if it cannot be listed or is not to be
     /// believed; `LimitReached`.
     pub(crate) fn new(name: &Name) -> Result<Self> {
-        let site = Site { name: name.clone(), directory: Directory::of(name, true)? };
+        let site = Site { name: name.clone(), directory: Arc::new(Directory::of(name, true)?) };
         let refused = |error| Error::system_refused(WATCH, error).on(name);
         let inotify = Inotify::new().map_err(refused)?;
         let what = What::MOVED_IN | What::CREATED | What::SELF_REMOVED | What::SELF_MOVED;

@@ -38,7 +38,7 @@ pub(crate) struct Header {
     pub(super) kind: AtomicU32,
     /// Of the whole segment, header and all; where memory is committed bit by bit, of the address space.
     pub(super) len_bytes: AtomicU64,
-    /// The hash of the payload's layout; 0 for plain bytes.
+    /// The hash of the payload's layout; 0 if there is none.
     pub(super) layout_hash: AtomicU64,
     /// Who made it, in the creator's own process namespace.
     pub(super) creator_pid: AtomicU32,

@@ -28,20 +28,24 @@ pub(crate) fn bytes_of_items<T: ShmSafe>(items: &[T]) -> &[u8] {
 }
 
 /// How many `T` are in `len_bytes`, if a whole number of them.
-fn count_of<T>(len_bytes: usize) -> Option<usize> {
+pub(super) fn count_of<T>(len_bytes: usize) -> Option<usize> {
     match size_of::<T>() {
         0 => (len_bytes == 0).then_some(1),
         size => len_bytes.is_multiple_of(size).then_some(len_bytes / size),
     }
 }
 
-fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Result<usize> {
+/// How many `T` the bytes are.
+///
+/// # Errors
+/// `Corrupted` if they are no whole number of values, or one is none.
+pub(super) fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Result<usize> {
     let corrupted = |why: String| Error::new(operation, ErrorKind::Corrupted).because(why);
     let count = count_of::<T>(bytes.len())
         .ok_or_else(|| corrupted(format!("{} bytes are no whole number of {}", bytes.len(), T::LAYOUT.name)))?;
     if size_of::<T>() != 0 {
         for bytes in bytes.chunks_exact(size_of::<T>()) {
-            T::check(bytes).map_err(|invalid| corrupted(format!("{} is not {}", invalid.field, invalid.expected)))?;
+            T::check(bytes).map_err(|invalid| corrupted(invalid.to_string()))?;
         }
     }
     Ok(count)

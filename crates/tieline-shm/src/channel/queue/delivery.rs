@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::Inner;
-use crate::channel::payload::{Incoming, Payload};
+use crate::channel::payload::{self, Payload};
 use crate::error::Result;
+use crate::structure::held::Held;
 use crate::structure::work::{Taken, WorkQueue};
 
 /// An item of a [`Queue`](super::Queue), which is this process's until it is ended: by [`ack`](Self::ack), by
@@ -20,14 +21,14 @@ pub struct Delivery<T: Payload + ?Sized> {
     /// `None` once it is ended.
     taken: Option<Taken>,
     attempts: u8,
-    item: Incoming,
+    item: Held,
     of: std::marker::PhantomData<fn(&T)>,
 }
 
 impl<T: Payload + ?Sized> Delivery<T> {
     pub(super) fn new(inner: Arc<Inner>, taken: Taken) -> Result<Self> {
-        let mut item = Incoming(inner.held(taken));
-        if let Err(error) = T::check(&mut item, super::RECEIVE) {
+        let mut item = inner.held(taken);
+        if let Err(error) = payload::check::<T>(&mut item, super::RECEIVE) {
             // No consumer could read it.
             inner.end(|queue| queue.reject(taken))?;
             return Err(error);
@@ -89,7 +90,7 @@ impl<T: Payload + ?Sized> Deref for Delivery<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        T::view(&self.item)
+        payload::view(&self.item)
     }
 }
 

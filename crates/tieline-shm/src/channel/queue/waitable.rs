@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::Queue;
-use crate::channel::payload::Payload;
+use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::process;
 use crate::structure::work::WorkQueue;
@@ -90,7 +90,7 @@ impl<T: Payload + ?Sized> Queue<T> {
 /// For tasks, to which "not yet" is `None`.
 #[cfg(feature = "tokio")]
 mod tasks {
-    use super::{Arc, ErrorKind, Payload, Queue, Result, Source};
+    use super::{Arc, ErrorKind, Payload, Queue, Result, Source, payload};
     use crate::queue::Delivery;
     use crate::wait::{Until, Waiting};
 
@@ -102,8 +102,8 @@ mod tasks {
             }
         }
 
-        pub(crate) fn poll_send_bytes(&self, bytes: &[u8]) -> Option<Result<()>> {
-            match self.inner.send(bytes, Until::Now) {
+        pub(crate) fn poll_send(&self, value: &T) -> Option<Result<()>> {
+            match self.inner.send(payload::bytes(value), Until::Now) {
                 Err(error) if error.kind() == ErrorKind::Full => None,
                 answer => Some(answer),
             }

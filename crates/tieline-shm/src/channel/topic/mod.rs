@@ -37,14 +37,18 @@
 //! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
 //! that dies is not waited for.
 //!
-//! A subscriber that waits for more than 127 publishers has threads that sleep on its behalf, one for each 127. To wait
-//! at all, it needs Linux 5.16 (`futex_waitv`); before that, receive without waiting, or with
-//! [`Waiting::Poll`](crate::Waiting::Poll).
+//! A subscriber that waits for more than 127 publishers, or for any before Linux 5.16 (`futex_waitv`), sleeps until one
+//! rings a bell: two system calls more for each wake-up. Publishers of other users cannot ring it; threads of the
+//! subscriber's process sleep for 127 of them each, and those need Linux 5.16. Before that, receive from other users without
+//! waiting, or with [`Waiting::Poll`](crate::Waiting::Poll).
 //!
 //! # Order and loss
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
-//! later gets the last messages if it asks for [`history`](SubscriberOptions::history).
+//! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
+//! opening has returned. The exception is a publisher that was stopped (`SIGSTOP`, a debugger) meanwhile, or took longer
+//! than five seconds to answer: it is not waited for, and its messages come from the one on at which it goes on and lets
+//! the subscriber in, with as many before that as were asked for as history.
 //!
 //! # Death
 //! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was
@@ -53,8 +57,9 @@
 mod admission;
 mod aside;
 mod crowd;
+mod loan;
 mod options;
-mod payload;
+mod patience;
 mod publisher;
 mod sample;
 mod sources;
@@ -66,6 +71,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::payload::{self, Payload};
 use super::untyped::Carried;
 use crate::error::Result;
 use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
@@ -73,10 +79,9 @@ use crate::segment::Kind;
 
 #[cfg(feature = "tokio")]
 pub(crate) use admission::RoomAlarms;
+pub use loan::{Loan, LoanUninit};
 pub use options::{Policy, PublisherOptions, SubscriberOptions};
-pub use payload::Payload;
-pub(crate) use payload::{hash as payload_hash, text as payload_text};
-pub use publisher::{Loan, LoanUninit, Publisher};
+pub use publisher::Publisher;
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
 
