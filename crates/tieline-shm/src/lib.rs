@@ -102,6 +102,11 @@
 //! sleeps; [`Waiting`] chooses otherwise. Nobody who sleeps costs those who send more than one system call to wake it,
 //! and nobody who is idle wakes up now and then.
 //!
+//! # Threads and signals
+//! A handle that takes `&self` may be used by many threads at once, one that takes `&mut self` by one at a time; guards of
+//! locks stay with their thread. A signal that is handled ends no wait: use a deadline, or a [`WaitSet`] with a descriptor
+//! that the handler writes to. No call of this crate may be made in a signal handler.
+//!
 //! # Fork and exec
 //! After a `fork` the channels of the parent are the parent's: in the child they answer
 //! [`Forked`](ErrorKind::Forked); open the name again there. A lock's handle works in the child, but a guard does not come
@@ -130,6 +135,7 @@
 //! | objects with a name, open in one process | 2,048, less what other robust locks it holds need |
 //! | publishers and subscribers of a topic | 1,024; 256 unless told otherwise |
 //! | processes at a queue | 1,023; 64 unless told otherwise |
+//! | writers and readers of a latest value | 1,024; 256 unless told otherwise |
 //! | processes at an event | 1,024; 256 unless told otherwise |
 //! | clients of a server | 1,023; 256 unless told otherwise |
 //! | handles of a lock or arena with a name | 256 |

@@ -30,7 +30,11 @@
 //! stopped in the middle stops the writer, and a writer that dies in the middle stops the readers until somebody
 //! repairs. Here neither can happen, because there are two places and the writer always fills the other one.
 //!
-//! The memory is `docs/formats/shm-latest.md`.
+//! # Threads and limits
+//! The writer and each reader belong to one thread at a time; have a reader for each. Reading and writing copy the
+//! value. Up to 1,023 readers ([`Latest::members`]).
+//!
+//! The memory is `docs/formats/shm-latest.md`, to the byte.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -59,6 +63,7 @@ use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
 pub struct Latest<T: ?Sized> {
     name: Name,
     access: Access,
+    members: u32,
     waiting: Waiting,
     join_timeout: Duration,
     shape: Shape,
@@ -75,8 +80,7 @@ struct Shape {
     layout: Option<&'static Layout>,
 }
 
-/// How many may be writers or about to become one; all but one are refused.
-const MEMBERS: u32 = 16;
+const MEMBERS: u32 = 256;
 /// How long to wait for whoever answers for a name.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -112,6 +116,7 @@ impl<T: ?Sized> Latest<T> {
         Ok(Self {
             name: name.into_name()?,
             access: Access::default(),
+            members: MEMBERS,
             waiting: Waiting::default(),
             join_timeout: JOIN_TIMEOUT,
             shape,
@@ -123,6 +128,13 @@ impl<T: ?Sized> Latest<T> {
     /// rights, a reader that to subscribe.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// How many may have it open at once, the writer and who wants to become one included, if this creates the object: 1
+    /// to 1,024; 256 unless told otherwise.
+    pub fn members(mut self, members: u32) -> Self {
+        self.members = members;
         self
     }
 
@@ -142,6 +154,7 @@ impl<T: ?Sized> Latest<T> {
     ///
     /// # Errors
     /// `AlreadyExists` if it has a writer that lives; `Mismatch` if the name belongs to another type or kind of object;
+    /// `LimitReached` if it has as many members as it was made for; `InvalidInput` if that is no possible number;
     /// `PermissionDenied`; `OutOfMemory`; `TimedOut` if whoever answers for the name does not.
     pub fn writer(self) -> Result<LatestWriter<T>> {
         let joined = rendezvous::open_or_create(&self.name, self.offer(Role::Sharer), self.join_timeout)?;
@@ -169,9 +182,9 @@ impl<T: ?Sized> Latest<T> {
     fn offer(&self, role: Role) -> Offer<'_> {
         let make = || {
             let purpose = Purpose { kind: Kind::Latest, name: self.name.as_str(), layout_hash: self.shape.hash };
-            let len = body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(self.shape.len);
+            let len = body(self.members) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(self.shape.len);
             let segment = Segment::create(&purpose, len)?;
-            let facts = [&Members::facts(MEMBERS)[..], &Control::facts(body(MEMBERS))];
+            let facts = [&Members::facts(self.members)[..], &Control::facts(body(self.members))];
             segment.describe(&Details { layout: self.shape.layout, version: 1, facts: &facts.concat() })?;
             Ok(segment)
         };
@@ -182,7 +195,7 @@ impl<T: ?Sized> Latest<T> {
             layout_text: self.shape.text.clone(),
             config: Vec::new(),
             access: self.access.clone(),
-            members_max: MEMBERS,
+            members_max: self.members,
             core: (role == Role::Sharer).then(|| Box::new(make) as rendezvous::CoreMaker<'_>),
         }
     }

@@ -36,6 +36,15 @@
 //!   [`recv_timeout`](Queue::recv_timeout).
 //! * The queue lives while anyone has it open; the last to leave takes the items with it.
 //!
+//! # What may be sent
+//! Values of a [`ShmSafe`](crate::ShmSafe) type (`Queue<Job>`), or slices of such, of any length up to a maximum
+//! (`Queue<[f32]>`, `Queue<[u8]>` for bytes). Large ones are written where they will be read by [`Queue::reserve`].
+//!
+//! # Threads and limits
+//! Any thread may use a [`Queue`]; clones cost nothing. Sending waits while the queue is full, receiving while it is
+//! empty; the `try_` forms answer [`Full`](crate::ErrorKind::Full) and [`WouldBlock`](crate::ErrorKind::WouldBlock). At
+//! most 2^20 items of at most 2^30 bytes, all of which have their memory from the beginning.
+//!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
 //! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one

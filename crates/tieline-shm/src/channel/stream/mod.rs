@@ -33,6 +33,13 @@
 //!
 //! [`Read`], [`Write`] and [`BufRead`] block; the `try_` and `_timeout` forms are methods of the halves. Errors of these
 //! traits hold the [`Error`]: `ConnectionReset` when reading from the dead, `BrokenPipe` when writing to them.
+//!
+//! # Threads and limits
+//! One thread at a time reads, and one writes: [`split`](Stream::split) the stream for two. A ring has 4 KiB to 1 GiB
+//! ([`ListenerOptions::capacity`]), a listener up to 1,023 streams. Two processes that know each other already need no
+//! name: [`Stream::ends`].
+//!
+//! The memory is `docs/formats/shm-stream.md`, to the byte.
 
 mod connect;
 mod connection;

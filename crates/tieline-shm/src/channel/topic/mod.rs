@@ -1,24 +1,16 @@
 //! Publish and subscribe: each message goes to every subscriber.
 //!
-//! ```no_run
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
 //! use tieline_shm::topic::Topic;
 //!
-//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?;
+//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?; // in any number of processes
+//! let mut frames = camera.subscriber()?;
 //! let publisher = camera.publisher()?;
 //! publisher.publish(&[7; 64])?;
-//! # Ok::<(), tieline_shm::Error>(())
-//! ```
-//!
-//! and in any number of other processes
-//!
-//! ```no_run
-//! use tieline_shm::topic::Topic;
-//!
-//! let mut frames = Topic::<[u8; 64]>::open_or_create("camera")?.subscriber()?;
-//! loop {
-//!     let frame = frames.recv()?;
-//!     println!("{}", frame[0]);
-//! }
+//! assert_eq!(frames.recv()?[0], 7);
 //! # Ok::<(), tieline_shm::Error>(())
 //! ```
 //!
@@ -33,16 +25,20 @@
 //!
 //! # When a subscriber does not keep up
 //! Each publisher keeps a number of messages ([`PublisherOptions::depth`]). What happens to a subscriber that falls
-//! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it; or it loses the oldest messages, the
-//! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
-//! that dies is not waited for.
+//! behind by more is that subscriber's choice, its [`Policy`]:
 //!
-//! A subscriber that waits for more than 127 publishers, or for any before Linux 5.16 (`futex_waitv`), sleeps until one
-//! rings a bell: two system calls more for each wake-up. Publishers of other users cannot ring it; threads of the
-//! subscriber's process sleep for 127 of them each, and those need Linux 5.16. Before that, receive from other users without
-//! waiting, or with [`Waiting::Poll`](crate::Waiting::Poll).
+//! | policy | the publisher | the subscriber | for |
+//! |---|---|---|---|
+//! | [`Block`](Policy::Block), unless told otherwise | waits | loses nothing | work that must be complete |
+//! | [`DropOldest`](Policy::DropOldest) | goes on | loses the oldest | logs, measurements |
+//! | [`DropNewest`](Policy::DropNewest) | goes on, and copies for it | loses the newest | what must begin at the beginning |
+//! | [`SkipToLatest`](Policy::SkipToLatest) | goes on | receives the newest, loses all between | displays, control loops |
+//! | [`Disconnect`](Policy::Disconnect) | goes on | is told [`Lagged`](crate::ErrorKind::Lagged), for good | who must not lose anything unnoticed |
 //!
-//! # Order and loss
+//! What was lost is counted ([`Subscriber::counters`]). A publisher that waits can be given a deadline
+//! ([`Publisher::publish_timeout`]); a subscriber that leaves or dies is not waited for.
+//!
+//! # Order
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
 //! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
@@ -51,8 +47,19 @@
 //! the subscriber in, with as many before that as were asked for as history.
 //!
 //! # Death
-//! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was
-//! the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
+//! A process that dies, at any instruction, leaves no half message: what it had published is received,
+//! then, if it was the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
+//!
+//! # Threads and limits
+//! A [`Publisher`] and a [`Subscriber`] belong to one thread at a time, and may be moved: have one for each thread. A
+//! [`Sample`] may go to any thread. A publisher keeps at most 2^24 messages, of at most 2^40 bytes each.
+//!
+//! A subscriber that waits for more than 127 publishers, or for any before Linux 5.16 (`futex_waitv`), sleeps until one
+//! rings a bell: two system calls more for each wake-up. Publishers of other users cannot ring it; threads of the
+//! subscriber's process sleep for 127 of them each, and those need Linux 5.16. Before that, receive from other users without
+//! waiting, or with [`Waiting::Poll`](crate::Waiting::Poll).
+//!
+//! The memory is `docs/formats/shm-topic.md`, to the byte; why it is so, `docs/adr/0009-one-log-per-publisher.md`.
 
 mod admission;
 mod aside;
