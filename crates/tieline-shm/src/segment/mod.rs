@@ -255,6 +255,12 @@ impl Segment {
         Ok(())
     }
 
+    /// Adds facts to the description, of what lies in the body; as [`describe`](Self::describe).
+    pub(crate) fn declare(&self, facts: &[Fact<'_>]) -> Result<()> {
+        self.header()?.declare(facts, self.start());
+        Ok(())
+    }
+
     /// The `T` at `offset` bytes of the body.
     pub(crate) fn view<T: Words>(&self, offset: usize) -> Result<View<T>> {
         View::of(&self.memory, self.start().saturating_add(offset))
