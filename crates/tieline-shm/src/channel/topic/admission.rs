@@ -14,7 +14,7 @@ use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{Link, Participant, PeerId};
+use crate::rendezvous::{Link, Participant, Peer, PeerId};
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::log::{
     ENTRIES_OFFSET, Gates, Geometry, Joiner, LogHeader, Roster, RosterGeometry, RosterHeader, SideLog, Slots,
@@ -95,11 +95,11 @@ impl Admission {
         let mut state = self.lock();
         loop {
             let unready = state.admitted.values().filter(|place| !place.is_ready).map(|place| &place.link);
-            let silent: Vec<u32> = state.silent.values().chain(unready).map(|link| link.peer().pid).collect();
+            let silent: Vec<Peer> = state.silent.values().chain(unready).map(|link| *link.peer()).collect();
             if silent.is_empty() {
                 return;
             }
-            let Some(rest) = patience.rest(silent) else { return };
+            let Some(rest) = patience.rest(&silent) else { return };
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

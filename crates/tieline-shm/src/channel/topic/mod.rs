@@ -43,7 +43,7 @@
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
 //! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
 //! opening has returned. The exception is a publisher that was stopped (`SIGSTOP`, a debugger) meanwhile, or took longer
-//! than five seconds to answer: it is not waited for, and its messages come from the one on at which it goes on and lets
+//! than five seconds to answer (another user's, one second): it is not waited for, and its messages come from the one on at which it goes on and lets
 //! the subscriber in, with as many before that as were asked for as history.
 //!
 //! # Death

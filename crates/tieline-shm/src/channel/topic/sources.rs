@@ -16,7 +16,7 @@ use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{Link, Participant, PeerId};
+use crate::rendezvous::{Link, Participant, Peer, PeerId};
 use crate::segment::{Kind, Segment};
 use crate::structure::inlet::Inlet;
 use crate::structure::items::Holder;
@@ -112,11 +112,11 @@ impl Sources {
         let mut state = self.lock();
         loop {
             let silent = state.lines.values().filter(|line| !line.is_answered);
-            let silent: Vec<u32> = silent.map(|line| line.link.peer().pid).collect();
+            let silent: Vec<Peer> = silent.map(|line| *line.link.peer()).collect();
             if silent.is_empty() {
                 break;
             }
-            let Some(rest) = patience.rest(silent) else { break };
+            let Some(rest) = patience.rest(&silent) else { break };
             state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         match state.refused {
@@ -378,5 +378,16 @@ mod tests {
         });
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::LimitReached, "its answer counts");
         assert!(began.elapsed() >= A_MOMENT);
+    }
+
+    /// Another user's may be silent on purpose.
+    #[test]
+    fn a_silent_publisher_of_another_user_is_given_up() {
+        let sources = sources();
+        let (link, _there) = Link::to_user(rustix::process::geteuid().as_raw() + 1);
+        sources.connected(&link).unwrap();
+        let began = Instant::now();
+        sources.settle().unwrap();
+        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 }
