@@ -110,7 +110,9 @@
 //! # Fork and exec
 //! After a `fork` the channels of the parent are the parent's: in the child they answer
 //! [`Forked`](ErrorKind::Forked); open the name again there. A lock's handle works in the child, but a guard does not come
-//! along, and neither does the place at the name: let the child open it too if it may outlive the parent. After `exec`
+//! along, and neither does the place at the name: let the child open it too if it may outlive the parent. What the parent
+//! holds while it forks (guards, items, samples, loans) it goes on holding: the child's copies do nothing when dropped,
+//! and what they show may change as soon as the parent lets go, so do not look through them. After `exec`
 //! nothing is left open. Threads may be started at any time; each process that has a name open runs one thread of this
 //! crate, which sleeps.
 //!

@@ -15,7 +15,7 @@ use super::patience::Patience;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::View;
+use crate::raw::{View, process};
 use crate::rendezvous::{Link, Participant, Peer, PeerId};
 use crate::segment::{Kind, Segment};
 use crate::structure::inlet::Inlet;
@@ -232,6 +232,7 @@ impl Sources {
             entry: entry.clone(),
             is_trusted: link.peer().uid == self.uid || link.peer().uid == 0,
             line: OnceLock::new(),
+            generation: process::generation(),
         };
         let overflow = match self.wishes.policy {
             Policy::Block => Overflow::Gated,
