@@ -20,12 +20,15 @@
 //! ```
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::Stat;
 use rustix::io::Errno;
+use tieline_os::lock::{LockKind, RangeLock, range_holder};
 use tieline_os::posix::mq::MessageQueue as PosixQueue;
 use tieline_os::posix::sem::NamedSemaphore;
 use tieline_os::posix::shm::SharedMemory;
@@ -62,7 +65,7 @@ impl Rules {
 
     fn allow(&self, snapshot: &Snapshot, object: &Object, finding: FindingKind) -> bool {
         let is_left = match finding {
-            FindingKind::Orphan | FindingKind::DeadSocketFile => true,
+            FindingKind::Orphan | FindingKind::DeadSocketFile | FindingKind::DeadName => true,
             FindingKind::Unused => self.unused,
             _ => false,
         };
@@ -103,8 +106,8 @@ impl Step {
         }
     }
 
-    /// [`Orphan`](FindingKind::Orphan), [`DeadSocketFile`](FindingKind::DeadSocketFile) or
-    /// [`Unused`](FindingKind::Unused).
+    /// [`Orphan`](FindingKind::Orphan), [`DeadSocketFile`](FindingKind::DeadSocketFile),
+    /// [`DeadName`](FindingKind::DeadName) or [`Unused`](FindingKind::Unused).
     #[must_use]
     pub fn finding(&self) -> FindingKind {
         self.finding
@@ -120,6 +123,9 @@ impl Step {
     #[must_use]
     pub fn call(&self) -> String {
         let name = self.name();
+        if let Some((_, lock)) = self.dead_name() {
+            return format!("unlink(\"{name}\"), unlink(\"{lock}\")");
+        }
         match self.kind {
             Kind::SysvShm => format!("shmctl({name}, IPC_RMID)"),
             Kind::SysvMq => format!("msgctl({name}, IPC_RMID)"),
@@ -148,6 +154,8 @@ enum Target {
         name: Text,
         identity: Identity,
         changed: Option<SystemTime>,
+        /// Of the socket of a name of `tieline-shm`: the lock file beside it.
+        lock: Option<Identity>,
     },
 }
 
@@ -181,7 +189,12 @@ impl Target {
         if object.namespace.is_some() && object.namespace != home {
             return None;
         }
-        Some(Self::Named { name: object.name.clone()?, identity: object.identity, changed: object.changed })
+        Some(Self::Named {
+            name: object.name.clone()?,
+            identity: object.identity,
+            changed: object.changed,
+            lock: object.lock_file(),
+        })
     }
 }
 
@@ -269,7 +282,10 @@ fn is_there(step: &Step, snapshot: &Snapshot) -> bool {
 fn remove(step: &Step) -> OsResult<bool> {
     match &step.target {
         Target::SystemV { id, .. } => remove_system_v(step, Id::new(*id)),
-        Target::Named { name, identity, changed } => {
+        Target::Named { name, identity, lock: Some(lock), .. } => {
+            remove_dead_name(Path::new(OsStr::from_bytes(name.as_bytes())), *identity, *lock)
+        }
+        Target::Named { name, identity, changed, lock: None } => {
             let name = OsStr::from_bytes(name.as_bytes());
             match step.kind {
                 Kind::PosixMq if !is_queue(name, *identity, *changed)? => return Ok(false),
@@ -283,6 +299,19 @@ fn remove(step: &Step) -> OsResult<bool> {
                 _ => return Ok(false),
             }
             Ok(true)
+        }
+    }
+}
+
+impl Step {
+    /// The socket and the lock file of a name of `tieline-shm`.
+    fn dead_name(&self) -> Option<(Text, Text)> {
+        match &self.target {
+            Target::Named { name, lock: Some(_), .. } => {
+                let stem = name.as_bytes().strip_suffix(b".sock")?;
+                Some((name.clone(), Text::from([stem, b".lock"].concat())))
+            }
+            _ => None,
         }
     }
 }
@@ -390,6 +419,42 @@ fn remove_socket_file(path: &Path, identity: Identity) -> OsResult<bool> {
     Ok(true)
 }
 
+/// The bytes of a name's lock file: the host's, and those of members and of who is about to be one.
+const HOST: Range<u64> = 0..1;
+const WANTED: Range<u64> = 1..3;
+
+/// Removes the files of a name of `tieline-shm` as its last user would have done: as its host, and if nobody wants it. Until
+/// they are gone nobody can found the name, and who joins meanwhile looks for the files again.
+fn remove_dead_name(path: &Path, identity: Identity, lock: Identity) -> OsResult<bool> {
+    let failed = |errno: Errno| tieline_os::Error::from_errno("remove the files of a name", errno.raw_os_error());
+    let (folder, socket) = match Folder::of_file(path) {
+        Ok(found) => found,
+        Err(Errno::NOTDIR | Errno::LOOP | Errno::INVAL) => return Ok(false),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let Some(stem) = socket.as_bytes().strip_suffix(b".sock") else { return Ok(false) };
+    let lock_name = [stem, b".lock"].concat();
+    let lock_name = OsStr::from_bytes(&lock_name);
+    let is = |stat: &Stat, other: Identity| other == (Identity::File { device: stat.st_dev, inode: stat.st_ino });
+    let file = folder.to_lock(lock_name).map_err(failed)?;
+    let host = match RangeLock::try_lock(file, LockKind::Exclusive, HOST) {
+        Err(error) if error.is_would_block() => return Ok(false),
+        host => host?,
+    };
+    let is_wanted = range_holder(host.file(), LockKind::Exclusive, WANTED)?.is_some();
+    // What is locked must be what has the name now, and be what the plan was made of.
+    let named = folder.file(lock_name).and_then(|named| named.stat()).map_err(failed)?;
+    let locked = rustix::fs::fstat(host.file()).map_err(failed)?;
+    let there = folder.file(&socket).map_err(failed)?;
+    let is_same = is(&named, lock) && is(&locked, lock) && is(&there.stat().map_err(failed)?, identity);
+    if is_wanted || !is_same || there.has_socket() != Some(false) {
+        return Ok(false);
+    }
+    folder.remove(&socket).map_err(failed)?;
+    folder.remove(lock_name).map_err(failed)?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
@@ -420,6 +485,7 @@ mod tests {
                 name: Text::from(&name),
                 identity: Identity::File { device: listed.device, inode: listed.inode },
                 changed: Some(listed.used_at),
+                lock: None,
             },
             kind: Kind::PosixMq,
             finding: FindingKind::Unused,

@@ -147,7 +147,15 @@
 //!
 //! # Platforms
 //! Linux on 64-bit processors. Locks need the robust lists of the C library (glibc; with others they answer
-//! `Unsupported`); condition variables and a wait set's relayed channels need Linux 5.16.
+//! `Unsupported`). What an older kernel, or a sandbox, does not have is done without, or named in the error:
+//!
+//! | without | |
+//! |---|---|
+//! | `futex_waitv` (Linux 5.16) | condition variables, and channels in a wait set or a task whose users have not met (queues, events, latest values, peers of other users), answer [`Unsupported`](ErrorKind::Unsupported); a server with several clients, when it sleeps, looks at all but the first every 2 ms; who waits at a semaphore or a barrier notices a death up to 20 ms later |
+//! | `MADV_POPULATE_WRITE` (5.14) | the first touch of each page of an object costs more |
+//! | the seal `F_SEAL_FUTURE_WRITE` (5.1) | no publishers, and no segments that only their creator may write: `Unsupported` |
+//! | `membarrier` | those who send pay for a fence; who falls asleep first sleeps a millisecond |
+//! | `set_robust_list` | no locks, and no objects whose users share one segment (queues, events, latest values): `Unsupported`; topics, streams and calls work |
 
 #![deny(unsafe_code)]
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{Detail, Kind, LinkKind, Object, ObjectRef, ProcessRef, SocketState, Text};
+use crate::model::{Detail, Kind, Link, LinkKind, Object, ObjectRef, ProcessRef, SocketState, Text};
 
 use super::View;
 use super::label::{is_full, socket_state};
@@ -224,10 +224,16 @@ impl View<'_> {
             Kind::Tcp | Kind::Udp => users() == 0,
             kind if kind.is_unix() => self.is_connected_to_itself(object),
             // What it tells stands with the messages.
-            Kind::ShmRoster => self.snapshot.linked(object.reference).any(|(link, _)| link.kind == LinkKind::PartOf),
+            Kind::ShmRoster | Kind::ShmTopic => self.is_part(object),
             Kind::Memfd => users() <= 1 && matches!(&object.detail, Detail::Memory(_)),
             _ => false,
         }
+    }
+
+    /// Whether it belongs to another segment, with which its numbers stand.
+    pub(super) fn is_part(&self, object: &Object) -> bool {
+        let is_its = |(link, _): (&Link, ObjectRef)| link.kind == LinkKind::PartOf && link.from == object.reference;
+        self.snapshot.linked(object.reference).any(is_its)
     }
 
     fn has_both_ends(&self, object: &Object) -> bool {

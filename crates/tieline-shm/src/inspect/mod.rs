@@ -23,7 +23,8 @@ use crate::segment::{Description, Segment};
 use facts::Facts;
 pub use facts::Values;
 pub use live::{
-    Arena, Event, Latest, Live, Lock, LockUse, Log, Member, Policy, Queue, Roster, Stream, StreamRing, Subscriber,
+    Arena, CallRing, Calls, Event, Latest, Live, Lock, LockUse, Log, Member, OwnLog, Policy, Queue, Roster, Stream,
+    StreamRing, Subscriber,
 };
 
 /// Where the bytes of a segment are read from.
@@ -100,7 +101,9 @@ impl State {
                 (beyond - index * values.stride < bytes).then_some(())
             };
             let (bytes, meaning) = match values.name.as_str() {
-                "publisher asleep" | "producers asleep" | "writer asleep" => (SLEEPERS_BYTES, WaitsFor::Room),
+                "publisher asleep" | "producers asleep" | "writer asleep" | "requester asleep" | "responder asleep" => {
+                    (SLEEPERS_BYTES, WaitsFor::Room)
+                }
                 name if name.ends_with(" asleep") => (SLEEPERS_BYTES, WaitsFor::Something),
                 "version" => (4, WaitsFor::Something),
                 name if live::is_lock(name) => (LOCK_BYTES, WaitsFor::Lock),

@@ -116,15 +116,6 @@ impl Membership {
     pub(crate) fn is_host(&self) -> bool {
         self.station.is_host()
     }
-
-    /// Undoes what dead sharers held, with calls of `departed` on this thread. The host does it on each death; who finds
-    /// itself in the way of a dead member ([`Members::is_dead`]) need not wait for a host that may be stopped.
-    #[cfg(test)]
-    pub(crate) fn recover(&self, participant: &dyn Participant) -> Result<()> {
-        self.check()?;
-        self.station.recover(participant);
-        Ok(())
-    }
 }
 
 impl Drop for Membership {

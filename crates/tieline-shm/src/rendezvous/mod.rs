@@ -11,6 +11,7 @@
 //! * [`join`]: the joiner's side, on the joining thread.
 //! * [`station`], [`host`]: one membership as the [`keeper`]'s thread sees it, and what it does while it is the host.
 //! * [`members`]: who shares a core segment, in the segment itself.
+//! * [`watch`]: being told when a name may have got a host.
 //! * [`anonymous`]: two processes that have a socket in common and need no name.
 //!
 //! It knows nothing of what channels say to each other, nor of what lies in their segments behind the table of members.
@@ -29,6 +30,7 @@ mod name;
 mod station;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod wire;
 
 use std::os::fd::OwnedFd;
@@ -41,6 +43,7 @@ pub(crate) use link::Link;
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, Members};
 pub(crate) use membership::{Joined, Membership};
 pub use name::{IntoName, Name};
+pub(crate) use watch::Watch;
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};

@@ -15,6 +15,7 @@ mod create;
 mod describe;
 mod file;
 mod header;
+mod mapped;
 mod options;
 mod resize;
 #[cfg(all(test, not(model)))]
@@ -217,6 +218,23 @@ impl Segment {
     ///
     /// Give the payload's [`Layout`] rather than its hash where it is known: the error of a mismatch shows both then.
     pub(crate) fn accept(fd: OwnedFd, kind: Kind, expected: impl Into<Expected>, access: Access) -> Result<Self> {
+        Self::accept_with(fd, kind, &expected.into(), |memfd, _| {
+            memfd.map(&MapOptions::new().access(access)).map(Arc::new)
+        })
+    }
+
+    /// [`accept`](Self::accept), without a second mapping of what this process has already mapped in this way, of what
+    /// came from the same `peer`. For what many handles of one process take.
+    pub(crate) fn accept_once(fd: OwnedFd, peer: u64, kind: Kind, expected_hash: u64, access: Access) -> Result<Self> {
+        Self::accept_with(fd, kind, &expected_hash.into(), |memfd, len| mapped::map(memfd, peer, len, access))
+    }
+
+    fn accept_with(
+        fd: OwnedFd,
+        kind: Kind,
+        expected: &Expected,
+        map: impl FnOnce(&Memfd, u64) -> tieline_os::Result<Arc<Mapping>>,
+    ) -> Result<Self> {
         let refused = |error| Error::system_refused(header::ACCEPT, error);
         crate::wait::prepare();
         let memfd = Memfd::from_fd(fd, Seals::SHRINK | Seals::GROW).map_err(refused)?;
@@ -224,8 +242,8 @@ impl Segment {
         if len < HEADER_BYTES as u64 {
             return Err(Error::new(header::ACCEPT, ErrorKind::Corrupted).because("it is shorter than a header"));
         }
-        let memory = Arc::new(memfd.map(&MapOptions::new().access(access)).map_err(refused)?);
-        let description = View::<Header>::of(&memory, 0)?.check(kind, &expected.into(), len)?;
+        let memory = map(&memfd, len).map_err(refused)?;
+        let description = View::<Header>::of(&memory, 0)?.check(kind, expected, len)?;
         let obtained = Obtained::unasked(&memory);
         let (store, growable) = (Arc::new(Store::Memfd(memfd)), description.growable);
         Ok(Self { store, memory, kind, obtained, growable, front: description.front_bytes as usize })

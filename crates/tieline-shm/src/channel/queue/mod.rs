@@ -30,6 +30,10 @@
 //!   first, and what was reserved long before it was sent, which comes when it is sent.
 //! * Nobody waits for a slow one: neither for a producer that holds a reservation, nor for a consumer that works on an
 //!   item. But each of these holds a slot; who holds all of them fills the queue.
+//! * An item wakes one of the consumers that sleep. If just that one is stopped (`SIGSTOP`, a debugger), the item stays in
+//!   the queue: for the next consumer that calls `recv`, or for the one that the next item wakes, or for the stopped one
+//!   when it goes on. If it is killed, another is woken. Where items are rare and must not lie, let a consumer use
+//!   [`recv_timeout`](Queue::recv_timeout).
 //! * The queue lives while anyone has it open; the last to leave takes the items with it.
 //!
 //! # What may be sent

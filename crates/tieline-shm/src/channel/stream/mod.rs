@@ -47,6 +47,7 @@ mod listener;
 mod waitable;
 
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,6 +193,13 @@ impl WriteHalf {
         if !std::mem::replace(&mut self.is_shut, true) && self.line.check().is_ok() {
             self.writer.close();
         }
+    }
+
+    /// A descriptor that shows a hang-up once the peer has left or died, for whoever polls without having anything to
+    /// write. Nothing else is to be done with it.
+    #[must_use]
+    pub fn peer(&self) -> BorrowedFd<'_> {
+        self.line.link().socket().as_fd()
     }
 
     fn write_until(&mut self, bytes: &[u8], until: Until) -> Result<usize> {

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::aside::Aside;
 use super::options::Policy;
+use super::patience::Patience;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,9 +22,6 @@ use crate::structure::log::{
 use crate::wait::Hung;
 #[cfg(feature = "tokio")]
 use crate::wait::{Alarm, Alarms};
-
-/// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
-pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The one place for which a subscriber hands its bell.
 pub(super) const SLEEPERS: u8 = 0;
@@ -92,12 +89,17 @@ impl Admission {
         Self { name, log, gates, rosters, state, changed }
     }
 
-    /// Waits until everyone who is connected has been admitted and is ready, or a while.
+    /// Waits until everyone who is connected has been admitted and is ready, but for those who are stopped.
     pub(super) fn settle(&self) {
-        let deadline = Instant::now() + MEET_TIMEOUT;
+        let mut patience = Patience::new();
         let mut state = self.lock();
-        while !state.silent.is_empty() || state.admitted.values().any(|place| !place.is_ready) {
-            let Some(rest) = deadline.checked_duration_since(Instant::now()) else { return };
+        loop {
+            let unready = state.admitted.values().filter(|place| !place.is_ready).map(|place| &place.link);
+            let silent: Vec<u32> = state.silent.values().chain(unready).map(|link| link.peer().pid).collect();
+            if silent.is_empty() {
+                return;
+            }
+            let Some(rest) = patience.rest(silent) else { return };
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -135,7 +137,10 @@ impl Admission {
         let depth = if wishes.depth == 0 { DEPTH_MAX } else { wishes.depth.min(DEPTH_MAX) };
         let mut fds = vec![self.log.read_only.as_fd(), shared.segment.as_fd()];
         let aside = match wishes.policy {
-            Policy::DropNewest => Some(Aside::create(&self.name, self.log.layout_hash, &self.log.geometry, depth)?),
+            Policy::DropNewest => {
+                let log = (&self.log.geometry, inode(&self.log.read_only));
+                Some(Aside::create(&self.name, self.log.layout_hash, log, depth)?)
+            }
             _ => None,
         };
         let start = match &aside {

@@ -41,7 +41,10 @@
 //! # Order
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
-//! later gets the last messages if it asks for [`history`](SubscriberOptions::history).
+//! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
+//! opening has returned. The exception is a publisher that was stopped (`SIGSTOP`, a debugger) meanwhile, or took longer
+//! than five seconds to answer: it is not waited for, and its messages come from the one on at which it goes on and lets
+//! the subscriber in, with as many before that as were asked for as history.
 //!
 //! # Death
 //! A process that dies, at any instruction, leaves no half message: what it had published is received,
@@ -51,9 +54,10 @@
 //! A [`Publisher`] and a [`Subscriber`] belong to one thread at a time, and may be moved: have one for each thread. A
 //! [`Sample`] may go to any thread. A publisher keeps at most 2^24 messages, of at most 2^40 bytes each.
 //!
-//! A subscriber that waits for more than 127 publishers has threads that sleep on its behalf, one for each 127. To wait
-//! at all, it needs Linux 5.16 (`futex_waitv`); before that, receive without waiting, or with
-//! [`Waiting::Poll`](crate::Waiting::Poll).
+//! A subscriber that waits for more than 127 publishers, or for any before Linux 5.16 (`futex_waitv`), sleeps until one
+//! rings a bell: two system calls more for each wake-up. Publishers of other users cannot ring it; threads of the
+//! subscriber's process sleep for 127 of them each, and those need Linux 5.16. Before that, receive from other users without
+//! waiting, or with [`Waiting::Poll`](crate::Waiting::Poll).
 //!
 //! The memory is `docs/formats/shm-topic.md`, to the byte; why it is so, `docs/adr/0009-one-log-per-publisher.md`.
 
@@ -62,6 +66,7 @@ mod aside;
 mod crowd;
 mod loan;
 mod options;
+mod patience;
 mod publisher;
 mod sample;
 mod sources;

@@ -134,8 +134,8 @@ impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
         self
     }
 
-    /// Joins the topic, and waits until those who subscribe already are connected (a stopped one is given up after
-    /// 200 ms and connected when it goes on).
+    /// Joins the topic, and waits until those who subscribe already are connected, for 5 s at most. One that is stopped is
+    /// waited for 200 ms; it is connected when it goes on, and gets what is published from then on.
     ///
     /// # Errors
     /// * `Mismatch`: the topic carries another type.
@@ -192,8 +192,9 @@ impl<'a, T: Payload + ?Sized> SubscriberOptions<'a, T> {
         self
     }
 
-    /// Joins the topic, and waits until it is connected with those who publish already (a stopped one is given up
-    /// after 200 ms and connected when it goes on).
+    /// Joins the topic, and waits until it is connected with those who publish already, for 5 s at most: what they
+    /// publish after this has returned is received. One that is stopped is waited for 200 ms; it is connected when it goes
+    /// on, and what it publishes before that is received only as [`history`](Self::history).
     ///
     /// # Errors
     /// * `Mismatch`: the topic carries another type.

@@ -233,7 +233,9 @@ fn create_log<T: Payload + ?Sized>(name: &str, layout_hash: u64, geometry: Geome
     let options = SegmentOptions::new(name).growable(geometry.body_bytes()).writer_only();
     let log = Segment::create_with(&purpose, geometry.pool_offset(), &options)?;
     geometry.announce(&*log.view(0)?);
-    log.describe(&Details { layout: Some(<T::Item as ShmSafe>::LAYOUT), version: 1, facts: &LogHeader::FACTS })?;
+    // Of a type that this program was not compiled with, only the hash is told.
+    let layout = (layout_hash == crate::channel::payload::hash::<T>()).then_some(<T::Item as ShmSafe>::LAYOUT);
+    log.describe(&Details { layout, version: 1, facts: &LogHeader::FACTS })?;
     Ok(log)
 }
 

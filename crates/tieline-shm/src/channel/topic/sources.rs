@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
-use super::admission::{MEET_TIMEOUT, SLEEPERS, bell_number, roster};
+use super::admission::{SLEEPERS, bell_number, roster};
 use super::aside::AsideRead;
 use super::options::Policy;
+use super::patience::Patience;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
@@ -103,15 +103,20 @@ impl Sources {
         }
     }
 
-    /// Waits until every publisher that is connected has answered, or a while.
+    /// Waits until every publisher that is connected has answered, but for those that are stopped.
     ///
     /// # Errors
     /// Why one of them refused.
     pub(super) fn settle(&self) -> Result<()> {
-        let deadline = Instant::now() + MEET_TIMEOUT;
+        let mut patience = Patience::new();
         let mut state = self.lock();
-        while state.lines.values().any(|line| !line.is_answered) {
-            let Some(rest) = deadline.checked_duration_since(Instant::now()) else { break };
+        loop {
+            let silent = state.lines.values().filter(|line| !line.is_answered);
+            let silent: Vec<u32> = silent.map(|line| line.link.peer().pid).collect();
+            if silent.is_empty() {
+                break;
+            }
+            let Some(rest) = patience.rest(silent) else { break };
             state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         match state.refused {
@@ -208,8 +213,9 @@ impl Sources {
         let mut next = || fds.next().ok_or_else(|| broken("a publisher sent less than a log and a roster"));
         let (log, book) = (next()?, next()?);
         let aside = (self.wishes.policy == Policy::DropNewest).then(next).transpose()?;
-        let log = Segment::accept(log, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
-        let book = Segment::accept(book, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
+        let from = link.peer().id.0;
+        let log = Segment::accept_once(log, from, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
+        let book = Segment::accept_once(book, from, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
         let header: View<LogHeader> = log.view(0)?;
         let geometry = Geometry::claimed(&header, log.len())?;
         let rosters = RosterGeometry::claimed(&*book.view::<RosterHeader>(0)?, book.len())?;
@@ -339,4 +345,38 @@ impl Participant for Sources {
     }
 
     fn departed(&self, _: u32) {}
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const A_MOMENT: Duration = Duration::from_millis(450);
+
+    fn sources() -> Sources {
+        Sources::new(Subscribe { policy: Policy::Block, depth: 0, history: 0 }, 0)
+    }
+
+    /// A publisher whose keeper has its turn late is waited for; it publishes all the while, and nothing of that may be
+    /// missed once the subscriber is there.
+    #[test]
+    fn a_publisher_that_is_slow_to_answer_is_waited_for() {
+        let sources = sources();
+        let (link, _there) = Link::to_user(rustix::process::geteuid().as_raw());
+        sources.connected(&link).unwrap();
+        let began = Instant::now();
+        let answer = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(A_MOMENT);
+                let refused = Refused { kind: ErrorKind::LimitReached };
+                sources.received(link.peer().id, &refused.encode(), Vec::new()).unwrap();
+            });
+            sources.settle()
+        });
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::LimitReached, "its answer counts");
+        assert!(began.elapsed() >= A_MOMENT);
+    }
 }

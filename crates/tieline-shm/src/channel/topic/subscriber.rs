@@ -117,7 +117,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
     /// * `LimitReached`: too many samples are held; the message stays where it is.
     /// * `Corrupted`: a publisher's memory holds what no publisher writes; it is not listened to any more.
-    /// * `Unsupported`: to sleep, before Linux 5.16 (`futex_waitv`); receive without waiting, or poll.
+    /// * `Unsupported`: to sleep until another user's publisher publishes, before Linux 5.16 (`futex_waitv`); receive
+    ///   without waiting, or poll.
     /// * `Forked`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Sample<T>> {

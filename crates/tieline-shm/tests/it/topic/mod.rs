@@ -4,6 +4,8 @@ mod bad_input;
 mod basics;
 mod crowd;
 mod death;
+mod footprint;
+mod meeting;
 mod namespaces;
 mod policies_newest;
 mod stress;
