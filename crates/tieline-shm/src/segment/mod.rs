@@ -127,7 +127,7 @@ impl<'a> Fact<'a> {
     }
 
     /// `count` numbers of 64 bits, `stride` bytes from one to the next; what does not fit the description is left out.
-    #[allow(clippy::cast_possible_truncation, reason = "limited to what fits")]
+    // Limited to what fits.
     pub(crate) const fn words(name: &'a str, offset: usize, count: usize, stride: usize) -> Self {
         let most = u32::MAX as usize;
         let count = if count > most { most } else { count };

@@ -27,7 +27,7 @@ use crate::wait::{Alarm, Alarms};
 pub(super) const SLEEPERS: u8 = 0;
 
 /// Under which number the bell of the subscriber with this entry hangs.
-#[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
+// A roster has at most 4096 entries.
 pub(super) fn bell_number(entry: usize) -> u32 {
     entry as u32
 }
@@ -160,7 +160,7 @@ impl Admission {
             .admitted
             .insert(peer.id, Place { uid: peer.uid, entry: free, is_ready: false, bell: None, link: link.clone() });
         crate::raw::step("topic:admitted");
-        #[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
+        // A roster has at most 4096 entries.
         let admitted = Admitted { entry: free as u32, start };
         link.send(&admitted.encode(), &fds)?;
         Ok(admitted)
