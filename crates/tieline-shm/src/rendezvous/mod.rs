@@ -34,6 +34,7 @@ mod wire;
 use std::os::fd::OwnedFd;
 
 pub use access::{Access, Allowed};
+pub(crate) use access::{Applicant, Right};
 #[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use anonymous::{Anonymous, meet, pair};
 pub(crate) use host::{kind_name, random};

@@ -217,6 +217,16 @@ impl Segment {
     ///
     /// Give the payload's [`Layout`] rather than its hash where it is known: the error of a mismatch shows both then.
     pub(crate) fn accept(fd: OwnedFd, kind: Kind, expected: impl Into<Expected>, access: Access) -> Result<Self> {
+        let mut segment = Self::accept_told(fd, kind, access)?;
+        let len = segment.memory.len() as u64;
+        let description = segment.header()?.check(kind, &expected.into(), len)?;
+        (segment.growable, segment.front) = (description.growable, description.front_bytes as usize);
+        Ok(segment)
+    }
+
+    /// Takes a segment of fixed length whose kind and measures were told by somebody else than its header: nothing is
+    /// read there, because whoever may write the segment may have written over it.
+    pub(crate) fn accept_told(fd: OwnedFd, kind: Kind, access: Access) -> Result<Self> {
         let refused = |error| Error::system_refused(header::ACCEPT, error);
         crate::wait::prepare();
         let memfd = Memfd::from_fd(fd, Seals::SHRINK | Seals::GROW).map_err(refused)?;
@@ -225,10 +235,8 @@ impl Segment {
             return Err(Error::new(header::ACCEPT, ErrorKind::Corrupted).because("it is shorter than a header"));
         }
         let memory = Arc::new(memfd.map(&MapOptions::new().access(access)).map_err(refused)?);
-        let description = View::<Header>::of(&memory, 0)?.check(kind, &expected.into(), len)?;
         let obtained = Obtained::unasked(&memory);
-        let (store, growable) = (Arc::new(Store::Memfd(memfd)), description.growable);
-        Ok(Self { store, memory, kind, obtained, growable, front: description.front_bytes as usize })
+        Ok(Self { store: Arc::new(Store::Memfd(memfd)), memory, kind, obtained, growable: false, front: 0 })
     }
 
     /// Adds what only the structure knows to the description; to be called before anyone else has the segment.

@@ -275,7 +275,7 @@ impl<T: ShmSafe> LatestReader<T> {
         self.membership.check()?;
         let Some(version) = self.shared.cell.read(&mut self.copy)? else { return Ok(None) };
         self.shared.seen.store(version, Ordering::Relaxed);
-        value_of(&self.copy, "read the latest value").map(Some)
+        value_of(&self.copy, "read the latest value").map(Some).map_err(|error| self.membership.blame(error))
     }
 
     /// The latest value if this reader has not read it yet.
@@ -311,7 +311,8 @@ impl<T: ShmSafe> LatestReader<T> {
     /// The value, where there is a version.
     fn read_some(&mut self) -> Result<T> {
         self.read()?.ok_or_else(|| {
-            Error::new("read the latest value", ErrorKind::Corrupted).because("its version went back to none")
+            let error = Error::new("read the latest value", ErrorKind::Corrupted);
+            self.membership.blame(error.because("its version went back to none"))
         })
     }
 

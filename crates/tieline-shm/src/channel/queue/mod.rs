@@ -237,8 +237,10 @@ impl<T: Payload + ?Sized> Queue<T> {
                 Err(error) if error.is_would_block() => None,
                 answer => Some(answer),
             }
-        })??;
-        Delivery::new(Arc::clone(inner), taken)
+        });
+        taken
+            .and_then(|taken| Delivery::new(Arc::clone(inner), taken?))
+            .map_err(|error| self.inner.membership.blame(error))
     }
 }
 
@@ -348,7 +350,7 @@ impl Inner {
             });
         match claimed {
             Err(error) if error.is_would_block() => Err(Error::new(SEND, ErrorKind::Full)),
-            claimed => claimed?,
+            claimed => claimed?.map_err(|error| self.membership.blame(error)),
         }
     }
 
