@@ -6,13 +6,14 @@
 //! serve the honest ones undisturbed.
 
 mod attack;
+mod raw;
 mod scenes;
 
 use std::any::Any;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tieline_shm::{Access, Allowed};
+use tieline_shm::{Access, Allowed, ErrorKind};
 use tieline_testkit::{Peer, role, test_name};
 
 /// Who attacks.
@@ -24,7 +25,7 @@ const TIME: Duration = Duration::from_millis(700);
 /// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine.
 const CALL_MAX: Duration = Duration::from_secs(2);
 
-trait Scene: Sized {
+trait Scene: Sized + 'static {
     /// The victim's side, and what honest peers are needed in its process.
     fn start(name: &str) -> Self;
 
@@ -37,18 +38,30 @@ trait Scene: Sized {
     /// That honest ones are served, when the attacker is gone.
     fn after(&mut self);
 
+    /// Whether an attacker, which may write all of what the victims share, may leave it in a state in which nobody else
+    /// can join.
+    const MAY_BE_RUINED: bool = false;
+
     /// An honest peer of a third user: works until the victim's end.
     const HONEST_PEER: Option<fn(&str)> = None;
 }
 
 fn access() -> Access {
-    let users = || Allowed::Users(vec![ATTACKER, HONEST]);
-    Access::owner().publish(users()).subscribe(users())
+    listening().publish(Allowed::Users(vec![ATTACKER, HONEST]))
+}
+
+/// For attackers that may not publish.
+fn listening() -> Access {
+    Access::owner().subscribe(Allowed::Users(vec![ATTACKER, HONEST]))
 }
 
 /// The name as users other than its owner must write it.
 fn foreign(name: &str) -> String {
     format!("{name}?owner=0")
+}
+
+fn is_attacker() -> bool {
+    rustix::process::geteuid().as_raw() == ATTACKER
 }
 
 fn descriptors() -> usize {
@@ -57,6 +70,34 @@ fn descriptors() -> usize {
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// How long this process runs in so long a time, without being asked to.
+fn work_of(time: Duration) -> Duration {
+    let used = || rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let before = used();
+    tieline_testkit::pause(time);
+    let after = used();
+    let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    Duration::from_nanos(u64::try_from(nanos(after) - nanos(before)).expect("time does not run backwards"))
+}
+
+/// Whoever joins when the attacker is gone is served, or told at once that it cannot be.
+fn comes_late<S: Scene>(attack: &str, name: &str, scene: &mut S) {
+    let begin = Instant::now();
+    let (join, name) = (S::join, name.to_owned());
+    let late = std::thread::spawn(move || join(&name).map(drop));
+    while !late.is_finished() {
+        scene.work();
+        assert!(begin.elapsed() < Duration::from_secs(10), "after {attack} joining takes too long");
+    }
+    match late.join().expect("an answer") {
+        Ok(()) => {}
+        Err(error) => {
+            let is_ruined = [ErrorKind::Corrupted, ErrorKind::LimitReached].contains(&error.kind());
+            assert!(S::MAY_BE_RUINED && attack == "flip" && is_ruined, "after {attack}: {error}");
+        }
+    }
 }
 
 fn play<S: Scene>(test: &str) {
@@ -93,13 +134,17 @@ fn play<S: Scene>(test: &str) {
                 let before = (descriptors(), threads());
                 let longest = one_attack(test, attack, &name, &mut scene);
                 scene.after();
+                comes_late(attack, &name, &mut scene);
+                scene.after();
                 let begin = Instant::now();
                 while descriptors() > before.0 || threads() > before.1 {
                     let kept = (descriptors(), threads());
                     assert!(begin.elapsed() < Duration::from_secs(5), "{attack} costs us {before:?} -> {kept:?}");
                     scene.after();
                 }
-                me.say(&format!("{attack}: longest call {longest:?}"));
+                let idle = work_of(Duration::from_millis(200));
+                assert!(idle < Duration::from_millis(50), "after {attack} we are busy with nothing: {idle:?} of 200 ms");
+                me.say(&format!("{attack}: longest call {longest:?}, {idle:?} of 200 ms idle"));
                 if let Some(honest) = &honest {
                     let alive = Path::new("/proc").join(honest.id().to_string()).join("stat");
                     let stat = std::fs::read_to_string(alive).expect("the honest one is our child");

@@ -9,9 +9,9 @@ use tieline_shm::queue::Queue;
 use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{self, Stream};
 use tieline_shm::topic::{Policy, Publisher, Subscriber, Topic};
-use tieline_shm::{ErrorKind, Name, Result};
+use tieline_shm::{Allowed, ErrorKind, Name, Result};
 
-use super::{Scene, access};
+use super::{Scene, access, listening};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -66,15 +66,22 @@ impl Told {
 
 impl Scene for Told {
     fn start(name: &str) -> Self {
-        let topic = Topic::<[u64]>::create(name).expect("a topic").access(access());
-        let publisher = topic.publisher_options().depth(16).open().expect("a publisher");
+        let topic = Topic::<[u64]>::create(name).expect("a topic").access(listening());
+        let options = topic.publisher_options().depth(16).waits_for(Allowed::Users(vec![super::HONEST]));
+        let publisher = options.open().expect("a publisher");
         let subscriber = topic.subscriber().expect("a subscriber");
         Self { publisher, subscriber, next: 0, heard: 0 }
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        // Not one that is waited for: whoever may subscribe may ask to be waited for, and then is.
-        let mut subscriber = Topic::<[u64]>::open(name)?.subscriber_options().policy(Policy::DropOldest).open()?;
+        let topic = Topic::<[u64]>::open(name)?;
+        if super::is_attacker() {
+            // It is not waited for.
+            let refused = topic.subscriber().expect_err("an attacker is waited for");
+            assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+            assert!(refused.to_string().contains("waits_for"), "{refused}");
+        }
+        let mut subscriber = topic.subscriber_options().policy(Policy::DropOldest).open()?;
         let held = subscriber.recv_timeout(SHORT).ok();
         boxed((held, subscriber))
     }
@@ -135,7 +142,16 @@ impl Heard {
                     }
                 }
                 Err(error) => {
-                    let expected = [ErrorKind::Corrupted, ErrorKind::TimedOut, ErrorKind::PeerGone];
+                    let expected = [
+                        ErrorKind::Corrupted,
+                        ErrorKind::TimedOut,
+                        ErrorKind::PeerGone,
+                        // What a publisher may say when it refuses.
+                        ErrorKind::PermissionDenied,
+                        ErrorKind::LimitReached,
+                        ErrorKind::OutOfMemory,
+                        ErrorKind::System,
+                    ];
                     assert!(expected.contains(&error.kind()), "{error}");
                 }
             }
@@ -183,6 +199,8 @@ impl Scene for Heard {
 pub(super) struct Shared(Queue<[u8]>);
 
 impl Scene for Shared {
+    const MAY_BE_RUINED: bool = true;
+
     fn start(name: &str) -> Self {
         let queue = Queue::<[u8]>::options().capacity(8).payload_max_bytes(1000).access(access()).create(name);
         Self(queue.expect("a queue"))
@@ -220,6 +238,8 @@ impl Scene for Shared {
 pub(super) struct Rung(Event, Listener);
 
 impl Scene for Rung {
+    const MAY_BE_RUINED: bool = true;
+
     fn start(text: &str) -> Self {
         let event = Event::options().access(access()).create(name(text)).expect("events");
         let listener = event.listener();
@@ -257,7 +277,7 @@ pub(super) struct Read(LatestWriter<[u64; 20]>, LatestReader<[u64; 20]>, u64);
 
 impl Scene for Read {
     fn start(text: &str) -> Self {
-        let at = || Latest::at(name(text)).expect("a name").access(access());
+        let at = || Latest::at(name(text)).expect("a name").access(listening());
         let writer = at().writer().expect("a writer");
         Self(writer, at().reader().expect("a reader"), 0)
     }
@@ -281,6 +301,8 @@ impl Scene for Read {
 pub(super) struct Written(LatestReader<[bool; 60]>, String);
 
 impl Scene for Written {
+    const MAY_BE_RUINED: bool = true;
+
     fn start(text: &str) -> Self {
         let at = || Latest::<[bool; 60]>::at(name(text)).expect("a name").access(access());
         drop(at().writer().expect("a writer").write(&[true; 60]));
@@ -316,8 +338,9 @@ impl Scene for Written {
         loop {
             match Latest::<[bool; 60]>::at(name(&self.1)).and_then(Latest::writer) {
                 Ok(_) => break,
-                // It wrote over what it shared with the others: nobody else can use it, and they are told so.
-                Err(error) if error.kind() == ErrorKind::Corrupted => break,
+                // It wrote over what it shared with the others: nobody else can use it, and they are told so. Not
+                // after what it cannot destroy: see `comes_late`.
+                Err(error) if [ErrorKind::Corrupted, ErrorKind::LimitReached].contains(&error.kind()) => break,
                 Err(error) => assert!(begin.elapsed() < Duration::from_secs(5), "{error}"),
             }
         }
@@ -333,7 +356,7 @@ pub(super) struct Streamed {
 
 impl Scene for Streamed {
     fn start(name: &str) -> Self {
-        let listener = stream::Listener::options().capacity(4096).access(access()).bind(name).expect("a listener");
+        let listener = stream::Listener::options().capacity(4096).access(listening()).bind(name).expect("a listener");
         Self { listener, streams: Vec::new(), name: name.to_owned() }
     }
 
@@ -381,7 +404,7 @@ pub(super) struct Served {
 
 impl Scene for Served {
     fn start(name: &str) -> Self {
-        let server = Server::options().areas(2).payload_max_bytes(8192).access(access()).patience(SHORT).bind(name);
+        let server = Server::options().areas(2).payload_max_bytes(8192).access(listening()).patience(SHORT).bind(name);
         Self { server: server.expect("a server") }
     }
 
