@@ -200,6 +200,7 @@ macro_rules! scenes {
 
 scenes! {
     a_client_attacks_a_server: scenes::Served,
+    a_listener_attacks_who_connects: scenes::Linked,
     a_member_attacks_a_queue: scenes::Shared,
     a_member_attacks_events: scenes::Rung,
     a_publisher_attacks_subscribers: scenes::Heard,

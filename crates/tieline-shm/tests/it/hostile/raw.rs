@@ -1,6 +1,7 @@
 //! Attackers that speak for themselves, without our library: over the socket of a name, in any role, with memory of their
 //! own making. The bytes are those of `docs/formats/shm-rendezvous.md` and of the channels' pages there.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,7 +26,7 @@ pub(super) fn stranger(name: &str) -> Option<SeqPacket> {
 
 /// Connects as often as it can: most of the time without a word, else with nonsense or half a hello; and keeps some.
 pub(super) fn flood(name: &str) {
-    let mut kept = std::collections::VecDeque::new();
+    let mut kept = VecDeque::new();
     for count in 0_usize.. {
         let Some(line) = stranger(name) else { continue };
         match count % 8 {
@@ -47,10 +48,13 @@ pub(super) fn flood(name: &str) {
 pub(super) fn forge(name: &str) {
     let forged = Forged::of_mappings();
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    loop {
-        for role in 1..=4 {
-            // Refused, or closed: the next one.
-            let _ = pretend(name, role, &forged, &mut seed);
+    let mut pretenders = VecDeque::new();
+    for role in (1..=4).cycle() {
+        // Refused, or closed: the next one.
+        pretenders.extend(Pretender::join(name, role));
+        pretenders.retain_mut(|pretender| pretender.serve(&forged, &mut seed).is_some());
+        if pretenders.len() > 8 {
+            pretenders.pop_front();
         }
     }
 }
@@ -60,41 +64,59 @@ fn next(seed: &mut u64) -> usize {
     (*seed >> 33) as usize
 }
 
-fn pretend(name: &str, role: u8, forged: &Forged, seed: &mut u64) -> Option<()> {
-    let asking = stranger(name)?;
-    asking.try_send(&[&MAGIC[..], &[6]].concat()).ok()?;
-    let (answer, _) = hear(&asking)?;
-    let fields = answer.strip_prefix(&[&MAGIC[..], &[7]].concat()[..])?;
-    let kind = u32::from_le_bytes(*fields.first_chunk()?);
-    let hash = u64::from_le_bytes(*fields.get(16..)?.first_chunk()?);
-    let joining = stranger(name)?;
-    joining.try_send(&hello(kind as usize, role, hash)).ok()?;
-    let mut lines = Vec::new();
-    let mut own = Vec::new();
-    // A welcome, then introductions.
-    while let Some((bytes, fds)) = hear(&joining) {
-        match bytes.get(4) {
-            Some(2) => own.extend(fds),
-            Some(3) => lines.extend(fds.into_iter().filter_map(|fd| SeqPacket::from_fd(fd).ok())),
-            _ => break,
-        }
+/// A member in a role of its choice.
+struct Pretender {
+    kind: u32,
+    joined: SeqPacket,
+    /// What it was given to share, if anything.
+    core: Option<OwnedFd>,
+    lines: Vec<SeqPacket>,
+}
+
+impl Pretender {
+    fn join(name: &str, role: u8) -> Option<Self> {
+        let asking = stranger(name)?;
+        asking.try_send(&[&MAGIC[..], &[6]].concat()).ok()?;
+        let (answer, _) = hear(&asking)?;
+        let fields = answer.strip_prefix(&[&MAGIC[..], &[7]].concat()[..])?;
+        let kind = u32::from_le_bytes(*fields.first_chunk()?);
+        let hash = u64::from_le_bytes(*fields.get(16..)?.first_chunk()?);
+        let joined = stranger(name)?;
+        joined.try_send(&hello(kind as usize, role, hash)).ok()?;
+        let (welcome, fds) = hear(&joined)?;
+        (welcome.get(4) == Some(&2)).then_some(())?;
+        Some(Self { kind, joined, core: fds.into_iter().next(), lines: Vec::new() })
     }
-    for line in &lines {
-        for _ in 0..1 + next(seed) % 3 {
-            let (bytes, memory) = lie(forged, seed);
-            let fds: Vec<BorrowedFd<'_>> = memory.iter().map(|made| made.fd.as_fd()).chain(own.first().map(AsFd::as_fd)).collect();
-            let fds = if next(seed).is_multiple_of(4) { &fds[..] } else { &fds[..memory.len()] };
-            let _ = line.try_send_with(&[IoSlice::new(&bytes)], SendOptions::new().fds(fds));
-            for made in memory.iter().filter(|made| !made.is_sealed) {
-                // Away, where the kernel lets it.
-                let _ = rustix::fs::ftruncate(&made.fd, 0);
-                let _ = rustix::fs::ftruncate(&made.fd, made.len);
+
+    /// Lies to everyone it is introduced to, until its host has enough of it.
+    fn serve(&mut self, forged: &Forged, seed: &mut u64) -> Option<()> {
+        loop {
+            let mut buffer = [0; 64];
+            let options = RecvOptions::new().max_fds(8);
+            match self.joined.try_recv_with(&mut [IoSliceMut::new(&mut buffer)], options) {
+                Ok(came) => self.lines.extend(came?.fds.into_iter().filter_map(|fd| SeqPacket::from_fd(fd).ok())),
+                Err(error) if error.is_would_block() => break,
+                Err(_) => return None,
             }
         }
-        // What the other side says, it may say.
-        let _ = hear(line);
+        for line in &self.lines {
+            let (bytes, memory) = lie(self.kind, forged, seed);
+            let mut fds: Vec<BorrowedFd<'_>> = memory.iter().map(|made| made.fd.as_fd()).collect();
+            if next(seed).is_multiple_of(4) {
+                fds.extend(self.core.as_ref().map(AsFd::as_fd));
+            }
+            memory.iter().for_each(|made| made.restore());
+            let _ = line.try_send_with(&[IoSlice::new(&bytes)], SendOptions::new().fds(&fds));
+            if memory.iter().any(|made| made.open_end.is_some()) {
+                tieline_testkit::pause(Duration::from_millis(3));
+                memory.iter().for_each(|made| made.take_away());
+            }
+        }
+        if next(seed).is_multiple_of(4) {
+            self.lines.clear();
+        }
+        Some(())
     }
-    Some(())
 }
 
 fn hello(kind: usize, role: u8, hash: u64) -> Vec<u8> {
@@ -119,12 +141,18 @@ fn hear(line: &SeqPacket) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
     Some((buffer, came.fds))
 }
 
-/// What somebody might say first on a line, of whatever channel, and the memory that goes with it.
-fn lie<'a>(forged: &'a Forged, seed: &mut u64) -> (Vec<u8>, Vec<&'a Made>) {
+/// What somebody might say first on a line, most of the time of a channel of this kind, and the memory that goes with it.
+fn lie<'a>(kind: u32, forged: &'a Forged, seed: &mut u64) -> (Vec<u8>, Vec<&'a Made>) {
     let some = [0, 1, 2, 16, 4096, 1 << 20, u64::from(u32::MAX), 1 << 40, u64::MAX];
     let number = |seed: &mut u64| some[next(seed) % some.len()];
     let memory = |kinds: &[&str], seed: &mut u64| kinds.iter().filter_map(|kind| forged.some(kind, seed)).collect();
-    match next(seed) % 7 {
+    let fitting = match kind {
+        1 => 0,
+        4 => 3,
+        5 => 4,
+        _ => 6,
+    };
+    match if next(seed).is_multiple_of(2) { fitting } else { next(seed) % 7 } {
         // Admitted: entry, first message.
         0 | 1 => {
             let entry = (next(seed) % 3) as u32;
@@ -170,9 +198,26 @@ fn lie<'a>(forged: &'a Forged, seed: &mut u64) -> (Vec<u8>, Vec<&'a Made>) {
 struct Forged(Vec<(String, Made)>);
 
 struct Made {
-    fd: OwnedFd,
+    fd: File,
     len: u64,
-    is_sealed: bool,
+    /// What it begins with, if it is not sealed.
+    open_end: Option<Vec<u8>>,
+}
+
+impl Made {
+    /// Where there was memory, there is none.
+    fn take_away(&self) {
+        if self.open_end.is_some() {
+            let _ = self.fd.set_len(0);
+        }
+    }
+
+    fn restore(&self) {
+        if let Some(bytes) = &self.open_end {
+            let _ = self.fd.set_len(self.len);
+            let _ = self.fd.write_all_at(bytes, 0);
+        }
+    }
 }
 
 impl Forged {
@@ -185,6 +230,10 @@ impl Forged {
             if memory.read_exact_at(&mut bytes, mapping.start).is_err() {
                 continue;
             }
+            // A mapping ends with a page, a segment where its header says.
+            let told = bytes.get(16..).and_then(<[u8]>::first_chunk).map_or(0, |told| u64::from_le_bytes(*told));
+            let len = if (len as u64).wrapping_sub(told) < 4096 { told } else { len as u64 };
+            bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
             let mut seed = mapping.start;
             for variant in 0..6 {
                 let mut copy = bytes.clone();
@@ -194,7 +243,7 @@ impl Forged {
                     let at = (from + next(&mut seed) % 1024).min(copy.len() - 1);
                     copy[at] ^= [0xff, 0x80, 1][next(&mut seed) % 3];
                 }
-                made.extend(make(&copy, len as u64, variant != 1).map(|made| (mapping.kind.clone(), made)));
+                made.extend(make(&copy, len, variant != 1).map(|made| (mapping.kind.clone(), made)));
             }
             made.extend(make(&[], 0, true).map(|made| (mapping.kind.clone(), made)));
         }
@@ -217,5 +266,5 @@ fn make(bytes: &[u8], len: u64, is_sealed: bool) -> Option<Made> {
     if is_sealed {
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).ok()?;
     }
-    Some(Made { fd: file.into(), len, is_sealed })
+    Some(Made { fd: file, len, open_end: (!is_sealed).then(|| bytes.to_vec()) })
 }

@@ -463,31 +463,42 @@ impl Scene for Served {
 pub(super) struct Asked {
     name: String,
     client: Option<Client<[u8], [u8]>>,
+    calls: u32,
+}
+
+/// A directory where the attacker may offer names, too.
+fn open_to_the_attacker(name: &str) {
+    let directory = std::path::Path::new(name).parent().expect("a directory");
+    std::os::unix::fs::chown(directory, Some(super::ATTACKER), None).expect("we are root");
+}
+
+fn of_the_attacker(name: &str) -> String {
+    format!("{name}?owner={}", super::ATTACKER)
+}
+
+/// The name as its owner writes it.
+fn own(name: &str) -> &str {
+    name.split('?').next().unwrap_or(name)
 }
 
 impl Scene for Asked {
     fn start(name: &str) -> Self {
-        // Where the attacker may offer names, too.
-        let directory = std::path::Path::new(name).parent().expect("a directory");
-        std::os::unix::fs::chown(directory, Some(super::ATTACKER), None).expect("we are root");
-        Self { name: name.to_owned(), client: None }
+        open_to_the_attacker(name);
+        Self { name: name.to_owned(), client: None, calls: 0 }
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        let name = name.split('?').next().unwrap_or(name);
-        let server = Server::<[u8], [u8]>::options().access(access()).bind(name)?;
+        let server = Server::<[u8], [u8]>::options().access(access()).bind(own(name))?;
         boxed(server)
     }
 
     fn work(&mut self) {
         let Some(client) = &self.client else {
-            let name = format!("{}?owner={}", self.name, super::ATTACKER);
-            match Client::connect_timeout(&name, SHORT) {
-                Ok(client) => self.client = Some(client),
-                Err(error) => drop(error),
-            }
+            self.client = Client::connect_timeout(&of_the_attacker(&self.name), SHORT).ok();
             return;
         };
+        self.calls += 1;
+        let was_used_enough = self.calls.is_multiple_of(3);
         match client.call_timeout(&[1; 5000], SHORT) {
             Ok(answer) => drop(std::hint::black_box(answer.len())),
             Err(error) => {
@@ -500,7 +511,7 @@ impl Scene for Asked {
                     ErrorKind::TooLarge,
                 ];
                 assert!(expected.contains(&error.kind()), "{error}");
-                if !error.is_timeout() {
+                if !error.is_timeout() || was_used_enough {
                     self.client = None;
                 }
             }
@@ -509,5 +520,60 @@ impl Scene for Asked {
 
     fn after(&mut self) {
         self.client = None;
+    }
+}
+
+/// A stream's listener against who connects.
+pub(super) struct Linked {
+    name: String,
+    streams: Vec<Stream>,
+}
+
+impl Scene for Linked {
+    fn start(name: &str) -> Self {
+        open_to_the_attacker(name);
+        Self { name: name.to_owned(), streams: Vec::new() }
+    }
+
+    fn join(name: &str) -> Result<Box<dyn Any>> {
+        boxed(stream::Listener::options().capacity(4096).access(access()).bind(own(name))?)
+    }
+
+    fn work(&mut self) {
+        let short = Duration::from_millis(2);
+        match Stream::connect_timeout(&of_the_attacker(&self.name), SHORT) {
+            Ok(stream) => self.streams.push(stream),
+            Err(error) => {
+                let expected = [
+                    ErrorKind::TimedOut,
+                    ErrorKind::PeerGone,
+                    ErrorKind::NotFound,
+                    ErrorKind::PermissionDenied,
+                    ErrorKind::Corrupted,
+                    ErrorKind::LimitReached,
+                    ErrorKind::Mismatch,
+                ];
+                assert!(expected.contains(&error.kind()), "{error}");
+            }
+        }
+        let extra = self.streams.len().saturating_sub(4);
+        self.streams.drain(..extra);
+        for stream in &mut self.streams {
+            let read = stream.reader().read_timeout(&mut [0; 3000], short);
+            let written = stream.writer().write_timeout(&[1; 3000], short);
+            for answer in [read, written] {
+                match answer {
+                    Ok(count) => assert!(count <= 3000, "{count}"),
+                    Err(error) => {
+                        let expected = [ErrorKind::TimedOut, ErrorKind::PeerGone, ErrorKind::Corrupted];
+                        assert!(expected.contains(&error.kind()), "{error}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn after(&mut self) {
+        self.streams.clear();
     }
 }
