@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use tieline_os::unix::{Address, RecvOptions, SendOptions, SeqPacket};
+use tieline_os::unix::{Address, RecvOptions, SendOptions, SeqPacket, SeqPacketListener};
 
 use super::attack::mappings;
 
@@ -20,8 +20,11 @@ const COPIED: usize = 256 << 10;
 
 /// A socket for a name, connected.
 pub(super) fn stranger(name: &str) -> Option<SeqPacket> {
-    let path = PathBuf::from(format!("{}.sock", name.split('?').next().unwrap_or(name)));
-    SeqPacket::connect_timeout(&Address::path(path).ok()?, Duration::from_millis(100)).ok()
+    SeqPacket::connect_timeout(&Address::path(socket_of(name)).ok()?, Duration::from_millis(100)).ok()
+}
+
+fn socket_of(name: &str) -> PathBuf {
+    PathBuf::from(format!("{}.sock", name.split('?').next().unwrap_or(name)))
 }
 
 /// Connects as often as it can: most of the time without a word, else with nonsense or half a hello; and keeps some.
@@ -48,6 +51,9 @@ pub(super) fn flood(name: &str) {
 pub(super) fn forge(name: &str) {
     let forged = Forged::of_mappings();
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    if let Some(listener) = usurp(name) {
+        return host(&listener, &forged, &mut seed);
+    }
     let mut pretenders = VecDeque::new();
     for role in (1..=4).cycle() {
         // Refused, or closed: the next one.
@@ -55,6 +61,57 @@ pub(super) fn forge(name: &str) {
         pretenders.retain_mut(|pretender| pretender.serve(&forged, &mut seed).is_some());
         if pretenders.len() > 8 {
             pretenders.pop_front();
+        }
+    }
+}
+
+/// Takes the place of the host, if the name lies in a directory of the attacker's own.
+fn usurp(name: &str) -> Option<SeqPacketListener> {
+    let path = socket_of(name);
+    let owner = std::fs::metadata(path.parent()?).ok()?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let fresh = path.with_extension("false");
+    let listener = SeqPacketListener::bind(&Address::path(&fresh).ok()?).ok()?;
+    std::fs::rename(fresh, path).ok()?;
+    Some(listener)
+}
+
+/// Welcomes everyone, introduces a counterpart to them, and lies as that one.
+fn host(listener: &SeqPacketListener, forged: &Forged, seed: &mut u64) {
+    let mut lines = VecDeque::new();
+    loop {
+        let Ok(joining) = listener.accept_timeout(Duration::from_millis(100)) else { continue };
+        let Some((hello, _)) = hear(&joining) else { continue };
+        let Some((kind, hash)) = hello.get(5..9).zip(hello.get(10..18)) else { continue };
+        let kind = u32::from_le_bytes(kind.try_into().expect("four bytes"));
+        let Ok((here, there)) = SeqPacket::pair() else { continue };
+        let own = rustix::process::geteuid().as_raw();
+        let mut welcome = [&MAGIC[..], &[2]].concat();
+        welcome.extend([7_u64, 8].map(u64::to_le_bytes).concat());
+        welcome.extend([own, 8].map(u32::to_le_bytes).concat());
+        welcome.extend(hash);
+        // One introduction, no core, for its owner alone, without a configuration.
+        welcome.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut introduction = [&MAGIC[..], &[3]].concat();
+        introduction.extend(9_u64.to_le_bytes());
+        // Perhaps as somebody who is trusted.
+        let who = [own, own, own, 0][next(seed) % 4];
+        introduction.extend([who, 0, 1].map(u32::to_le_bytes).concat());
+        if next(seed).is_multiple_of(8) {
+            let at = next(seed) % welcome.len();
+            welcome[at] ^= 0xff;
+        }
+        let fds = [there.as_fd()];
+        let _ = joining.try_send(&welcome);
+        let _ = joining.try_send_with(&[IoSlice::new(&introduction)], SendOptions::new().fds(&fds));
+        for _ in 0..1 + next(seed) % 3 {
+            tell(&here, lie(kind, forged, seed), None);
+        }
+        lines.push_back((joining, here));
+        if lines.len() > 8 {
+            lines.pop_front();
         }
     }
 }
@@ -100,22 +157,24 @@ impl Pretender {
             }
         }
         for line in &self.lines {
-            let (bytes, memory) = lie(self.kind, forged, seed);
-            let mut fds: Vec<BorrowedFd<'_>> = memory.iter().map(|made| made.fd.as_fd()).collect();
-            if next(seed).is_multiple_of(4) {
-                fds.extend(self.core.as_ref().map(AsFd::as_fd));
-            }
-            memory.iter().for_each(|made| made.restore());
-            let _ = line.try_send_with(&[IoSlice::new(&bytes)], SendOptions::new().fds(&fds));
-            if memory.iter().any(|made| made.open_end.is_some()) {
-                tieline_testkit::pause(Duration::from_millis(3));
-                memory.iter().for_each(|made| made.take_away());
-            }
+            let core = self.core.as_ref().filter(|_| next(seed).is_multiple_of(4));
+            tell(line, lie(self.kind, forged, seed), core);
         }
         if next(seed).is_multiple_of(4) {
             self.lines.clear();
         }
         Some(())
+    }
+}
+
+/// Says it, and takes the memory away again where the kernel lets it.
+fn tell(line: &SeqPacket, (bytes, memory): (Vec<u8>, Vec<&Made>), another: Option<&OwnedFd>) {
+    let fds: Vec<_> = memory.iter().map(|made| made.fd.as_fd()).chain(another.map(AsFd::as_fd)).collect();
+    memory.iter().for_each(|made| made.restore());
+    let _ = line.try_send_with(&[IoSlice::new(&bytes)], SendOptions::new().fds(&fds));
+    if memory.iter().any(|made| made.open_end.is_some()) {
+        tieline_testkit::pause(Duration::from_millis(3));
+        memory.iter().for_each(|made| made.take_away());
     }
 }
 

@@ -489,7 +489,9 @@ impl Scene for Asked {
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
         let server = Server::<[u8], [u8]>::options().access(access()).bind(own(name))?;
-        boxed(server)
+        // For memory of its own to copy and to destroy.
+        let client = Client::<[u8], [u8]>::connect(own(name))?;
+        boxed((client, server))
     }
 
     fn work(&mut self) {
@@ -498,8 +500,8 @@ impl Scene for Asked {
             return;
         };
         self.calls += 1;
-        let was_used_enough = self.calls.is_multiple_of(3);
-        match client.call_timeout(&[1; 5000], SHORT) {
+        let was_used_enough = !self.calls.is_multiple_of(4);
+        match client.call_timeout(&[1; 5000], SHORT / 10) {
             Ok(answer) => drop(std::hint::black_box(answer.len())),
             Err(error) => {
                 let expected = [
@@ -536,7 +538,8 @@ impl Scene for Linked {
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        boxed(stream::Listener::options().capacity(4096).access(access()).bind(own(name))?)
+        let listener = stream::Listener::options().capacity(4096).access(access()).bind(own(name))?;
+        boxed((Stream::connect(own(name))?, listener))
     }
 
     fn work(&mut self) {
