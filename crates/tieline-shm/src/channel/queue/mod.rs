@@ -232,12 +232,11 @@ impl<T: Payload + ?Sized> Queue<T> {
     fn recv_until(&self, until: Until) -> Result<Delivery<T>> {
         let inner = &self.inner;
         inner.membership.check()?;
-        let taken = inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || {
-            match inner.queue.take(inner.owner) {
+        let taken =
+            inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || match inner.queue.take(inner.owner) {
                 Err(error) if error.is_would_block() => None,
                 answer => Some(answer),
-            }
-        });
+            });
         taken
             .and_then(|taken| Delivery::new(Arc::clone(inner), taken?))
             .map_err(|error| self.inner.membership.blame(error))

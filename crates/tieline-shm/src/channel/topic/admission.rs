@@ -121,13 +121,7 @@ struct Shared {
 }
 
 impl Admission {
-    pub(super) fn new(
-        name: String,
-        log: Log,
-        gates: Arc<Gates>,
-        rosters: RosterGeometry,
-        waits_for: Patience,
-    ) -> Self {
+    pub(super) fn new(name: String, log: Log, gates: Arc<Gates>, rosters: RosterGeometry, waits_for: Patience) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
         Self { name, log, gates, rosters, waits_for, state, changed }
     }

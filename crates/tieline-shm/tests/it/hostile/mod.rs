@@ -143,7 +143,10 @@ fn play<S: Scene>(test: &str) {
                     scene.after();
                 }
                 let idle = work_of(Duration::from_millis(200));
-                assert!(idle < Duration::from_millis(50), "after {attack} we are busy with nothing: {idle:?} of 200 ms");
+                assert!(
+                    idle < Duration::from_millis(50),
+                    "after {attack} we are busy with nothing: {idle:?} of 200 ms"
+                );
                 me.say(&format!("{attack}: longest call {longest:?}, {idle:?} of 200 ms idle"));
                 if let Some(honest) = &honest {
                     let alive = Path::new("/proc").join(honest.id().to_string()).join("stat");

@@ -7,6 +7,7 @@ mod death;
 mod namespaces;
 mod policies_newest;
 mod stress;
+mod trust;
 
 use tempfile::TempDir;
 
