@@ -45,6 +45,8 @@ pub(crate) use link::Link;
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, MemberInfo, Members};
 pub(crate) use membership::{Joined, Membership};
 pub use name::{IntoName, Name};
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};

@@ -79,6 +79,8 @@ pub(crate) use payload::{hash as payload_hash, text as payload_text};
 pub use publisher::{Loan, LoanUninit, Publisher};
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 /// How long joining a name may take: longer only if its host is stopped.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
