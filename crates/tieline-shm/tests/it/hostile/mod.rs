@@ -25,6 +25,9 @@ const TIME: Duration = Duration::from_millis(700);
 /// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine.
 const CALL_MAX: Duration = Duration::from_secs(2);
 
+/// How many descriptors one attacker may cost at a time: those who connected and say nothing, and its 20 memberships.
+const DESCRIPTORS_MAX: usize = 160;
+
 trait Scene: Sized + 'static {
     /// The victim's side, and what honest peers are needed in its process.
     fn start(name: &str) -> Self;
@@ -132,7 +135,8 @@ fn play<S: Scene>(test: &str) {
             tieline_testkit::pause(Duration::from_millis(100));
             for attack in attack::ALL {
                 let before = (descriptors(), threads());
-                let longest = one_attack(test, attack, &name, &mut scene);
+                let (longest, most) = one_attack(test, attack, &name, &mut scene);
+                assert!(most <= before.0 + DESCRIPTORS_MAX, "{attack}: {} -> {most} descriptors", before.0);
                 scene.after();
                 comes_late(attack, &name, &mut scene);
                 scene.after();
@@ -147,7 +151,8 @@ fn play<S: Scene>(test: &str) {
                     idle < Duration::from_millis(50),
                     "after {attack} we are busy with nothing: {idle:?} of 200 ms"
                 );
-                me.say(&format!("{attack}: longest call {longest:?}, {idle:?} of 200 ms idle"));
+                let (before, _) = before;
+                me.say(&format!("{attack}: longest call {longest:?}, descriptors {before} -> {most}, idle {idle:?}"));
                 if let Some(honest) = &honest {
                     let alive = Path::new("/proc").join(honest.id().to_string()).join("stat");
                     let stat = std::fs::read_to_string(alive).expect("the honest one is our child");
@@ -168,15 +173,17 @@ fn play<S: Scene>(test: &str) {
     }
 }
 
-fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> Duration {
+/// The longest call, and the most descriptors at once.
+fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> (Duration, usize) {
     let mut attacker = Peer::of(test).role(attack).env("NAME", foreign(name)).user(ATTACKER).spawn();
-    let mut longest = Duration::ZERO;
+    let (mut longest, mut most) = (Duration::ZERO, 0);
     let mut begin = Instant::now();
     let mut is_there = false;
     while begin.elapsed() < TIME {
         let call = Instant::now();
         scene.work();
         longest = longest.max(call.elapsed());
+        most = most.max(descriptors());
         if !is_there {
             assert!(begin.elapsed() < Duration::from_secs(10), "the attacker does not come in");
             if attacker.said("ready") {
@@ -187,7 +194,7 @@ fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> 
     assert!(attacker.is_running(), "{attack}: the attacker found a check that did not hold");
     attacker.kill();
     assert!(longest < CALL_MAX, "{attack}: a call took {longest:?}");
-    longest
+    (longest, most)
 }
 
 macro_rules! scenes {

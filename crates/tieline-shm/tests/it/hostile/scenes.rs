@@ -27,6 +27,15 @@ fn boxed<T: 'static>(value: T) -> Result<Box<dyn Any>> {
     Ok(Box::new(value))
 }
 
+/// Where several may have done it, the error names them and the object.
+fn tells_who(error: &tieline_shm::Error) {
+    if error.kind() == ErrorKind::Corrupted {
+        let text = error.to_string();
+        let users = format!("user 0 and users {}, {} may write its memory", super::ATTACKER, super::HONEST);
+        assert!(text.contains(&users) && text.contains("/object"), "{text}");
+    }
+}
+
 fn whole(sample: &[u64]) -> u64 {
     assert!(!sample.is_empty() && sample.iter().all(|word| *word == sample[0]), "torn: {sample:?}");
     sample[0]
@@ -223,6 +232,7 @@ impl Scene for Shared {
             if let Err(error) = answer {
                 let expected = [ErrorKind::TimedOut, ErrorKind::Corrupted, ErrorKind::Full, ErrorKind::OwnerDied];
                 assert!(expected.contains(&error.kind()), "{error}");
+                tells_who(&error);
             }
         }
     }
@@ -327,6 +337,7 @@ impl Scene for Written {
                 Err(error) => {
                     let expected = [ErrorKind::TimedOut, ErrorKind::Corrupted, ErrorKind::Lagged];
                     assert!(expected.contains(&error.kind()), "{error}");
+                    tells_who(&error);
                 }
             }
         }
@@ -496,7 +507,7 @@ impl Scene for Asked {
 
     fn work(&mut self) {
         let Some(client) = &self.client else {
-            self.client = Client::connect_timeout(&of_the_attacker(&self.name), SHORT).ok();
+            self.client = Client::connect_timeout(of_the_attacker(&self.name), SHORT).ok();
             return;
         };
         self.calls += 1;
@@ -544,7 +555,7 @@ impl Scene for Linked {
 
     fn work(&mut self) {
         let short = Duration::from_millis(2);
-        match Stream::connect_timeout(&of_the_attacker(&self.name), SHORT) {
+        match Stream::connect_timeout(of_the_attacker(&self.name), SHORT) {
             Ok(stream) => self.streams.push(stream),
             Err(error) => {
                 let expected = [
