@@ -10,6 +10,9 @@ use super::wire::{Reader, Writer};
 /// taking part in what all members change (queues, events, locks, arenas) needs both. The creator's user and root always
 /// have both. The kernel says who a peer is; what a peer says of itself does not matter.
 ///
+/// Who may subscribe to a topic may not hold up its publishers: see
+/// [`waits_for`](crate::topic::PublisherOptions::waits_for).
+///
 /// Users other than the creator's also need to reach the name: see [`Name`](crate::Name).
 ///
 /// ```

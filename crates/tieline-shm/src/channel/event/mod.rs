@@ -26,8 +26,9 @@
 //! An event says that something else has changed: put what changed where it belongs first, notify after. Where the
 //! message itself is to travel, use a [topic](crate::topic).
 //!
-//! The memory is `docs/formats/shm-event.md`. Whom [`Access`] admits may write the counts, so can forge
-//! notifications and no more.
+//! The memory is `docs/formats/shm-event.md`. Whom [`Access`] admits may write all of it: a hostile one can forge
+//! notifications, keep listeners from being woken, and keep others from joining
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)) until the last member leaves; no more. Deadlines hold.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -30,6 +30,12 @@
 //! stopped in the middle stops the writer, and a writer that dies in the middle stops the readers until somebody
 //! repairs. Here neither can happen, because there are two places and the writer always fills the other one.
 //!
+//! # Several users
+//! A reader of another user gets a descriptor that cannot write, and no mapping of it can. A user who may write (both
+//! rights of [`Access`]) can write any value, also one that is none, which readers get as
+//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and it can keep other writers out until the last
+//! user of the name leaves. Readers can always join.
+//!
 //! The memory is `docs/formats/shm-latest.md`.
 
 use std::fmt;

@@ -34,8 +34,10 @@
 //!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
-//! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one
-//! for several, they are copied first.
+//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; it can keep others from
+//! joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
+//! until the last member leaves; then the name is free. In a queue for one user, payloads are used in place; in one for
+//! several, they are copied first.
 
 mod delivery;
 mod options;

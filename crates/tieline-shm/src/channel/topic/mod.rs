@@ -34,8 +34,10 @@
 //! # When a subscriber does not keep up
 //! Each publisher keeps a number of messages ([`PublisherOptions::depth`]). What happens to a subscriber that falls
 //! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it; or it loses the oldest messages, the
-//! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
-//! that dies is not waited for.
+//! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher
+//! that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber that dies is not waited for.
+//!
+//! Whom it waits for is the publisher's choice: see below.
 //!
 //! A subscriber that waits for more than 127 publishers has threads that sleep on its behalf, one for each 127. To wait
 //! at all, it needs Linux 5.16 (`futex_waitv`); before that, receive without waiting, or with
@@ -45,6 +47,21 @@
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
 //! later gets the last messages if it asks for [`history`](SubscriberOptions::history).
+//!
+//! # Several users
+//! The creator says who may publish and who may subscribe ([`Topic::access`]). Nobody but a publisher can write what it
+//! publishes, and what it publishes is checked where it is received, and copied first by subscribers of other users. A
+//! publisher that writes nonsense is cut off, and its subscribers get [`Corrupted`](crate::ErrorKind::Corrupted) once,
+//! with its process and user; other publishers are heard as before.
+//!
+//! What a subscriber of another user could do to a publisher is to hold it up. So a publisher waits only for subscribers
+//! of its own user, of root, and of the user who created the topic. Another one that subscribes with [`Policy::Block`]
+//! gets [`PermissionDenied`](crate::ErrorKind::PermissionDenied): when it subscribes, or, if the publisher comes
+//! later, when it receives. It can choose another policy, or the publisher can be made with
+//! [`waits_for`](PublisherOptions::waits_for). A publisher that must never wait, for nobody, says
+//! [`waits_for_nobody`](PublisherOptions::waits_for_nobody). Samples that such guests hold can take a quarter of
+//! the memory for large messages at most: more of them are refused
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)).
 //!
 //! # Death
 //! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was

@@ -21,7 +21,7 @@ const ATTACKER: u32 = 65534;
 /// Who is honest, and neither the victim's user nor the attacker's.
 const HONEST: u32 = 65533;
 /// How long each kind of attack goes on.
-const TIME: Duration = Duration::from_millis(700);
+const TIME: Duration = Duration::from_millis(500);
 /// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine.
 const CALL_MAX: Duration = Duration::from_secs(2);
 
@@ -146,7 +146,7 @@ fn play<S: Scene>(test: &str) {
                     assert!(begin.elapsed() < Duration::from_secs(5), "{attack} costs us {before:?} -> {kept:?}");
                     scene.after();
                 }
-                let idle = work_of(Duration::from_millis(200));
+                let idle = work_of(Duration::from_millis(100));
                 assert!(
                     idle < Duration::from_millis(50),
                     "after {attack} we are busy with nothing: {idle:?} of 200 ms"

@@ -344,6 +344,8 @@ impl Scene for Written {
     }
 
     fn after(&mut self) {
+        // Readers come in whatever happened.
+        Latest::<[bool; 60]>::at(name(&self.1)).and_then(Latest::reader).expect("readers can always join");
         // Its place is free.
         let begin = Instant::now();
         loop {
