@@ -5,6 +5,7 @@ mod aio;
 mod alone;
 mod arena;
 mod bad_input;
+mod containers;
 mod event;
 mod hostile;
 mod latest;
