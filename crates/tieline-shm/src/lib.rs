@@ -93,8 +93,18 @@
 //! Processes of one user are trusted as far as that user trusts itself: each could attach a debugger to the others. Between
 //! users, channels hold: a peer can map read-only what it has no business to write, what it did write is copied and
 //! checked, and one that breaks the rules loses its own conversation and no other. [`Access`] says who may publish and
-//! who may subscribe; the kernel says who somebody is. Locks, arenas and what they guard are plain memory to everyone who has
-//! them, so they are for one user, and for whoever that one hands a descriptor.
+//! who may subscribe; the kernel says who somebody is.
+//!
+//! | of | another user, if let in, can | and cannot |
+//! |---|---|---|
+//! | [`topic`] | publish and receive as itself | hold up a publisher that did not [say so](topic::PublisherOptions::waits_for), or write another's messages |
+//! | [`stream`], [`reqres`] | spoil its own connection | touch another's, or hold up the other side beyond its deadlines |
+//! | [`latest`] | read; if it may publish too, write any value | as a reader: disturb anybody |
+//! | [`queue`], [`event`] | lose, forge and repeat what is in it; spoil it for all, who get [`Corrupted`](ErrorKind::Corrupted) or [`LimitReached`](ErrorKind::LimitReached), until its last member leaves | have anybody read or write wrong memory, or wait beyond a deadline |
+//! | locks, arenas, segments | everything, if handed a descriptor: they are plain memory | find them by name |
+//!
+//! What members share says nothing to who joins: kind, layout, sizes and rule come from the host. Where several could have
+//! written nonsense, the error names the object and all who may write there.
 //!
 //! # Waiting
 //! A call has three forms: `try_x` never waits, `x` waits as long as it takes, `x_timeout` at most so long. A handle

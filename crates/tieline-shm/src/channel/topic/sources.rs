@@ -79,6 +79,7 @@ struct State {
     gone: Vec<PeerId>,
     /// Of every source that the subscriber has, or will find among the arrived.
     probes: Vec<Probe>,
+    /// Why a publisher refused, until the subscriber is told.
     refused: Option<ErrorKind>,
     /// The subscriber is gone, and only what it had received is still held.
     is_retired: bool,
@@ -121,7 +122,7 @@ impl Sources {
         }
         match state.refused {
             // One publisher's refusal is not for all of them to bear.
-            Some(kind) if state.arrived.is_empty() => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
+            Some(kind) if state.arrived.is_empty() => Err(refusal(SUBSCRIBE, kind)),
             _ => Ok(()),
         }
     }
@@ -137,10 +138,10 @@ impl Sources {
         &self.bell
     }
 
-    /// Who has come, and who has gone, since the last call.
-    pub(super) fn take(&self) -> (Vec<Source>, Vec<PeerId>) {
+    /// Who has come, and who has gone, since the last call, and why one has refused.
+    pub(super) fn take(&self) -> (Vec<Source>, Vec<PeerId>, Option<ErrorKind>) {
         let mut state = self.lock();
-        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone))
+        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone), state.refused.take())
     }
 
     /// Of a publisher the subscriber has no source any more.
@@ -189,11 +190,12 @@ impl Sources {
         Ok(())
     }
 
-    /// Ends the conversation with a publisher that cannot be believed.
-    pub(super) fn cut(&self, peer: PeerId) {
-        if let Some(line) = self.lock().lines.get(&peer) {
-            line.link.close();
-        }
+    /// Ends the conversation with a publisher that cannot be believed; who it is, if it is still there.
+    pub(super) fn cut(&self, peer: PeerId) -> Option<Peer> {
+        let state = self.lock();
+        let link = &state.lines.get(&peer)?.link;
+        link.close();
+        Some(*link.peer())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -261,13 +263,30 @@ impl Sources {
     }
 }
 
+/// A publisher's refusal, with what to do about it.
+pub(super) fn refusal(operation: &'static str, kind: ErrorKind) -> Error {
+    Error::new(operation, kind).because(match kind {
+        ErrorKind::PermissionDenied => {
+            "a publisher does not wait for subscribers of this user: subscribe with a policy other than Policy::Block, \
+             or let the publisher be made with `waits_for`"
+        }
+        ErrorKind::LimitReached => {
+            "a publisher has as many subscribers as it was made for (`max_subscribers`; of other users, \
+             `max_payloads` and `max_held`)"
+        }
+        ErrorKind::OutOfMemory => "a publisher has no memory for another subscriber",
+        _ => "a publisher refused",
+    })
+}
+
 impl wait::Source for Sources {
     fn is_ready(&self) -> bool {
         let state = self.lock();
-        state.probes.iter().any(|probe| {
+        let is_news = |probe: &Probe| {
             // Relaxed: stored by the subscriber's thread; who waits has called it before.
             probe.is_gone || probe.slots.is_published(probe.position.load(Ordering::Relaxed))
-        })
+        };
+        state.refused.is_some() || state.probes.iter().any(is_news)
     }
 
     fn alarms(&self) -> Result<&Alarms> {
