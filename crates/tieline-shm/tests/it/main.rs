@@ -6,6 +6,7 @@ mod alone;
 mod arena;
 mod bad_input;
 mod clocks;
+mod containers;
 mod event;
 mod hostile;
 mod latest;
