@@ -384,7 +384,7 @@ fn seconds(time: Option<SystemTime>) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn shm_path(kind: Kind, name: &OsStr) -> std::path::PathBuf {
+fn shm_path(kind: Kind, name: &OsStr) -> PathBuf {
     let name = name.as_bytes().strip_prefix(b"/").unwrap_or(name.as_bytes());
     let prefix: &[u8] = if kind == Kind::PosixSem { b"sem." } else { b"" };
     Path::new("/dev/shm").join(OsStr::from_bytes(&[prefix, name].concat()))
