@@ -445,7 +445,7 @@ fn roster<S: Source + ?Sized>(source: &S, facts: &Facts) -> Roster {
     };
     let admitted = facts.row("process").iter().enumerate().filter(|(_, word)| **word & ADMITTED != 0);
     let subscribers = admitted.map(|(index, word)| Subscriber {
-        #[allow(clippy::cast_possible_truncation, reason = "the upper half is the mark")]
+        // The upper half is the mark.
         pid: *word as u32,
         cursor: facts.at("cursor", index),
         own_head: Some(facts.at("own head", index)).filter(|head| *head != 0),
@@ -544,7 +544,7 @@ fn locks(facts: &Facts) -> Vec<Lock> {
     for values in &facts.values {
         let Some((_, what)) = LOCKS.iter().find(|(name, _)| values.name == *name) else { continue };
         for (index, word) in values.values.iter().enumerate() {
-            #[allow(clippy::cast_possible_truncation, reason = "the lower half is the kernel's word")]
+            // The lower half is the kernel's word.
             let low = *word as u32;
             let lock = Lock {
                 what: *what,

@@ -36,17 +36,17 @@ mod wire;
 use std::os::fd::OwnedFd;
 
 pub use access::{Access, Allowed};
-#[allow(unused_imports, reason = "the channels that use them are being put together")]
+pub(crate) use access::{Applicant, Right};
 pub(crate) use anonymous::{Anonymous, meet, pair};
 pub(crate) use host::{kind_name, random};
-#[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use join::{create, look, open, open_or_create};
 pub(crate) use link::Link;
-#[allow(unused_imports, reason = "the channels that use them are being put together")]
-pub(crate) use members::{Condition, MEMBERS_MAX, Member, MemberInfo, Members};
+pub(crate) use members::{Condition, MEMBERS_MAX, Member, Members};
 pub(crate) use membership::{Joined, Membership};
 pub use name::{IntoName, Name};
 pub(crate) use watch::Watch;
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};

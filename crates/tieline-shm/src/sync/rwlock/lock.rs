@@ -155,8 +155,8 @@ pub struct RwLock<T: ShmSafe> {
 
 /// The value can be read as long as this lives, and nobody changes it. Not to be sent to another thread.
 ///
-/// In a child made by `fork` an inherited guard is no guard: the parent holds the lock, and dropping it there does
-/// nothing.
+/// In a child made by `fork` an inherited guard is no guard: the parent's thread holds the lock, others may change the
+/// value as soon as it lets go, and dropping it in the child does nothing. Do not use what it dereferences to there.
 #[must_use = "the lock is given back when this is dropped"]
 pub struct ReadGuard<'a, T: ShmSafe> {
     lock: &'a RwLock<T>,
