@@ -59,7 +59,6 @@ mod kernel {
         }
 
         /// The counter itself.
-        #[cfg(feature = "tokio")]
         pub(crate) fn counter(&self) -> &Arc<EventFd> {
             &self.0
         }
