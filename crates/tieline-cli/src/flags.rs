@@ -848,6 +848,7 @@ pub(crate) struct Leaks {
 Examples:
   tieline clean --dry-run          # only say what would be removed, and why
   tieline clean sysv               # show, ask, remove
+  tieline clean --under /run/app   # only what is there: sockets, and names in shared memory
   tieline clean --yes --older-than 1h semaphores")]
 pub(crate) struct Clean {
     /// Only these kinds, or groups of kinds
@@ -859,6 +860,9 @@ pub(crate) struct Clean {
     /// Only what has not changed for so long [default: 5m]
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) older_than: Option<Duration>,
+    /// Only socket files and names in this directory, or below it
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) under: Option<PathBuf>,
     /// Also what is merely unused now: its maker may live, or not everything could be seen
     #[arg(long)]
     pub(crate) unused: bool,

@@ -23,7 +23,7 @@ use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::Stat;
@@ -51,6 +51,8 @@ pub struct Rules {
     pub minimum_age: Duration,
     /// Only these kinds; all of them without.
     pub kinds: Option<Vec<Kind>>,
+    /// Only files in this directory or below it, by an absolute path without links; everywhere without.
+    pub under: Option<PathBuf>,
     /// Also what is merely [unused](FindingKind::Unused): nobody has it open or mapped, but somebody might come back to
     /// it by its name or number, or not everything could be seen. For who knows better than the evidence.
     pub unused: bool,
@@ -60,7 +62,7 @@ impl Rules {
     /// Orphans of every kind that were not used for five minutes.
     #[must_use]
     pub fn new() -> Self {
-        Self { minimum_age: Duration::from_secs(300), kinds: None, unused: false }
+        Self { minimum_age: Duration::from_secs(300), kinds: None, under: None, unused: false }
     }
 
     fn allow(&self, snapshot: &Snapshot, object: &Object, finding: FindingKind) -> bool {
@@ -71,8 +73,15 @@ impl Rules {
         };
         is_left
             && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&object.kind))
+            && self.under.as_ref().is_none_or(|under| is_under(object, under))
             && age(snapshot, object).map_or(self.minimum_age.is_zero(), |age| age >= self.minimum_age)
     }
+}
+
+/// Whether it is a file there; a POSIX object is none, though its name begins with a slash.
+fn is_under(object: &Object, directory: &Path) -> bool {
+    let name = object.name.as_ref().filter(|_| object.kind == Kind::SocketFile);
+    name.is_some_and(|name| Path::new(OsStr::from_bytes(name.as_bytes())).starts_with(directory))
 }
 
 impl Default for Rules {
@@ -244,7 +253,7 @@ pub fn perform(steps: &[Step]) -> Result<Vec<Outcome>> {
     let snapshot = Scan::new().fill(false).waits(true).socket_files(true).take()?;
     // Who made the plan had looser or stricter rules; what counts now is that nothing speaks against it any more than
     // it did then.
-    let now = plan(&snapshot, &Rules { minimum_age: Duration::ZERO, kinds: None, unused: true });
+    let now = plan(&snapshot, &Rules { minimum_age: Duration::ZERO, kinds: None, under: None, unused: true });
     Ok(steps.iter().map(|step| perform_one(step, &snapshot, &now)).collect())
 }
 
@@ -375,7 +384,7 @@ fn seconds(time: Option<SystemTime>) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn shm_path(kind: Kind, name: &OsStr) -> std::path::PathBuf {
+fn shm_path(kind: Kind, name: &OsStr) -> PathBuf {
     let name = name.as_bytes().strip_prefix(b"/").unwrap_or(name.as_bytes());
     let prefix: &[u8] = if kind == Kind::PosixSem { b"sem." } else { b"" };
     Path::new("/dev/shm").join(OsStr::from_bytes(&[prefix, name].concat()))

@@ -93,8 +93,18 @@
 //! Processes of one user are trusted as far as that user trusts itself: each could attach a debugger to the others. Between
 //! users, channels hold: a peer can map read-only what it has no business to write, what it did write is copied and
 //! checked, and one that breaks the rules loses its own conversation and no other. [`Access`] says who may publish and
-//! who may subscribe; the kernel says who somebody is. Locks, arenas and what they guard are plain memory to everyone who has
-//! them, so they are for one user, and for whoever that one hands a descriptor.
+//! who may subscribe; the kernel says who somebody is.
+//!
+//! | of | another user, if let in, can | and cannot |
+//! |---|---|---|
+//! | [`topic`] | publish and receive as itself | hold up a publisher that did not [say so](topic::PublisherOptions::waits_for), or write another's messages |
+//! | [`stream`], [`reqres`] | spoil its own connection | touch another's, or hold up the other side beyond its deadlines |
+//! | [`latest`] | read; if it may publish too, write any value | as a reader: disturb anybody |
+//! | [`queue`], [`event`] | lose, forge and repeat what is in it; spoil it for all, who get [`Corrupted`](ErrorKind::Corrupted) or [`LimitReached`](ErrorKind::LimitReached), until its last member leaves | have anybody read or write wrong memory, or wait beyond a deadline |
+//! | locks, arenas, segments | everything, if handed a descriptor: they are plain memory | find them by name |
+//!
+//! What members share says nothing to who joins: kind, layout, sizes and rule come from the host. Where several could have
+//! written nonsense, the error names the object and all who may write there.
 //!
 //! # Waiting
 //! A call has three forms: `try_x` never waits, `x` waits as long as it takes, `x_timeout` at most so long. A handle
@@ -110,7 +120,9 @@
 //! # Fork and exec
 //! After a `fork` the channels of the parent are the parent's: in the child they answer
 //! [`Forked`](ErrorKind::Forked); open the name again there. A lock's handle works in the child, but a guard does not come
-//! along, and neither does the place at the name: let the child open it too if it may outlive the parent. After `exec`
+//! along, and neither does the place at the name: let the child open it too if it may outlive the parent. What the parent
+//! holds while it forks (guards, items, samples, loans) it goes on holding: the child's copies do nothing when dropped,
+//! and what they show may change as soon as the parent lets go, so do not look through them. After `exec`
 //! nothing is left open. Threads may be started at any time; each process that has a name open runs one thread of this
 //! crate, which sleeps.
 //!

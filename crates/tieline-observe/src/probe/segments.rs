@@ -90,6 +90,8 @@ fn name(builder: &mut Builder) {
             _ => Memory { size_bytes: None, allocated_bytes: None, seals: None, is_unlinked: false },
         };
         (object.kind, object.name) = (kind, Some(name).filter(|name| !name.is_empty()));
+        // Nobody opens it by its file: the rule of the name says who may.
+        object.mode = None;
         let segment = Segment { memory, told: None, damage: None, path: None, host: None };
         object.detail = Detail::Segment(Box::new(segment));
     }
@@ -277,8 +279,7 @@ impl Segments {
         let by_process: HashMap<ProcessRef, _> = folders.iter().map(|folder| (folder.process, folder)).collect();
         let users = users_of(builder, self.states.keys().copied().collect());
         for (&object, state) in &self.states {
-            let Live::Locks(locks) = &state.live else { continue };
-            for lock in locks.iter().filter(|lock| lock.what != LockUse::Waiter) {
+            for lock in state.locks.iter().filter(|lock| lock.what != LockUse::Waiter) {
                 let Some(thread) = lock.owner else { continue };
                 let is_its = |process: &&ProcessRef| {
                     // A thread's number is one of its own namespace.
@@ -315,8 +316,8 @@ impl Segments {
                 Some(WaitsFor::Something) => wait.reason = WaitReason::Read,
                 Some(WaitsFor::Room) => wait.reason = WaitReason::Write,
                 Some(WaitsFor::Lock) => {
-                    if let Live::Locks(locks) = &state.live
-                        && let Some(lock) = locks.iter().find(|lock| (lock.offset..lock.offset + 40).contains(&offset))
+                    if let Some(lock) =
+                        state.locks.iter().find(|lock| (lock.offset..lock.offset + 40).contains(&offset))
                         && lock.what != LockUse::Waiter
                     {
                         wait.reason = WaitReason::Lock;

@@ -194,6 +194,10 @@ pub(super) fn details(segment: &Segment, words: &mut Vec<String>) {
         }
         Live::Latest(latest) => words.push(format!("version {}", latest.version)),
         Live::Event(event) => words.push(format!("{} notifications", words::number(event.total))),
+        Live::Arena(arena) => {
+            words.extend(arena.is_changing.then(|| "a change is open".to_owned()));
+            words.extend((arena.recoveries > 0).then(|| format!("{} taken back", words::number(arena.recoveries))));
+        }
         Live::Locks(locks) => {
             let held = locks.iter().filter(|lock| lock.owner.is_some() && lock.what != LockUse::Waiter).count();
             words.push(format!("{held} held"));
@@ -295,8 +299,9 @@ fn of_live(live: &Live, sentences: &mut Vec<String>) {
                 sentences.push("A change is open.".to_owned());
             }
             if arena.recoveries > 0 {
-                let count = words::count(arena.recoveries, "change", "changes");
-                sentences.push(format!("{count} of dead processes were taken back."));
+                let count =
+                    words::count(arena.recoveries, "change of dead processes was", "changes of dead processes were");
+                sentences.push(format!("{count} taken back."));
             }
         }
         _ => {}

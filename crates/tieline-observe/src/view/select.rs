@@ -172,13 +172,15 @@ impl View<'_> {
         let kinds: HashSet<Kind> = selection.kinds.iter().copied().collect();
         let of_processes = (!selection.processes.is_empty()).then(|| self.objects_of(&selection.processes));
         let folds = !selection.quiet && kinds.is_empty() && of_processes.is_none();
+        // Whoever asks for a group means the wholes.
+        let folds_parts = !selection.quiet && kinds.len() > 1;
         let mut selected = Selected::default();
         for object in self.snapshot.objects() {
             let wanted = (kinds.is_empty() || kinds.contains(&object.kind))
                 && of_processes.as_ref().is_none_or(|objects| objects.contains(&object.reference))
                 && selection.namespace.is_none_or(|choice| self.is_in(object, choice));
             if !wanted {
-            } else if folds && self.is_quiet(object) {
+            } else if folds && self.is_quiet(object) || folds_parts && self.is_part(object) {
                 selected.folded += 1;
             } else {
                 selected.objects.push(object.reference);

@@ -349,8 +349,10 @@ fn the_files_of_a_dead_name_are_removed() {
     let mut rules = Rules::new();
     rules.minimum_age = std::time::Duration::ZERO;
     let snapshot = Scan::new().waits(true).socket_files(true).take().unwrap();
-    let is_here = |step: &clean::Step| step.name().to_string().starts_with(directory.to_str().unwrap());
-    let steps: Vec<clean::Step> = clean::plan(&snapshot, &rules).into_iter().filter(is_here).collect();
+    rules.under = Some(directory.join("elsewhere"));
+    assert_eq!(clean::plan(&snapshot, &rules), []);
+    rules.under = Some(directory.clone());
+    let steps = clean::plan(&snapshot, &rules);
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
     let became = clean::perform(&steps).unwrap();
     assert!(matches!(became[..], [clean::Outcome::Removed]), "{became:?}");

@@ -372,6 +372,15 @@ pub(super) fn of<S: Source + ?Sized>(source: &S, description: &Description, fact
     }
 }
 
+/// The locks, where there are any.
+pub(super) fn locks_of(description: &Description, facts: &Facts) -> Vec<Lock> {
+    match description.kind {
+        Some(Kind::Locks) if description.body_version == 1 => locks(facts),
+        Some(Kind::Arena) => locks(facts),
+        _ => Vec::new(),
+    }
+}
+
 fn sleeps(facts: &Facts, name: &str) -> bool {
     EventCount::tells_sleepers(facts.one(name))
 }

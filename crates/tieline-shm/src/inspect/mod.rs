@@ -66,6 +66,8 @@ pub struct State {
     pub members: Vec<Member>,
     /// What its kind has to say.
     pub live: Live,
+    /// The locks in it: those of [`Live::Locks`], and that of an arena whose users share one.
+    pub locks: Vec<Lock>,
     /// Every number that was declared and could be read, under the names of `docs/formats/shm-facts.md`.
     pub facts: Vec<Values>,
     /// Whether numbers were left out because they are too many, or could not be read.
@@ -141,6 +143,7 @@ pub fn describe<S: Source + ?Sized>(source: &S) -> Result<State> {
     Ok(State {
         members: live::members(&facts),
         live: live::of(source, &description, &facts),
+        locks: live::locks_of(&description, &facts),
         is_cut: facts.is_cut,
         facts: facts.values,
         description,

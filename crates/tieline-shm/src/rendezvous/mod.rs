@@ -36,6 +36,7 @@ mod wire;
 use std::os::fd::OwnedFd;
 
 pub use access::{Access, Allowed};
+pub(crate) use access::{Applicant, Right};
 pub(crate) use anonymous::{Anonymous, meet, pair};
 pub(crate) use host::{kind_name, random};
 pub(crate) use join::{create, look, open, open_or_create};
@@ -44,6 +45,8 @@ pub(crate) use members::{Condition, MEMBERS_MAX, Member, Members};
 pub(crate) use membership::{Joined, Membership};
 pub use name::{IntoName, Name};
 pub(crate) use watch::Watch;
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::atomic::Ordering;
+use crate::raw::process;
 use crate::raw::words::bytes_of;
 use crate::structure::log::{Entry, INLINE_MAX_BYTES, Roster, release};
 use crate::structure::pool::{Bucket, Buckets};
@@ -222,6 +223,8 @@ pub(crate) struct Holder {
     pub(crate) is_trusted: bool,
     /// What must last as long as anything is held, because its end tells the publisher that nothing is held any more.
     pub(crate) line: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Of the process whose the hazards are.
+    pub(crate) generation: u32,
 }
 
 /// A bucket that a hazard of ours keeps from being reused; dropping gives it back.
@@ -291,7 +294,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        release(&self.holder.roster, &self.holder.entry, self.hazard);
+        // A forked child has a copy of what its parent holds.
+        if self.holder.generation == process::generation() {
+            release(&self.holder.roster, &self.holder.entry, self.hazard);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn name(place: &Path, of: &str) -> Name {
     Name::new(&format!("{}/{of}", place.display())).unwrap()
 }
 
-fn subscriber<T: tieline_shm::Payload>(topic: &Topic<T>, waiting: Waiting) -> Subscriber<T> {
+fn subscriber(topic: &Topic<u64>, waiting: Waiting) -> Subscriber<u64> {
     topic.subscriber_options().waiting(waiting).open().unwrap()
 }
 

@@ -30,6 +30,12 @@
 //! stopped in the middle stops the writer, and a writer that dies in the middle stops the readers until somebody
 //! repairs. Here neither can happen, because there are two places and the writer always fills the other one.
 //!
+//! # Several users
+//! A reader of another user gets a descriptor that cannot write, and no mapping of it can. A user who may write (both
+//! rights of [`Access`]) can write any value, also one that is none, which readers get as
+//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and it can keep other writers out until the last
+//! user of the name leaves. Readers can always join.
+//!
 //! # Threads and limits
 //! The writer and each reader belong to one thread at a time; have a reader for each. Reading and writing copy the
 //! value. Up to 1,023 readers ([`Latest::members`]).
@@ -359,7 +365,7 @@ impl<T: ShmSafe> LatestReader<T> {
         self.membership.check()?;
         let Some(version) = self.shared.cell.read(&mut self.copy)? else { return Ok(None) };
         self.shared.seen.store(version, Ordering::Relaxed);
-        value_of(&self.copy, "read the latest value").map(Some)
+        value_of(&self.copy, "read the latest value").map(Some).map_err(|error| self.membership.blame(error))
     }
 
     /// The latest value if this reader has not read it yet.
@@ -395,7 +401,8 @@ impl<T: ShmSafe> LatestReader<T> {
     /// The value, where there is a version.
     fn read_some(&mut self) -> Result<T> {
         self.read()?.ok_or_else(|| {
-            Error::new("read the latest value", ErrorKind::Corrupted).because("its version went back to none")
+            let error = Error::new("read the latest value", ErrorKind::Corrupted);
+            self.membership.blame(error.because("its version went back to none"))
         })
     }
 

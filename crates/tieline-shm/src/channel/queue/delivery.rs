@@ -15,6 +15,9 @@ use crate::structure::work::{Taken, WorkQueue};
 ///
 /// Dropping it is an `ack`, unless the thread panics: then the item is handed back. If the process dies, the item is
 /// delivered again. It dereferences to the item, where it lies (in a queue for several users: to a copy).
+///
+/// In a child made by `fork` the item stays the parent's: ending it there answers `Forked`, dropping it does nothing,
+/// and what it dereferences to may change as soon as the parent ends it.
 #[must_use = "dropping it acknowledges the item"]
 pub struct Delivery<T: Payload + ?Sized> {
     inner: Arc<Inner>,
@@ -52,7 +55,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     /// The work is done: the item is gone.
     ///
     /// # Errors
-    /// `OwnerDied` if the others took this process for dead: they do the work again. `Corrupted`.
+    /// `OwnerDied` if the others took this process for dead: they do the work again. `Corrupted`; `Forked`.
     pub fn ack(mut self) -> Result<()> {
         self.end(WorkQueue::finish)
     }
@@ -74,6 +77,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     }
 
     fn hand_back(&mut self) -> Result<()> {
+        self.inner.membership.check()?;
         let Some(taken) = self.taken.take() else { return Ok(()) };
         self.inner.queue.requeue(taken)?;
         self.inner.queue.item_added();
@@ -81,6 +85,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     }
 
     fn end(&mut self, how: impl FnOnce(&WorkQueue, Taken) -> Result<()>) -> Result<()> {
+        self.inner.membership.check()?;
         let Some(taken) = self.taken.take() else { return Ok(()) };
         self.inner.end(|queue| how(queue, taken))
     }
@@ -96,11 +101,7 @@ impl<T: Payload + ?Sized> Deref for Delivery<T> {
 
 impl<T: Payload + ?Sized> Drop for Delivery<T> {
     fn drop(&mut self) {
-        if self.inner.membership.check().is_err() {
-            // A forked child: the item is the parent's.
-            return;
-        }
-        // Nobody to tell: who wants to know calls `ack`.
+        // Nobody to tell: who wants to know calls `ack`. In a forked child the item is the parent's, and this an error.
         let _ = if std::thread::panicking() { self.hand_back() } else { self.end(WorkQueue::finish) };
     }
 }

@@ -47,8 +47,10 @@
 //!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
-//! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one
-//! for several, they are copied first.
+//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; it can keep others from
+//! joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
+//! until the last member leaves; then the name is free. In a queue for one user, payloads are used in place; in one for
+//! several, they are copied first.
 
 mod delivery;
 mod options;
@@ -244,13 +246,14 @@ impl<T: Payload + ?Sized> Queue<T> {
     fn recv_until(&self, until: Until) -> Result<Delivery<T>> {
         let inner = &self.inner;
         inner.membership.check()?;
-        let taken = inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || {
-            match inner.queue.take(inner.owner) {
+        let taken =
+            inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || match inner.queue.take(inner.owner) {
                 Err(error) if error.is_would_block() => None,
                 answer => Some(answer),
-            }
-        })??;
-        Delivery::new(Arc::clone(inner), taken)
+            });
+        taken
+            .and_then(|taken| Delivery::new(Arc::clone(inner), taken?))
+            .map_err(|error| self.inner.membership.blame(error))
     }
 }
 
@@ -335,7 +338,7 @@ impl Inner {
             });
         match claimed {
             Err(error) if error.is_would_block() => Err(Error::new(SEND, ErrorKind::Full)),
-            claimed => claimed?,
+            claimed => claimed?.map_err(|error| self.membership.blame(error)),
         }
     }
 

@@ -14,7 +14,7 @@ use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{Link, Participant, PeerId};
+use crate::rendezvous::{Access, Allowed, Applicant, Link, Participant, Peer, PeerId, Right};
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::log::{
     ENTRIES_OFFSET, Gates, Geometry, Joiner, LogHeader, Roster, RosterGeometry, RosterHeader, SideLog, Slots,
@@ -40,8 +40,42 @@ pub(super) struct Admission {
     log: Log,
     gates: Arc<Gates>,
     rosters: RosterGeometry,
+    waits_for: WaitRule,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// Whose subscribers may hold up the publisher, and how many others there may be.
+pub(super) struct WaitRule {
+    /// `None`: nobody.
+    pub(super) whom: Option<Allowed>,
+    /// Its own user, and who created the topic.
+    pub(super) always: [u32; 2],
+    /// How many subscribers there may be of users it does not wait for: so many that what they hold leaves it enough.
+    pub(super) guests_max: usize,
+}
+
+impl WaitRule {
+    /// Whether it is of a user who may hold the publisher up.
+    fn trusts(&self, peer: &Peer) -> bool {
+        let applicant = Applicant { uid: peer.uid, gid: peer.gid, groups: Vec::new() };
+        let rule = Access::owner().subscribe(self.whom.clone().unwrap_or_default());
+        self.always.into_iter().any(|user| rule.grants(Right::Subscribe, &applicant, user))
+    }
+
+    fn check(&self, peer: &Peer, policy: Policy, guests: usize) -> Result<()> {
+        let refuse = |kind, why: String| Err(Error::new("admit a subscriber", kind).because(why));
+        let is_trusted = self.trusts(peer);
+        if policy == Policy::Block && !(is_trusted && self.whom.is_some()) {
+            let why = format!("the publisher does not wait for subscribers of user {}", peer.uid);
+            return refuse(ErrorKind::PermissionDenied, why);
+        }
+        if !is_trusted && guests >= self.guests_max {
+            let why = format!("{guests} subscribers of users it does not wait for are as many as there may be");
+            return refuse(ErrorKind::LimitReached, why);
+        }
+        Ok(())
+    }
 }
 
 /// The publisher's log, as far as admission needs it.
@@ -84,9 +118,9 @@ struct Shared {
 }
 
 impl Admission {
-    pub(super) fn new(name: String, log: Log, gates: Arc<Gates>, rosters: RosterGeometry) -> Self {
+    pub(super) fn new(name: String, log: Log, gates: Arc<Gates>, rosters: RosterGeometry, waits_for: WaitRule) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { name, log, gates, rosters, state, changed }
+        Self { name, log, gates, rosters, waits_for, state, changed }
     }
 
     /// Waits until everyone who is connected has been admitted and is ready, but for those who are stopped.
@@ -95,11 +129,11 @@ impl Admission {
         let mut state = self.lock();
         loop {
             let unready = state.admitted.values().filter(|place| !place.is_ready).map(|place| &place.link);
-            let silent: Vec<u32> = state.silent.values().chain(unready).map(|link| link.peer().pid).collect();
+            let silent: Vec<Peer> = state.silent.values().chain(unready).map(|link| *link.peer()).collect();
             if silent.is_empty() {
                 return;
             }
-            let Some(rest) = patience.rest(silent) else { return };
+            let Some(rest) = patience.rest(&silent) else { return };
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -116,6 +150,8 @@ impl Admission {
 
     fn admit(&self, state: &mut State, link: &Link, wishes: &Subscribe) -> Result<Admitted> {
         let peer = link.peer();
+        let guests = state.admitted.values().filter(|place| !self.waits_for.trusts(place.link.peer())).count();
+        self.waits_for.check(peer, wishes.policy, guests)?;
         let shared = match state.rosters.entry(peer.uid) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {

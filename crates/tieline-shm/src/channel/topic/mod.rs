@@ -36,15 +36,31 @@
 //! | [`Disconnect`](Policy::Disconnect) | goes on | is told [`Lagged`](crate::ErrorKind::Lagged), for good | who must not lose anything unnoticed |
 //!
 //! What was lost is counted ([`Subscriber::counters`]). A publisher that waits can be given a deadline
-//! ([`Publisher::publish_timeout`]); a subscriber that leaves or dies is not waited for.
+//! ([`Publisher::publish_timeout`]); a subscriber that leaves or dies is not waited for. Whom it waits for at all is the
+//! publisher's choice, see [several users](#several-users).
 //!
 //! # Order
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
 //! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
 //! opening has returned. The exception is a publisher that was stopped (`SIGSTOP`, a debugger) meanwhile, or took longer
-//! than five seconds to answer: it is not waited for, and its messages come from the one on at which it goes on and lets
+//! than five seconds to answer (another user's, one second): it is not waited for, and its messages come from the one on at which it goes on and lets
 //! the subscriber in, with as many before that as were asked for as history.
+//!
+//! # Several users
+//! The creator says who may publish and who may subscribe ([`Topic::access`]). Nobody but a publisher can write what it
+//! publishes, and what it publishes is checked where it is received, and copied first by subscribers of other users. A
+//! publisher that writes nonsense is cut off, and its subscribers get [`Corrupted`](crate::ErrorKind::Corrupted) once,
+//! with its process and user; other publishers are heard as before.
+//!
+//! What a subscriber of another user could do to a publisher is to hold it up. So a publisher waits only for subscribers
+//! of its own user, of root, and of the user who created the topic. Another one that subscribes with [`Policy::Block`]
+//! gets [`PermissionDenied`](crate::ErrorKind::PermissionDenied): when it subscribes, or, if the publisher comes
+//! later, when it receives. It can choose another policy, or the publisher can be made with
+//! [`waits_for`](PublisherOptions::waits_for). A publisher that must never wait, for nobody, says
+//! [`waits_for_nobody`](PublisherOptions::waits_for_nobody). Samples that such guests hold can take a quarter of
+//! the memory for large messages at most: more of them are refused
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)).
 //!
 //! # Death
 //! A process that dies, at any instruction, leaves no half message: what it had published is received,
@@ -91,6 +107,8 @@ pub use options::{Policy, PublisherOptions, SubscriberOptions};
 pub use publisher::Publisher;
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 /// How long joining a name may take: longer only if its host is stopped.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);

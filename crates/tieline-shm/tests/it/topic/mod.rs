@@ -9,6 +9,7 @@ mod meeting;
 mod namespaces;
 mod policies_newest;
 mod stress;
+mod trust;
 
 use tempfile::TempDir;
 
