@@ -80,7 +80,6 @@ mod line;
 #[cfg(not(model))]
 mod monitor;
 mod mutex;
-#[cfg(not(model))]
 mod once;
 #[cfg(not(model))]
 pub mod order;

@@ -83,6 +83,8 @@ impl BarrierWords {
                 if taken {
                     thread.link(&line.robust);
                     step("barrier:place-taken");
+                    // Whoever was here before may have arrived; we have not. Nobody arrives in a generation that is over.
+                    line.robust.note.store(self.generation(), Ordering::SeqCst);
                     if seen & DIED != 0 {
                         // Relaxed: only the owner of the place writes it. Dying before, we are the death to be counted.
                         line.more[DEATHS].fetch_add(1, Ordering::Relaxed);
