@@ -143,7 +143,8 @@ impl Default for RwLockOptions {
 /// wait for each other for ever. Let go, lock for writing, and look again.
 ///
 /// # Limits
-/// A thread holds at most 1,024 locks of this crate at a time. Whoever shares a lock is trusted: it can write the lock,
+/// A thread holds at most 1,024 locks of this crate at a time. For threads of several pid namespaces (containers) see
+/// [`RawMutex`](super::RawMutex). Whoever shares a lock is trusted: it can write the lock,
 /// and what the lock guards.
 pub struct RwLock<T: ShmSafe> {
     words: RwWords,
