@@ -28,8 +28,9 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     let name = topic::name(&flags.topic)?;
     let interrupts = Interrupts::install()?;
     // The time runs from the first moment at which something can come.
-    let found = topic::find(&name, flags.listening.follow, &Until::new(&interrupts, None))?;
-    let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
+    let forever = Until::new(&interrupts, None);
+    let found = topic::find(&name, topic::TOPIC, flags.listening.follow, &forever)?;
+    let mut ear = Ear::open(&name, &found, &flags.listening, false, &forever)?;
     let mut options = RecorderOptions::default().overwrite(flags.force);
     if let Some(bytes) = flags.rotate {
         options = options.rotate(bytes);

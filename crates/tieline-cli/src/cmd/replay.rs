@@ -101,7 +101,7 @@ fn open(flags: &Replay) -> Outcome<Player> {
 fn replay(flags: &Replay, mut player: Player, name: &str, until: &Until<'_>, done: &mut Done) -> Outcome {
     let carried = player.header().carried.clone();
     if let Some(found) = topic::look(name)? {
-        topic::demand_topic(name, &found)?;
+        topic::demand(name, &found, topic::TOPIC)?;
         if found.carried().hash() != carried.hash() {
             let why = "its messages are of another type than the recorded ones";
             let how = "`tieline replay --list` shows the recorded layout, `tieline ls` the other";
@@ -111,7 +111,7 @@ fn replay(flags: &Replay, mut player: Player, name: &str, until: &Until<'_>, don
     let contents = carried.contents().unwrap_or(tieline_shm::untyped::Contents::Bytes);
     let largest = largest(flags, &contents)?;
     let options = VoiceOptions { history: flags.history as usize, max_message: largest };
-    let voice = Voice::open(name, carried, &contents, &options)?;
+    let mut voice = Voice::open(name, carried, &contents, &options)?;
     let over = |reason, done: &Done| {
         let tale = format!("{} went to {name}", topic::messages(done.messages));
         Err(until.failure(reason, &tale))

@@ -24,6 +24,12 @@ impl Listener {
         let source = listener.source();
         parker.wait(listener.how(), || source.alarms(), || listener.poll_fired(fired)).await?
     }
+
+    /// The blocking twin.
+    #[must_use]
+    pub fn into_inner(self) -> Blocking {
+        self.listener
+    }
 }
 
 impl From<Blocking> for Listener {

@@ -33,6 +33,12 @@ impl<T: ShmSafe> LatestReader<T> {
         let source = reader.source();
         parker.wait(reader.how(), || source.alarms(), || reader.poll_changed()).await?
     }
+
+    /// The blocking twin.
+    #[must_use]
+    pub fn into_inner(self) -> Blocking<T> {
+        self.reader
+    }
 }
 
 impl<T> From<Blocking<T>> for LatestReader<T> {

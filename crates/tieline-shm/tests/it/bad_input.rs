@@ -313,9 +313,26 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
         let mut writer = Latest::<u64>::at(at("latest")).unwrap().writer().unwrap();
         let event = Event::create(at("event")).unwrap();
         let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
-        let held = mutex.lock().unwrap();
-        let delivery = queue.recv().unwrap();
+        let mut held = Some(mutex.lock().unwrap());
+        **held.as_mut().unwrap() = 7;
+        let mut delivery = Some(queue.recv().unwrap());
+        // What is held in place: more than fits into a slot.
+        let large = Topic::<[u64]>::open_or_create(&at("large")).unwrap();
+        let loans = large.publisher_options().depth(2).open().unwrap();
+        let mut reader = large.subscriber().unwrap();
+        loans.publish(&[1; 100]).unwrap();
+        let mut sample = Some(reader.recv().unwrap());
+        assert!(sample.as_ref().unwrap().is_held());
+        let call = client.start(&3).unwrap();
+        let mut request = Some(server.recv().unwrap());
         let child = Forked::run(|| {
+            // Copies of what the parent holds: nothing that is done to them is done to it.
+            assert_eq!(refused(delivery.take().unwrap().ack()), ErrorKind::Forked);
+            assert_eq!(refused(request.take().unwrap().respond(&9)), ErrorKind::Forked);
+            drop(sample.take());
+            // A copy of a guard shows the memory, and does not hold the lock.
+            assert_eq!(**held.as_ref().unwrap(), 7);
+            drop(held.take());
             assert_eq!(refused(publisher.publish(&9)), ErrorKind::Forked);
             assert_eq!(refused(subscriber.try_recv()), ErrorKind::Forked);
             assert_eq!(refused(queue.try_send(&9)), ErrorKind::Forked);
@@ -334,8 +351,22 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
         child.succeeds();
         publisher.publish(&5).unwrap();
         assert_eq!(*subscriber.recv().unwrap(), 5);
+        let delivery = delivery.unwrap();
         assert_eq!(*delivery, 1, "the item is still ours");
         delivery.ack().unwrap();
+        assert_eq!(queue.counters().waiting, 0);
+        // Every other place is used again, and that of the sample is not.
+        for number in 2..50 {
+            loans.publish(&[number; 100]).unwrap();
+            assert_eq!(reader.recv().unwrap()[99], number);
+        }
+        assert_eq!(**sample.as_ref().unwrap(), [1; 100], "the sample is still ours");
+        request.unwrap().respond(&4).unwrap();
+        assert_eq!(*call.wait().unwrap(), 4);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| mutex.try_lock().map(drop).unwrap_err().kind());
+            assert_eq!(other.join().unwrap(), ErrorKind::WouldBlock, "the lock is still ours");
+        });
         drop(held);
         drop(mutex.try_lock().unwrap());
         me.say("done");

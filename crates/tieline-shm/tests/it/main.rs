@@ -9,6 +9,7 @@ mod event;
 mod hostile;
 mod latest;
 mod layout;
+mod older_kernels;
 mod queue;
 mod reqres;
 mod segment;

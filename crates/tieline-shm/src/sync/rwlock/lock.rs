@@ -157,8 +157,8 @@ pub struct RwLock<T: ShmSafe> {
 
 /// The value can be read as long as this lives, and nobody changes it. Not to be sent to another thread.
 ///
-/// In a child made by `fork` an inherited guard is no guard: the parent holds the lock, and dropping it there does
-/// nothing.
+/// In a child made by `fork` an inherited guard is no guard: the parent's thread holds the lock, others may change the
+/// value as soon as it lets go, and dropping it in the child does nothing. Do not use what it dereferences to there.
 #[must_use = "the lock is given back when this is dropped"]
 pub struct ReadGuard<'a, T: ShmSafe> {
     lock: &'a RwLock<T>,
@@ -222,13 +222,18 @@ impl<T: ShmSafe> RwLock<T> {
         data_offset::<T>(readers as usize).saturating_add(size_of::<T>())
     }
 
-    /// Makes a lock where nothing but zeros is, in memory that nobody else has.
-    pub(crate) fn make(segment: &Segment, value: T, options: &RwLockOptions) -> Result<()> {
-        let facts = [
+    /// Where a lock for so many readers tells lookers how it is.
+    pub(crate) fn facts(readers: u32) -> [Fact<'static>; 3] {
+        [
             Fact::words("rwlock gate", 0, 2, size_of::<Line>()),
             Fact::halves("rwlock state", line::more_offset(0), 2, 4),
-            Fact::words("rwlock reader", GATES_BYTES, options.readers as usize, size_of::<Line>()),
-        ];
+            Fact::words("rwlock reader", GATES_BYTES, readers as usize, size_of::<Line>()),
+        ]
+    }
+
+    /// Makes a lock where nothing but zeros is, in memory that nobody else has.
+    pub(crate) fn make(segment: &Segment, value: T, options: &RwLockOptions) -> Result<()> {
+        let facts = Self::facts(options.readers);
         segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
         let form = FORM | u32::from(options.kind == RwLockKind::Fair);
         line::make(&*segment.view::<Line>(0)?, form, options.readers);
