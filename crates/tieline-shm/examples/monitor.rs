@@ -70,10 +70,12 @@ fn draw(account: &Account, sum: u64) -> tieline_shm::Result<()> {
 fn main() -> Outcome {
     if let Some((role, number)) = role() {
         let account = Account::from_fd(segment(0)?)?;
-        return Ok(match role.as_str() {
-            "drawer" => draw(&account, [30, 50][number])?,
-            _ => pay_in(&account, role == "unlucky")?,
-        });
+        if role == "drawer" {
+            draw(&account, [30, 50][number])?;
+        } else {
+            pay_in(&account, role == "unlucky")?;
+        }
+        return Ok(());
     }
     let account = Account::anonymous(0, &MutexOptions::new().name("account"))?;
     let crowd =

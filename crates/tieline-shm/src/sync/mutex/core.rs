@@ -9,11 +9,13 @@
 //! lock, or finds it taken, by somebody who sees [`WAITERS`] and will wake; or dies, and then the kernel wakes the next
 //! one, because the lock is pending in the dead one's list. No count of waiters is kept, so no death can spoil one.
 //!
-//! The bit is cleared only by who has given the lock back, learned while waking one that nobody else slept, and finds the
-//! state as he left it. Nobody can have fallen asleep meanwhile: one sleeps only while the word names an owner, and whoever takes a
-//! lock that has the bit set changes the turn. (glibc gives the bit away with the lock and has woken sleepers bring it
-//! back: one that dies before it does strands the others. musl counts its waiters, and had to repair a stale count in
-//! its semaphore, commits 159d1f6c and 882aedf6.)
+//! The bit is cleared only by who has given the lock back and learned while waking one that nobody else slept. If he
+//! finds the state as he left it, he clears it himself: nobody can have fallen asleep meanwhile, since one sleeps only
+//! while the word names an owner, and whoever takes a lock that has the bit set changes the turn. If somebody has taken
+//! the lock, the kernel clears it and wakes all, in one call: else, on a lock that is always wanted, the bit would go from
+//! one owner to the next for ever, and each would make a system call to wake nobody. (glibc gives the bit away with the
+//! lock and has woken sleepers bring it back: one that dies before it does strands the others. musl counts its waiters,
+//! and had to repair a stale count in its semaphore, commits 159d1f6c and 882aedf6.)
 //!
 //! Sources: futex(2); U. Drepper, "Futexes Are Tricky"; the kernel's `locking/robust-futexes.rst`.
 
@@ -219,7 +221,7 @@ fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> 
 
 /// Sleeps while the word is `marked`. Afterwards the word is announced if it was slept on so.
 fn sleep(word: &RobustWord, me: Thread, marked: u32, until: Until) -> Result<()> {
-    // Whoever is woken and dies before the lock is taken is to be followed by another: see [line::admit] for the others.
+    // Whoever is woken and dies before the lock is taken is to be followed by another: see `line::admit` for the others.
     let announced = !is_shared_by_strangers(word) && marked & OWNER != me.id();
     let until = if announced { until } else { before_long(until) };
     if announced && !planted("pending") {
@@ -247,6 +249,10 @@ pub(super) fn wake_one(word: &RobustWord, left: u64) {
     let more_sleep = word.wake_one_of(low(left));
     step("mutex:woke");
     if more_sleep {
+        return;
+    }
+    if planted("clear") {
+        word.state.fetch_and(!u64::from(WAITERS), Ordering::Relaxed);
         return;
     }
     let clear = left & !u64::from(WAITERS);

@@ -574,7 +574,7 @@ fn claim_slot(thread: Thread, slot: &Line, seen: u64) -> bool {
     taken
 }
 
-/// Sleeps at a gate that was announced and is `seen`; answers whether the deadline passed. See [line::admit] for what is
+/// Sleeps at a gate that was announced and is `seen`; answers whether the deadline passed. See `line::admit` for what is
 /// different among threads of several pid namespaces.
 fn sleep_at(thread: Thread, gate: &Line, seen: u64, kind: u32, until: Until) -> Result<bool> {
     let Ok(marked) = mark(gate.word(), seen) else {

@@ -2,7 +2,6 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::process::Signal;
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{MutexOptions, RawMutex, RwLock, RwLockKind, RwLockOptions};
 use tieline_testkit::{Forked, Namespace, Peer, Role, eventually, pause, role, test_name};
@@ -14,17 +13,6 @@ fn stranger(test: &str, name: &str, fd: BorrowedFd<'_>) -> (Peer, String) {
     let mut peer = peer(test, name, fd).spawn();
     let number = peer.hear();
     (peer, number)
-}
-
-/// Runs `life` as the first process of a new pid namespace, which dies with the caller.
-fn elsewhere(life: impl FnOnce()) {
-    // SAFETY: touches no memory; from here on children are born in the new namespace.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0, "{}", std::io::Error::last_os_error());
-    let child = Forked::run(|| {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
-        life();
-    });
-    child.succeeds();
 }
 
 /// The peer: locks when it is told to, says so, and unlocks when it is told to.
@@ -91,10 +79,11 @@ fn can_test() -> bool {
 #[test]
 fn a_mutex_is_not_taken_from_the_namesake_of_a_dead_waiter() {
     if let Some(me) = role() {
-        return elsewhere(|| {
+        return Forked::run_in_pid_namespace(|| {
             let lock = RawMutex::from_fd(segment()).unwrap();
             lock_and_unlock(&me, || lock.lock().unwrap());
-        });
+        })
+        .succeeds();
     }
     if !can_test() {
         return;
@@ -112,10 +101,11 @@ fn a_mutex_is_not_taken_from_the_namesake_of_a_dead_waiter() {
 #[test]
 fn a_reader_writer_lock_is_not_taken_from_the_namesake_of_a_dead_waiter() {
     if let Some(me) = role() {
-        return elsewhere(|| {
+        return Forked::run_in_pid_namespace(|| {
             let lock = RwLock::<u64>::from_fd(segment()).unwrap();
             lock_and_unlock(&me, || lock.write().unwrap());
-        });
+        })
+        .succeeds();
     }
     if !can_test() {
         return;
@@ -136,10 +126,11 @@ fn a_reader_writer_lock_is_not_taken_from_the_namesake_of_a_dead_waiter() {
 #[test]
 fn a_lock_that_inherits_priorities_stays_in_its_namespace() {
     if let Some(me) = role() {
-        return elsewhere(|| {
+        return Forked::run_in_pid_namespace(|| {
             assert_eq!(RawMutex::from_fd(segment()).unwrap_err().kind(), ErrorKind::Unsupported);
             me.say("refused");
-        });
+        })
+        .succeeds();
     }
     if !can_test() {
         return;

@@ -1,30 +1,24 @@
 //! Threads with real-time priorities: a lock that lends them, and one that does not.
 
-use std::mem::zeroed;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tieline_shm::sync::{MutexOptions, RawMutex};
+use tieline_testkit::{eventually, pause};
 
 const SPIN: Duration = Duration::from_millis(300);
 
 /// This thread runs on the first processor it may use, before all of lower priority; says whether that is permitted.
-fn run_at(priority: i32) -> bool {
-    // SAFETY: all zeros is an empty set.
-    let mut all: libc::cpu_set_t = unsafe { zeroed() };
-    // SAFETY: a place of that size; 0 is the calling thread.
-    unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) };
-    // SAFETY: the number is below the size of the set.
-    let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| unsafe { libc::CPU_ISSET(cpu, &all) });
-    // SAFETY: as above.
-    let mut one: libc::cpu_set_t = unsafe { zeroed() };
-    // SAFETY: as above.
-    unsafe { libc::CPU_SET(first.unwrap_or(0), &mut one) };
-    let parameter = libc::sched_param { sched_priority: priority };
-    // SAFETY: a set of that size; 0 is the calling thread.
-    let is_pinned = unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) } == 0;
-    // SAFETY: a parameter of the right type; 0 is the calling thread.
-    is_pinned && unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) } == 0
+fn run_at(priority: u32) -> bool {
+    let all = rustix::thread::sched_getaffinity(None).unwrap();
+    let mut first = rustix::thread::CpuSet::new();
+    first.set((0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).unwrap_or(0));
+    let thread = rustix::thread::gettid();
+    let mut chrt = Command::new("chrt");
+    chrt.args(["--fifo", "--pid", &priority.to_string(), &thread.as_raw_nonzero().to_string()]);
+    let is_permitted = chrt.output().is_ok_and(|output| output.status.success());
+    is_permitted && rustix::thread::sched_setaffinity(None, &first).is_ok()
 }
 
 fn until_set(flag: &AtomicBool) {
@@ -49,20 +43,16 @@ fn inversion(lock: &RawMutex) -> Option<Duration> {
             permitted
         });
         let high = scope.spawn(|| {
-            while !is_held.load(Ordering::Acquire) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            eventually("low has the lock", || is_held.load(Ordering::Acquire));
             run_at(30);
             is_wanted.store(true, Ordering::Release);
             drop(lock.lock().unwrap());
             Instant::now()
         });
         let medium = scope.spawn(|| {
-            while !is_wanted.load(Ordering::Acquire) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            // High has nothing else to do, so it sleeps by now.
-            std::thread::sleep(Duration::from_millis(20));
+            eventually("high wants the lock", || is_wanted.load(Ordering::Acquire));
+            // High has nothing else to do, so it sleeps by then.
+            pause(Duration::from_millis(20));
             run_at(20);
             let began = Instant::now();
             may_go_on.store(true, Ordering::Release);
