@@ -2,7 +2,8 @@
 //! running.
 //!
 //! To spin a while and then sleep costs at most about twice the better of the two, if the while is what sleeping
-//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong; where answers
+//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong, and making way
+//! for it is cheaper than sleeping; where answers
 //! come after `t`, a little more than `t` is enough; where spinning failed and the answer came much later, it will
 //! fail again. What was learned is this process's own: a peer cannot make us spin longer than [`LONGEST`].
 
@@ -25,6 +26,11 @@ const LATE: Duration = Duration::from_micros(250);
 const LOOKS: u32 = 16;
 /// A poller offers its processor to others this often: whom it waits for may need that very one.
 const OFFER_EVERY: u32 = 64;
+/// How often one on the notifier's own processor makes way before it sleeps.
+const WAYS: u32 = 2;
+/// After so many waits in a row that did so in vain, it does so rarely: every so many waits.
+const WAYS_IN_VAIN: u32 = 4;
+const TRY_AGAIN: u32 = 64;
 /// After so many waits in a row that met their event awake, notifiers are let off their fence.
 const CALM_AFTER: u32 = 256;
 
@@ -35,11 +41,14 @@ pub(super) struct Habit {
     spin_ns: AtomicU32,
     /// How many waits in a row ended without sleeping.
     awake: AtomicU32,
+    /// How many waits in a row made way for the notifier in vain.
+    in_vain: AtomicU32,
 }
 
 /// One line for each of a few hundred places; two that share one learn from each other, which does no harm.
 static HABITS: [Habit; 256] =
-    [const { Habit { spin_ns: AtomicU32::new(nanos(FIRST)), awake: AtomicU32::new(0) } }; 256];
+    [const { Habit { spin_ns: AtomicU32::new(nanos(FIRST)), awake: AtomicU32::new(0), in_vain: AtomicU32::new(0) } };
+        256];
 
 /// How spinning ended.
 pub(super) enum Spun<R> {
@@ -65,10 +74,32 @@ impl Habit {
         ready: &mut impl FnMut() -> Option<R>,
     ) -> Spun<R> {
         match how {
-            Waiting::Adaptive if in_vain || !cpu::are_several() => Spun::GaveUp,
+            Waiting::Adaptive if in_vain || !cpu::are_several() => self.make_way(ready),
             Waiting::Block => Spun::GaveUp,
             Waiting::Adaptive | Waiting::Poll => self.spin(how, until, ready),
         }
+    }
+
+    /// Lets others run on this processor, the notifier among them: if it answers at once, neither of us has slept.
+    fn make_way<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {
+        // Relaxed, here and below: a count that decides about speed only.
+        let in_vain = self.in_vain.load(Ordering::Relaxed);
+        if cfg!(model) || in_vain >= WAYS_IN_VAIN && !in_vain.is_multiple_of(TRY_AGAIN) {
+            self.in_vain.store(in_vain.wrapping_add(1), Ordering::Relaxed);
+            return Spun::GaveUp;
+        }
+        let begun = Instant::now();
+        for _ in 0..WAYS {
+            std::thread::yield_now();
+            if let Some(answer) = ready() {
+                // Who gets its processor back late had better sleep: then the kernel prefers it when it is woken.
+                let in_vain = if begun.elapsed() < LONGEST { 0 } else { in_vain.wrapping_add(1) };
+                self.in_vain.store(in_vain, Ordering::Relaxed);
+                return Spun::Ready(answer);
+            }
+        }
+        self.in_vain.store(in_vain.wrapping_add(1), Ordering::Relaxed);
+        Spun::GaveUp
     }
 
     fn spin<R>(&self, how: Waiting, until: Until, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {
