@@ -2,10 +2,10 @@
 //! running.
 //!
 //! To spin a while and then sleep costs at most about twice the better of the two, if the while is what sleeping
-//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong, and making way
-//! for it is cheaper than sleeping; where answers
-//! come after `t`, a little more than `t` is enough; where spinning failed and the answer came much later, it will
-//! fail again. What was learned is this process's own: a peer cannot make us spin longer than [`LONGEST`].
+//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong, but making way for
+//! it is cheaper than sleeping; where answers come after `t`, a little more than `t` is enough; where spinning failed and
+//! the answer came much later, it will fail again. What was learned is this process's own: a peer cannot make us spin
+//! longer than [`LONGEST`].
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,9 +28,10 @@ const LOOKS: u32 = 16;
 const OFFER_EVERY: u32 = 64;
 /// How often one on the notifier's own processor makes way before it sleeps.
 const WAYS: u32 = 2;
-/// After so many waits in a row that did so in vain, it does so rarely: every so many waits.
-const WAYS_IN_VAIN: u32 = 4;
-const TRY_AGAIN: u32 = 64;
+/// For so many waits at most nobody makes way because it was in vain.
+const REST_MAX: u32 = 64;
+/// And because the processor came back late.
+const REST_MAX_LATE: u32 = 1 << 14;
 /// After so many waits in a row that met their event awake, notifiers are let off their fence.
 const CALM_AFTER: u32 = 256;
 
@@ -41,14 +42,14 @@ pub(super) struct Habit {
     spin_ns: AtomicU32,
     /// How many waits in a row ended without sleeping.
     awake: AtomicU32,
-    /// How many waits in a row made way for the notifier in vain.
-    in_vain: AtomicU32,
+    /// How many waits are to go without making way for the notifier.
+    rest: AtomicU32,
+    /// How many the last rest was, less since it was of use again.
+    penalty: AtomicU32,
 }
 
 /// One line for each of a few hundred places; two that share one learn from each other, which does no harm.
-static HABITS: [Habit; 256] =
-    [const { Habit { spin_ns: AtomicU32::new(nanos(FIRST)), awake: AtomicU32::new(0), in_vain: AtomicU32::new(0) } };
-        256];
+static HABITS: [Habit; 256] = [const { Habit::new() }; 256];
 
 /// How spinning ended.
 pub(super) enum Spun<R> {
@@ -58,6 +59,15 @@ pub(super) enum Spun<R> {
 }
 
 impl Habit {
+    const fn new() -> Self {
+        Self {
+            spin_ns: AtomicU32::new(nanos(FIRST)),
+            awake: AtomicU32::new(0),
+            rest: AtomicU32::new(0),
+            penalty: AtomicU32::new(1),
+        }
+    }
+
     /// The habit of whoever waits at `address`.
     pub(super) fn of(address: usize) -> &'static Self {
         // Multiplied by a large odd number, so that neighbours and same offsets in several segments spread.
@@ -81,25 +91,40 @@ impl Habit {
     }
 
     /// Lets others run on this processor, the notifier among them: if it answers at once, neither of us has slept.
+    ///
+    /// Where others want the processor as well, it comes back late, while who sleeps is preferred when woken; so then it is
+    /// hardly ever tried.
     fn make_way<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {
-        // Relaxed, here and below: a count that decides about speed only.
-        let in_vain = self.in_vain.load(Ordering::Relaxed);
-        if cfg!(model) || in_vain >= WAYS_IN_VAIN && !in_vain.is_multiple_of(TRY_AGAIN) {
-            self.in_vain.store(in_vain.wrapping_add(1), Ordering::Relaxed);
+        // Relaxed, here and below: counts that decide about speed only.
+        let rest = self.rest.load(Ordering::Relaxed);
+        if cfg!(model) || rest > 0 {
+            self.rest.store(rest.saturating_sub(1), Ordering::Relaxed);
             return Spun::GaveUp;
         }
+        let penalty = self.penalty.load(Ordering::Relaxed);
         let begun = Instant::now();
         for _ in 0..WAYS {
             std::thread::yield_now();
-            if let Some(answer) = ready() {
-                // Who gets its processor back late had better sleep: then the kernel prefers it when it is woken.
-                let in_vain = if begun.elapsed() < LONGEST { 0 } else { in_vain.wrapping_add(1) };
-                self.in_vain.store(in_vain, Ordering::Relaxed);
-                return Spun::Ready(answer);
+            let answer = ready();
+            let is_late = begun.elapsed() > LONGEST;
+            if is_late {
+                self.rest_for(penalty.saturating_mul(4).clamp(REST_MAX, REST_MAX_LATE));
+            } else if answer.is_some() {
+                self.penalty.store((penalty / 2).max(1), Ordering::Relaxed);
+            }
+            match answer {
+                Some(answer) => return Spun::Ready(answer),
+                None if is_late => return Spun::GaveUp,
+                None => {}
             }
         }
-        self.in_vain.store(in_vain.wrapping_add(1), Ordering::Relaxed);
+        self.rest_for(penalty.saturating_mul(2).min(REST_MAX.max(penalty)));
         Spun::GaveUp
+    }
+
+    fn rest_for(&self, waits: u32) {
+        self.rest.store(waits, Ordering::Relaxed);
+        self.penalty.store(waits, Ordering::Relaxed);
     }
 
     fn spin<R>(&self, how: Waiting, until: Until, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {
