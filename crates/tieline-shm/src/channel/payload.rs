@@ -13,6 +13,12 @@ use crate::structure::items::bytes_of_items;
 ///
 /// Sealed; it is implemented for every `T: ShmSafe` and for `[T]`. A channel of `T` and one of `[T]` are different: who
 /// opens the one as the other is refused with [`Mismatch`](crate::ErrorKind::Mismatch).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent through shared memory",
+    label = "neither a ShmSafe type nor a slice of one",
+    note = "numbers of fixed size, bool, char, NonZero, arrays of such, types with derive(ShmSafe), and slices of these can",
+    note = "text is sent as [u8], or as an array of bytes in a struct"
+)]
 pub trait Payload: Form<Of = <Self as Payload>::Item> {
     /// What it consists of.
     type Item: ShmSafe;

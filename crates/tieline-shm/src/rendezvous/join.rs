@@ -549,11 +549,16 @@ pub(super) fn take_over(
                 Role::Reader => tieline_os::Access::ReadOnly,
                 _ => tieline_os::Access::ReadWrite,
             };
-            Some(Arc::new(Segment::accept(fd, offer.kind, offer.layout_hash, access)?))
+            // What users other than its owner may write, its header too, tells nothing: the host has told it all.
+            Some(Arc::new(if welcome.access.is_owner_only() {
+                Segment::accept(fd, offer.kind, offer.layout_hash, access)?
+            } else {
+                Segment::accept_told(fd, offer.kind, access)?
+            }))
         }
         None => None,
     };
-    let members = core.as_ref().map(Members::open).transpose()?;
+    let members = core.as_ref().map(|core| Members::open(core, welcome.peers_max)).transpose()?;
     let member = match &members {
         Some(members) if offer.role == Role::Sharer => Some(members.claim(&keeper.register()?)?),
         _ => None,

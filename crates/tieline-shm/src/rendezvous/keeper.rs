@@ -43,7 +43,8 @@ pub(super) struct Keeper {
     directories: Shared<Directory>,
     name_uses: Shared<NameUse>,
     thread: OnceLock<ThreadId>,
-    register: OnceLock<Option<Arc<Register>>>,
+    /// Or of what kind the kernel's refusal was.
+    register: OnceLock<Result<Arc<Register>, ErrorKind>>,
 }
 
 /// Things of this process that are there as long as anybody has them.
@@ -203,12 +204,23 @@ impl Keeper {
 
     /// The list that carries the words of this process. Waits until the thread has begun.
     pub(super) fn register(&self) -> Result<Arc<Register>> {
-        self.register.wait().clone().ok_or_else(failed)
+        self.register.wait().clone().map_err(|kind| {
+            let why =
+                "the kernel, or a sandbox, does not let it register a robust list, by which its death would be seen";
+            Error::new(KEEP, kind).because(why)
+        })
     }
 
     /// The use of the name as other memberships of this process have it, or `ours`.
     pub(super) fn share_name_use(&self, ours: NameUse) -> Arc<NameUse> {
         share(&self.name_uses, ours, NameUse::is_of_the_same_file)
+    }
+
+    /// `ours`, from now on also that of memberships to come.
+    pub(super) fn put_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        let ours = Arc::new(ours);
+        lock(&self.name_uses).insert(0, Arc::downgrade(&ours));
+        ours
     }
 
     pub(super) fn is_this_thread(&self) -> bool {
@@ -270,8 +282,9 @@ impl Keeper {
         // Handlers of the program's signals belong on the program's threads.
         let _ = signal::block(SignalSet::ALL);
         let _ = self.thread.set(std::thread::current().id());
-        let registration = Register::this_thread().ok();
-        let _ = self.register.set(registration.as_ref().map(|registration| Arc::clone(registration.register())));
+        let registration = Register::this_thread().map_err(|error| error.kind());
+        let register = registration.as_ref().map(|registration| Arc::clone(registration.register()));
+        let _ = self.register.set(register.map_err(|kind| *kind));
         let mut events = Events::with_capacity(64);
         loop {
             self.leave_those_that_wish();
@@ -344,7 +357,7 @@ impl Keeper {
 }
 
 fn failed() -> Error {
-    Error::new(KEEP, ErrorKind::System).because("the keeper of this process could not be registered, or has ended")
+    Error::new(KEEP, ErrorKind::System).because("the keeper of this process has ended")
 }
 
 /// Locks, also after a panic: what is locked here is changed in single steps.

@@ -45,8 +45,8 @@ impl std::os::fd::AsFd for SharedFile {
 /// That this process uses a name: the open lock file, with byte 1 locked. All memberships of the process in one name
 /// share one, so that a further one costs no descriptor.
 ///
-/// Byte 0 is never locked through the file of a `NameUse` that others may have: locks of one open file do not exclude
-/// each other, and two memberships of one process are as many candidates for the host as two of two.
+/// Who wants to be the host locks byte 0 through a file opened for that: locks of one open file do not exclude each
+/// other, and two memberships of one process are as many candidates as two of two.
 #[derive(Debug)]
 pub(super) struct NameUse {
     file: LockFile,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::station::{Station, check_fork};
 use super::{Link, Members, Participant, PeerId};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::raw::process;
 use crate::segment::Segment;
 
@@ -89,6 +89,20 @@ impl Membership {
     /// `Forked`.
     pub(crate) fn check(&self) -> Result<()> {
         check_fork(self.generation, "use the membership")
+    }
+
+    /// Adds to an error that says `Corrupted` which object it is, and who may write its core segment. Others stay as
+    /// they are.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Corrupted {
+            return error;
+        }
+        let about = &self.station.about;
+        let error = error.also(format_args!("{} may write its memory", about.access.sharers(about.owner)));
+        match &self.station.site {
+            Some(site) => error.on(&site.name),
+            None => error,
+        }
     }
 
     /// Who we are to our counterparts.

@@ -473,6 +473,10 @@ impl State {
             return false;
         }
         step("meet:elected");
+        if let Ok(Some(locked)) = file.member() {
+            // One open file is enough for both.
+            self.name_use = Some(station.keeper.put_name_use(NameUse::new(file, locked)));
+        }
         let Ok(mut host) = Host::bind(site, &station.about.access, locked) else { return false };
         let Ok(token) = host.watch(station) else { return false };
         host.listener_token = Some(token);

@@ -1,5 +1,5 @@
-//! A payload in shared memory that this process holds for now: read and written in place where the peers are trusted,
-//! through a private copy where they are not.
+//! A payload in shared memory that is this process's until it gives it away: read and written in place where the peers
+//! are trusted, through a private copy where they are not.
 //!
 //! The invariant: a reference to shared memory exists only while the structure says that the bytes are this process's,
 //! and only if everyone who could break that rule runs as the same user, who could as well write our private memory.

@@ -30,12 +30,27 @@
 //!   first, and what was reserved long before it was sent, which comes when it is sent.
 //! * Nobody waits for a slow one: neither for a producer that holds a reservation, nor for a consumer that works on an
 //!   item. But each of these holds a slot; who holds all of them fills the queue.
+//! * An item wakes one of the consumers that sleep. If just that one is stopped (`SIGSTOP`, a debugger), the item stays in
+//!   the queue: for the next consumer that calls `recv`, or for the one that the next item wakes, or for the stopped one
+//!   when it goes on. If it is killed, another is woken. Where items are rare and must not lie, let a consumer use
+//!   [`recv_timeout`](Queue::recv_timeout).
 //! * The queue lives while anyone has it open; the last to leave takes the items with it.
+//!
+//! # What may be sent
+//! Values of a [`ShmSafe`](crate::ShmSafe) type (`Queue<Job>`), or slices of such, of any length up to a maximum
+//! (`Queue<[f32]>`, `Queue<[u8]>` for bytes). Large ones are written where they will be read by [`Queue::reserve`].
+//!
+//! # Threads and limits
+//! Any thread may use a [`Queue`]; clones cost nothing. Sending waits while the queue is full, receiving while it is
+//! empty; the `try_` forms answer [`Full`](crate::ErrorKind::Full) and [`WouldBlock`](crate::ErrorKind::WouldBlock). At
+//! most 2^20 items of at most 2^30 bytes, all of which have their memory from the beginning.
 //!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
-//! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one
-//! for several, they are copied first.
+//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; it can keep others from
+//! joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
+//! until the last member leaves; then the name is free. In a queue for one user, payloads are used in place; in one for
+//! several, they are copied first.
 
 mod delivery;
 mod options;
@@ -231,13 +246,14 @@ impl<T: Payload + ?Sized> Queue<T> {
     fn recv_until(&self, until: Until) -> Result<Delivery<T>> {
         let inner = &self.inner;
         inner.membership.check()?;
-        let taken = inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || {
-            match inner.queue.take(inner.owner) {
+        let taken =
+            inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || match inner.queue.take(inner.owner) {
                 Err(error) if error.is_would_block() => None,
                 answer => Some(answer),
-            }
-        })??;
-        Delivery::new(Arc::clone(inner), taken)
+            });
+        taken
+            .and_then(|taken| Delivery::new(Arc::clone(inner), taken?))
+            .map_err(|error| self.inner.membership.blame(error))
     }
 }
 
@@ -322,7 +338,7 @@ impl Inner {
             });
         match claimed {
             Err(error) if error.is_would_block() => Err(Error::new(SEND, ErrorKind::Full)),
-            claimed => claimed?,
+            claimed => claimed?.map_err(|error| self.membership.blame(error)),
         }
     }
 

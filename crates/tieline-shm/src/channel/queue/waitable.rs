@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::Queue;
-use crate::channel::payload::{self, Payload};
+use crate::channel::payload::Payload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::process;
 use crate::structure::work::WorkQueue;
@@ -90,7 +90,8 @@ impl<T: Payload + ?Sized> Queue<T> {
 /// For tasks, to which "not yet" is `None`.
 #[cfg(feature = "tokio")]
 mod tasks {
-    use super::{Arc, ErrorKind, Payload, Queue, Result, Source, payload};
+    use super::{Arc, ErrorKind, Payload, Queue, Result, Source};
+    use crate::channel::payload;
     use crate::queue::Delivery;
     use crate::wait::{Until, Waiting};
 

@@ -15,8 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::{View, process};
 use crate::rendezvous::Link;
-use crate::segment::{Kind, Purpose, Segment};
-use crate::structure::calls::{Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, Sender};
+use crate::segment::{Details, Kind, Purpose, Segment};
+use crate::structure::calls::{
+    Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, RingPlaces, Sender,
+};
 use crate::structure::cells::Cells;
 use crate::structure::held::{Held, Trust};
 #[cfg(feature = "tokio")]
@@ -85,6 +87,15 @@ impl Sizes {
         self.direction().saturating_mul(2).saturating_add(self.notes().direction())
     }
 
+    /// Where the ring that begins there has its parts.
+    fn places(self, start: usize) -> RingPlaces {
+        RingPlaces {
+            control: start,
+            entries: (start + Self::entries_offset(), self.entries as usize),
+            released: (start + self.released_offset(), self.areas as usize),
+        }
+    }
+
     /// One direction: its ring, and where its receiver may sleep.
     fn open(self, segment: &Segment, start: usize) -> Result<(Ring, View<EventCount>)> {
         let len = self.areas as usize * self.area_len as usize;
@@ -133,8 +144,11 @@ pub(super) fn offer(
 ) -> Result<Opened<Receiver>> {
     let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
     let segment = Segment::create(&purpose, sizes.total())?;
+    let responses_at = sizes.direction();
+    let facts = RingPlaces::facts(sizes.places(0), sizes.places(responses_at), responses_at + size_of::<Control>());
+    segment.describe(&Details { layout: None, version: 1, facts: &facts })?;
     let (requests, _) = sizes.open(&segment, 0)?;
-    let (responses, client_bell) = sizes.open(&segment, sizes.direction())?;
+    let (responses, client_bell) = sizes.open(&segment, responses_at)?;
     let (notes, _) = sizes.notes().open(&segment, 2 * sizes.direction())?;
     let mut message = vec![VERSION];
     for size in [sizes.entries, sizes.areas, sizes.area_len] {
@@ -210,6 +224,11 @@ impl Connection {
         // Release: what the keeper saw before. Pairs with `is_gone`.
         self.is_gone.store(true, Ordering::Release);
         self.room.room.wake_after_death();
+    }
+
+    /// One more request of the peer's is in work, or one less; to be called by one thread at a time.
+    pub(super) fn count_in_work(&self, change: i64) {
+        self.incoming_room.count_in_work(change);
     }
 
     /// The line to the peer.

@@ -21,7 +21,7 @@ use crate::raw::{View, process};
 use crate::rendezvous::{
     self, Access, IntoName, Joined, Link, MEMBERS_MAX, Membership, Offer, Participant, PeerId, Role,
 };
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::structure::calls::{Head, Message, Outgoing, Receiver};
 use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waiting};
 
@@ -409,6 +409,8 @@ impl State {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
                 let segment = Segment::create(&purpose, size_of::<EventCount>())?;
+                let facts = [Fact::word("server asleep", 0)];
+                segment.describe(&Details { layout: None, version: 1, facts: &facts })?;
                 let bell = segment.view(0)?;
                 self.bell_changes += 1;
                 Ok(entry.insert((segment, bell)))
@@ -448,6 +450,7 @@ impl Peer {
             return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("a client calls as none does"));
         }
         active.push_back(Active { call: head.call, is_over: false, is_cancelled: false, credit: WINDOW });
+        self.connection.count_in_work(1);
         Ok((head, body))
     }
 
@@ -491,8 +494,9 @@ impl Peer {
     fn end(&self, call: u64) {
         self.read_notes();
         let mut active = self.active();
-        if let Some(call) = find(&mut active, call) {
+        if let Some(call) = find(&mut active, call).filter(|call| !call.is_over) {
             call.is_over = true;
+            self.connection.count_in_work(-1);
         }
         while active.front().is_some_and(|first| first.is_over) {
             active.pop_front();

@@ -71,7 +71,13 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let shown = admission::Log { header, slots, geometry, layout_hash, read_only, pins_max };
         let outlet = Outlet::new(writer, lending(log, geometry)?, builder.loans);
         let rosters = RosterGeometry { entries: builder.subscribers.clamp(1, 4096), held: builder.held.min(1024) };
-        let admission = Arc::new(Admission::new(name, shown, gates, rosters));
+        let always = [rustix::process::geteuid().as_raw(), joined.owner()];
+        let waits_for = admission::WaitRule {
+            whom: builder.waits_for,
+            always,
+            guests_max: (geometry.buckets / 4 / rosters.held.max(1)).max(1),
+        };
+        let admission = Arc::new(Admission::new(name, shown, gates, rosters, waits_for));
         let membership = joined.start(Arc::clone(&admission) as Arc<_>)?;
         admission.settle();
         let waiting = builder.waiting;
@@ -233,7 +239,9 @@ fn create_log<T: Payload + ?Sized>(name: &str, layout_hash: u64, geometry: Geome
     let options = SegmentOptions::new(name).growable(geometry.body_bytes()).writer_only();
     let log = Segment::create_with(&purpose, geometry.pool_offset(), &options)?;
     geometry.announce(&*log.view(0)?);
-    log.describe(&Details { layout: Some(<T::Item as ShmSafe>::LAYOUT), version: 1, facts: &LogHeader::FACTS })?;
+    // Of a type that this program was not compiled with, only the hash is told.
+    let layout = (layout_hash == crate::channel::payload::hash::<T>()).then_some(<T::Item as ShmSafe>::LAYOUT);
+    log.describe(&Details { layout, version: 1, facts: &LogHeader::FACTS })?;
     Ok(log)
 }
 

@@ -8,7 +8,7 @@ use tieline_os::futex::Deadline;
 
 use super::crowd::Crowd;
 use super::sample::Body;
-use super::sources::{Source, Sources};
+use super::sources::{Source, Sources, refusal};
 use super::wire::Subscribe;
 use super::{Payload, Sample, SubscriberOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,9 @@ use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
 const RECEIVE: &str = "receive";
 
 /// Enough for an answer of a publisher that polls as well.
-const BRIEF_LOOKS: usize = 32;
+const BRIEF_LOOKS: usize = 64;
+/// The first of them without a pause, which would be as long as a line takes to travel.
+const EAGER_LOOKS: usize = 32;
 
 /// How a subscriber has fared, over all publishers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,13 +62,13 @@ pub struct Subscriber<T: Payload + ?Sized> {
     last: Option<usize>,
     /// What [`Sources::changes`] was when last looked.
     seen: u64,
-    /// Where to sleep: the bell, then every publisher's place.
+    /// Where to sleep: at the place of the only publisher; or else the bell, then every publisher's place.
     counts: Vec<View<EventCount>>,
     shared: Arc<Sources>,
     /// What was received from, and lost of, publishers that are gone.
     past: Counters,
-    /// The last publisher has gone, and the user was not told yet.
-    is_deserted: bool,
+    /// The last publisher has gone, or one has refused, and the user was not told yet.
+    news: Option<ErrorKind>,
     /// Also kept by samples: the line to their publisher must not end before them.
     membership: Arc<Membership>,
     pub(super) waiting: Waiting,
@@ -98,7 +100,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             counts: Vec::new(),
             shared,
             past: Counters::default(),
-            is_deserted: false,
+            news: None,
             membership,
             waiting: builder.waiting,
             crowd: None,
@@ -114,10 +116,14 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// * `WouldBlock`: none is there.
     /// * `PeerGone`, once: the last publisher has left or died, and all it had published was received. After that,
     ///   calls wait for another publisher.
+    /// * `PermissionDenied`, `LimitReached`, `OutOfMemory`, once: a publisher that came has refused; see
+    ///   [`waits_for`](super::PublisherOptions::waits_for), [`max_subscribers`](super::PublisherOptions::max_subscribers).
+    ///   Messages of others arrive.
     /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
     /// * `LimitReached`: too many samples are held; the message stays where it is.
     /// * `Corrupted`: a publisher's memory holds what no publisher writes; it is not listened to any more.
-    /// * `Unsupported`: to sleep, before Linux 5.16 (`futex_waitv`); receive without waiting, or poll.
+    /// * `Unsupported`: to sleep until another user's publisher publishes, before Linux 5.16 (`futex_waitv`); receive
+    ///   without waiting, or poll.
     /// * `Forked`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Sample<T>> {
@@ -145,7 +151,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     fn recv_until(&mut self, until: Until) -> Result<Sample<T>> {
         self.membership.check()?;
         let mut inline = Inline::new();
-        let is_taken = self.recv_at_once(&mut inline);
+        let is_taken = self.recv_at_once(&mut inline)
+            || self.waiting == Waiting::Poll
+                && !matches!(until, Until::Now)
+                && self.poll_briefly()
+                && self.recv_at_once(&mut inline);
         if is_taken { Ok(Sample { body: Body::Inline(inline) }) } else { self.recv_slowly(until) }
     }
 
@@ -169,9 +179,6 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         let mut inline = Inline::new();
         self.last = None;
         self.sources.iter_mut().for_each(|source| source.inlet.pause());
-        if self.waiting == Waiting::Poll && !matches!(until, Until::Now) {
-            self.poll_briefly();
-        }
         let found = match self.look(&mut inline)? {
             Look::Found(found) => found,
             Look::Nothing | Look::Changed => self.wait(&mut inline, until)?,
@@ -185,17 +192,23 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     }
 
     /// Looks at nothing but the slot of the only publisher, for about a microsecond: the less there is in this loop, the
-    /// sooner a message is seen.
-    #[inline(always)]
-    fn poll_briefly(&self) {
-        if let [source] = &*self.sources {
-            for _ in 0..BRIEF_LOOKS {
-                if source.inlet.is_ready() || self.shared.changes() != self.seen {
-                    return;
-                }
+    /// sooner a message is seen. Whether there is one.
+    #[inline(never)]
+    fn poll_briefly(&mut self) -> bool {
+        let [source] = &mut *self.sources else { return false };
+        source.inlet.pause();
+        for look in 0..BRIEF_LOOKS {
+            if source.inlet.is_ready() {
+                return true;
+            }
+            if self.shared.changes() != self.seen {
+                return false;
+            }
+            if look >= EAGER_LOOKS {
                 pause();
             }
         }
+        false
     }
 
     /// Calls `each` with every message that is there, and answers how many. Does not wait. Publishers are told of many
@@ -303,8 +316,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     #[cold]
     fn failed(&mut self, peer: crate::rendezvous::PeerId, error: Error) -> Error {
         if error.kind() == ErrorKind::Corrupted {
-            self.shared.cut(peer);
+            let who = self.shared.cut(peer);
             self.remove(|source| source.peer == peer);
+            if let Some(who) = who {
+                return error.also(format_args!("it is of process {} of user {}", who.pid, who.uid));
+            }
         }
         error
     }
@@ -316,10 +332,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             // Gone before we looked, so what it published before is seen now.
             self.remove(|source| source.is_gone && !source.inlet.reader().is_ready());
         }
-        if std::mem::take(&mut self.is_deserted) {
-            return Some(Error::new(RECEIVE, ErrorKind::PeerGone));
+        match self.news.take()? {
+            ErrorKind::PeerGone => Some(Error::new(RECEIVE, ErrorKind::PeerGone)),
+            kind => Some(refusal(RECEIVE, kind)),
         }
-        None
     }
 
     fn remove(&mut self, which: impl Fn(&Source) -> bool) {
@@ -335,7 +351,9 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             keep
         });
         if self.sources.len() != before {
-            self.is_deserted = self.sources.is_empty();
+            if self.sources.is_empty() {
+                self.news = Some(ErrorKind::PeerGone);
+            }
             (self.turn, self.last) = (0, None);
             self.list_counts();
         }
@@ -344,7 +362,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     #[cold]
     fn refresh(&mut self) {
         self.seen = self.shared.changes();
-        let (arrived, gone) = self.shared.take();
+        let (arrived, gone, refused) = self.shared.take();
+        self.news = self.news.or(refused);
         for source in &arrived {
             source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
         }
@@ -360,8 +379,12 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     fn list_counts(&mut self) {
         let places = self.sources.iter().filter(|source| !source.is_gone);
-        let places = places.map(|source| source.inlet.reader().roster().sleepers().clone());
-        self.counts = std::iter::once(self.shared.bell().clone()).chain(places).collect();
+        let mut places: Vec<_> = places.map(|source| source.inlet.reader().roster().sleepers().clone()).collect();
+        self.shared.sleeps_at(if let [lone] = &*places { Some(lone.clone()) } else { None });
+        if places.len() != 1 {
+            places.insert(0, self.shared.bell().clone());
+        }
+        self.counts = places;
     }
 
     fn wait(&mut self, inline: &mut Inline<T::Item>, until: Until) -> Result<Found<T::Item>> {

@@ -34,6 +34,8 @@ const RECEIVED: usize = 8;
 const LOST: usize = 9;
 const POLICY: usize = 10;
 const PROCESS: usize = 11;
+/// On a line that the subscriber does not write: in a log of its own, the number of the next message.
+const OWN_HEAD: usize = 16;
 
 /// In the word of the process, beside its number: somebody has the entry.
 pub(crate) const ADMITTED: u64 = 1 << 32;
@@ -60,7 +62,7 @@ unsafe impl Words for RosterHeader {}
 #[cfg(not(model))]
 impl RosterHeader {
     /// Where a roster tells lookers how it is, if its header begins the segment's body.
-    pub(crate) fn facts(geometry: RosterGeometry) -> [Fact<'static>; 9] {
+    pub(crate) fn facts(geometry: RosterGeometry) -> [Fact<'static>; 10] {
         let of_each = |name, word: usize| {
             Fact::words(name, ENTRIES_OFFSET + word * 8, geometry.entries, geometry.entry_words() * 8)
         };
@@ -74,6 +76,7 @@ impl RosterHeader {
             of_each("lost", LOST),
             of_each("policy", POLICY),
             of_each("process", PROCESS),
+            of_each("own head", OWN_HEAD),
         ]
     }
 }
@@ -161,11 +164,13 @@ impl Roster {
     }
 
     /// Where subscribers sleep.
+    #[inline(always)]
     pub(crate) fn sleepers(&self) -> &View<EventCount> {
         &self.sleepers
     }
 
     /// Where the publisher sleeps.
+    #[inline(always)]
     pub(crate) fn room(&self) -> &View<EventCount> {
         &self.room
     }
@@ -213,19 +218,24 @@ impl Entry {
     }
 
     /// The hazard word of that number, which must be less than the geometry's `held`.
+    #[inline(always)]
     pub(crate) fn hazard(&self, index: usize) -> &AtomicU64 {
         let line = self.line();
         if index < NEAR_HAZARDS { &line[1 + index] } else { &line[FIXED_WORDS + index - NEAR_HAZARDS] }
     }
 
     /// Subscriber: a hazard word that is not in use, from now on in use.
+    #[inline(always)]
     pub(crate) fn take_hazard(&self) -> Option<usize> {
         // Acquire: pairs with the release in `give_hazard_back`, before which the word was cleared.
-        let is_free = |flag: &AtomicBool| !flag.swap(true, Private::Acquire);
-        self.held.iter().position(is_free)
+        let index = self.held.iter().position(|flag| !flag.load(Private::Acquire))?;
+        // Relaxed: only the one thread of the reader takes, and others give back what is taken only.
+        self.held[index].store(true, Private::Relaxed);
+        Some(index)
     }
 
     /// Subscriber, any thread: the hazard word, cleared before, is not in use any more.
+    #[inline(always)]
     pub(crate) fn give_hazard_back(&self, index: usize) {
         // Release: pairs with the acquire above.
         self.held[index].store(false, Private::Release);
@@ -238,13 +248,20 @@ impl Entry {
     }
 
     /// Messages taken, for people who look.
+    #[inline(always)]
     pub(crate) fn received(&self) -> &AtomicU64 {
         &self.line()[RECEIVED]
     }
 
     /// Messages lost, for people who look.
+    #[inline(always)]
     pub(crate) fn lost(&self) -> &AtomicU64 {
         &self.line()[LOST]
+    }
+
+    /// The number of the next message in the subscriber's own log, if it has one; for people who look.
+    pub(crate) fn own_head(&self) -> &AtomicU64 {
+        &self.line()[OWN_HEAD]
     }
 
     /// Publisher, after the subscriber has gone: nobody has the entry.

@@ -5,9 +5,11 @@ mod basics;
 mod crowd;
 mod death;
 mod footprint;
+mod meeting;
 mod namespaces;
 mod policies_newest;
 mod stress;
+mod trust;
 
 use tempfile::TempDir;
 
