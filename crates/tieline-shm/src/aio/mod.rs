@@ -50,15 +50,15 @@
 //! * *Many tasks at one handle*: all are woken, and all but one sleep again. Let one receive and hand on.
 //! * *A handle in a second runtime*: each handle is bound to the runtime in which it first slept. Make another.
 //!
+//! Sending to a topic without blocking subscribers, notifying an event and writing a latest value never wait; their
+//! blocking forms are right in a task as well. Opening and connecting wait for another process, some 200 µs: do it before,
+//! or in `spawn_blocking`.
+//!
 //! # What has no twin
 //! A [`WaitSet`](crate::WaitSet), because `select!` waits for several futures, descriptors and clocks at once. Locks and
 //! arenas, because who holds one should not sleep: take them for a few instructions with
 //! [`try_lock`](crate::sync::Mutex::try_lock), or in `spawn_blocking`. Loans: a task waits for
 //! [room](topic::Publisher::room), then takes one without waiting.
-//!
-//! Sending to a topic without blocking subscribers, notifying an event and writing a latest value never wait; their
-//! blocking forms are right in a task as well. Opening and connecting wait for another process, some 200 µs: do it before,
-//! or in `spawn_blocking`.
 
 mod parker;
 

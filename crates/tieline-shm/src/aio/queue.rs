@@ -1,4 +1,21 @@
 //! Work queues that tasks send to and receive from.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, queue::Queue};
+//!
+//! let jobs = aio::queue::Queue::from(Queue::<u64>::open_or_create("jobs")?); // in any number of processes
+//! jobs.send(&7).await?;
+//! let job = jobs.recv().await?;
+//! assert_eq!(*job, 7);
+//! job.ack()?; // or drop it
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 

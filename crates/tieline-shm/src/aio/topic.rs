@@ -1,4 +1,21 @@
 //! Topics that tasks publish to and subscribe to.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, topic::Topic};
+//!
+//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?; // in any number of processes
+//! let mut frames = aio::topic::Subscriber::from(camera.subscriber()?);
+//! let mut publisher = aio::topic::Publisher::from(camera.publisher()?);
+//! publisher.publish(&[7; 64]).await?;
+//! assert_eq!(frames.recv().await?[0], 7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 

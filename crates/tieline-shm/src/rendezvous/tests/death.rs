@@ -82,9 +82,7 @@ fn sharers_killed_beside_a_stopped_host_are_recovered_by_the_others() {
         })
         .collect();
     let witness = Actor::open(&name, Role::Sharer);
-    eventually("each has witnesses", || {
-        witness.membership.links().len() >= 2 && others.iter_mut().all(|other| has_witnesses(other))
-    });
+    eventually("each has witnesses", || witness.membership.links().len() >= 2 && others.iter_mut().all(has_witnesses));
     let members = witness.membership.members().unwrap();
     stop(&host);
     // Who dies next may have lost one of its two, and has the other.
