@@ -17,7 +17,7 @@ use crate::{Outcome, cargo, root};
 const RECORD: &str = "docs/soak.md";
 
 /// Suites of every day that take chances, and take more here: what their names have in common.
-const STRESS: &[&str] = &["hostile::", "random", "stress"];
+const STRESS: &[&str] = &["any_moment", "hostile::", "random", "stress"];
 
 /// How long, and what.
 #[derive(Debug)]

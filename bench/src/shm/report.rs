@@ -49,8 +49,10 @@ fn ratios(report: &Report) -> Vec<Vec<String>> {
                 Some(title) => format!("{}, {title}", ratio.against),
                 None => ratio.against.to_owned(),
             };
+            let is_floor = |entry: &&Entry| entry.name == ratio.ours && entry.rank == Rank::Floor;
+            let whose = row.entries.iter().find(is_floor).map(|floor| format!(" ({})", floor.name)).unwrap_or_default();
             lines.push(vec![
-                row.title.clone(),
+                format!("{}{whose}", row.title),
                 place(row),
                 against,
                 format!("{} ({}–{})", three(ratio.median), three(ratio.least), three(ratio.greatest)),

@@ -58,7 +58,7 @@ pub(crate) fn run(flags: &Record) -> Outcome {
         error: None,
     };
     let outcome = match (recorder.finish(lost), outcome) {
-        (Err(error), Ok(())) => Err(error.into()),
+        (Err(error), Ok(())) => Err(unwritten(error, flags)),
         (_, outcome) => outcome,
     };
     if flags.json {
@@ -75,13 +75,18 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     outcome
 }
 
+/// The disk is full, most often: what came before is not lost.
+fn unwritten(error: tieline_shm::Error, flags: &Record) -> Failure {
+    Failure::from(error).and(format_args!("`tieline replay {}` plays what was written before", flags.file.display()))
+}
+
 fn record(flags: &Record, name: &str, ear: &mut Ear, recorder: &mut Recorder, until: &Until<'_>) -> Outcome {
     let mut is_flushed = true;
     while flags.count.is_none_or(|count| recorder.messages() < count) {
         let heard = match ear.next_now(until)? {
             Heard::Nothing if !is_flushed => {
                 // While nothing comes, what came survives us.
-                recorder.flush()?;
+                recorder.flush().map_err(|error| unwritten(error, flags))?;
                 is_flushed = true;
                 continue;
             }
@@ -101,7 +106,8 @@ fn record(flags: &Record, name: &str, ear: &mut Ear, recorder: &mut Recorder, un
                         format_args!("a message is too large to be recorded: {}", tale()),
                     ));
                 }
-                recorder.write(origin.publisher, origin.sequence, &sample)?;
+                let written = recorder.write(origin.publisher, origin.sequence, &sample);
+                written.map_err(|error| unwritten(error, flags))?;
                 is_flushed = false;
             }
             Heard::Nothing => {}

@@ -18,7 +18,7 @@ use crate::flags::Presence;
 pub(crate) struct Voice(Sink);
 
 enum Sink {
-    Topic(Publisher<[u8]>),
+    Topic(Box<Publisher<[u8]>>),
     Latest(LatestWriter<[u8]>),
     Event(Event),
 }
@@ -59,7 +59,7 @@ impl Voice {
         let topic = Topic::<[u8]>::open_or_create(name)?.carrying(carried);
         let publish = topic.publisher_options().depth(DEPTH.max(options.history * 2)).history(options.history);
         let publisher = publish.payload_max_bytes(contents.len_bytes().unwrap_or(options.max_message)).open()?;
-        Ok(Self(Sink::Topic(publisher)))
+        Ok(Self(Sink::Topic(Box::new(publisher))))
     }
 
     /// Becomes the writer of a latest value that somebody offers, or tells of its events.

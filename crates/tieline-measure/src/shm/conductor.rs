@@ -243,6 +243,15 @@ fn rows(
                 }
             }
         }
+        // Where ours is compared with ours, whether less is possible: the same of the floors.
+        let own = goal::of(*subject, *placement == Placement::OneCpu);
+        for comparison in own.iter().filter(|comparison| comparison.against.is_none()) {
+            for floor in entries[&index].iter().filter(|entry| entry.rank == Rank::Floor) {
+                let elsewhere = Some(comparison.subject.to_string());
+                let other = find(comparison.subject, *placement, floor.name);
+                ratios.extend(other.and_then(|other| Ratio::of(floor, other, elsewhere, None)));
+            }
+        }
         rows.push(Row {
             subject: *subject,
             title: subject.to_string(),

@@ -51,9 +51,12 @@ pub(super) fn of(subject: Subject, on_one_cpu: bool) -> Vec<Comparison> {
     let own = |subject, goal| Comparison { against: None, subject, goal };
     let round_trip = |bytes, wait| Subject::RoundTrip { bytes, wait };
     match subject {
-        Subject::RoundTrip { bytes: 8 | 64, wait: Wait::Poll } => {
-            vec![here("bare spin", AtMost(1.3)), here("ringfire", AtMost(1.0)), here("iceoryx2", AtMost(0.25))]
-        }
+        Subject::RoundTrip { bytes: 8 | 64, wait: Wait::Poll } => vec![
+            here("bare spin", AtMost(1.3)),
+            here("bare spin, number apart", AtMost(1.3)),
+            here("ringfire", AtMost(1.0)),
+            here("iceoryx2", AtMost(0.25)),
+        ],
         Subject::RoundTrip { wait: Wait::Poll, .. } => vec![here("iceoryx2", AtMost(0.5))],
         Subject::RoundTrip { wait: Wait::Block, .. } => {
             vec![here("bare futex", AtMost(1.15)), here("iceoryx2", AtMost(0.6))]

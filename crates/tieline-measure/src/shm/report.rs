@@ -61,13 +61,13 @@ pub struct Entry {
     pub failures: Vec<String>,
 }
 
-/// Ours divided by another figure, round by round.
+/// Ours divided by another figure, round by round; or, where ours is compared with another of ours, the same of a floor.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Ratio {
-    /// Which of our contestants.
+    /// Which of our contestants, or which floor.
     pub ours: &'static str,
-    /// Which other contestant, or our own name.
+    /// Which other contestant, or the same.
     pub against: &'static str,
     /// What of the other, if it is not the subject of the row.
     pub against_title: Option<String>,

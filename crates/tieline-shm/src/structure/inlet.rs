@@ -108,7 +108,9 @@ impl Inlet {
         if !self.reader.is_ready() {
             return false;
         }
-        let Ok(Some(tag)) = self.reader.peek(inline.room(room), Length::Room) else { return false };
+        // In pieces of sixteen bytes, as it is moved afterwards; a slot has room for whole ones.
+        let pieces = room.next_multiple_of(16);
+        let Ok(Some(tag)) = self.reader.peek(inline.room(pieces), Length::Room) else { return false };
         let is_whole = tag.inline_len() == Some(room) && inline.fill(RECEIVE, room).is_ok();
         if is_whole {
             self.reader.advance(true);
@@ -165,6 +167,7 @@ impl Inlet {
         let Some(holder) = &self.holder else {
             return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("a payload is in a pool that there is not"));
         };
+        holder.buckets.prefetch(descriptor.bucket, descriptor.len_bytes);
         let hazard = self.reader.hold()?;
         Ok(hazard.map(|hazard| Held::new(holder, hazard, descriptor.bucket, descriptor.len_bytes)))
     }

@@ -53,17 +53,31 @@ pub(super) fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Re
 }
 
 /// Up to [`INLINE_MAX_BYTES`] of values in memory of our own, copied from a slot.
+///
+/// A received message is moved a few times, in pieces of sixteen bytes, and a processor waits where such a piece was
+/// stored as two. So everything here is stored in such pieces.
+#[repr(C)]
 pub(crate) struct Inline<T> {
     bytes: Buffer,
-    /// So many values at the start were checked, if it is filled.
-    count: usize,
-    state: State,
+    tail: Tail,
     of: PhantomData<T>,
 }
 
-/// A word of its own, although a bit would do: a received message is moved a few times, and then all of it is loaded as
-/// it was stored, in pieces of sixteen bytes. Smaller stores would make each move wait. And there is room in it for the
-/// variants of what has an [`Inline`], which so is 128 bytes, as many as are moved without a call.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Buffer([u8; INLINE_MAX_BYTES]);
+
+/// What is known of the bytes.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Tail {
+    /// So many values at the start were checked, if it is filled.
+    count: u64,
+    state: State,
+}
+
+/// A word, although a bit would do: there is room in it for the variants of what has an [`Inline`], which so is 128
+/// bytes, as many as are moved without a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 enum State {
@@ -71,9 +85,25 @@ enum State {
     Filled,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-struct Buffer([u8; INLINE_MAX_BYTES]);
+impl Tail {
+    const EMPTY: Self = Self { count: 0, state: State::Empty };
+
+    #[inline(always)]
+    fn fill(&mut self, count: u64) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            // SAFETY: both are sixteen bytes of which every pattern is a value.
+            let tail: std::arch::x86_64::__m128i = unsafe { std::mem::transmute([count, State::Filled as u64]) };
+            // SAFETY: sixteen bytes that are borrowed exclusively, aligned to sixteen; the first word is the count, of
+            // which every pattern is a value, the second that of `Filled` (repr(C)).
+            unsafe { std::ptr::from_mut(self).cast::<std::arch::x86_64::__m128i>().write(tail) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        {
+            *self = Self { count, state: State::Filled };
+        }
+    }
+}
 
 impl<T: ShmSafe> Inline<T> {
     /// Whether values of the type can lie in a slot and here.
@@ -82,13 +112,13 @@ impl<T: ShmSafe> Inline<T> {
     /// No values.
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        Self { bytes: Buffer([0; INLINE_MAX_BYTES]), count: 0, state: State::Empty, of: PhantomData }
+        Self { bytes: Buffer([0; INLINE_MAX_BYTES]), tail: Tail::EMPTY, of: PhantomData }
     }
 
     /// Room for `len_bytes`, at most [`INLINE_MAX_BYTES`]; what was there is no value any more.
     #[inline(always)]
     pub(crate) fn room(&mut self, len_bytes: usize) -> &mut [u8] {
-        self.state = State::Empty;
+        self.tail.state = State::Empty;
         &mut self.bytes.0[..len_bytes]
     }
 
@@ -102,19 +132,21 @@ impl<T: ShmSafe> Inline<T> {
             return Err(Error::new(operation, ErrorKind::Corrupted).because("its length is wrong"));
         }
         let bytes = self.room(len_bytes);
-        self.count = check_all::<T>(operation, bytes)?;
-        self.state = State::Filled;
+        let count = check_all::<T>(operation, bytes)?;
+        self.tail.fill(count as u64);
         Ok(())
     }
 
     #[inline(always)]
     pub(crate) fn items(&self) -> &[T] {
-        if self.state != State::Filled {
+        if self.tail.state != State::Filled {
             return &[];
         }
+        #[allow(clippy::cast_possible_truncation, reason = "it was a usize")]
+        let count = self.tail.count as usize;
         // SAFETY: `fill` checked that `count` values are there, aligned for T, in memory that only `self` owns, and
         // nothing was written since (`room` makes it empty).
-        unsafe { std::slice::from_raw_parts(self.bytes.0.as_ptr().cast(), self.count) }
+        unsafe { std::slice::from_raw_parts(self.bytes.0.as_ptr().cast(), count) }
     }
 }
 
@@ -139,6 +171,11 @@ impl Loaned {
 
     pub(crate) fn len_bytes(&self) -> usize {
         self.len_bytes
+    }
+
+    /// What the next one may be made of.
+    pub(super) fn into_buckets(self) -> Buckets {
+        self.buckets
     }
 
     fn bytes(&self) -> &[u8] {

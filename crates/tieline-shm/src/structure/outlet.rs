@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::raw::View;
 use crate::structure::items::Loaned;
 use crate::structure::log::{Room, Survey, Tag, Writer};
 use crate::structure::pool::{Buckets, Descriptor, Pool};
@@ -32,6 +33,8 @@ pub(crate) struct Outlet {
 struct Lending {
     pool: Pool,
     buckets: Buckets,
+    /// For loans to come: to count references is to wait for all stores before.
+    handles: Vec<Buckets>,
     back: Back,
     bucket_bytes: usize,
     loans_max: usize,
@@ -42,7 +45,8 @@ impl Outlet {
     pub(crate) fn new(writer: Writer, buckets: Option<(Buckets, Back)>, loans_max: usize) -> Self {
         let pool = Pool::new(writer.geometry());
         let bucket_bytes = writer.geometry().bucket_bytes;
-        let lending = buckets.map(|(buckets, back)| Lending { pool, buckets, back, bucket_bytes, loans_max });
+        let handles = Vec::new();
+        let lending = buckets.map(|(buckets, back)| Lending { pool, buckets, handles, back, bucket_bytes, loans_max });
         Self { writer, lending }
     }
 
@@ -117,7 +121,8 @@ impl Outlet {
         }
         loop {
             if let Some(bucket) = lending.pool.take() {
-                return Ok(Loaned::new(lending.buckets.clone(), bucket, len_bytes));
+                let buckets = lending.handles.pop().unwrap_or_else(|| lending.buckets.clone());
+                return Ok(Loaned::new(buckets, bucket, len_bytes));
             }
             if !lending.find(&mut self.writer)? {
                 lending.wait(&mut self.writer, how, until)?;
@@ -160,9 +165,13 @@ impl Outlet {
         let descriptor = Descriptor { bucket: loaned.bucket(), len_bytes: loaned.len_bytes() };
         self.writer.publish(Tag::POOLED, &descriptor.to_bytes());
         lending.pool.published(number, loaned.bucket());
+        lending.handles.push(loaned.into_buckets());
+        // Now, while nobody waits for the next message.
         if !lending.pool.has_free() && lending.pool.backed() >= lending.hot_buckets() {
-            // Now, while nobody waits for the next message.
             lending.look(&mut self.writer);
+        }
+        if let Some(next) = lending.pool.next_free() {
+            lending.buckets.prepare(next, descriptor.len_bytes);
         }
         Ok(())
     }
@@ -171,6 +180,7 @@ impl Outlet {
     pub(crate) fn give_back(&mut self, loaned: Loaned) {
         if let Some(lending) = &mut self.lending {
             lending.pool.give_back(loaned.bucket());
+            lending.handles.push(loaned.into_buckets());
         }
     }
 
@@ -223,16 +233,23 @@ impl Lending {
                 "subscribers hold, or have yet to read, every bucket; have them drop samples, or make the publisher with more buckets",
             )
         };
-        let rooms: Vec<_> = writer.rosters().iter().map(|roster| roster.room().clone()).collect();
+        let rooms = rooms(writer);
         if matches!(until, Until::Now) || rooms.is_empty() {
             return Err(full());
         }
         EventCount::wait_any(&rooms, how, until, LOAN, || match self.find(writer) {
             Ok(found) => {
-                let changed = writer.rosters().len() != rooms.len();
-                (found || changed).then_some(Ok(()))
+                let addresses =
+                    |rooms: &[View<EventCount>]| rooms.iter().map(|room| room.address()).collect::<Vec<_>>();
+                let mut changed = || addresses(&self::rooms(writer)) != addresses(&rooms);
+                (found || changed()).then_some(Ok(()))
             }
             Err(error) => Some(Err(error)),
         })?
     }
+}
+
+/// Where subscribers tell that they hold less.
+fn rooms(writer: &mut Writer) -> Vec<View<EventCount>> {
+    writer.rosters().iter().map(|roster| roster.room().clone()).collect()
 }

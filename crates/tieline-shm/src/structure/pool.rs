@@ -12,7 +12,12 @@ use std::ptr::NonNull;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
-use crate::structure::log::{Geometry, Survey};
+use crate::structure::log::{Geometry, Survey, prefetch, prefetch_to_write};
+
+const LINE_WORDS: usize = 8;
+/// So much at the start of a message is asked for ahead: a kibibyte, as many lines as a processor fetches at a time. What
+/// follows it fetches by itself, once it sees that it is read or written in order.
+const EDGE_WORDS: usize = 128;
 
 /// The number of a bucket of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +80,28 @@ impl Buckets {
     pub(crate) fn start(&self, bucket: Bucket) -> NonNull<u8> {
         let start = bucket.0 as usize * self.bucket_words;
         NonNull::from(&self.words[start..start + self.bucket_words]).cast()
+    }
+
+    /// Asks for the lines in which so long a message in the bucket begins and ends, ahead of writing them.
+    #[inline(always)]
+    pub(crate) fn prepare(&self, bucket: Bucket, len_bytes: usize) {
+        self.edges(bucket, len_bytes, prefetch_to_write);
+    }
+
+    /// The same ahead of reading them.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, bucket: Bucket, len_bytes: usize) {
+        self.edges(bucket, len_bytes, prefetch);
+    }
+
+    #[inline(always)]
+    fn edges(&self, bucket: Bucket, len_bytes: usize, ask: impl Fn(&AtomicU64)) {
+        let words = &self.words(bucket)[..len_bytes.div_ceil(8).min(self.bucket_words)];
+        let (first, rest) = words.split_at(words.len().min(EDGE_WORDS));
+        first.iter().step_by(LINE_WORDS).for_each(&ask);
+        if let Some(last) = rest.last() {
+            ask(last);
+        }
     }
 
     /// The words of a bucket, for copies that do not trust the publisher.
@@ -164,6 +191,11 @@ impl Pool {
     /// The oldest message whose bucket is still published.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.published.front().map(|(number, _)| *number)
+    }
+
+    /// The one that is taken next, if it is free by then.
+    pub(crate) fn next_free(&self) -> Option<Bucket> {
+        self.free.last().copied()
     }
 
     /// Whether a free bucket can be had at once.

@@ -32,6 +32,7 @@ mod kernel {
     }
 
     /// Whether the notifier's fence may be left to the sleepers. A load of this process's own memory.
+    #[inline(always)]
     pub(in crate::wait) fn is_covered() -> bool {
         // Relaxed: see `prepare`.
         IS_COVERED.load(Ordering::Relaxed)

@@ -68,7 +68,7 @@ impl EventCount {
     /// sleeps here.
     ///
     /// Does not block. One load of shared memory while nobody has slept here lately.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn notify(&self) {
         self.order_change_before_look();
         // Relaxed: ordered after the change by the barrier that sleepers make us pass, or by the fence below.
@@ -96,7 +96,7 @@ impl EventCount {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn order_change_before_look(&self) {
         if !planted::NO_FENCE.is_on() {
             barrier::light();

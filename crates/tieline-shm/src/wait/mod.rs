@@ -49,7 +49,8 @@ pub(crate) enum Until {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waiting {
-    /// Spins while the peer runs on another processor and answers soon, sleeps otherwise. What most want.
+    /// Spins while the peer runs on another processor and answers soon, lets it run where it shares ours, sleeps
+    /// otherwise. What most want.
     #[default]
     Adaptive,
     /// Never sleeps: the lowest latency, at the price of a whole processor. Where the peer has no other processor, it

@@ -26,7 +26,7 @@ fn check(name: &str, preemptions: usize, run: impl Fn() + Send + Sync + 'static)
         counted.fetch_add(1, Plain::Relaxed);
         run();
     });
-    println!("{name}: {} executions, {preemptions} preemptions", executions.load(Plain::Relaxed));
+    println!("{name}, at most {preemptions} preemptions: {} executions", executions.load(Plain::Relaxed));
 }
 
 /// Demands that `run` fails with the mistake in place, in a process of its own: loom does not survive a deadlock.

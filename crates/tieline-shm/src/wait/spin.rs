@@ -2,9 +2,10 @@
 //! running.
 //!
 //! To spin a while and then sleep costs at most about twice the better of the two, if the while is what sleeping
-//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong; where answers
-//! come after `t`, a little more than `t` is enough; where spinning failed and the answer came much later, it will
-//! fail again. What was learned is this process's own: a peer cannot make us spin longer than [`LONGEST`].
+//! costs. Three observations make it cheaper: on the notifier's own processor spinning is always wrong, but making way for
+//! it is cheaper than sleeping; where answers come after `t`, a little more than `t` is enough; where spinning failed and
+//! the answer came much later, it will fail again. What was learned is this process's own: a peer cannot make us spin
+//! longer than [`LONGEST`].
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +26,12 @@ const LATE: Duration = Duration::from_micros(250);
 const LOOKS: u32 = 16;
 /// A poller offers its processor to others this often: whom it waits for may need that very one.
 const OFFER_EVERY: u32 = 64;
+/// How often one on the notifier's own processor makes way before it sleeps.
+const WAYS: u32 = 2;
+/// For so many waits at most nobody makes way because it was in vain.
+const REST_MAX: u32 = 64;
+/// And because the processor came back late.
+const REST_MAX_LATE: u32 = 1 << 14;
 /// After so many waits in a row that met their event awake, notifiers are let off their fence.
 const CALM_AFTER: u32 = 256;
 
@@ -35,11 +42,14 @@ pub(super) struct Habit {
     spin_ns: AtomicU32,
     /// How many waits in a row ended without sleeping.
     awake: AtomicU32,
+    /// How many waits are to go without making way for the notifier.
+    rest: AtomicU32,
+    /// How many the last rest was, less since it was of use again.
+    penalty: AtomicU32,
 }
 
 /// One line for each of a few hundred places; two that share one learn from each other, which does no harm.
-static HABITS: [Habit; 256] =
-    [const { Habit { spin_ns: AtomicU32::new(nanos(FIRST)), awake: AtomicU32::new(0) } }; 256];
+static HABITS: [Habit; 256] = [const { Habit::new() }; 256];
 
 /// How spinning ended.
 pub(super) enum Spun<R> {
@@ -49,6 +59,15 @@ pub(super) enum Spun<R> {
 }
 
 impl Habit {
+    const fn new() -> Self {
+        Self {
+            spin_ns: AtomicU32::new(nanos(FIRST)),
+            awake: AtomicU32::new(0),
+            rest: AtomicU32::new(0),
+            penalty: AtomicU32::new(1),
+        }
+    }
+
     /// The habit of whoever waits at `address`.
     pub(super) fn of(address: usize) -> &'static Self {
         // Multiplied by a large odd number, so that neighbours and same offsets in several segments spread.
@@ -65,10 +84,47 @@ impl Habit {
         ready: &mut impl FnMut() -> Option<R>,
     ) -> Spun<R> {
         match how {
-            Waiting::Adaptive if in_vain || !cpu::are_several() => Spun::GaveUp,
+            Waiting::Adaptive if in_vain || !cpu::are_several() => self.make_way(ready),
             Waiting::Block => Spun::GaveUp,
             Waiting::Adaptive | Waiting::Poll => self.spin(how, until, ready),
         }
+    }
+
+    /// Lets others run on this processor, the notifier among them: if it answers at once, neither of us has slept.
+    ///
+    /// Where others want the processor as well, it comes back late, while who sleeps is preferred when woken; so then it is
+    /// hardly ever tried.
+    fn make_way<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {
+        // Relaxed, here and below: counts that decide about speed only.
+        let rest = self.rest.load(Ordering::Relaxed);
+        if cfg!(model) || rest > 0 {
+            self.rest.store(rest.saturating_sub(1), Ordering::Relaxed);
+            return Spun::GaveUp;
+        }
+        let penalty = self.penalty.load(Ordering::Relaxed);
+        let begun = Instant::now();
+        for _ in 0..WAYS {
+            std::thread::yield_now();
+            let answer = ready();
+            let is_late = begun.elapsed() > LONGEST;
+            if is_late {
+                self.rest_for(penalty.saturating_mul(4).clamp(REST_MAX, REST_MAX_LATE));
+            } else if answer.is_some() {
+                self.penalty.store((penalty / 2).max(1), Ordering::Relaxed);
+            }
+            match answer {
+                Some(answer) => return Spun::Ready(answer),
+                None if is_late => return Spun::GaveUp,
+                None => {}
+            }
+        }
+        self.rest_for(penalty.saturating_mul(2).min(REST_MAX.max(penalty)));
+        Spun::GaveUp
+    }
+
+    fn rest_for(&self, waits: u32) {
+        self.rest.store(waits, Ordering::Relaxed);
+        self.penalty.store(waits, Ordering::Relaxed);
     }
 
     fn spin<R>(&self, how: Waiting, until: Until, ready: &mut impl FnMut() -> Option<R>) -> Spun<R> {

@@ -5,6 +5,8 @@ mod aio;
 mod alone;
 mod arena;
 mod bad_input;
+mod clocks;
+mod containers;
 mod event;
 mod hostile;
 mod latest;

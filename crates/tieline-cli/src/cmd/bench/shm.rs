@@ -93,7 +93,9 @@ fn figures(page: &mut String, title: &str, rows: &[&Row]) {
         // What is compared with another row has a line of its own.
         for ratio in row.ratios.iter().filter(|ratio| ratio.against_title.is_some()) {
             let title = ratio.against_title.as_deref().unwrap_or_default();
-            let cells = ["", "", &format!("  to {title}"), "", "", &format!("{}x", three(ratio.median))];
+            let is_floor = row.entries.iter().any(|entry| entry.rank == Rank::Floor && entry.name == ratio.ours);
+            let whose = if is_floor { format!("{} ", ratio.ours) } else { String::new() };
+            let cells = ["", "", &format!("  {whose}to {title}"), "", "", &format!("{}x", three(ratio.median))];
             let mut cells: Vec<String> = cells.map(str::to_owned).to_vec();
             cells.push(judged(ratio));
             table.add_row(cells);

@@ -1,6 +1,7 @@
 //! Two places in memory, one for each direction: the least that a message and its answer can cost.
 //!
-//! A message of up to a line is one line whose first word is its number and says that it is there.
+//! A message of up to a line is one line whose first word is its number and says that it is there. With its number apart,
+//! as a payload in a pool needs it, it is told of by another line than those it lies in.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::control::Outcome;
 use crate::shm::contestant::{Contestant, Rank};
 use crate::shm::memory::Memory;
-use crate::shm::stage::{Exchange, Figure, LAST, Message, Part, Stage, round_trips};
+use crate::shm::stage::{Exchange, Figure, Message, Part, Stage, round_trips};
 use crate::shm::subject::{Subject, Touch, Wait};
 
 pub(super) struct Spin {
-    /// Whether the number has a line of its own, so that a message that fills a line travels as two.
+    /// Whether the number has a line of its own, so that a message that fills a line travels as two, and one of which
+    /// both ends are touched as three.
     is_apart: bool,
 }
 
@@ -24,7 +26,7 @@ const LINES: usize = 256;
 
 impl Contestant for Spin {
     fn name(&self) -> &'static str {
-        if self.is_apart { "bare spin, 2 lines" } else { "bare spin" }
+        if self.is_apart { "bare spin, number apart" } else { "bare spin" }
     }
 
     fn rank(&self) -> Rank {
@@ -33,19 +35,20 @@ impl Contestant for Spin {
 
     fn takes(&self, subject: Subject) -> bool {
         match subject {
-            Subject::RoundTrip { wait: Wait::Poll, bytes: 64 } => true,
-            Subject::RoundTrip { wait: Wait::Poll, bytes: 8 | 1024 } | Subject::Loan { .. } => !self.is_apart,
+            Subject::RoundTrip { wait: Wait::Poll, bytes: 64 | 1024 } | Subject::Loan { .. } => true,
+            Subject::RoundTrip { wait: Wait::Poll, bytes: 8 } => !self.is_apart,
             _ => false,
         }
     }
 
     fn play(&self, subject: Subject, stage: &Stage<'_>) -> Outcome<Option<Figure>> {
         match subject {
-            Subject::RoundTrip { .. } if self.is_apart => round_trips(stage, Apart::join(stage)?),
+            Subject::RoundTrip { bytes: 64, .. } if self.is_apart => round_trips(stage, Apart::<64>::join(stage)?),
+            Subject::RoundTrip { .. } if self.is_apart => round_trips(stage, Apart::<1024>::join(stage)?),
             Subject::RoundTrip { bytes: 8, .. } => round_trips(stage, Small::<8>::join(stage)?),
             Subject::RoundTrip { bytes: 64, .. } => round_trips(stage, Small::<64>::join(stage)?),
             Subject::RoundTrip { .. } => round_trips(stage, Small::<1024>::join(stage)?),
-            Subject::Loan { bytes, touch } => round_trips(stage, Large::join(stage, bytes, touch)?),
+            Subject::Loan { bytes, touch } => round_trips(stage, Large::join(stage, bytes, touch, self.is_apart)?),
             _ => Ok(None),
         }
     }
@@ -119,24 +122,24 @@ impl<const N: usize> Exchange for Small<N> {
     }
 }
 
-/// A message of a line, behind the line of its number.
-struct Apart {
+/// A message behind the line of its number.
+struct Apart<const N: usize> {
     out: Place,
     back: Place,
     last: u64,
 }
 
-impl Apart {
+impl<const N: usize> Apart<N> {
     fn join(stage: &Stage<'_>) -> Outcome<Self> {
-        let [out, back] = Place::both(stage, 64 + 64)?;
+        let [out, back] = Place::both(stage, 64 + N)?;
         Ok(Self { out, back, last: 0 })
     }
 }
 
-impl Exchange for Apart {
+impl<const N: usize> Exchange for Apart<N> {
     #[inline(always)]
     fn send(&mut self, number: u64) -> Outcome<()> {
-        let message = black_box(Message::<64>::numbered(number));
+        let message = black_box(Message::<N>::numbered(number));
         self.out.memory.copy_in(self.out.offset + 64, &message.0);
         self.out.first.store(number, Ordering::Release);
         Ok(())
@@ -144,7 +147,7 @@ impl Exchange for Apart {
 
     #[inline(always)]
     fn receive(&mut self) -> Outcome<u64> {
-        let mut message = Message([0; 64]);
+        let mut message = Message([0; N]);
         self.last = self.back.await_other_than(self.last);
         self.back.memory.copy_out(self.back.offset + 64, &mut message.0);
         black_box(&message);
@@ -157,39 +160,49 @@ struct Large {
     back: Place,
     last: u64,
     touch: Touch,
+    /// Where the payload begins.
+    start: usize,
     private: Vec<u8>,
 }
 
 impl Large {
-    fn join(stage: &Stage<'_>, bytes: usize, touch: Touch) -> Outcome<Self> {
-        let [out, back] = Place::both(stage, bytes)?;
-        Ok(Self { out, back, last: 0, touch, private: vec![0x5A; bytes] })
+    fn join(stage: &Stage<'_>, bytes: usize, touch: Touch, is_apart: bool) -> Outcome<Self> {
+        let start = if is_apart { LINES } else { 0 };
+        let [out, back] = Place::both(stage, start + bytes)?;
+        Ok(Self { out, back, last: 0, touch, start, private: vec![0x5A; bytes] })
+    }
+
+    /// Which bytes of the payload are touched: not its first word if that is its number.
+    fn touched(&self) -> [std::ops::Range<usize>; 2] {
+        let len = self.private.len();
+        match (self.touch, self.start) {
+            (Touch::Every, 0) => [8..len, 0..0],
+            (Touch::Every, _) => [0..len, 0..0],
+            (Touch::Ends, 0) => [0..0, len - 8..len],
+            (Touch::Ends, _) => [0..8, len - 8..len],
+        }
     }
 }
 
 impl Exchange for Large {
     fn send(&mut self, number: u64) -> Outcome<()> {
         let end = self.private.len() - 8;
-        match self.touch {
-            Touch::Every => self.out.memory.copy_in(self.out.offset + 8, &self.private[8..]),
-            Touch::Ends => self.out.memory.copy_in(self.out.offset + end, &number.to_le_bytes()),
+        self.private[..8].copy_from_slice(&number.to_le_bytes());
+        self.private[end..].copy_from_slice(&number.to_le_bytes());
+        for range in self.touched() {
+            self.out.memory.copy_in(self.out.offset + self.start + range.start, &self.private[range]);
         }
         self.out.first.store(number, Ordering::Release);
         Ok(())
     }
 
     fn receive(&mut self) -> Outcome<u64> {
-        let end = self.private.len() - 8;
         self.last = self.back.await_other_than(self.last);
-        match self.touch {
-            Touch::Every => self.back.memory.copy_out(self.back.offset + 8, &mut self.private[8..]),
-            Touch::Ends => {
-                let mut tail = [0; 8];
-                self.back.memory.copy_out(self.back.offset + end, &mut tail);
-                if u64::from_le_bytes(tail) != self.last && self.last != LAST {
-                    return Err("the ends of a payload differ".to_owned());
-                }
-            }
+        for range in self.touched() {
+            self.back.memory.copy_out(self.back.offset + self.start + range.start, &mut self.private[range]);
+        }
+        if self.private.last_chunk().copied().map(u64::from_le_bytes) != Some(self.last) {
+            return Err("the ends of a payload differ".to_owned());
         }
         Ok(self.last)
     }

@@ -234,6 +234,9 @@ impl<'a, T: Payload + ?Sized> SubscriberOptions<'a, T> {
 
     /// How many messages it may be behind before a publisher waits ([`Policy::Block`]) or drops the next
     /// ([`Policy::DropNewest`]), if that is less than the publisher's own depth. Of no effect for other policies.
+    ///
+    /// A subscriber that takes one message after the other tells its publishers for a sixteenth of the depth at a time, 32
+    /// messages at most, until a call finds nothing; by so many fewer a publisher may be ahead of it meanwhile.
     pub fn depth(mut self, messages: usize) -> Self {
         self.depth = messages as u64;
         self

@@ -41,7 +41,8 @@ pub(super) struct Sources {
     uid: u32,
     /// Counts arrivals and departures; the subscriber looks when it has changed.
     changes: AtomicU64,
-    /// Notified with them: a subscriber that sleeps sleeps here, too.
+    /// Notified with them: a subscriber that sleeps sleeps here, too, unless it has one publisher only. A kernel takes
+    /// longer to watch two places than one.
     bell: View<EventCount>,
     state: Mutex<State>,
     answered: Condvar,
@@ -81,6 +82,8 @@ struct State {
     probes: Vec<Probe>,
     /// Why a publisher refused, until the subscriber is told.
     refused: Option<ErrorKind>,
+    /// The one place where the subscriber sleeps, if it does not sleep at the bell.
+    lone: Option<View<EventCount>>,
     /// The subscriber is gone, and only what it had received is still held.
     is_retired: bool,
 }
@@ -207,6 +210,17 @@ impl Sources {
         self.changes.fetch_add(1, Ordering::Release);
         self.answered.notify_all();
         self.bell.notify();
+        let lone = self.lock().lone.clone();
+        if let Some(lone) = lone {
+            // Whatever is announced there: the publisher may have died after taking the announcement off.
+            lone.wake_after_death();
+        }
+    }
+
+    /// Where the subscriber sleeps from now on: at this one place, or at several with the bell among them. Whoever does
+    /// not see this yet has counted its change before, so the subscriber looks at [`changes`](Self::changes) after it.
+    pub(super) fn sleeps_at(&self, lone: Option<View<EventCount>>) {
+        self.lock().lone = lone;
     }
 
     fn accept(&self, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<(Source, Probe)> {

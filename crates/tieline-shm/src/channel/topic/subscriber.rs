@@ -22,7 +22,9 @@ use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
 const RECEIVE: &str = "receive";
 
 /// Enough for an answer of a publisher that polls as well.
-const BRIEF_LOOKS: usize = 32;
+const BRIEF_LOOKS: usize = 64;
+/// The first of them without a pause, which would be as long as a line takes to travel.
+const EAGER_LOOKS: usize = 32;
 
 /// How a subscriber has fared, over all publishers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub struct Subscriber<T: Payload + ?Sized> {
     last: Option<usize>,
     /// What [`Sources::changes`] was when last looked.
     seen: u64,
-    /// Where to sleep: the bell, then every publisher's place.
+    /// Where to sleep: at the place of the only publisher; or else the bell, then every publisher's place.
     counts: Vec<View<EventCount>>,
     shared: Arc<Sources>,
     /// What was received from, and lost of, publishers that are gone.
@@ -149,7 +151,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     fn recv_until(&mut self, until: Until) -> Result<Sample<T>> {
         self.membership.check()?;
         let mut inline = Inline::new();
-        let is_taken = self.recv_at_once(&mut inline);
+        let is_taken = self.recv_at_once(&mut inline)
+            || self.waiting == Waiting::Poll
+                && !matches!(until, Until::Now)
+                && self.poll_briefly()
+                && self.recv_at_once(&mut inline);
         if is_taken { Ok(Sample { body: Body::Inline(inline) }) } else { self.recv_slowly(until) }
     }
 
@@ -173,9 +179,6 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         let mut inline = Inline::new();
         self.last = None;
         self.sources.iter_mut().for_each(|source| source.inlet.pause());
-        if self.waiting == Waiting::Poll && !matches!(until, Until::Now) {
-            self.poll_briefly();
-        }
         let found = match self.look(&mut inline)? {
             Look::Found(found) => found,
             Look::Nothing | Look::Changed => self.wait(&mut inline, until)?,
@@ -189,17 +192,23 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     }
 
     /// Looks at nothing but the slot of the only publisher, for about a microsecond: the less there is in this loop, the
-    /// sooner a message is seen.
-    #[inline(always)]
-    fn poll_briefly(&self) {
-        if let [source] = &*self.sources {
-            for _ in 0..BRIEF_LOOKS {
-                if source.inlet.is_ready() || self.shared.changes() != self.seen {
-                    return;
-                }
+    /// sooner a message is seen. Whether there is one.
+    #[inline(never)]
+    fn poll_briefly(&mut self) -> bool {
+        let [source] = &mut *self.sources else { return false };
+        source.inlet.pause();
+        for look in 0..BRIEF_LOOKS {
+            if source.inlet.is_ready() {
+                return true;
+            }
+            if self.shared.changes() != self.seen {
+                return false;
+            }
+            if look >= EAGER_LOOKS {
                 pause();
             }
         }
+        false
     }
 
     /// Calls `each` with every message that is there, and answers how many. Does not wait. Publishers are told of many
@@ -370,8 +379,12 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     fn list_counts(&mut self) {
         let places = self.sources.iter().filter(|source| !source.is_gone);
-        let places = places.map(|source| source.inlet.reader().roster().sleepers().clone());
-        self.counts = std::iter::once(self.shared.bell().clone()).chain(places).collect();
+        let mut places: Vec<_> = places.map(|source| source.inlet.reader().roster().sleepers().clone()).collect();
+        self.shared.sleeps_at(if let [lone] = &*places { Some(lone.clone()) } else { None });
+        if places.len() != 1 {
+            places.insert(0, self.shared.bell().clone());
+        }
+        self.counts = places;
     }
 
     fn wait(&mut self, inline: &mut Inline<T::Item>, until: Until) -> Result<Found<T::Item>> {

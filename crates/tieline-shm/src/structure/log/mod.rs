@@ -52,5 +52,5 @@ pub(crate) use reader::{Overflow, Reader, release};
 pub(crate) use roster::ADMITTED;
 pub(crate) use roster::{ENTRIES_OFFSET, Entry, Roster, RosterGeometry, RosterHeader};
 pub(crate) use side::SideLog;
-pub(crate) use slot::{FIRST, Length, Slots, Tag};
+pub(crate) use slot::{FIRST, Length, Slots, Tag, prefetch, prefetch_to_write};
 pub(crate) use writer::{Gates, Joiner, Room, Survey, Writer};

@@ -5,12 +5,13 @@
 //!
 //! `RUSTFLAGS="--cfg model" cargo test --release -p tieline-shm --lib --target-dir target/model model_`
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Count, Ordering as CountOrdering};
+use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+use tieline_testkit::{Peer, test_name};
 
 use super::planted::PLANTED;
 use super::{
@@ -39,7 +40,7 @@ impl Log {
         let header = View::leak(Box::new(LogHeader::zeroed()));
         let words = |count: usize| View::leak((0..count).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>());
         let slots = Slots::new(words(geometry.slot_words()), &geometry);
-        let rosters = RosterGeometry { entries: 1, held: 1 };
+        let rosters = RosterGeometry { entries: 2, held: 1 };
         let event_count = || View::leak(Box::new(EventCount::new()));
         let roster = Roster::new(event_count(), event_count(), words(rosters.words()), rosters);
         let gates = Gates::new();
@@ -56,21 +57,34 @@ impl Log {
     }
 
     pub(super) fn join(&self, overflow: Overflow) -> Reader {
+        self.join_as(1, overflow, 0)
+    }
+
+    /// Joins with entry and number `id`, 1 or 2, so many messages back.
+    pub(super) fn join_as(&self, id: usize, overflow: Overflow, history: u64) -> Reader {
         let depth = (overflow == Overflow::Gated).then_some(u64::MAX >> 1);
-        let entry = self.entry();
-        let start = self.gates.admit(&self.joiner(&entry), depth, &self.header);
+        let entry = self.roster.entry(id - 1).expect("an entry");
+        let joiner = Joiner { id: id as u64, history, ..self.joiner(&entry) };
+        let start = self.gates.admit(&joiner, depth, &self.header);
         let (header, slots, roster) = (self.header.clone(), self.slots.clone(), self.roster.clone());
         Reader::new(header, slots, self.geometry, roster, entry, overflow, start)
     }
 }
 
-/// Runs `model` in all orders with at most `preemptions`; answers how many there were.
-fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
+/// How many preemptions more than a model needs to find its bugs are tried for as long as there is time.
+const MORE_PREEMPTIONS: usize = 2;
+/// If the environment gives none.
+const TIME: Duration = Duration::from_secs(20);
+
+/// Runs `model` in all orders with at most so many preemptions; answers how many there were.
+fn explore(preemptions: usize, time: Option<Duration>, model: impl Fn() + Send + Sync + 'static) -> u64 {
     let count = Arc::new(Count::new(0));
     let counted = Arc::clone(&count);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
+    builder.checkpoint_interval = 1000;
+    builder.max_duration = builder.max_duration.or(time);
     builder.check(move || {
         counted.fetch_add(1, CountOrdering::Relaxed);
         model();
@@ -78,21 +92,27 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> u64 
     count.load(CountOrdering::Relaxed)
 }
 
-/// `model` holds; with each of `bugs` it does not.
+/// The model of this test holds; with each of `bugs` it does not, in a process of its own: loom does not survive a deadlock.
 pub(super) fn holds_but_for(
-    name: &str,
+    test: &str,
     preemptions: usize,
     bugs: &[Bug],
     model: impl Fn() + Clone + Send + Sync + 'static,
 ) {
-    PLANTED.set(None);
-    let count = explore(preemptions, model.clone());
-    println!("{name}: {count} executions, {preemptions} preemptions");
+    if let Some(mistaken) = tieline_testkit::role() {
+        let bug = bugs.iter().find(|bug| format!("{bug:?}") == mistaken.name());
+        PLANTED.set(Some(*bug.expect("one of these")));
+        explore(preemptions, None, model);
+        return;
+    }
+    let count = explore(preemptions, None, model.clone());
+    println!("{test}, at most {preemptions} preemptions: {count} executions");
+    let more = preemptions + MORE_PREEMPTIONS;
+    let count = explore(more, Some(TIME), model);
+    println!("{test}, at most {more} preemptions, as far as there was time: {count} executions");
     for bug in bugs {
-        PLANTED.set(Some(*bug));
-        let found = catch_unwind(AssertUnwindSafe(|| explore(preemptions, model.clone())));
-        PLANTED.set(None);
-        assert!(found.is_err(), "{name} does not notice {bug:?}");
+        let status = Peer::of(test).role(&format!("{bug:?}")).spawn().exit_status();
+        assert!(!status.success(), "{test} does not notice {bug:?}");
     }
 }
 
@@ -112,7 +132,7 @@ pub(super) fn get(reader: &mut Reader) -> Option<u64> {
 
 #[test]
 fn model_messages_are_whole_though_overwritten() {
-    holds_but_for("overwrite", 3, &[Bug::NoFenceInWrite, Bug::NoGuard], || {
+    holds_but_for(&test_name!(), 3, &[Bug::NoFenceInWrite, Bug::NoGuard, Bug::RelaxedStamp], || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join(Overflow::SkipOldest);
         let publisher = thread::spawn(move || {
@@ -134,7 +154,7 @@ fn model_messages_are_whole_though_overwritten() {
 
 #[test]
 fn model_who_is_waited_for_loses_nothing() {
-    holds_but_for("gate", 3, &[Bug::NoGate], || {
+    holds_but_for(&test_name!(), 5, &[Bug::NoGate, Bug::RelaxedStamp, Bug::NoNumber], || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join(Overflow::Gated);
         let publisher = thread::spawn(move || {
@@ -159,7 +179,7 @@ fn model_who_is_waited_for_loses_nothing() {
 
 #[test]
 fn model_a_batch_is_seen_whole() {
-    holds_but_for("batch", 3, &[Bug::FirstOfBatchFirst], || {
+    holds_but_for(&test_name!(), 6, &[Bug::FirstOfBatchFirst], || {
         let geometry = Geometry::new(4, 16);
         let (log, mut writer) = Log::with(geometry);
         let mut reader = log.join(Overflow::Gated);
@@ -195,7 +215,7 @@ pub(super) fn view(bucket: &UnsafeCell<u64>) -> u64 {
 #[test]
 fn model_a_payload_given_up_is_not_reused_while_held() {
     let bugs = [Bug::NoFenceInHold, Bug::NoRecheck, Bug::NoFenceInGiveUp];
-    holds_but_for("give up", 3, &bugs, || {
+    holds_but_for(&test_name!(), 6, &bugs, || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join(Overflow::SkipOldest);
         let bucket = Arc::new(UnsafeCell::new(1));
@@ -219,7 +239,7 @@ fn model_a_payload_given_up_is_not_reused_while_held() {
 
 #[test]
 fn model_a_payload_that_was_passed_is_not_reused_while_held() {
-    holds_but_for("pass", 3, &[Bug::CursorBeforeHazard, Bug::RelaxedRelease], || {
+    holds_but_for(&test_name!(), 6, &[Bug::CursorBeforeHazard, Bug::RelaxedRelease], || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join(Overflow::Gated);
         let bucket = Arc::new(UnsafeCell::new(1));
@@ -247,7 +267,7 @@ fn model_a_payload_that_was_passed_is_not_reused_while_held() {
 #[test]
 fn model_neither_side_oversleeps() {
     // Its controls are the models of `wait`: a lost wake-up is a deadlock.
-    holds_but_for("sleep", 2, &[], || {
+    holds_but_for(&test_name!(), 2, &[], || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join(Overflow::Gated);
         let publisher = thread::spawn(move || {
@@ -261,6 +281,152 @@ fn model_neither_side_oversleeps() {
             let roster = reader.roster().clone();
             let got = roster.sleepers().wait(Waiting::Block, Until::Forever, "receive", || get(&mut reader));
             assert_eq!(got.expect("a message"), value);
+        }
+        publisher.join().unwrap();
+    });
+}
+
+/// Publishes 1 to `last`, waiting for room.
+fn publish_up_to(writer: &mut Writer, last: u64) {
+    for value in 1..=last {
+        while put(writer, value) == Room::None {
+            writer.wait_for_room(Waiting::Block, Until::Forever).expect("room");
+        }
+    }
+}
+
+/// The next message, slept for.
+pub(super) fn await_next(reader: &mut Reader) -> u64 {
+    let roster = reader.roster().clone();
+    let got = roster.sleepers().wait(Waiting::Block, Until::Forever, "receive", || get(reader));
+    got.expect("a message")
+}
+
+#[test]
+fn model_who_tells_late_is_not_waited_for_in_vain() {
+    holds_but_for(&test_name!(), 2, &[Bug::ToldTooLate], || {
+        let (log, mut writer) = Log::new();
+        // Told of every second message, where the publisher may be two ahead.
+        let mut reader = log.join(Overflow::Gated).with_depth(2);
+        let publisher = thread::spawn(move || publish_up_to(&mut writer, 4));
+        for value in 1..=4 {
+            assert_eq!(await_next(&mut reader), value);
+        }
+        publisher.join().unwrap();
+    });
+}
+
+#[test]
+fn model_who_leaves_is_not_waited_for() {
+    holds_but_for(&test_name!(), 3, &[Bug::RetireUnheard], || {
+        let (log, mut writer) = Log::new();
+        let mut reader = log.join(Overflow::Gated);
+        let publisher = thread::spawn(move || publish_up_to(&mut writer, 4));
+        if let Some(value) = get(&mut reader) {
+            assert_eq!(value, 1);
+        }
+        reader.retire();
+        publisher.join().unwrap();
+    });
+}
+
+#[test]
+fn model_who_dies_is_not_waited_for() {
+    holds_but_for(&test_name!(), 3, &[Bug::DismissUnheard], || {
+        let (log, mut writer) = Log::new();
+        let mut reader = log.join(Overflow::Gated);
+        let publisher = thread::spawn(move || publish_up_to(&mut writer, 4));
+        if let Some(value) = get(&mut reader) {
+            assert_eq!(value, 1);
+        }
+        log.gates.dismiss(1);
+        publisher.join().unwrap();
+    });
+}
+
+#[test]
+fn model_the_slower_of_two_is_waited_for() {
+    holds_but_for(&test_name!(), 4, &[Bug::NoGate, Bug::NoNumber], || {
+        let (log, mut writer) = Log::new();
+        let mut readers = [1, 2].map(|id| log.join_as(id, Overflow::Gated, 0));
+        let publisher = thread::spawn(move || {
+            for value in 1..=3 {
+                if put(&mut writer, value) == Room::None {
+                    return value - 1;
+                }
+            }
+            3
+        });
+        let (fast, slow) = readers.split_at_mut(1);
+        let fast = &mut fast[0];
+        for value in 1..=2 {
+            if let Some(got) = get(fast) {
+                assert!(got <= value);
+            }
+        }
+        let first = get(&mut slow[0]);
+        assert!(first.is_none_or(|value| value == 1));
+        let published = publisher.join().unwrap();
+        for reader in &mut readers {
+            while get(reader).is_some() {}
+            assert_eq!((reader.next() - 1, reader.lost()), (published, 0));
+        }
+    });
+}
+
+#[test]
+fn model_who_skips_ends_with_the_newest() {
+    holds_but_for(&test_name!(), 3, &[Bug::NoFenceInWrite, Bug::NoGuard, Bug::RelaxedStamp], || {
+        let (log, mut writer) = Log::new();
+        let mut reader = log.join(Overflow::SkipToLatest);
+        let publisher = thread::spawn(move || {
+            for value in 1..=3 {
+                assert_eq!(put(&mut writer, value), Room::Free);
+            }
+        });
+        let mut last = 0;
+        for _ in 0..2 {
+            if let Some(value) = get(&mut reader) {
+                assert!(value > last, "{value} after {last}");
+                last = value;
+            }
+        }
+        publisher.join().unwrap();
+        assert_eq!(get(&mut reader).unwrap_or(last), 3);
+        assert_eq!(reader.received() + reader.lost(), 3);
+    });
+}
+
+#[test]
+fn model_who_is_disconnected_misses_nothing_before() {
+    holds_but_for(&test_name!(), 3, &[Bug::NoFenceInWrite, Bug::NoGuard, Bug::RelaxedStamp], || {
+        let (log, mut writer) = Log::new();
+        let mut reader = log.join(Overflow::Disconnect);
+        let publisher = thread::spawn(move || {
+            for value in 1..=3 {
+                assert_eq!(put(&mut writer, value), Room::Free);
+            }
+        });
+        let mut next = 1;
+        let mut take = |reader: &mut Reader| {
+            let mut bytes = [0; 16];
+            let taken = reader.peek(&mut bytes, Length::Room)?;
+            if taken.is_some() {
+                assert_eq!(bytes, [next; 2].map(u64::to_ne_bytes).as_flattened(), "another message, or a torn one");
+                reader.advance(true);
+                next += 1;
+            }
+            Ok::<_, crate::error::Error>(taken.is_some())
+        };
+        let mut lagged = false;
+        for _ in 0..3 {
+            match take(&mut reader) {
+                Ok(_) => assert!(!lagged, "a message after the end"),
+                Err(error) => {
+                    assert_eq!(error.kind(), crate::error::ErrorKind::Lagged);
+                    lagged = true;
+                }
+            }
         }
         publisher.join().unwrap();
     });

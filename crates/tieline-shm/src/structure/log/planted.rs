@@ -7,6 +7,10 @@
 pub(super) enum Bug {
     /// The publisher's fence between guard and words.
     NoFenceInWrite,
+    /// The publisher's promise, with the stamp, that the words are there.
+    RelaxedStamp,
+    /// The reader's look at the number in the stamp: any message will do.
+    NoNumber,
     /// The reader's look at the guard.
     NoGuard,
     /// The subscriber's fence between hazard and `oldest`.
@@ -27,6 +31,16 @@ pub(super) enum Bug {
     HeadBeforeLimit,
     /// The publisher does not pass a barrier when a subscriber joins.
     NoBarrierAtJoin,
+    /// The publisher goes on to where it had room before a subscriber joined.
+    StaleLimit,
+    /// A subscriber that joins while a message is written is told of the next one only.
+    LateRoster,
+    /// A subscriber tells of its progress later than the publisher can go without.
+    ToldTooLate,
+    /// A subscriber that leaves wakes nobody.
+    RetireUnheard,
+    /// A publisher that waits for somebody who died is not woken.
+    DismissUnheard,
     /// What a subscriber that loses the newest has not taken is overwritten.
     NoRoomAside,
     /// A bucket is reused though a log of a subscriber's own names it.

@@ -46,11 +46,11 @@ const NUMBER_MAX: u64 = 1 << 56;
 const RECEIVE: &str = "receive";
 
 /// So many messages one after the other, without waiting for any, are a stream.
-const STREAM: u32 = 16;
+const STREAM: u32 = if cfg!(model) { 1 } else { 16 };
 /// In a stream, so many slots ahead are asked for: about what arrives while one line travels.
 const AHEAD: u64 = 12;
-/// The part of the depth that a publisher may be told of late.
-const STRETCHES: u64 = 16;
+/// The part of the depth that a publisher may be told of late. All of it would do: who is told of so many may go on.
+const STRETCHES: u64 = if cfg!(model) { 1 } else { 16 };
 /// And at most so many messages: by then it costs nothing any more.
 const STRETCH_MAX: u64 = 32;
 
@@ -62,7 +62,7 @@ pub(crate) struct Reader {
     roster: Roster,
     entry: Entry,
     overflow: Overflow,
-    /// Whether messages may be overwritten while they are copied.
+    /// Whether the publisher goes on without us, so that payloads in the pool may be gone when we come to them.
     is_guarded: bool,
     /// `next`, for others in this process.
     position: Arc<PrivateU64>,
@@ -151,10 +151,11 @@ impl Reader {
             return self;
         }
         self.stretch = (depth.min(self.geometry.slots as u64) / STRETCHES).clamp(1, STRETCH_MAX);
+        self.stretch += u64::from(planted(Bug::ToldTooLate));
         self
     }
 
-    /// The publisher waits for us no longer: from now on every copy is checked to be whole.
+    /// The publisher waits for us no longer: from now on the copy of a descriptor, too, is checked to be whole.
     pub(crate) fn distrust(&mut self) {
         self.is_guarded = true;
     }
@@ -246,7 +247,7 @@ impl Reader {
     /// of the answered number is [released](release). `None` if the payload is gone: peek again.
     ///
     /// # Errors
-    /// `LimitReached` if too many are held already.
+    /// `LimitReached` if too many are held already; `Lagged`.
     pub(crate) fn hold(&mut self) -> Result<Option<usize>> {
         let index = self.entry.take_hazard().ok_or_else(|| {
             Error::new(RECEIVE, ErrorKind::LimitReached)
@@ -263,8 +264,12 @@ impl Reader {
                 fence(Ordering::SeqCst);
             }
             if self.header.oldest().load(Ordering::Relaxed) > self.next && !planted(Bug::NoRecheck) {
+                // Relaxed: nothing of the payload was read.
                 word.store(0, Ordering::Relaxed);
                 self.entry.give_hazard_back(index);
+                if self.overflow == Overflow::Disconnect {
+                    return Err(self.lag_behind());
+                }
                 self.lose(1);
                 return Ok(None);
             }
@@ -276,7 +281,9 @@ impl Reader {
     pub(crate) fn retire(&self) {
         // (C1) as in `tell`.
         self.entry.cursor().store(RETIRED, Ordering::Release);
-        self.roster.room().notify();
+        if !planted(Bug::RetireUnheard) {
+            self.roster.room().notify();
+        }
     }
 
     fn skip_to_latest(&mut self) -> Result<()> {
@@ -296,10 +303,8 @@ impl Reader {
                 return Err(Error::new(RECEIVE, ErrorKind::Corrupted)
                     .because("the publisher wrote over a message that it had to keep"));
             }
-            if self.lagged || self.overflow == Overflow::Disconnect {
-                self.lagged = true;
-                return Err(Error::new(RECEIVE, ErrorKind::Lagged)
-                    .because("this subscriber fell behind by more than the publisher keeps; subscribe again"));
+            if self.overflow == Overflow::Disconnect {
+                return Err(self.lag_behind());
             }
             let slots = self.geometry.slots as u64;
             // Not to the very oldest, which is about to be overwritten.
@@ -312,6 +317,14 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// Nothing more is taken of this publisher.
+    #[cold]
+    fn lag_behind(&mut self) -> Error {
+        self.lagged = true;
+        Error::new(RECEIVE, ErrorKind::Lagged)
+            .because("this subscriber fell behind by more than the publisher keeps; subscribe again")
     }
 
     fn lose(&mut self, count: u64) {

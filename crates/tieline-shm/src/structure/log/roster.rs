@@ -164,11 +164,13 @@ impl Roster {
     }
 
     /// Where subscribers sleep.
+    #[inline(always)]
     pub(crate) fn sleepers(&self) -> &View<EventCount> {
         &self.sleepers
     }
 
     /// Where the publisher sleeps.
+    #[inline(always)]
     pub(crate) fn room(&self) -> &View<EventCount> {
         &self.room
     }
@@ -216,19 +218,24 @@ impl Entry {
     }
 
     /// The hazard word of that number, which must be less than the geometry's `held`.
+    #[inline(always)]
     pub(crate) fn hazard(&self, index: usize) -> &AtomicU64 {
         let line = self.line();
         if index < NEAR_HAZARDS { &line[1 + index] } else { &line[FIXED_WORDS + index - NEAR_HAZARDS] }
     }
 
     /// Subscriber: a hazard word that is not in use, from now on in use.
+    #[inline(always)]
     pub(crate) fn take_hazard(&self) -> Option<usize> {
         // Acquire: pairs with the release in `give_hazard_back`, before which the word was cleared.
-        let is_free = |flag: &AtomicBool| !flag.swap(true, Private::Acquire);
-        self.held.iter().position(is_free)
+        let index = self.held.iter().position(|flag| !flag.load(Private::Acquire))?;
+        // Relaxed: only the one thread of the reader takes, and others give back what is taken only.
+        self.held[index].store(true, Private::Relaxed);
+        Some(index)
     }
 
     /// Subscriber, any thread: the hazard word, cleared before, is not in use any more.
+    #[inline(always)]
     pub(crate) fn give_hazard_back(&self, index: usize) {
         // Release: pairs with the acquire above.
         self.held[index].store(false, Private::Release);
@@ -241,11 +248,13 @@ impl Entry {
     }
 
     /// Messages taken, for people who look.
+    #[inline(always)]
     pub(crate) fn received(&self) -> &AtomicU64 {
         &self.line()[RECEIVED]
     }
 
     /// Messages lost, for people who look.
+    #[inline(always)]
     pub(crate) fn lost(&self) -> &AtomicU64 {
         &self.line()[LOST]
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+use tieline_testkit::test_name;
 
 use super::Length;
-use super::models::{Log, get, holds_but_for, put, reuse, view};
+use super::models::{Log, await_next, get, holds_but_for, put, reuse, view};
 use super::{Bug, Geometry, LogHeader, Overflow, Reader, Room, SideLog, Slots, Tag, Writer, release};
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
@@ -28,7 +29,7 @@ impl Log {
 
 #[test]
 fn model_who_joins_a_running_publisher_loses_nothing() {
-    holds_but_for("join", 3, &[Bug::HeadBeforeLimit, Bug::NoBarrierAtJoin], || {
+    holds_but_for(&test_name!(), 4, &[Bug::HeadBeforeLimit, Bug::NoBarrierAtJoin], || {
         let (log, mut writer) = Log::new();
         let publisher = thread::spawn(move || {
             let mut value = 1;
@@ -59,8 +60,81 @@ fn model_who_joins_a_running_publisher_loses_nothing() {
 }
 
 #[test]
+fn model_who_joins_while_buckets_are_looked_for_is_waited_for() {
+    holds_but_for(&test_name!(), 5, &[Bug::StaleLimit], || {
+        let (log, mut writer) = Log::new();
+        let publisher = thread::spawn(move || {
+            let mut value = 1;
+            for _ in 0..4 {
+                if put(&mut writer, value) == Room::Free {
+                    value += 1;
+                }
+                // As for a bucket: learns who there is, and asks nobody for room.
+                writer.survey();
+            }
+            value
+        });
+        let mut reader = log.join(Overflow::Gated);
+        let first = reader.next();
+        let published = publisher.join().unwrap();
+        let mut next = first;
+        while let Some(value) = get(&mut reader) {
+            assert_eq!(value, next);
+            next += 1;
+        }
+        assert_eq!((next, reader.lost()), (published.max(first), 0));
+    });
+}
+
+#[test]
+fn model_who_joins_with_history_gets_all_of_it() {
+    holds_but_for(&test_name!(), 5, &[Bug::HeadBeforeLimit, Bug::NoBarrierAtJoin], || {
+        let (log, mut writer) = Log::new();
+        let publisher = thread::spawn(move || {
+            let mut value = 1;
+            for _ in 0..4 {
+                if put(&mut writer, value) == Room::Free {
+                    value += 1;
+                }
+            }
+            value
+        });
+        let mut reader = log.join_as(1, Overflow::Gated, 1);
+        let first = reader.next();
+        let mut next = first;
+        if let Some(value) = get(&mut reader) {
+            assert_eq!(value, next);
+            next += 1;
+        }
+        let published = publisher.join().unwrap();
+        while let Some(value) = get(&mut reader) {
+            assert_eq!(value, next, "another than was promised");
+            next += 1;
+        }
+        assert_eq!((next, reader.lost()), (published.max(first), 0));
+    });
+}
+
+#[test]
+fn model_who_joins_while_a_message_is_written_is_woken_for_it() {
+    holds_but_for(&test_name!(), 3, &[Bug::LateRoster], || {
+        let (log, mut writer) = Log::new();
+        let publisher = thread::spawn(move || {
+            assert_eq!(put(&mut writer, 1), Room::Free);
+            assert_eq!(put(&mut writer, 2), Room::Free);
+        });
+        let mut reader = log.join(Overflow::Gated);
+        // What is still to come is slept for.
+        for value in reader.next()..=2 {
+            assert_eq!(await_next(&mut reader), value);
+        }
+        publisher.join().unwrap();
+    });
+}
+
+#[test]
 fn model_who_loses_the_newest_keeps_the_oldest() {
-    holds_but_for("aside", 3, &[Bug::NoRoomAside], || {
+    holds_but_for(&test_name!(), 5, &[Bug::NoRoomAside], || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join_aside(2);
         let publisher = thread::spawn(move || {
@@ -89,7 +163,7 @@ fn model_who_loses_the_newest_keeps_the_oldest() {
 
 #[test]
 fn model_who_joins_with_a_log_of_its_own_gets_all_that_follows() {
-    holds_but_for("join aside", 3, &[Bug::NoBarrierAtJoin, Bug::HeadBeforeLimit], || {
+    holds_but_for(&test_name!(), 5, &[Bug::NoBarrierAtJoin, Bug::HeadBeforeLimit], || {
         let (log, mut writer) = Log::new();
         let publisher = thread::spawn(move || {
             for value in 1..=3 {
@@ -112,7 +186,7 @@ fn model_who_joins_with_a_log_of_its_own_gets_all_that_follows() {
 
 #[test]
 fn model_a_payload_that_a_side_log_names_is_not_reused() {
-    holds_but_for("pin", 3, &[Bug::NoPin, Bug::RelaxedRelease, Bug::CursorBeforeHazard], || {
+    holds_but_for(&test_name!(), 6, &[Bug::NoPin, Bug::RelaxedRelease, Bug::CursorBeforeHazard], || {
         let (log, mut writer) = Log::new();
         let mut reader = log.join_aside(2);
         let bucket = Arc::new(UnsafeCell::new(1));

@@ -135,6 +135,46 @@ fn who_is_not_waited_for_any_more_looks_whether_it_was_overtaken() {
 }
 
 #[test]
+fn who_joins_before_buckets_are_looked_for_is_waited_for() {
+    let (log, mut writer) = Log::new(4, 8);
+    assert!(put(&mut writer, 0), "for nobody");
+    let mut reader = log.join(0, Overflow::Gated, 0);
+    assert_eq!(writer.survey().gate, reader.next());
+    let published = (1..=10).take_while(|value| put(&mut writer, *value)).count();
+    assert_eq!(published, 4);
+    assert_eq!(std::iter::from_fn(|| get(&mut reader)).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn who_comes_back_under_its_number_starts_anew() {
+    let (log, mut writer) = Log::with(Geometry::new(8, 8).with_history(4));
+    let mut first = log.join(0, Overflow::Gated, 0);
+    for value in 0..6 {
+        assert!(put(&mut writer, value));
+        assert_eq!(get(&mut first), Some(value));
+    }
+    assert_eq!(writer.survey().gate, first.next());
+    log.gates.dismiss(0);
+    let mut again = log.join(0, Overflow::Gated, 4);
+    let published = (6..20).take_while(|value| put(&mut writer, *value)).count();
+    assert_eq!(published, 4, "four of eight places are promised");
+    assert_eq!(std::iter::from_fn(|| get(&mut again)).collect::<Vec<_>>(), (2..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_is_disconnected_rather_than_lose_a_message_is_so_too_when_its_payload_is_given_up() {
+    let (log, mut writer) = Log::new(4, 16);
+    let mut reader = log.join(0, Overflow::Disconnect, 0);
+    assert_eq!(writer.try_publish(Tag::POOLED, &[0; 16]), Room::Free);
+    assert!(reader.peek(&mut [0; 16], Length::Room).unwrap().is_some());
+    writer.give_up(FIRST + 1);
+    assert_eq!(reader.hold().unwrap_err().kind(), ErrorKind::Lagged);
+    assert!(put(&mut writer, 1));
+    assert!(reader.peek(&mut [0; 16], Length::Room).unwrap().is_some(), "it still lies there");
+    assert_eq!(reader.hold().unwrap_err().kind(), ErrorKind::Lagged);
+}
+
+#[test]
 fn policies_lose_what_they_say() {
     let (log, mut writer) = Log::new(8, 8);
     let mut oldest = log.join(0, Overflow::SkipOldest, 0);

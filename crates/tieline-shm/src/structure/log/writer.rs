@@ -3,9 +3,9 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::error::Result;
-use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering, fence, pause};
 use crate::raw::lock::{Mutex, MutexGuard};
+use crate::raw::{View, cpu};
 use crate::structure::log::layout::{Geometry, LogHeader};
 use crate::structure::log::roster::{Entry, RETIRED, Roster};
 use crate::structure::log::side::{SideLog, SideLogs};
@@ -138,10 +138,10 @@ impl Gates {
     /// Makes the publisher look at the members, which are locked, before it goes on; answers the number of the first
     /// message that a subscriber with so much `history` may be promised, and that of the next to be published.
     ///
-    /// The change is counted first and the head loaded then, with a barrier that the publishing thread passes between:
-    /// it either sees the count, or had published, before the barrier, what the head says. So it goes past this head
-    /// by what it is in the middle of, one message or a batch of half the slots. History is at most the other half,
-    /// so nothing that is promised is overwritten.
+    /// The change is counted first and the head loaded then, with a barrier that the publishing thread passes between.
+    /// That one stores the head and looks at the count after each message: it either sees the count, or had stored,
+    /// before the barrier, the head that is loaded here. So it goes past this head without looking by one message or a
+    /// batch of half the slots. History is at most the other half, so nothing that is promised is overwritten.
     fn close(&self, history: u64, header: &LogHeader) -> (u64, u64) {
         let head = || header.head().load(Ordering::Acquire).max(FIRST);
         let early = planted(Bug::HeadBeforeLimit).then(head);
@@ -170,7 +170,9 @@ impl Gates {
             }
             drop(members);
             // It may have died between taking our announcement off and waking us.
-            member.roster.room().wake_after_death();
+            if !planted(Bug::DismissUnheard) {
+                member.roster.room().wake_after_death();
+            }
         }
     }
 }
@@ -213,7 +215,7 @@ pub(crate) struct Writer {
     next: u64,
     /// The first number that may not be written without looking.
     limit: u64,
-    /// What `gates` had when it had changed so often.
+    /// Copied from `gates` when it had changed `known` times.
     members: Vec<Member>,
     known: u64,
     /// Whose sleepers are woken: each of the members' once.
@@ -298,21 +300,25 @@ impl Writer {
     /// Whether subscribers came or went since this was last looked at.
     #[inline(always)]
     fn has_changed(&self) -> bool {
-        // Relaxed: a new subscriber may be noticed a message late, see `Gates::close`.
+        // Relaxed: ordered by the barriers of (J1), see `Gates::close`.
         self.gates.changes.load(Ordering::Relaxed) != self.known
     }
 
     #[inline(always)]
     fn tell(&mut self, count: u64) {
         self.next += count;
+        // (H1) pairs with the acquire loads of those who start or skip here.
+        self.header.head().store(self.next, Ordering::Release);
+        // (J1) head before the look at the count of changes; partner: the barrier in `Gates::close`.
+        light();
+        crate::raw::step("log:published");
+        if self.has_changed() && !planted(Bug::LateRoster) {
+            // Who has come while this was written may sleep already, and waits for this one too.
+            self.refresh();
+        }
         if self.sides.is_any() {
             self.sides.catch_up(&self.slots, self.next);
         }
-        // (H1) pairs with the acquire loads of those who start or skip here.
-        self.header.head().store(self.next, Ordering::Release);
-        // (J1) head before the next look at the count of changes; partner: the barrier in `Gates::close`.
-        light();
-        crate::raw::step("log:published");
         for roster in &self.rosters {
             roster.sleepers().notify();
         }
@@ -348,15 +354,13 @@ impl Writer {
             return;
         }
         self.known = changes;
-        let before = std::mem::replace(&mut self.members, members.list.clone());
+        // What was seen of their cursors is forgotten: a member may have left and come back with another entry.
+        self.members.clone_from(&members.list);
         take_over(&mut members, &self.sides);
         drop(members);
-        for member in &mut self.members {
-            if let Some(same) = before.iter().find(|same| same.id == member.id) {
-                member.seen = same.seen;
-            }
-        }
         self.rosters = distinct(&self.members);
+        // Nobody has asked the new ones yet.
+        self.limit = if planted(Bug::StaleLimit) { self.limit } else { 0 };
     }
 
     /// Waits until there is room for one more message, and while it polls anyway, for more than one: two that take turns
@@ -367,7 +371,7 @@ impl Writer {
     #[cold]
     pub(crate) fn wait_for_room(&mut self, how: Waiting, until: Until) -> Result<()> {
         let is_brief = matches!(until, Until::Now) || how == Waiting::Block;
-        if !is_brief && self.await_stretch() == Room::Free {
+        if !is_brief && self.await_stretch(until) == Room::Free {
             return Ok(());
         }
         while self.look() == Room::None {
@@ -382,16 +386,20 @@ impl Writer {
     }
 
     /// Looks a while for room for a good many messages; whether there is any in the end.
-    fn await_stretch(&mut self) -> Room {
+    fn await_stretch(&mut self, until: Until) -> Room {
         let Some((_, roster)) = self.slowest() else { return self.look() };
-        if roster.room().notifier_is_here() {
+        if roster.room().notifier_is_here() || !cpu::are_several() {
             return self.look();
         }
         let depths = self.members.iter().filter_map(|member| member.depth);
         let stretch = depths.fold(self.geometry.slots as u64, u64::min) / STRETCHES;
         for _ in 0..STRETCH_LOOKS {
-            if self.look() == Room::Free && self.limit - self.next >= stretch {
+            let is_over = matches!(until, Until::At(deadline) if deadline.remaining().is_zero());
+            if self.look() == Room::Free && (is_over || self.limit - self.next >= stretch) {
                 return Room::Free;
+            }
+            if is_over {
+                return Room::None;
             }
             for _ in 0..PAUSES_PER_LOOK {
                 pause();

@@ -86,6 +86,8 @@ impl BarrierWords {
                 if taken {
                     thread.link(&line.robust);
                     step("barrier:place-taken");
+                    // Whoever was here before may have arrived; we have not. Nobody arrives in a generation that is over.
+                    line.robust.note.store(self.generation(), Ordering::SeqCst);
                 }
                 thread.end();
                 if taken {

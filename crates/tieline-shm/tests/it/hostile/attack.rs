@@ -14,7 +14,7 @@ use tieline_testkit::{Role, data};
 use super::raw;
 
 /// All kinds. The last one comes last, because what its victims share with it may be of no use afterwards.
-pub(super) const ALL: [&str; 7] = ["keep", "flood", "seize", "lie", "forge", "brand", "flip"];
+pub(super) const ALL: [&str; 8] = ["keep", "linger", "flood", "seize", "lie", "forge", "brand", "flip"];
 
 pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline_shm::Result<Box<dyn Any>>) {
     match attack {
@@ -23,6 +23,14 @@ pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline
             me.say("ready");
             // Never reads, never gives back, and joins as often as it is let.
             let _more: Vec<_> = (0..20).map_while(|_| join(name).ok()).collect();
+            loop {
+                std::thread::park();
+            }
+        }
+        "linger" => {
+            let _kept = let_in(name, join);
+            let _lines = raw::linger(name);
+            me.say("ready");
             loop {
                 std::thread::park();
             }

@@ -22,8 +22,9 @@ const ATTACKER: u32 = 65534;
 const HONEST: u32 = 65533;
 /// How long each kind of attack goes on.
 const TIME: Duration = Duration::from_millis(500);
-/// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine.
-const CALL_MAX: Duration = Duration::from_secs(2);
+/// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine, and one that joins a topic
+/// whose publishers say nothing, for whom it waits a second.
+const CALL_MAX: Duration = Duration::from_secs(3);
 
 /// How many descriptors one attacker may cost at a time: those who connected and say nothing, and its 20 memberships.
 const DESCRIPTORS_MAX: usize = 160;
@@ -85,6 +86,12 @@ fn work_of(time: Duration) -> Duration {
     Duration::from_nanos(u64::try_from(nanos(after) - nanos(before)).expect("time does not run backwards"))
 }
 
+fn is_idle(when: &str) -> Duration {
+    let busy = work_of(Duration::from_millis(100));
+    assert!(busy < Duration::from_millis(30), "{when} we are busy with nothing: {busy:?} of 100 ms");
+    busy
+}
+
 /// Whoever joins when the attacker is gone is served, or told at once that it cannot be.
 fn comes_late<S: Scene>(attack: &str, name: &str, scene: &mut S) {
     let begin = Instant::now();
@@ -97,7 +104,8 @@ fn comes_late<S: Scene>(attack: &str, name: &str, scene: &mut S) {
     match late.join().expect("an answer") {
         Ok(()) => {}
         Err(error) => {
-            let is_ruined = [ErrorKind::Corrupted, ErrorKind::LimitReached].contains(&error.kind());
+            let ruins = [ErrorKind::AlreadyExists, ErrorKind::Corrupted, ErrorKind::LimitReached];
+            let is_ruined = ruins.contains(&error.kind());
             assert!(S::MAY_BE_RUINED && attack == "flip" && is_ruined, "after {attack}: {error}");
         }
     }
@@ -146,11 +154,7 @@ fn play<S: Scene>(test: &str) {
                     assert!(begin.elapsed() < Duration::from_secs(5), "{attack} costs us {before:?} -> {kept:?}");
                     scene.after();
                 }
-                let idle = work_of(Duration::from_millis(100));
-                assert!(
-                    idle < Duration::from_millis(50),
-                    "after {attack} we are busy with nothing: {idle:?} of 200 ms"
-                );
+                let idle = is_idle(&format!("after {attack}"));
                 let (before, _) = before;
                 me.say(&format!("{attack}: longest call {longest:?}, descriptors {before} -> {most}, idle {idle:?}"));
                 if let Some(honest) = &honest {
@@ -190,6 +194,10 @@ fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> 
                 (is_there, begin) = (true, Instant::now());
             }
         }
+    }
+    if ["keep", "linger"].contains(&attack) {
+        // It sits there.
+        is_idle(&format!("during {attack}"));
     }
     assert!(attacker.is_running(), "{attack}: the attacker found a check that did not hold");
     attacker.kill();

@@ -46,6 +46,19 @@ pub(super) fn flood(name: &str) {
     }
 }
 
+/// Joins in every role, several times, and says no more; on some lines it closes one direction.
+pub(super) fn linger(name: &str) -> impl Sized {
+    use std::net::Shutdown::{Read, Write};
+    let pretenders: Vec<_> = (0..24).filter_map(|count| Pretender::join(name, 1 + count % 4)).collect();
+    let strangers: Vec<_> = (0..6).filter_map(|_| stranger(name)).collect();
+    let sockets = pretenders.iter().flat_map(|pretender| pretender.lines.iter().chain([&pretender.joined]));
+    for (count, socket) in sockets.chain(&strangers).enumerate() {
+        let half = [None, Some(Read), Some(Write)][count % 3];
+        half.map(|half| socket.shutdown(half));
+    }
+    (pretenders, strangers)
+}
+
 /// Joins in every role in turn, as whatever there is to join, and tells each counterpart lies, first of all that memory
 /// is what it is not.
 pub(super) fn forge(name: &str) {
@@ -142,20 +155,27 @@ impl Pretender {
         joined.try_send(&hello(kind as usize, role, hash)).ok()?;
         let (welcome, fds) = hear(&joined)?;
         (welcome.get(4) == Some(&2)).then_some(())?;
-        Some(Self { kind, joined, core: fds.into_iter().next(), lines: Vec::new() })
+        let mut pretender = Self { kind, joined, core: fds.into_iter().next(), lines: Vec::new() };
+        pretender.meet()?;
+        Some(pretender)
     }
 
-    /// Lies to everyone it is introduced to, until its host has enough of it.
-    fn serve(&mut self, forged: &Forged, seed: &mut u64) -> Option<()> {
+    /// Takes the lines to those it was introduced to.
+    fn meet(&mut self) -> Option<()> {
         loop {
             let mut buffer = [0; 64];
             let options = RecvOptions::new().max_fds(8);
             match self.joined.try_recv_with(&mut [IoSliceMut::new(&mut buffer)], options) {
                 Ok(came) => self.lines.extend(came?.fds.into_iter().filter_map(|fd| SeqPacket::from_fd(fd).ok())),
-                Err(error) if error.is_would_block() => break,
+                Err(error) if error.is_would_block() => return Some(()),
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Lies to everyone it is introduced to, until its host has enough of it.
+    fn serve(&mut self, forged: &Forged, seed: &mut u64) -> Option<()> {
+        self.meet()?;
         for line in &self.lines {
             let core = self.core.as_ref().filter(|_| next(seed).is_multiple_of(4));
             tell(line, lie(self.kind, forged, seed), core);

@@ -37,8 +37,9 @@ impl Census {
         Self(counts)
     }
 
-    /// Waits until there is no more of anything than in `self`; answers what there is too much of after a while.
-    pub(super) fn excess(&self, directory: &Path) -> Vec<String> {
+    /// Waits until there is no more of anything than in `self`, calling `look` each time; answers what there is too much
+    /// of after a while.
+    pub(super) fn excess(&self, directory: &Path, mut look: impl FnMut()) -> Vec<String> {
         let mut excess = Vec::new();
         for _ in 0..400 {
             let now = Self::take(directory);
@@ -53,6 +54,7 @@ impl Census {
             if excess.is_empty() {
                 break;
             }
+            look();
             pause(Duration::from_millis(5));
         }
         excess

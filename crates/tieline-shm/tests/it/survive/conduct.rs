@@ -331,7 +331,7 @@ impl<'a, S: Subject> Conductor<'a, S> {
             self.told.push(told.saturating_duration_since(*killed));
         }
         if let Some(usual) = &self.usual {
-            let excess = usual.excess(&self.place.directory);
+            let excess = usual.excess(&self.place.directory, || self.subject.look());
             assert!(excess.is_empty(), "after {role} {fate:?}: {excess:?}");
         }
         self.say("round");
@@ -358,7 +358,7 @@ impl<'a, S: Subject> Conductor<'a, S> {
         let left = Census::take(&self.place.directory);
         // Whoever comes next finds the names free and leaves no more than there is.
         drop(S::start(self.place));
-        let excess = left.excess(&self.place.directory);
+        let excess = left.excess(&self.place.directory, || {});
         assert!(excess.is_empty(), "after the end: {excess:?}");
     }
 }

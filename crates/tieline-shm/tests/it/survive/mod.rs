@@ -49,6 +49,9 @@ pub(crate) trait Subject: Sized {
     /// A victim: says [`Place::ready`] when it has joined, then works without end.
     fn victim(role: &str, place: &Place);
 
+    /// Lets the survivors learn, without waiting, what they learn only when they look.
+    fn look(&mut self) {}
+
     /// Works with the victim until it is dead, and then until its death has shown and all is as before. Answers when it
     /// showed, if it had to.
     fn round(&mut self, role: &str, end: &End) -> Option<Instant>;

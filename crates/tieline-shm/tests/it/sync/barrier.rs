@@ -47,6 +47,30 @@ fn nobody_passes_before_all_have_come() {
     }
 }
 
+/// The one before had arrived in this meeting; the one who took its place has not.
+#[test]
+fn who_takes_the_place_of_one_that_had_come_is_waited_for() {
+    let barrier = Barrier::anonymous("steps", 2).unwrap();
+    let me = barrier.join().unwrap();
+    let turn = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let early = scope.spawn(|| barrier.join().unwrap().try_wait().unwrap_err().kind());
+        assert_eq!(early.join().unwrap(), ErrorKind::WouldBlock);
+        let late = scope.spawn(|| {
+            let late = barrier.join().unwrap();
+            turn.wait();
+            turn.wait();
+            meet(&late)
+        });
+        turn.wait();
+        let alone = me.try_wait();
+        turn.wait();
+        assert_eq!(alone.unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_ne!(meet(&me), late.join().unwrap());
+    });
+    assert_eq!(barrier.meetings(), 1);
+}
+
 #[test]
 fn who_leaves_is_not_waited_for_and_may_be_replaced() {
     let barrier = Barrier::anonymous("steps", 2).unwrap();
