@@ -90,7 +90,11 @@ pub fn run(budget: &Budget) -> Outcome {
 
 /// `cargo test` on the long suites, with everything that our own tests switch on.
 fn long_tests() -> Command {
-    cargo(&["test", "--release", "--package", "tieline-shm", "--all-features", "--lib", "--tests", "--"])
+    let mut command =
+        cargo(&["test", "--release", "--package", "tieline-shm", "--all-features", "--lib", "--tests", "--"]);
+    // Optimised, but not across crates: that takes longer to build than the suites to run.
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    command
 }
 
 /// The names of the long suites, as the test runner has them.

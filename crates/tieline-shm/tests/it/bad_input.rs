@@ -3,7 +3,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -14,7 +13,7 @@ use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::sync::{Mutex, MutexOptions};
 use tieline_shm::topic::Topic;
-use tieline_shm::{Error, ErrorKind, SegmentOptions, Waiting};
+use tieline_shm::{Error, ErrorKind, SegmentOptions};
 use tieline_testkit::{Forked, PATIENCE, Peer, role, skip, test_name};
 
 const NOBODY: u32 = 65534;
@@ -389,48 +388,6 @@ fn a_group_without_memory_loses_its_own_process_and_nobody_else() {
     tieline_testkit::eventually("the group is empty", || std::fs::remove_dir(&group).is_ok());
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
     assert_eq!((*item, item.attempts()), (7, 1), "to the others it is a killed peer");
-}
-
-#[test]
-fn a_kernel_without_a_wait_for_several_things_is_named() {
-    if let Some(me) = role() {
-        let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
-        let topic = Topic::<u64>::create(&at("topic")).unwrap();
-        let (mut subscriber, mut polling) =
-            (topic.subscriber().unwrap(), topic.subscriber_options().waiting(Waiting::Poll).open().unwrap());
-        let (one, two) = (topic.publisher().unwrap(), topic.publisher().unwrap());
-        assert_eq!(refused(subscriber.recv_timeout(PATIENCE)), ErrorKind::Unsupported);
-        one.publish(&1).unwrap();
-        two.publish(&1).unwrap();
-        // Whoever need not sleep needs no such call.
-        assert_eq!((*subscriber.recv().unwrap(), *subscriber.recv().unwrap()), (1, 1));
-        assert_eq!((*polling.recv().unwrap(), *polling.recv().unwrap()), (1, 1));
-        return;
-    }
-    let strace = || {
-        let mut strace = Command::new("strace");
-        strace.args([
-            "-f",
-            "-qq",
-            "-e",
-            "trace=futex_waitv",
-            "-e",
-            "inject=futex_waitv:error=ENOSYS",
-            "-o",
-            "/dev/null",
-        ]);
-        strace.stdout(std::process::Stdio::null());
-        strace
-    };
-    if !strace().arg("true").status().is_ok_and(|status| status.success()) {
-        skip!("needs strace, and to be allowed to trace");
-    }
-    let (place, _) = place();
-    let mut peer = strace();
-    peer.env("TIELINE_TEST_ROLE", "older").env("PLACE", place.path());
-    peer.arg(std::env::current_exe().unwrap()).arg(test_name!()).args(["--exact", "--nocapture"]);
-    let done = peer.status().unwrap();
-    assert!(done.success(), "{done}");
 }
 
 /// Each row of the page has its tests.
