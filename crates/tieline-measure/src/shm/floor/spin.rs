@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::control::Outcome;
 use crate::shm::contestant::{Contestant, Rank};
 use crate::shm::memory::Memory;
-use crate::shm::stage::{Exchange, Figure, LAST, Message, Part, Stage, round_trips};
+use crate::shm::stage::{Exchange, Figure, Message, Part, Stage, round_trips};
 use crate::shm::subject::{Subject, Touch, Wait};
 
 pub(super) struct Spin {
