@@ -12,7 +12,7 @@ mod stream;
 mod text;
 
 pub use kernel::{ancillary, inotify, unix_name};
-pub use memory::{recording, schema};
+pub use memory::{meeting, recording, schema, segment, topic_line};
 pub use stream::{decoder, encoder};
 pub use text::{address, framing, mode, pid, quantity, signal, sysv_key, vsock_address};
 
@@ -27,13 +27,16 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("encoder", encoder),
     ("framing", framing),
     ("inotify", inotify),
+    ("meeting", meeting),
     ("mode", mode),
     ("pid", pid),
     ("quantity", quantity),
     ("recording", recording),
     ("schema", schema),
+    ("segment", segment),
     ("signal", signal),
     ("sysv_key", sysv_key),
+    ("topic_line", topic_line),
     ("unix_name", unix_name),
     ("vsock_address", vsock_address),
 ];

@@ -1,6 +1,9 @@
-//! What strangers say of shared memory: layouts, and recordings of topics.
+//! What strangers say of shared memory: layouts, recordings of topics, segments, and what processes say when they meet.
 
+use tieline_shm::Description;
+use tieline_shm::inspect;
 use tieline_shm::recording::{Ending, Message, Reader, Writer};
+use tieline_shm::testing::{reread_meeting, reread_topic_line};
 use tieline_shm::untyped::{Carried, Contents};
 
 /// A recording by anybody.
@@ -58,4 +61,39 @@ pub fn schema(data: &[u8]) {
         }
     }
     let _ = contents.check(bytes);
+}
+
+/// A packet of the meeting place.
+pub fn meeting(data: &[u8]) {
+    // Texts are cut and made fit to be shown, at most three bytes for one.
+    let Some(shown) = reread_meeting(data) else { return };
+    assert!(shown.len() <= 3 * data.len());
+    let Some(again) = reread_meeting(&shown) else { panic!("what we write means something") };
+    assert_eq!(reread_meeting(&again), Some(again.clone()), "and the same each time");
+}
+
+/// A message between publisher and subscriber.
+pub fn topic_line(data: &[u8]) {
+    let Some(again) = reread_topic_line(data) else { return };
+    assert_eq!(data.len(), again.len());
+    let meaningful = |bytes: &[u8]| [&bytes[..2], &bytes[4..]].concat();
+    assert_eq!(meaningful(&again), meaningful(data), "nothing is read into it");
+}
+
+/// A segment of somebody else, as lookers see it. Its first bytes are made right, so that the rest is looked at.
+pub fn segment(data: &[u8]) {
+    const PAGE: usize = Description::LEN_BYTES;
+    let mut memory = data.to_vec();
+    memory.resize(data.len().max(PAGE), 0);
+    memory[..8].copy_from_slice(b"TIELINE\x01");
+    memory[8..12].copy_from_slice(&1_u32.to_ne_bytes());
+    let Ok(state) = inspect::describe(&memory[..]) else { return };
+    let told = &state.description;
+    assert!(told.len_bytes >= PAGE as u64 && told.committed_bytes <= told.len_bytes - PAGE as u64);
+    let read: usize = state.facts.iter().map(|values| values.values.len()).sum();
+    assert!(read * 4 <= memory.len() * 20, "each of twenty facts reads the memory once at most");
+    assert!(state.members.len() <= memory.len() / 4);
+    for offset in [0, PAGE as u64, u64::MAX] {
+        let _ = state.waits_for(offset);
+    }
 }

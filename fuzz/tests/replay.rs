@@ -66,13 +66,16 @@ replays! {
     encoder
     framing
     inotify
+    meeting
     mode
     pid
     quantity
     recording
     schema
+    segment
     signal
     sysv_key
+    topic_line
     unix_name
     vsock_address
 }

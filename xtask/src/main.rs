@@ -46,15 +46,15 @@ enum Task {
         #[arg(long, default_value_t = 300)]
         seconds: u32,
     },
-    /// Run the long suites: random kills and attacks, and the models as far as they go
+    /// Run the long suites: more than 10,000 kills, attacks, and the Spin models
     Soak {
-        /// Only suites whose name contains this; `models` names the models
+        /// Only suites whose name contains this: of kills, `told`, `stress`, `spin`; and `models`, loom's, only if named
         only: Vec<String>,
         /// Rounds of each suite
-        #[arg(long, default_value_t = 10_000)]
+        #[arg(long, default_value_t = 600)]
         rounds: u64,
-        /// Minutes of each suite, whatever the rounds
-        #[arg(long, default_value_t = 30)]
+        /// Minutes for all suites together, after building
+        #[arg(long, default_value_t = 25)]
         minutes: u64,
         /// Add the result to docs/soak.md
         #[arg(long)]

@@ -1,6 +1,7 @@
-//! The models of `tieline-shm`: its structures under loom, which tries the orders in which threads and stores may come.
+//! The models of `tieline-shm`: its structures under loom, which tries the orders in which threads and stores may come;
+//! and the protocols in `models/`, under Spin.
 //!
-//! They are unit tests named `model_*`, built with `--cfg model` into a target folder of their own, so that neither
+//! Those for loom are unit tests named `model_*`, built with `--cfg model` into a target folder of their own, so that neither
 //! build spoils the other's cache.
 
 use std::io::{BufRead, BufReader};
@@ -64,6 +65,25 @@ pub fn run(each: Duration) -> Result<Models, String> {
         return Err("there are no models; they are tests of tieline-shm named model_*".to_owned());
     }
     Ok(models)
+}
+
+/// Checks the Spin models and their planted mistakes, all or without the largest searches; how many, or `None` where
+/// there is no spin.
+///
+/// # Errors
+/// If one does not hold, or a planted mistake is not found.
+pub fn spin(quick: bool) -> Result<Option<u64>, String> {
+    if Command::new("spin").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        eprintln!("xtask: no spin here (Debian has a package), so models/ is not checked");
+        return Ok(None);
+    }
+    let mut command = Command::new(crate::root().join("models/check.sh"));
+    let mut count = 0;
+    watched(command.args(quick.then_some("--quick")), |line| {
+        count += u64::from(line.starts_with("holds: ") || line.starts_with("found: "));
+        println!("{line}");
+    })?;
+    Ok(Some(count))
 }
 
 /// Runs the command and hands over each line of its standard output.

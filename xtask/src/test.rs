@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("setsid", "util-linux"),
     ("socat", "socat"),
+    ("spin", "spin"),
     ("zsh", "zsh"),
 ];
 
@@ -25,7 +26,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
 
 /// How long a model may take here; `cargo xtask soak` lets it come to its end.
-const EACH_MODEL: Duration = Duration::from_secs(25);
+pub(crate) const EACH_MODEL: Duration = Duration::from_secs(25);
 
 /// Installs what is missing, runs `cargo test` over the workspace with `rest` added, and without a `rest` also replays
 /// the kept corpus of the fuzz targets, checks the models as far as a short time goes, and runs the suites of others.
@@ -45,6 +46,9 @@ pub fn run(rest: &[String]) -> Outcome {
     }
     if answer.is_ok() && rest.is_empty() {
         answer = models::run(EACH_MODEL).map(|models| counts.passed += models.models as usize);
+    }
+    if answer.is_ok() && rest.is_empty() {
+        answer = models::spin(true).map(|count| counts.passed += usize::try_from(count.unwrap_or(0)).unwrap_or(0));
     }
     if answer.is_ok() && rest.is_empty() {
         answer = conformance::run(Some("ipcs"));

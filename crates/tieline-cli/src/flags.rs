@@ -47,7 +47,8 @@ Addresses:
   sysv-mq:KEY  sysv-mq:id:N          a System V message queue
   posix-shm:/name                    POSIX shared memory
   sysv-shm:KEY  sysv-shm:id:N        System V shared memory
-  shm:NAME  shm:/path/NAME           a queue in shared memory; pub, sub, record, replay: a topic
+  shm:NAME  shm:/path/NAME           a queue or stream in shared memory; pub and sub: a topic, latest
+                                     value or events; record and replay: a topic
   file:/path                         a file
   exec:COMMAND                       the standard input and output of a shell command
 
@@ -130,7 +131,10 @@ Examples:
   tieline mk sysv-shm --size 1M            # prints sysv-shm:id:N
   tieline mk sem /permits --value 4
 
-It prints the address by which send, recv, sem and rm find what was made.")]
+It prints the address by which send, recv, sem and rm find what was made.
+
+Channels of shm:NAME are not made beforehand: they live while somebody has them open. `tieline send` makes a
+queue, `tieline pub` a topic, `tieline recv` a queue with create=yes and a stream with listen=yes.")]
 pub(crate) struct Mk {
     #[command(subcommand)]
     pub(crate) object: MkObject,
@@ -280,7 +284,7 @@ pub(crate) struct Rm {
 /// marked off in standard input.
 ///
 /// A queue in shared memory, shm:NAME, is made if nobody offers the name. It lives while anybody has it open, so `send`
-/// stays until its items are taken.
+/// stays until its items are taken. If somebody listens there for a stream, that is connected; --listen waits for one.
 ///
 /// A file: holds afterwards what was sent and nothing else, unless ?offset, ?length or ?capacity says which part of it
 /// to write.
@@ -309,6 +313,9 @@ pub(crate) struct Send {
 /// A socket address is waited at, unless --connect is given. Messages are written with a line feed behind each that
 /// does not end with one. A framing flag says how messages are marked off at the address if that carries plain bytes;
 /// if it carries messages, or has a `frame` of its own, how they are written to standard output.
+///
+/// What is at shm:NAME decides what is received: items of a queue, messages of a topic, the bytes of a stream that is
+/// connected to its listener. With ?create=yes it waits at a new queue, with ?listen=yes for a stream.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -316,6 +323,7 @@ Examples:
   tieline recv --count 1 --timeout 5s mq:/jobs
   tieline recv --timeout 0 mq:/jobs              # what is there now, without waiting
   tieline recv shm:jobs | while read -r job; do work; done
+  tieline recv 'shm:copy?listen=yes' > big.file  # and elsewhere: tieline send shm:copy < big.file
   tieline recv unix:/run/app.sock > big.file
   tieline recv --connect tcp:127.0.0.1:7")]
 pub(crate) struct Recv {
@@ -353,7 +361,7 @@ pub(crate) struct Connect {
     pub(crate) one_way: bool,
 }
 
-/// Publish standard input to a topic in shared memory
+/// Publish standard input to a topic, latest value or event in shared memory
 ///
 /// Every subscriber gets every message. A topic that somebody offers already keeps its type: of a topic of bytes each line
 /// is a message, or what a framing flag marks off; of a topic of a type each line is a value as JSON, and a framing flag
@@ -361,6 +369,9 @@ pub(crate) struct Connect {
 ///
 /// The topic lives while anybody publishes or subscribes. Whoever comes later gets only what comes later, and the last
 /// --history messages if it asks for them.
+///
+/// If the name is that of a latest value, each message replaces it; if it is that of events, each line is an event's
+/// number, with how often it happened behind it if not once, or both as JSON: {"id": 3, "times": 2}.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -369,7 +380,7 @@ Examples:
   echo '{\"sensor\": 7, \"celsius\": 21.5}' | tieline pub --json shm:readings
   tieline pub --whole shm:pictures --subscribers 2 < picture.png")]
 pub(crate) struct Pub {
-    /// The topic, as shm:NAME
+    /// The topic, latest value or events, as shm:NAME
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) form: MessageForm,
@@ -429,11 +440,15 @@ pub(crate) struct MessageForm {
     pub(crate) json: bool,
 }
 
-/// Print the messages of a topic in shared memory
+/// Print the messages of a topic, the changes of a latest value, or events, in shared memory
 ///
 /// Of a topic of bytes each message is written with a line feed behind it if it does not end with one, or as a framing
 /// flag says; of a topic of a type each is a line of JSON, and with a framing flag its bytes. It ends when the last
 /// publisher has gone. Messages that were lost are counted on standard error.
+///
+/// Of a latest value the one that is there is written first, then each newer one that is seen; of events the number and
+/// how often it happened since it was last told, or both as JSON. Neither ends by itself, and --from and --slow mean
+/// nothing for them.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -441,9 +456,10 @@ Examples:
   tieline sub --follow shm:load                  # also waits for the first publisher, and for the next
   tieline sub --count 1 --timeout 5s shm:readings
   tieline sub --from oldest --timeout 0 shm:ticks
-  tieline sub --slow latest shm:camera | while read -r frame; do work; done")]
+  tieline sub --slow latest shm:camera | while read -r frame; do work; done
+  tieline sub shm:doors | while read -r id times; do work; done")]
 pub(crate) struct Sub {
-    /// The topic, as shm:NAME
+    /// The topic, latest value or events, as shm:NAME
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) form: MessageForm,
@@ -490,6 +506,8 @@ pub(crate) enum Slow {
     Block,
     /// The oldest messages are lost
     DropOldest,
+    /// The newest messages are lost: those that are kept are taken first
+    DropNewest,
     /// All messages but the newest are lost
     Latest,
     /// It ends, with exit code 9
@@ -830,6 +848,7 @@ pub(crate) struct Leaks {
 Examples:
   tieline clean --dry-run          # only say what would be removed, and why
   tieline clean sysv               # show, ask, remove
+  tieline clean --under /run/app   # only what is there: sockets, and names in shared memory
   tieline clean --yes --older-than 1h semaphores")]
 pub(crate) struct Clean {
     /// Only these kinds, or groups of kinds
@@ -841,6 +860,9 @@ pub(crate) struct Clean {
     /// Only what has not changed for so long [default: 5m]
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) older_than: Option<Duration>,
+    /// Only socket files and names in this directory, or below it
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) under: Option<PathBuf>,
     /// Also what is merely unused now: its maker may live, or not everything could be seen
     #[arg(long)]
     pub(crate) unused: bool,

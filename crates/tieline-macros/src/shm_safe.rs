@@ -5,7 +5,7 @@
 //! choose.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::quote;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Fields, Ident, Index, Meta, Path, Result, Token, Type, parse_quote};
@@ -78,7 +78,7 @@ fn structure(input: &DeriveInput, fields: &Fields, repr: &Repr, shm: &Path) -> R
             ::core::result::Result::Ok(())
         }
     };
-    Ok(implementation(input, &types, &body, shm))
+    Ok(implementation(input, &body, shm))
 }
 
 fn enumeration(input: &DeriveInput, data: &syn::DataEnum, repr: &Repr, shm: &Path) -> Result<TokenStream> {
@@ -115,28 +115,17 @@ fn enumeration(input: &DeriveInput, data: &syn::DataEnum, repr: &Repr, shm: &Pat
             }
         }
     };
-    Ok(implementation(input, &[], &body, shm))
+    Ok(implementation(input, &body, shm))
 }
 
 /// The `unsafe impl`, and for a type without parameters a line that makes the compiler look at the layout at once.
-fn implementation(input: &DeriveInput, types: &[&Type], body: &TokenStream, shm: &Path) -> TokenStream {
+fn implementation(input: &DeriveInput, body: &TokenStream, shm: &Path) -> TokenStream {
     let ident = &input.ident;
     let mut generics = input.generics.clone();
     for parameter in generics.type_params_mut() {
         parameter.bounds.push(parse_quote!(#shm::ShmSafe));
     }
     let (parameters, arguments, conditions) = generics.split_for_impl();
-    // A line for each field, spanned to it, so that a foreign type is reported where it is written.
-    let demands = types.iter().map(|ty| quote_spanned!(ty.span()=> demand::<#ty>();));
-    let demanded = (!types.is_empty()).then(|| {
-        quote! {
-            const _: () = {
-                const fn demand<T: #shm::ShmSafe>() {}
-                #[allow(dead_code, clippy::extra_unused_type_parameters)]
-                const fn demands #parameters () #conditions { #(#demands)* }
-            };
-        }
-    });
     let looked_at = generics.params.is_empty().then(|| {
         quote! { const _: &#shm::Layout = <#ident as #shm::ShmSafe>::LAYOUT; }
     });
@@ -145,7 +134,6 @@ fn implementation(input: &DeriveInput, types: &[&Type], body: &TokenStream, shm:
         // (`Layout::structure`), and `check` looks at each field.
         #[automatically_derived]
         unsafe impl #parameters #shm::ShmSafe for #ident #arguments #conditions { #body }
-        #demanded
         #looked_at
     }
 }

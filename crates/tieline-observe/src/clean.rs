@@ -20,12 +20,15 @@
 //! ```
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::Stat;
 use rustix::io::Errno;
+use tieline_os::lock::{LockKind, RangeLock, range_holder};
 use tieline_os::posix::mq::MessageQueue as PosixQueue;
 use tieline_os::posix::sem::NamedSemaphore;
 use tieline_os::posix::shm::SharedMemory;
@@ -48,6 +51,8 @@ pub struct Rules {
     pub minimum_age: Duration,
     /// Only these kinds; all of them without.
     pub kinds: Option<Vec<Kind>>,
+    /// Only files in this directory or below it, by an absolute path without links; everywhere without.
+    pub under: Option<PathBuf>,
     /// Also what is merely [unused](FindingKind::Unused): nobody has it open or mapped, but somebody might come back to
     /// it by its name or number, or not everything could be seen. For who knows better than the evidence.
     pub unused: bool,
@@ -57,19 +62,26 @@ impl Rules {
     /// Orphans of every kind that were not used for five minutes.
     #[must_use]
     pub fn new() -> Self {
-        Self { minimum_age: Duration::from_secs(300), kinds: None, unused: false }
+        Self { minimum_age: Duration::from_secs(300), kinds: None, under: None, unused: false }
     }
 
     fn allow(&self, snapshot: &Snapshot, object: &Object, finding: FindingKind) -> bool {
         let is_left = match finding {
-            FindingKind::Orphan | FindingKind::DeadSocketFile => true,
+            FindingKind::Orphan | FindingKind::DeadSocketFile | FindingKind::DeadName => true,
             FindingKind::Unused => self.unused,
             _ => false,
         };
         is_left
             && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&object.kind))
+            && self.under.as_ref().is_none_or(|under| is_under(object, under))
             && age(snapshot, object).map_or(self.minimum_age.is_zero(), |age| age >= self.minimum_age)
     }
+}
+
+/// Whether it is a file there; a POSIX object is none, though its name begins with a slash.
+fn is_under(object: &Object, directory: &Path) -> bool {
+    let name = object.name.as_ref().filter(|_| object.kind == Kind::SocketFile);
+    name.is_some_and(|name| Path::new(OsStr::from_bytes(name.as_bytes())).starts_with(directory))
 }
 
 impl Default for Rules {
@@ -103,8 +115,8 @@ impl Step {
         }
     }
 
-    /// [`Orphan`](FindingKind::Orphan), [`DeadSocketFile`](FindingKind::DeadSocketFile) or
-    /// [`Unused`](FindingKind::Unused).
+    /// [`Orphan`](FindingKind::Orphan), [`DeadSocketFile`](FindingKind::DeadSocketFile),
+    /// [`DeadName`](FindingKind::DeadName) or [`Unused`](FindingKind::Unused).
     #[must_use]
     pub fn finding(&self) -> FindingKind {
         self.finding
@@ -120,6 +132,9 @@ impl Step {
     #[must_use]
     pub fn call(&self) -> String {
         let name = self.name();
+        if let Some((_, lock)) = self.dead_name() {
+            return format!("unlink(\"{name}\"), unlink(\"{lock}\")");
+        }
         match self.kind {
             Kind::SysvShm => format!("shmctl({name}, IPC_RMID)"),
             Kind::SysvMq => format!("msgctl({name}, IPC_RMID)"),
@@ -148,6 +163,8 @@ enum Target {
         name: Text,
         identity: Identity,
         changed: Option<SystemTime>,
+        /// Of the socket of a name of `tieline-shm`: the lock file beside it.
+        lock: Option<Identity>,
     },
 }
 
@@ -181,7 +198,12 @@ impl Target {
         if object.namespace.is_some() && object.namespace != home {
             return None;
         }
-        Some(Self::Named { name: object.name.clone()?, identity: object.identity, changed: object.changed })
+        Some(Self::Named {
+            name: object.name.clone()?,
+            identity: object.identity,
+            changed: object.changed,
+            lock: object.lock_file(),
+        })
     }
 }
 
@@ -231,7 +253,7 @@ pub fn perform(steps: &[Step]) -> Result<Vec<Outcome>> {
     let snapshot = Scan::new().fill(false).waits(true).socket_files(true).take()?;
     // Who made the plan had looser or stricter rules; what counts now is that nothing speaks against it any more than
     // it did then.
-    let now = plan(&snapshot, &Rules { minimum_age: Duration::ZERO, kinds: None, unused: true });
+    let now = plan(&snapshot, &Rules { minimum_age: Duration::ZERO, kinds: None, under: None, unused: true });
     Ok(steps.iter().map(|step| perform_one(step, &snapshot, &now)).collect())
 }
 
@@ -269,7 +291,10 @@ fn is_there(step: &Step, snapshot: &Snapshot) -> bool {
 fn remove(step: &Step) -> OsResult<bool> {
     match &step.target {
         Target::SystemV { id, .. } => remove_system_v(step, Id::new(*id)),
-        Target::Named { name, identity, changed } => {
+        Target::Named { name, identity, lock: Some(lock), .. } => {
+            remove_dead_name(Path::new(OsStr::from_bytes(name.as_bytes())), *identity, *lock)
+        }
+        Target::Named { name, identity, changed, lock: None } => {
             let name = OsStr::from_bytes(name.as_bytes());
             match step.kind {
                 Kind::PosixMq if !is_queue(name, *identity, *changed)? => return Ok(false),
@@ -283,6 +308,19 @@ fn remove(step: &Step) -> OsResult<bool> {
                 _ => return Ok(false),
             }
             Ok(true)
+        }
+    }
+}
+
+impl Step {
+    /// The socket and the lock file of a name of `tieline-shm`.
+    fn dead_name(&self) -> Option<(Text, Text)> {
+        match &self.target {
+            Target::Named { name, lock: Some(_), .. } => {
+                let stem = name.as_bytes().strip_suffix(b".sock")?;
+                Some((name.clone(), Text::from([stem, b".lock"].concat())))
+            }
+            _ => None,
         }
     }
 }
@@ -346,7 +384,7 @@ fn seconds(time: Option<SystemTime>) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn shm_path(kind: Kind, name: &OsStr) -> std::path::PathBuf {
+fn shm_path(kind: Kind, name: &OsStr) -> PathBuf {
     let name = name.as_bytes().strip_prefix(b"/").unwrap_or(name.as_bytes());
     let prefix: &[u8] = if kind == Kind::PosixSem { b"sem." } else { b"" };
     Path::new("/dev/shm").join(OsStr::from_bytes(&[prefix, name].concat()))
@@ -390,6 +428,42 @@ fn remove_socket_file(path: &Path, identity: Identity) -> OsResult<bool> {
     Ok(true)
 }
 
+/// The bytes of a name's lock file: the host's, and those of members and of who is about to be one.
+const HOST: Range<u64> = 0..1;
+const WANTED: Range<u64> = 1..3;
+
+/// Removes the files of a name of `tieline-shm` as its last user would have done: as its host, and if nobody wants it. Until
+/// they are gone nobody can found the name, and who joins meanwhile looks for the files again.
+fn remove_dead_name(path: &Path, identity: Identity, lock: Identity) -> OsResult<bool> {
+    let failed = |errno: Errno| tieline_os::Error::from_errno("remove the files of a name", errno.raw_os_error());
+    let (folder, socket) = match Folder::of_file(path) {
+        Ok(found) => found,
+        Err(Errno::NOTDIR | Errno::LOOP | Errno::INVAL) => return Ok(false),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let Some(stem) = socket.as_bytes().strip_suffix(b".sock") else { return Ok(false) };
+    let lock_name = [stem, b".lock"].concat();
+    let lock_name = OsStr::from_bytes(&lock_name);
+    let is = |stat: &Stat, other: Identity| other == (Identity::File { device: stat.st_dev, inode: stat.st_ino });
+    let file = folder.to_lock(lock_name).map_err(failed)?;
+    let host = match RangeLock::try_lock(file, LockKind::Exclusive, HOST) {
+        Err(error) if error.is_would_block() => return Ok(false),
+        host => host?,
+    };
+    let is_wanted = range_holder(host.file(), LockKind::Exclusive, WANTED)?.is_some();
+    // What is locked must be what has the name now, and be what the plan was made of.
+    let named = folder.file(lock_name).and_then(|named| named.stat()).map_err(failed)?;
+    let locked = rustix::fs::fstat(host.file()).map_err(failed)?;
+    let there = folder.file(&socket).map_err(failed)?;
+    let is_same = is(&named, lock) && is(&locked, lock) && is(&there.stat().map_err(failed)?, identity);
+    if is_wanted || !is_same || there.has_socket() != Some(false) {
+        return Ok(false);
+    }
+    folder.remove(&socket).map_err(failed)?;
+    folder.remove(lock_name).map_err(failed)?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
@@ -420,6 +494,7 @@ mod tests {
                 name: Text::from(&name),
                 identity: Identity::File { device: listed.device, inode: listed.inode },
                 changed: Some(listed.used_at),
+                lock: None,
             },
             kind: Kind::PosixMq,
             finding: FindingKind::Unused,

@@ -59,6 +59,12 @@ impl Folder {
         openat(&self.0, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map(File)
     }
 
+    /// A file in it that is no link, opened to be locked.
+    pub(crate) fn to_lock(&self, name: &OsStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.0, name, flags, Mode::empty())
+    }
+
     /// Removes a name from it.
     pub(crate) fn remove(&self, name: &OsStr) -> Result<(), Errno> {
         unlinkat(&self.0, name, AtFlags::empty())

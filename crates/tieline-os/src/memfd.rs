@@ -219,7 +219,7 @@ impl Memfd {
     /// # Errors
     /// * `Busy`: `WRITE` while somebody has a writable shared mapping.
     /// * `PermissionDenied`: it is sealed against sealing, or this descriptor is read-only.
-    /// * `InvalidInput`: the kernel does not know one of them.
+    /// * `Unsupported`: `FUTURE_WRITE` before Linux 5.1; `InvalidInput`: the kernel does not know another of them.
     #[doc(alias = "F_ADD_SEALS")]
     pub fn add_seals(&self, seals: Seals) -> Result<()> {
         rustix::fs::fcntl_add_seals(&self.fd, SealFlags::from_bits_retain(seals.bits())).map_err(|errno| {
@@ -227,6 +227,9 @@ impl Memfd {
             match errno {
                 Errno::BUSY => error.hint("unmap every writable mapping first, or seal FUTURE_WRITE"),
                 Errno::PERM => error.hint("it is sealed with SEAL, or the descriptor is open for reading only"),
+                Errno::INVAL if seals.contains(Seals::FUTURE_WRITE) => {
+                    error.sorted_as(ErrorKind::Unsupported).hint("the seal FUTURE_WRITE needs Linux 5.1")
+                }
                 _ => error,
             }
         })

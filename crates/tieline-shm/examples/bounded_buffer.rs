@@ -1,12 +1,12 @@
 //! Producers and consumers around a circular buffer: two counts say how many places are free and how many are filled,
-//! a mutex guards the places.
+//! a mutex guards the places. One producer is killed half-way through a put: the place it had taken comes back.
 //!
 //! Run with `cargo run -p tieline-shm --example bounded_buffer`.
 
 mod classics;
 
 use classics::{Outcome, finish, role, segment, start};
-use tieline_shm::sync::{Mutex, MutexOptions, Tokens};
+use tieline_shm::sync::{LockError, Mutex, MutexGuard, MutexOptions, Tokens};
 
 const PLACES: usize = 8;
 const ITEMS: u64 = 2_000;
@@ -29,23 +29,42 @@ struct Ring {
 }
 
 impl Ring {
-    fn put(&self, item: u64) -> tieline_shm::Result<()> {
+    /// Puts an item into the next place; `dies` tells whether this process is killed before that counts.
+    fn put(&self, item: u64, dies: bool) -> tieline_shm::Result<()> {
         self.free.take()?;
-        let mut buffer = self.buffer.lock()?;
+        let mut buffer = self.lock()?;
         let place = buffer[PUT] as usize % PLACES;
         buffer[place] = item;
+        if dies {
+            std::process::abort();
+        }
         buffer[PUT] += 1;
         drop(buffer);
         self.filled.post(1)
     }
 
+    /// The buffer, whole. Here only producers die, and what they put counts from the last step on: what is missing is
+    /// the free place that the dead one had taken.
+    fn lock(&self) -> tieline_shm::Result<MutexGuard<'_, Buffer>> {
+        match self.buffer.lock() {
+            Ok(buffer) => Ok(buffer),
+            Err(LockError::OwnerDied(buffer)) => {
+                self.free.post(1)?;
+                buffer.mark_consistent();
+                println!("a producer died at a put; its place is free again");
+                Ok(buffer)
+            }
+            Err(LockError::Failed(error)) => Err(error),
+        }
+    }
+
     fn sum(&self) -> tieline_shm::Result<u64> {
-        Ok(self.buffer.lock()?[SUM])
+        Ok(self.lock()?[SUM])
     }
 
     fn take(&self) -> tieline_shm::Result<u64> {
         self.filled.take()?;
-        let mut buffer = self.buffer.lock()?;
+        let mut buffer = self.lock()?;
         let item = buffer[buffer[TAKE] as usize % PLACES];
         buffer[TAKE] += 1;
         buffer[SUM] += item;
@@ -64,7 +83,10 @@ fn main() -> Outcome {
         };
         if role == "producer" {
             let mine = (1..=ITEMS).filter(|item| *item as usize % PRODUCERS == number);
-            return Ok(mine.into_iter().try_for_each(|item| ring.put(item))?);
+            return Ok(mine.into_iter().try_for_each(|item| ring.put(item, false))?);
+        }
+        if role == "unlucky" {
+            return Ok(ring.put(ITEMS, true)?);
         }
         while ring.take()? != NOTHING {}
         return Ok(());
@@ -77,13 +99,16 @@ fn main() -> Outcome {
     let segments = [ring.buffer.as_fd(), ring.free.as_fd(), ring.filled.as_fd()];
     let crowd = |role, count| (0..count).map(|number| start(role, number, &segments)).collect::<Outcome<Vec<_>>>();
     let consumers = crowd("consumer", CONSUMERS)?;
+    let status = start("unlucky", 0, &segments)?.wait()?;
+    assert!(!status.success(), "it was to die");
     finish(crowd("producer", PRODUCERS)?)?;
     for _ in 0..CONSUMERS {
-        ring.put(NOTHING)?;
+        ring.put(NOTHING, false)?;
     }
     finish(consumers)?;
     let sum = ring.sum()?;
     assert_eq!(sum, ITEMS * (ITEMS + 1) / 2, "items were lost or doubled");
+    assert_eq!(ring.free.count(), PLACES as u32, "a place is lost");
     println!("{ITEMS} items went through {PLACES} places, from {PRODUCERS} producers to {CONSUMERS} consumers");
     Ok(())
 }

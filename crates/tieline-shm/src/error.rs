@@ -83,6 +83,17 @@ impl Error {
         self
     }
 
+    /// Adds to the reason.
+    pub(crate) fn also(mut self, more: impl fmt::Display) -> Self {
+        let kind = self.kind;
+        let context = self.context.get_or_insert_default();
+        context.why = Some(match &context.why {
+            Some(why) => format!("{why}; {more}").into(),
+            None => format!("{kind}; {more}").into(),
+        });
+        self
+    }
+
     /// Names the object.
     pub(crate) fn on(mut self, object: impl fmt::Display) -> Self {
         self.context.get_or_insert_default().object = Some(object.to_string());

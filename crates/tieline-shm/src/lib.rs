@@ -93,8 +93,18 @@
 //! Processes of one user are trusted as far as that user trusts itself: each could attach a debugger to the others. Between
 //! users, channels hold: a peer can map read-only what it has no business to write, what it did write is copied and
 //! checked, and one that breaks the rules loses its own conversation and no other. [`Access`] says who may publish and
-//! who may subscribe; the kernel says who somebody is. Locks, arenas and what they guard are plain memory to everyone who has
-//! them, so they are for one user, and for whoever that one hands a descriptor.
+//! who may subscribe; the kernel says who somebody is.
+//!
+//! | of | another user, if let in, can | and cannot |
+//! |---|---|---|
+//! | [`topic`] | publish and receive as itself | hold up a publisher that did not [say so](topic::PublisherOptions::waits_for), or write another's messages |
+//! | [`stream`], [`reqres`] | spoil its own connection | touch another's, or hold up the other side beyond its deadlines |
+//! | [`latest`] | read; if it may publish too, write any value | as a reader: disturb anybody |
+//! | [`queue`], [`event`] | lose, forge and repeat what is in it; spoil it for all, who get [`Corrupted`](ErrorKind::Corrupted) or [`LimitReached`](ErrorKind::LimitReached), until its last member leaves | have anybody read or write wrong memory, or wait beyond a deadline |
+//! | locks, arenas, segments | everything, if handed a descriptor: they are plain memory | find them by name |
+//!
+//! What members share says nothing to who joins: kind, layout, sizes and rule come from the host. Where several could have
+//! written nonsense, the error names the object and all who may write there.
 //!
 //! # Waiting
 //! A call has three forms: `try_x` never waits, `x` waits as long as it takes, `x_timeout` at most so long. A handle
@@ -102,10 +112,17 @@
 //! sleeps; [`Waiting`] chooses otherwise. Nobody who sleeps costs those who send more than one system call to wake it,
 //! and nobody who is idle wakes up now and then.
 //!
+//! # Threads and signals
+//! A handle that takes `&self` may be used by many threads at once, one that takes `&mut self` by one at a time; guards of
+//! locks stay with their thread. A signal that is handled ends no wait: use a deadline, or a [`WaitSet`] with a descriptor
+//! that the handler writes to. No call of this crate may be made in a signal handler.
+//!
 //! # Fork and exec
 //! After a `fork` the channels of the parent are the parent's: in the child they answer
 //! [`Forked`](ErrorKind::Forked); open the name again there. A lock's handle works in the child, but a guard does not come
-//! along, and neither does the place at the name: let the child open it too if it may outlive the parent. After `exec`
+//! along, and neither does the place at the name: let the child open it too if it may outlive the parent. What the parent
+//! holds while it forks (guards, items, samples, loans) it goes on holding: the child's copies do nothing when dropped,
+//! and what they show may change as soon as the parent lets go, so do not look through them. After `exec`
 //! nothing is left open. Threads may be started at any time; each process that has a name open runs one thread of this
 //! crate, which sleeps.
 //!
@@ -130,6 +147,7 @@
 //! | objects with a name, open in one process | 2,048, less what other robust locks it holds need |
 //! | publishers and subscribers of a topic | 1,024; 256 unless told otherwise |
 //! | processes at a queue | 1,023; 64 unless told otherwise |
+//! | writers and readers of a latest value | 1,024; 256 unless told otherwise |
 //! | processes at an event | 1,024; 256 unless told otherwise |
 //! | clients of a server | 1,023; 256 unless told otherwise |
 //! | handles of a lock or arena with a name | 256 |
@@ -141,7 +159,15 @@
 //!
 //! # Platforms
 //! Linux on 64-bit processors. Locks need the robust lists of the C library (glibc; with others they answer
-//! `Unsupported`); condition variables and a wait set's relayed channels need Linux 5.16.
+//! `Unsupported`). What an older kernel, or a sandbox, does not have is done without, or named in the error:
+//!
+//! | without | |
+//! |---|---|
+//! | `futex_waitv` (Linux 5.16) | condition variables, and channels in a wait set or a task whose users have not met (queues, events, latest values, peers of other users), answer [`Unsupported`](ErrorKind::Unsupported); a server with several clients, when it sleeps, looks at all but the first every 2 ms; who waits at a semaphore or a barrier notices a death up to 20 ms later |
+//! | `MADV_POPULATE_WRITE` (5.14) | the first touch of each page of an object costs more |
+//! | the seal `F_SEAL_FUTURE_WRITE` (5.1) | no publishers, and no segments that only their creator may write: `Unsupported` |
+//! | `membarrier` | those who send pay for a fence; who falls asleep first sleeps a millisecond |
+//! | `set_robust_list` | no locks, and no objects whose users share one segment (queues, events, latest values): `Unsupported`; topics, streams and calls work |
 
 #![deny(unsafe_code)]
 
@@ -176,6 +202,8 @@ pub use arena::{
 };
 #[cfg(not(model))]
 pub use arena::{ArenaReadGuard, ArenaWriteGuard, SharedArena, SharedArenaOptions};
+#[cfg(not(model))]
+pub use channel::payload::Payload;
 #[cfg(not(model))]
 pub use channel::{event, latest, queue, reqres, stream, topic, untyped};
 pub use error::{Error, ErrorKind, Result};

@@ -1,4 +1,5 @@
-//! The bare waiting machinery, for our own benches and tests between processes; not for users.
+//! The bare waiting machinery, for our own benches and tests between processes, and the decoders of what peers say, for
+//! our fuzzer; not for users.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
@@ -36,6 +37,18 @@ struct Inner {
 #[derive(Debug)]
 pub struct HungBell {
     _hung: Hung,
+}
+
+/// What a packet of the meeting place means, as bytes again; `None` if nothing.
+#[must_use]
+pub fn reread_meeting(packet: &[u8]) -> Option<Vec<u8>> {
+    crate::rendezvous::reread(packet)
+}
+
+/// What a message between publisher and subscriber means, as bytes again; `None` if nothing.
+#[must_use]
+pub fn reread_topic_line(message: &[u8]) -> Option<Vec<u8>> {
+    crate::channel::topic::reread(message)
 }
 
 const OPERATION: &str = "wait for a signal";

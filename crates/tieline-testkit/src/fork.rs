@@ -30,6 +30,24 @@ impl Forked {
         Self { pid: Pid::from_raw(pid).expect("a child") }
     }
 
+    /// As [`run`](Self::run), as the first process of a new pid namespace, which is killed when the calling thread ends.
+    /// Later children of the caller cannot be born.
+    ///
+    /// # Panics
+    /// If the system refuses: only root may.
+    #[must_use]
+    #[allow(unsafe_code, reason = "the standard library makes no namespaces")]
+    pub fn run_in_pid_namespace(body: impl FnOnce()) -> Self {
+        // SAFETY: touches no memory.
+        let answer = unsafe { libc::unshare(libc::CLONE_NEWPID) };
+        assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+        Self::run(|| {
+            let dies_with_us = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            dies_with_us.expect("a signal to die by");
+            body();
+        })
+    }
+
     /// The child's number.
     #[must_use]
     pub fn id(&self) -> i32 {

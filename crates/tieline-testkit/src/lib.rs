@@ -27,6 +27,7 @@
 mod data;
 mod fork;
 mod namespace;
+mod older_kernel;
 mod peer;
 mod pty;
 mod skip;
@@ -36,6 +37,7 @@ pub mod zoo;
 pub use data::{assert_same, data, unique_number};
 pub use fork::Forked;
 pub use namespace::{Isolation, Namespace};
+pub use older_kernel::{Missing, pretend_missing};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;
 pub use skip::{has_command, skipped};

@@ -17,6 +17,8 @@ pub enum Namespace {
     Net,
     /// Process ids; the test runs as a child of the first process.
     Pid,
+    /// Clocks: the monotonic one is a million seconds ahead. Before Linux 6.1 only for children.
+    Time,
     /// Users: a namespace in which this user is root and nobody else has a number.
     User,
 }
@@ -84,6 +86,7 @@ impl Namespace {
                 Self::Mount => &["--mount"],
                 Self::Net => &["--net"],
                 Self::Pid => &["--pid", "--fork", "--kill-child"],
+                Self::Time => &["--time", "--monotonic", "1000000"],
                 Self::User => &["--user", "--map-root-user"],
             });
         }

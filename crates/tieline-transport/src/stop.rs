@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tieline_os::eventfd::EventFd;
 use tieline_os::poll::{Interest, PollSet};
+use tieline_shm::WaitSet;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -210,37 +211,44 @@ impl<'a> Patience<'a> {
         answered.recv().map_err(|_| Error::new(ErrorKind::Stopped, format!("cannot {what}: its thread panicked")))?
     }
 
-    /// Makes `attempt`, which waits no longer than the time it is given, until it says that it is ready: for memory,
-    /// whose changes no poll sees. Meanwhile `watched` may fail.
-    pub(crate) fn in_pieces(
-        self,
-        watched: Option<BorrowedFd<'_>>,
-        mut attempt: impl FnMut(Duration) -> Result<bool>,
-    ) -> Result<Woken> {
-        loop {
-            if self.is_stopped() {
-                return Ok(Woken::Stopped);
-            }
-            let remaining = self.remaining();
-            let slice = remaining.map_or(SLICE, |left| left.min(SLICE));
-            if attempt(slice)? {
-                return Ok(Woken::Ready);
-            }
-            if remaining.is_some_and(|left| left <= slice) {
-                return Ok(Woken::TimedOut);
-            }
-            if let Some(watched) = &watched {
-                let mut set = PollSet::new();
-                set.add(watched, Interest::empty());
-                match set.wait_timeout(Duration::ZERO) {
-                    Err(error) if error.is_timeout() => {}
-                    answer => {
-                        answer?;
-                        return Ok(Woken::Watched);
-                    }
-                }
+    /// As [`wait`](Self::wait), for the one channel in shared memory that is in `set`, as [`CHANNEL`].
+    pub(crate) fn wait_for_channel(self, set: &mut WaitSet, watched: Option<BorrowedFd<'_>>) -> Result<Woken> {
+        const STOPS: [u64; 2] = [1, 2];
+        const WATCHED: u64 = 3;
+        if self.is_stopped() {
+            return Ok(Woken::Stopped);
+        }
+        let stops = STOPS.into_iter().zip([self.stop, self.other]);
+        let stops = stops.filter_map(|(token, stop)| Some((token, stop?.as_fd(), Interest::READABLE)));
+        let mut attached = Vec::with_capacity(3);
+        let mut answer = Ok(0);
+        for (token, fd, interest) in stops.chain(watched.map(|fd| (WATCHED, fd, Interest::empty()))) {
+            match set.attach_fd(fd, interest, token) {
+                Ok(()) => attached.push(token),
+                Err(error) => answer = Err(error),
             }
         }
+        let mut ready = Vec::new();
+        if answer.is_ok() {
+            answer = match self.remaining() {
+                None => set.wait(&mut ready),
+                Some(left) => set.wait_timeout(&mut ready, left),
+            };
+        }
+        for token in attached {
+            set.detach(token)?;
+        }
+        match answer {
+            Err(error) if error.is_timeout() => return Ok(Woken::TimedOut),
+            answer => drop(answer?),
+        }
+        let is_ready = |token| ready.iter().any(|one| one.token == token);
+        // In the same order as above.
+        Ok(match STOPS.into_iter().any(is_ready) {
+            true => Woken::Stopped,
+            false if is_ready(CHANNEL) => Woken::Ready,
+            false => Woken::Watched,
+        })
     }
 
     /// Makes `attempt`, which waits no longer than the time it is given, until it answers something else than that
@@ -266,6 +274,9 @@ impl<'a> Patience<'a> {
         }
     }
 }
+
+/// What the channel is attached as.
+pub(crate) const CHANNEL: u64 = 0;
 
 /// How long a request to stop may go unnoticed where only the kernel can wait: one blink.
 const SLICE: Duration = Duration::from_millis(50);

@@ -16,6 +16,8 @@ use tieline::shm::topic::{Policy, Publisher, Topic};
 use tieline::shm::{ErrorKind, ShmSafe};
 
 const PIXELS: usize = 8 << 20;
+/// The camera keeps four images, and writes the next.
+const KEPT: usize = 5;
 const TIME: Duration = Duration::from_millis(2400);
 
 #[derive(Clone, Copy, ShmSafe)]
@@ -43,13 +45,16 @@ fn film() -> Outcome {
         watchers.push(watcher);
     }
     let mut detector = watchers.pop().ok_or("there are three")?;
-    println!("8 MiB images to {} processes:", camera.subscribers());
+    let count = camera.subscribers();
+    println!(
+        "8 MiB images to {count} processes: a display that wants the newest, a recorder and a detector that want all"
+    );
 
     let start = Instant::now();
     let mut number = 0;
     shoot(&camera, &mut number, start, TIME / 2)?;
     let memory_before = camera.committed_payloads();
-    println!("  {:.0} images a second; {memory_before} images in memory", rate(number, start.elapsed()));
+    println!("  {:.0} images a second; memory for {memory_before} images in all", rate(number, start.elapsed()));
 
     // It holds an image, and the camera would wait for it for ever.
     detector.kill()?;
@@ -62,7 +67,7 @@ fn film() -> Outcome {
     let (before, since) = (number, Instant::now());
     shoot(&camera, &mut number, start, TIME)?;
     let memory = camera.committed_payloads();
-    println!("  {:.0} images a second; {memory} images in memory", rate(number - before, since.elapsed()));
+    println!("  {:.0} images a second; memory for {memory} images in all", rate(number - before, since.elapsed()));
 
     drop(camera);
     println!("{number} images published; the camera left:");
@@ -70,7 +75,7 @@ fn film() -> Outcome {
         println!("  {}", watcher.hear()?);
         watcher.finish()?;
     }
-    if memory > memory_before + 1 {
+    if memory > memory_before.max(KEPT) + 1 {
         return Err(format!("the memory grew from {memory_before} to {memory} images").into());
     }
     Ok(())
@@ -103,7 +108,9 @@ fn watch(role: &str, name: &str) -> Outcome {
             Err(error) if error.kind() == ErrorKind::PeerGone => break,
             Err(error) => return Err(error.into()),
         };
-        if image.pixels[0] != shade(image.number) || image.pixels[PIXELS - 1] != shade(image.number) {
+        // A byte of each page: all of them would be a measurement of the memory.
+        let mut pixels = image.pixels.iter().step_by(4096).chain(image.pixels.last());
+        if !pixels.all(|pixel| *pixel == shade(image.number)) {
             return Err(format!("image {} is not whole", image.number).into());
         }
         if start.is_some() {

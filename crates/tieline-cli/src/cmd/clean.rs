@@ -21,6 +21,13 @@ pub(crate) fn run(flags: &Clean) -> Outcome {
     rules.minimum_age = flags.older_than.unwrap_or(rules.minimum_age);
     rules.kinds = Some(look::kinds(&flags.kinds)).filter(|kinds| !kinds.is_empty());
     rules.unused = flags.unused;
+    if let Some(under) = &flags.under {
+        let real = under.canonicalize().map_err(|error| {
+            let (code, reason) = exit::reason(&error);
+            Failure::new(code, format_args!("cannot look below {}: {reason}", under.display()))
+        })?;
+        rules.under = Some(real);
+    }
 
     let snapshot = look::take(&Scan::new().waits(true).socket_files(true))?;
     let steps = clean::plan(&snapshot, &rules);

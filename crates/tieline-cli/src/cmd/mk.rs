@@ -38,6 +38,10 @@ struct Made {
     values: Option<Vec<u32>>,
 }
 
+/// Why there is nothing to be made beforehand.
+const CHANNELS: &str = "a channel in shared memory lives while somebody has it open; `tieline send` makes a queue, \
+`tieline pub` a topic, `tieline recv` with create=yes a queue, with listen=yes a stream";
+
 pub(crate) fn run(flags: Mk) -> Outcome {
     // `--mode` is meant exactly, as in mkfifo(1); and this process makes nothing else.
     process::set_umask(Mode::new(0).unwrap_or_default());
@@ -86,6 +90,9 @@ fn make(object: MkObject) -> Outcome<Made> {
             Ok(made(&Named::Unix(scheme, path), access.mode))
         }
         MkObject::Shm { name, size, access } => {
+            if name.starts_with("shm:") {
+                return Err(Failure::usage(format_args!("cannot make {name}: {CHANNELS}")));
+            }
             SharedMemory::create(&name, size, access.mode)?;
             Ok(Made { size_bytes: Some(size), ..made(&Named::PosixShm(name.into()), access.mode) })
         }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tieline_shm::Kind;
 use tieline_shm::untyped::{Carried, Contents};
+use tieline_transport::frame::Framing;
 
 use crate::exit::{Code, Failure, Fault, Outcome};
 use crate::flags::Pub;
@@ -34,35 +36,49 @@ pub(crate) fn run(flags: &Pub) -> Outcome {
     let name = topic::name(&flags.topic)?;
     let interrupts = Interrupts::install()?;
     let until = Until::new(&interrupts, flags.timeout);
-    let carried = match topic::look(&name)? {
+    let (kind, carried) = match topic::look(&name)? {
         Some(found) => {
-            topic::demand_topic(&name, &found)?;
-            found.carried()
+            topic::demand(&name, &found, topic::SPOKEN)?;
+            if found.kind() != Kind::Log && (flags.presence.subscribers > 0 || flags.history > 0) {
+                let sentence = format_args!("{name} is {}: --subscribers and --history are for topics", found.what());
+                return Err(Failure::usage(sentence));
+            }
+            (found.kind(), found.carried())
         }
         None if flags.form.json => {
             let why = "so no type says what the JSON means; without --json it becomes a topic of bytes";
             return Err(Failure::new(Code::NotFound, format_args!("nobody offers the topic {name}, {why}")));
         }
-        None => Carried::bytes_of_topic(),
+        None => (Kind::Log, Carried::of::<[u8]>()),
     };
-    let contents = topic::contents(&name, &carried, &flags.form, true)?;
+    let contents = match kind {
+        // They are told in words.
+        Kind::Event => Contents::Bytes,
+        _ => topic::contents(&name, &carried, &flags.form, true)?,
+    };
     let mut done = Published::default();
-    let outcome = publish(flags, &name, carried, &contents, &until, &mut done);
+    let outcome = publish(flags, &name, (kind, carried), &contents, &until, &mut done);
     report(flags, &name, &done, outcome)
 }
 
 fn publish(
     flags: &Pub,
     name: &str,
-    carried: Carried,
+    (kind, carried): (Kind, Carried),
     contents: &Contents,
     until: &Until<'_>,
     done: &mut Published,
 ) -> Outcome {
-    let form = Form::of(&flags.form, contents, flags.max_message);
+    let form = match (kind, Form::of(&flags.form, contents, flags.max_message)) {
+        (Kind::Event, Form::Json) => Form::Framed(Framing::text().with_max_len(flags.max_message)),
+        (_, form) => form,
+    };
     let mut lines = Inward::new(form, contents.clone(), flags.max_message)?;
     let options = VoiceOptions { history: flags.history as usize, max_message: flags.max_message };
-    let voice = Voice::open(name, carried, contents, &options)?;
+    let mut voice = match kind {
+        Kind::Log => Voice::open(name, carried, contents, &options)?,
+        kind => Voice::open_other(name, kind, &carried)?,
+    };
     let over = |reason: Reason, done: &Published| {
         Err(until.failure(reason, &format!("{} went to {name}", topic::messages(done.messages))))
     };

@@ -28,8 +28,9 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     let name = topic::name(&flags.topic)?;
     let interrupts = Interrupts::install()?;
     // The time runs from the first moment at which something can come.
-    let found = topic::find(&name, flags.listening.follow, &Until::new(&interrupts, None))?;
-    let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
+    let forever = Until::new(&interrupts, None);
+    let found = topic::find(&name, topic::TOPIC, flags.listening.follow, &forever)?;
+    let mut ear = Ear::open(&name, &found, &flags.listening, false, &forever)?;
     let mut options = RecorderOptions::default().overwrite(flags.force);
     if let Some(bytes) = flags.rotate {
         options = options.rotate(bytes);
@@ -57,7 +58,7 @@ pub(crate) fn run(flags: &Record) -> Outcome {
         error: None,
     };
     let outcome = match (recorder.finish(lost), outcome) {
-        (Err(error), Ok(())) => Err(error.into()),
+        (Err(error), Ok(())) => Err(unwritten(error, flags)),
         (_, outcome) => outcome,
     };
     if flags.json {
@@ -74,13 +75,18 @@ pub(crate) fn run(flags: &Record) -> Outcome {
     outcome
 }
 
+/// The disk is full, most often: what came before is not lost.
+fn unwritten(error: tieline_shm::Error, flags: &Record) -> Failure {
+    Failure::from(error).and(format_args!("`tieline replay {}` plays what was written before", flags.file.display()))
+}
+
 fn record(flags: &Record, name: &str, ear: &mut Ear, recorder: &mut Recorder, until: &Until<'_>) -> Outcome {
     let mut is_flushed = true;
     while flags.count.is_none_or(|count| recorder.messages() < count) {
         let heard = match ear.next_now(until)? {
             Heard::Nothing if !is_flushed => {
                 // While nothing comes, what came survives us.
-                recorder.flush()?;
+                recorder.flush().map_err(|error| unwritten(error, flags))?;
                 is_flushed = true;
                 continue;
             }
@@ -100,7 +106,8 @@ fn record(flags: &Record, name: &str, ear: &mut Ear, recorder: &mut Recorder, un
                         format_args!("a message is too large to be recorded: {}", tale()),
                     ));
                 }
-                recorder.write(origin.publisher, origin.sequence, &sample)?;
+                let written = recorder.write(origin.publisher, origin.sequence, &sample);
+                written.map_err(|error| unwritten(error, flags))?;
                 is_flushed = false;
             }
             Heard::Nothing => {}

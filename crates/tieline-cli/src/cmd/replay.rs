@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tieline_observe::view::{Column, Grid, Line, Tone};
 use tieline_shm::recording::{Ending, Player};
+use tieline_shm::untyped::Contents;
 
 use crate::exit::{Code, Failure, Fault, Outcome};
 use crate::flags::{Replay, Speed};
@@ -101,17 +102,17 @@ fn open(flags: &Replay) -> Outcome<Player> {
 fn replay(flags: &Replay, mut player: Player, name: &str, until: &Until<'_>, done: &mut Done) -> Outcome {
     let carried = player.header().carried.clone();
     if let Some(found) = topic::look(name)? {
-        topic::demand_topic(name, &found)?;
+        topic::demand(name, &found, topic::TOPIC)?;
         if found.carried().hash() != carried.hash() {
             let why = "its messages are of another type than the recorded ones";
             let how = "`tieline replay --list` shows the recorded layout, `tieline ls` the other";
             return Err(Failure::usage(format_args!("cannot publish to {name}: {why}; {how}")));
         }
     }
-    let contents = carried.contents().unwrap_or(tieline_shm::untyped::Contents::Bytes);
+    let contents = carried.contents().unwrap_or(Contents::Bytes);
     let largest = largest(flags, &contents)?;
     let options = VoiceOptions { history: flags.history as usize, max_message: largest };
-    let voice = Voice::open(name, carried, &contents, &options)?;
+    let mut voice = Voice::open(name, carried, &contents, &options)?;
     let over = |reason, done: &Done| {
         let tale = format!("{} went to {name}", topic::messages(done.messages));
         Err(until.failure(reason, &tale))
@@ -170,7 +171,7 @@ fn due(begun: Instant, since_ns: u64, factor: f64) -> Option<Instant> {
 }
 
 /// The largest message, which a publisher of messages of any length must know beforehand.
-fn largest(flags: &Replay, contents: &tieline_shm::untyped::Contents) -> Outcome<usize> {
+fn largest(flags: &Replay, contents: &Contents) -> Outcome<usize> {
     if let Some(len) = contents.len_bytes() {
         return Ok(len);
     }
@@ -217,7 +218,10 @@ fn list(flags: &Replay, mut player: Player) -> Outcome {
         file: flags.file.display().to_string(),
         files: player.parts(),
         topic: header.topic.clone(),
-        layout: header.carried.layout().to_owned(),
+        layout: match header.carried.contents() {
+            Ok(Contents::Bytes) => "bytes".to_owned(),
+            _ => header.carried.layout().to_owned(),
+        },
         layout_hash: format!("{:016x}", header.carried.hash()),
         started_ns: header.started_ns,
         duration_ns,

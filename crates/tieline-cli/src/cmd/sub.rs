@@ -1,6 +1,9 @@
 //! `tieline sub`: the messages of a topic to standard output.
 
 use serde::Serialize;
+use tieline_shm::Kind;
+use tieline_shm::untyped::Contents;
+use tieline_transport::frame::Framing;
 
 use crate::exit::{Code, Failure, Fault, Outcome};
 use crate::flags::Sub;
@@ -34,11 +37,19 @@ pub(crate) fn run(flags: &Sub) -> Outcome {
     output::check()?;
     let interrupts = Interrupts::install()?;
     let until = Until::new(&interrupts, flags.timeout);
-    let found = topic::find(&name, flags.listening.follow, &until)?;
-    let contents = topic::contents(&name, &found.carried(), &flags.form, false)?;
-    let form = Form::of(&flags.form, &contents, UNLIMITED);
+    let found = topic::find(&name, topic::SPOKEN, flags.listening.follow, &until)?;
+    let contents = match found.kind() {
+        // They are told in words.
+        Kind::Event => Contents::Bytes,
+        _ => topic::contents(&name, &found.carried(), &flags.form, false)?,
+    };
+    let form = match (found.kind(), Form::of(&flags.form, &contents, UNLIMITED)) {
+        (Kind::Event, Form::Json) => Form::Framed(Framing::text()),
+        (_, form) => form,
+    };
     let mut out = Outward::new(form, contents)?;
-    let mut ear = Ear::open(&name, found.carried(), &flags.listening)?;
+    let mut ear = Ear::open(&name, &found, &flags.listening, flags.form.json, &until)?;
+    ear.mind_the_reader()?;
     if flags.verbose && !flags.form.json {
         output::say(&format!("listening to {name}"));
     }
@@ -72,10 +83,10 @@ fn receive(
         };
         let tale = || format!("{} came from {name}", topic::messages(done.messages));
         let failure = match heard {
-            Heard::Message(sample, _) => {
+            Heard::Message(message, _) => {
                 done.messages += 1;
-                done.bytes += sample.len() as u64;
-                out.push(&sample)?;
+                done.bytes += message.len() as u64;
+                out.push(&message)?;
                 continue;
             }
             Heard::Nothing => continue,

@@ -86,8 +86,8 @@ impl Inward {
             if let Some(reason) = until.is_over() {
                 return Ok(Read::Over(reason));
             }
-            let message = match self.lines.recv_timeout(until.slice()) {
-                Err(error) if error.is_timeout() => continue,
+            let message = match self.lines.recv_until(until.stop(), until.left()) {
+                Err(error) if error.is_timeout() || error.is_stopped() => continue,
                 Err(error) => return Err(error.into()),
                 Ok(None) => return Ok(Read::End),
                 Ok(Some(message)) => message,

@@ -1,10 +1,17 @@
-//! Subscribing, so that a signal or the time ends it.
+//! Subscribing: to a topic, a latest value or events. A message, a signal, the end of the time or of the reader of
+//! standard output ends a wait; nothing is asked again and again.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsFd;
 
-use tieline_shm::ErrorKind;
+use tieline_os::poll::Interest;
+use tieline_shm::event::{Event, Fired, Listener};
+use tieline_shm::latest::{Latest, LatestReader};
 use tieline_shm::topic::{Counters, Origin, Policy, Sample, Subscriber, Topic};
-use tieline_shm::untyped::Carried;
+use tieline_shm::untyped::Found;
+use tieline_shm::{ErrorKind, Kind, Ready, WaitSet};
 
 use super::{Reason, Until};
 use crate::exit::Outcome;
@@ -12,13 +19,29 @@ use crate::flags::{Listening, Slow, Start};
 
 /// A subscriber.
 pub(crate) struct Ear {
-    subscriber: Subscriber<[u8]>,
+    source: Source,
     follow: bool,
+    set: WaitSet,
+    ready: Vec<Ready>,
+}
+
+enum Source {
+    Topic(Box<Subscriber<[u8]>>),
+    Latest(Box<LatestReader<[u8]>>),
+    Event(Box<Events>),
+}
+
+/// The listener, and what it was told of and nobody has heard yet.
+struct Events {
+    listener: Listener,
+    fired: Vec<Fired>,
+    waiting: VecDeque<Fired>,
+    as_json: bool,
 }
 
 /// What it hears.
 pub(crate) enum Heard {
-    Message(Box<Sample<[u8]>>, Origin),
+    Message(Message, Origin),
     /// Nothing now; whoever has something else to do does it, and asks again.
     Nothing,
     /// The last publisher has gone.
@@ -28,21 +51,67 @@ pub(crate) enum Heard {
     Over(Reason),
 }
 
+/// A message, where it lies or copied.
+pub(crate) enum Message {
+    Sample(Box<Sample<[u8]>>),
+    Copy(Vec<u8>),
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Sample(sample) => sample,
+            Self::Copy(bytes) => bytes,
+        }
+    }
+}
+
+/// What is in the set.
+const MESSAGES: u64 = 0;
+const STOP: u64 = 1;
+const READER: u64 = 2;
+
 impl Ear {
-    pub(crate) fn open(name: &str, carried: Carried, flags: &Listening) -> Outcome<Self> {
-        let policy = match flags.slow {
-            Slow::Block => Policy::Block,
-            Slow::DropOldest => Policy::DropOldest,
-            Slow::Latest => Policy::SkipToLatest,
-            Slow::Disconnect => Policy::Disconnect,
+    /// Subscribes to what was found at the name; events are told as JSON or as `ID TIMES`.
+    pub(crate) fn open(
+        name: &str,
+        found: &Found,
+        flags: &Listening,
+        as_json: bool,
+        until: &Until<'_>,
+    ) -> Outcome<Self> {
+        let mut set = WaitSet::new()?;
+        let source = match found.kind() {
+            Kind::Latest => {
+                let reader = Latest::carrying(name, &found.carried())?.reader()?;
+                set.attach(&reader, MESSAGES)?;
+                Source::Latest(Box::new(reader))
+            }
+            Kind::Event => {
+                let listener = Event::open(name)?.listener();
+                set.attach(&listener, MESSAGES)?;
+                let (fired, waiting) = (Vec::new(), VecDeque::new());
+                Source::Event(Box::new(Events { listener, fired, waiting, as_json }))
+            }
+            _ => {
+                let subscriber = subscribe(name, found, flags)?;
+                set.attach(&subscriber, MESSAGES)?;
+                Source::Topic(Box::new(subscriber))
+            }
         };
-        let history = match flags.from {
-            Start::Oldest => usize::MAX,
-            Start::Newest => 0,
-        };
-        let topic = Topic::<[u8]>::open(name)?.carrying(carried);
-        let subscriber = topic.subscriber_options().policy(policy).history(history).open()?;
-        Ok(Self { subscriber, follow: flags.follow })
+        set.attach_fd(until.stop(), Interest::READABLE, STOP)?;
+        Ok(Self { source, follow: flags.follow, set, ready: Vec::new() })
+    }
+
+    /// Has waits end also when nobody reads standard output any more.
+    pub(crate) fn mind_the_reader(&mut self) -> Outcome {
+        match self.set.attach_fd(io::stdout().as_fd(), Interest::empty(), READER) {
+            // A file has no reader that could go.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            attached => Ok(attached?),
+        }
     }
 
     /// The next message, if it is there.
@@ -53,36 +122,82 @@ impl Ear {
             Some(reason) => return Ok(Heard::Over(reason)),
             None => {}
         }
-        self.receive(Duration::ZERO)
+        self.receive()
     }
 
-    /// The next message; waits for it for a while.
+    /// The next message; waits until there may be one, or until it is time to end.
     pub(crate) fn next(&mut self, until: &Until<'_>) -> Outcome<Heard> {
-        match until.is_over() {
-            Some(reason) => Ok(Heard::Over(reason)),
-            None => self.receive(until.slice()),
+        if let Some(reason) = until.is_over() {
+            return Ok(Heard::Over(reason));
+        }
+        let waited = match until.left() {
+            Some(left) => self.set.wait_timeout(&mut self.ready, left),
+            None => self.set.wait(&mut self.ready),
+        };
+        match waited {
+            Err(error) if error.is_timeout() => Ok(Heard::Nothing),
+            waited => {
+                waited?;
+                self.receive()
+            }
         }
     }
 
-    fn receive(&mut self, timeout: Duration) -> Outcome<Heard> {
-        let answer = match timeout {
-            Duration::ZERO => self.subscriber.try_recv(),
-            timeout => self.subscriber.recv_timeout(timeout),
+    fn receive(&mut self) -> Outcome<Heard> {
+        let answer = match &mut self.source {
+            Source::Topic(subscriber) => subscriber.try_recv().map(|sample| {
+                let origin = subscriber.origin().unwrap_or_default();
+                Heard::Message(Message::Sample(Box::new(sample)), origin)
+            }),
+            Source::Latest(reader) => {
+                reader.try_changed_bytes().map(|bytes| Heard::Message(Message::Copy(bytes.to_vec()), Origin::default()))
+            }
+            Source::Event(events) => events.next().map(|text| Heard::Message(Message::Copy(text), Origin::default())),
         };
         match answer {
-            Ok(sample) => {
-                let origin = self.subscriber.origin().unwrap_or_default();
-                Ok(Heard::Message(Box::new(sample), origin))
-            }
-            Err(error) if error.is_would_block() || error.is_timeout() => Ok(Heard::Nothing),
+            Err(error) if error.is_would_block() => Ok(Heard::Nothing),
             Err(error) if error.kind() == ErrorKind::PeerGone && self.follow => Ok(Heard::Nothing),
             Err(error) if error.kind() == ErrorKind::PeerGone => Ok(Heard::Gone),
             Err(error) if error.kind() == ErrorKind::Lagged => Ok(Heard::Lagged),
-            Err(error) => Err(error.into()),
+            answer => Ok(answer?),
         }
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.subscriber.counters()
+        match &self.source {
+            Source::Topic(subscriber) => subscriber.counters(),
+            Source::Latest(_) | Source::Event(_) => Counters::default(),
+        }
     }
+}
+
+impl Events {
+    fn next(&mut self) -> tieline_shm::Result<Vec<u8>> {
+        if self.waiting.is_empty() {
+            self.listener.try_wait(&mut self.fired)?;
+            self.waiting.extend(self.fired.drain(..));
+        }
+        let Some(Fired { id, times, .. }) = self.waiting.pop_front() else { return Ok(Vec::new()) };
+        Ok(match self.as_json {
+            true => format!("{{\"id\":{id},\"times\":{times}}}"),
+            false => format!("{id} {times}"),
+        }
+        .into_bytes())
+    }
+}
+
+fn subscribe(name: &str, found: &Found, flags: &Listening) -> Outcome<Subscriber<[u8]>> {
+    let policy = match flags.slow {
+        Slow::Block => Policy::Block,
+        Slow::DropOldest => Policy::DropOldest,
+        Slow::DropNewest => Policy::DropNewest,
+        Slow::Latest => Policy::SkipToLatest,
+        Slow::Disconnect => Policy::Disconnect,
+    };
+    let history = match flags.from {
+        Start::Oldest => usize::MAX,
+        Start::Newest => 0,
+    };
+    let topic = Topic::<[u8]>::open(name)?.carrying(found.carried());
+    Ok(topic.subscriber_options().policy(policy).history(history).open()?)
 }

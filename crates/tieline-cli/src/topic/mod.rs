@@ -5,11 +5,12 @@ mod form;
 mod hear;
 mod speak;
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use tieline_os::poll::{Interest, PollSet};
 use tieline_os::signal::Signal;
-use tieline_shm::untyped::{self, Found};
+use tieline_shm::untyped::{self, Found, News};
 use tieline_shm::{ErrorKind, Kind, Name};
 use tieline_transport::Stop;
 
@@ -19,14 +20,12 @@ pub(crate) use self::speak::{Voice, VoiceOptions};
 use crate::exit::{Code, Failure, Outcome};
 use crate::transfer::interrupts;
 
-/// How long nobody looks whether a signal came while the kernel waits for us in memory.
-const SLICE: Duration = Duration::from_millis(50);
-
 /// No wait is longer, whatever a recording claims; then the time is looked at again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// How often a name that nobody offers is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How often a name that nobody offers is looked at if its directory cannot be watched: one that may be entered but not
+/// listed.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The name of a topic as the command line has it.
 pub(crate) fn name(text: &str) -> Outcome<String> {
@@ -40,26 +39,48 @@ pub(crate) fn name(text: &str) -> Outcome<String> {
 /// What is at the name; nothing if nobody offers it.
 pub(crate) fn look(name: &str) -> Outcome<Option<Found>> {
     match untyped::look(name) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound && !lies_nowhere(name) => Ok(None),
         found => Ok(Some(found?)),
     }
 }
 
-/// Refuses what is no topic.
-pub(crate) fn demand_topic(name: &str, found: &Found) -> Outcome {
-    let how = match found.kind() {
-        Kind::Log => return Ok(()),
-        Kind::Queue => "; `tieline send` and `tieline recv` use it",
-        _ => "",
-    };
-    Err(Failure::usage(format_args!("cannot use {name} as a topic: it is {}{how}", found.what())))
+/// Whether the name has a directory that is not there.
+fn lies_nowhere(name: &str) -> bool {
+    Name::new(name).is_ok_and(|name| name.directory().is_some_and(|directory| !directory.exists()))
 }
 
-/// The topic at the name; waits for somebody to offer it if so asked.
-pub(crate) fn find(name: &str, wait: bool, until: &Until<'_>) -> Outcome<Found> {
+/// What can be published to and subscribed to; only a topic can be recorded, and played again.
+pub(crate) const SPOKEN: &[Kind] = &[Kind::Log, Kind::Latest, Kind::Event];
+pub(crate) const TOPIC: &[Kind] = &[Kind::Log];
+
+/// Refuses what is none of these kinds, and says what uses it.
+pub(crate) fn demand(name: &str, found: &Found, kinds: &[Kind]) -> Outcome {
+    if kinds.contains(&found.kind()) {
+        return Ok(());
+    }
+    let how = match found.kind() {
+        Kind::Log | Kind::Latest | Kind::Event => "`tieline pub` and `tieline sub` use it",
+        Kind::Queue => "`tieline send` and `tieline recv` use it",
+        Kind::Stream => "`tieline send`, `recv` and `connect` use it",
+        Kind::Calls => "calls are made by programs, and `tieline who` shows those in flight",
+        _ => "`tieline who` and `tieline locks` show how it is",
+    };
+    Err(Failure::usage(format_args!("cannot use {name} as a topic: it is {}; {how}", found.what())))
+}
+
+/// What is at the name and of one of these kinds; waits for somebody to offer it if so asked.
+pub(crate) fn find(name: &str, kinds: &[Kind], wait: bool, until: &Until<'_>) -> Outcome<Found> {
+    let mut news = None;
     loop {
+        if wait && news.is_none() {
+            // Before looking, so that nobody comes unseen in between.
+            news = match untyped::news(name) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+                news => Some(news?),
+            };
+        }
         if let Some(found) = look(name)? {
-            demand_topic(name, &found)?;
+            demand(name, &found, kinds)?;
             return Ok(found);
         }
         if !wait {
@@ -67,12 +88,32 @@ pub(crate) fn find(name: &str, wait: bool, until: &Until<'_>) -> Outcome<Found> 
                 format_args!("nobody offers the topic {name}; `tieline pub` makes it, --follow waits for it");
             return Err(Failure::new(Code::NotFound, sentence));
         }
-        if let Some(reason) = until.pause(Some(Instant::now() + LOOK_AGAIN)) {
+        if let Some(reason) = await_news(&mut news, until)? {
             let sentence = format!("nobody offered the topic {name}");
             return Err(match reason {
                 Reason::Stopped => Failure::new(until.stopped_code(), sentence),
                 Reason::TimedOut => Failure::new(until.late_code(), format!("{sentence} in time")),
             });
+        }
+    }
+}
+
+/// Waits until another look is worth while, or says why not.
+fn await_news(news: &mut Option<News>, until: &Until<'_>) -> Outcome<Option<Reason>> {
+    let Some(watch) = news else { return Ok(until.pause(Some(Instant::now() + LOOK_AGAIN))) };
+    loop {
+        if let Some(reason) = until.pause_or(None, Some(watch.as_fd())) {
+            return Ok(Some(reason));
+        }
+        match watch.take() {
+            Ok(false) => {}
+            Ok(true) => return Ok(None),
+            // The directory was removed: the one that is there now is watched.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                *news = None;
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -98,7 +139,7 @@ impl<'a> Until<'a> {
         Self { interrupts, deadline, never_waits: timeout == Some(Duration::ZERO) }
     }
 
-    fn stop(&self) -> &Stop {
+    pub(crate) fn stop(&self) -> &Stop {
         &self.interrupts.stop
     }
 
@@ -111,13 +152,18 @@ impl<'a> Until<'a> {
         }
     }
 
-    /// How long to wait at most before asking again.
-    fn slice(&self) -> Duration {
-        self.deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE))
+    /// How much time is left, if it is limited.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until then (for ever without a time), or answers why not.
     pub(crate) fn pause(&self, then: Option<Instant>) -> Option<Reason> {
+        self.pause_or(then, None)
+    }
+
+    /// The same; also ends when the descriptor is readable.
+    fn pause_or(&self, then: Option<Instant>, news: Option<BorrowedFd<'_>>) -> Option<Reason> {
         loop {
             if let Some(reason) = self.is_over() {
                 return Some(reason);
@@ -133,11 +179,17 @@ impl<'a> Until<'a> {
             }
             let mut set = PollSet::new();
             set.add(self.stop(), Interest::READABLE);
+            if let Some(news) = &news {
+                set.add(news, Interest::READABLE);
+            }
             // Woken by the signal, by the time, or for nothing: the next turn sees which.
             let _ = match left {
                 Some(left) => set.wait_timeout(left.min(LONGEST_PAUSE)),
                 None => set.wait(),
             };
+            if news.is_some() && !set.readiness(1).is_empty() {
+                return self.is_over();
+            }
         }
     }
 

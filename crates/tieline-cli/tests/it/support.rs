@@ -81,7 +81,8 @@ pub(crate) fn run_with(arguments: &[&str], input: &[u8]) -> Said {
 /// A process that runs beside the test; killed and reaped when dropped.
 pub(crate) struct Job {
     child: Child,
-    out: Option<JoinHandle<Vec<u8>>>,
+    out: Arc<Mutex<Vec<u8>>>,
+    out_reader: Option<JoinHandle<()>>,
     err: Arc<Mutex<Vec<u8>>>,
     err_reader: Option<JoinHandle<()>>,
 }
@@ -92,10 +93,13 @@ impl Job {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let mut stdout = child.stdout.take().expect("piped");
         let mut stderr = child.stderr.take().expect("piped");
-        let out = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            stdout.read_to_end(&mut all).expect("readable");
-            all
+        let out = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&out);
+        let out_reader = std::thread::spawn(move || {
+            let mut chunk = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = stdout.read(&mut chunk) {
+                seen.lock().expect("no panic").extend_from_slice(&chunk[..count]);
+            }
         });
         let err = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&err);
@@ -105,7 +109,7 @@ impl Job {
                 seen.lock().expect("no panic").extend_from_slice(&chunk[..count]);
             }
         });
-        Self { child, out: Some(out), err, err_reader: Some(err_reader) }
+        Self { child, out, out_reader: Some(out_reader), err, err_reader: Some(err_reader) }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -119,6 +123,11 @@ impl Job {
 
     pub(crate) fn close_stdin(&mut self) {
         self.child.stdin = None;
+    }
+
+    /// What it has written to standard output.
+    pub(crate) fn out_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.out.lock().expect("no panic")).into_owned()
     }
 
     fn err_so_far(&self) -> String {
@@ -151,7 +160,8 @@ impl Job {
     pub(crate) fn end(mut self) -> Said {
         self.close_stdin();
         let status = self.wait();
-        let out = self.out.take().expect("once").join().expect("no panic");
+        self.out_reader.take().expect("once").join().expect("no panic");
+        let out = std::mem::take(&mut *self.out.lock().expect("no panic"));
         self.err_reader.take().expect("once").join().expect("no panic");
         Said { code: code_of(status), out, err: self.err_so_far() }
     }

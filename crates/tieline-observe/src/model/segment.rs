@@ -25,9 +25,9 @@ pub struct Segment {
 /// What a segment says of itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
-    /// The type of what it carries; empty for plain bytes.
+    /// The type of what it carries; empty if it has none.
     pub layout: Text,
-    /// The hash of that type's layout; 0 for plain bytes.
+    /// The hash of that type's layout; 0 if it has none.
     pub layout_hash: u64,
     /// Who made it, in its maker's own pid namespace.
     pub creator: u32,

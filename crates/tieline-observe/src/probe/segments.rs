@@ -90,6 +90,8 @@ fn name(builder: &mut Builder) {
             _ => Memory { size_bytes: None, allocated_bytes: None, seals: None, is_unlinked: false },
         };
         (object.kind, object.name) = (kind, Some(name).filter(|name| !name.is_empty()));
+        // Nobody opens it by its file: the rule of the name says who may.
+        object.mode = None;
         let segment = Segment { memory, told: None, damage: None, path: None, host: None };
         object.detail = Detail::Segment(Box::new(segment));
     }
@@ -239,6 +241,19 @@ impl Segments {
                 segment.told = Some(told);
             }
         }
+        let own_logs: Vec<(ObjectRef, u64)> = self
+            .states
+            .iter()
+            .filter_map(|(object, state)| match &state.live {
+                Live::OwnLog(own) => Some((*object, own.log_inode)),
+                _ => None,
+            })
+            .collect();
+        for (object, inode) in own_logs {
+            if let Some(log) = beside(builder, object, inode) {
+                builder.link(object, log, LinkKind::PartOf);
+            }
+        }
         let rosters: Vec<(ObjectRef, inspect::Roster)> = self
             .states
             .iter()
@@ -248,10 +263,8 @@ impl Segments {
             })
             .collect();
         for (object, roster) in rosters {
-            // Memory without a name is one file system: the log has the roster's device.
-            let Identity::File { device, .. } = builder.object_at(object).identity else { continue };
-            let Some(log) = builder.find(Identity::File { device, inode: roster.log_inode }) else { continue };
-            if builder.object_at(log).kind == Kind::ShmTopic && self.logs.insert(object, log).is_none() {
+            let Some(log) = beside(builder, object, roster.log_inode) else { continue };
+            if self.logs.insert(object, log).is_none() {
                 builder.link(object, log, LinkKind::PartOf);
                 let pids = users.get(&log);
                 subscribe(builder, log, &roster, &|pid| pids.is_some_and(|pids| pids.contains(&pid)));
@@ -266,8 +279,7 @@ impl Segments {
         let by_process: HashMap<ProcessRef, _> = folders.iter().map(|folder| (folder.process, folder)).collect();
         let users = users_of(builder, self.states.keys().copied().collect());
         for (&object, state) in &self.states {
-            let Live::Locks(locks) = &state.live else { continue };
-            for lock in locks.iter().filter(|lock| lock.what != LockUse::Waiter) {
+            for lock in state.locks.iter().filter(|lock| lock.what != LockUse::Waiter) {
                 let Some(thread) = lock.owner else { continue };
                 let is_its = |process: &&ProcessRef| {
                     // A thread's number is one of its own namespace.
@@ -304,8 +316,8 @@ impl Segments {
                 Some(WaitsFor::Something) => wait.reason = WaitReason::Read,
                 Some(WaitsFor::Room) => wait.reason = WaitReason::Write,
                 Some(WaitsFor::Lock) => {
-                    if let Live::Locks(locks) = &state.live
-                        && let Some(lock) = locks.iter().find(|lock| (lock.offset..lock.offset + 40).contains(&offset))
+                    if let Some(lock) =
+                        state.locks.iter().find(|lock| (lock.offset..lock.offset + 40).contains(&offset))
                         && lock.what != LockUse::Waiter
                     {
                         wait.reason = WaitReason::Lock;
@@ -365,6 +377,12 @@ impl Segments {
             }
         }
     }
+}
+
+/// The log of that inode beside another segment: memory without a name is one file system, so it has its device.
+fn beside(builder: &Builder, object: ObjectRef, inode: u64) -> Option<ObjectRef> {
+    let Identity::File { device, .. } = builder.object_at(object).identity else { return None };
+    builder.find(Identity::File { device, inode }).filter(|log| builder.object_at(*log).kind == Kind::ShmTopic)
 }
 
 /// A lock in the words of the snapshot: a waiter has the number of the lock that it waits for.
@@ -473,6 +491,11 @@ fn fill(live: &Live) -> Option<Fill> {
             capacity: Some(ring.capacity),
             unit: Unit::Bytes,
         }),
+        // Where a server sleeps nothing can be full.
+        Live::Calls(calls) if calls.requests.entries > 0 => {
+            let fuller = [calls.requests, calls.responses].into_iter().max_by_key(|ring| ring.waiting)?;
+            Some(Fill { used: fuller.waiting, capacity: Some(fuller.entries), unit: Unit::Messages })
+        }
         Live::Arena(arena) => {
             Some(Fill { used: arena.used_bytes, capacity: Some(arena.heap_bytes), unit: Unit::Bytes })
         }

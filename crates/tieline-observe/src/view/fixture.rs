@@ -153,6 +153,9 @@ fn segments(b: &mut Builder, server: ProcessRef, client: ProcessRef) {
     (queue.slots, queue.ready, queue.redelivered, queue.orphaned) = (16, 3, 1, 1);
     let mut stream = inspect::Stream::default();
     (stream.rings[0].waiting, stream.rings[0].capacity) = (5, 4096);
+    let mut calls = inspect::Calls::default();
+    (calls.in_work, calls.requests.entries, calls.requests.waiting) = (2, 64, 1);
+    let own_log = inspect::OwnLog::default();
     let mut lock = inspect::Lock::default();
     (lock.offset, lock.owner) = (4096, Some(10));
     let lives = [
@@ -165,6 +168,8 @@ fn segments(b: &mut Builder, server: ProcessRef, client: ProcessRef) {
         (Kind::ShmLocks, Some(Live::Locks(vec![lock]))),
         (Kind::ShmArena, Some(Live::Arena(inspect::Arena::default()))),
         (Kind::ShmMemory, None),
+        (Kind::ShmCalls, Some(Live::Calls(calls))),
+        (Kind::ShmTopic, Some(Live::OwnLog(own_log))),
     ];
     for (inode, (kind, live)) in (100..).zip(lives) {
         let object = b.object(Identity::File { device: 1, inode }, kind);
@@ -187,6 +192,8 @@ fn segments(b: &mut Builder, server: ProcessRef, client: ProcessRef) {
     b.object_mut(topic).fill = Some(Fill { used: 12, capacity: Some(64), unit: Unit::Messages });
     let roster = b.object(Identity::File { device: 1, inode: 101 }, Kind::ShmRoster);
     b.link(roster, topic, LinkKind::PartOf);
+    let own_log = b.object(Identity::File { device: 1, inode: 110 }, Kind::ShmTopic);
+    b.link(own_log, topic, LinkKind::PartOf);
     let locks = b.object(Identity::File { device: 1, inode: 106 }, Kind::ShmLocks);
     let lock = |is_waiting| Lock {
         kind: LockKind::Shm,

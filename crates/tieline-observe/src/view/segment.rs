@@ -154,6 +154,7 @@ pub(super) fn policy(policy: Policy) -> &'static str {
     match policy {
         Policy::Block => "is waited for",
         Policy::DropOldest => "loses the oldest",
+        Policy::DropNewest => "loses the newest",
         Policy::SkipToLatest => "skips to the latest",
         Policy::Disconnect => "is disconnected when slow",
         _ => "of an unknown policy",
@@ -180,8 +181,23 @@ pub(super) fn details(segment: &Segment, words: &mut Vec<String>) {
             words.extend((queue.redelivered > 0).then(|| format!("{} redelivered", queue.redelivered)));
             words.extend((queue.skipped > 0).then(|| format!("{} skipped", queue.skipped)));
         }
+        Live::OwnLog(own) => {
+            words.push("one subscriber's own".to_owned());
+            words.extend((own.dropped > 0).then(|| format!("{} lost", words::number(own.dropped))));
+        }
+        Live::Calls(calls) if calls.requests.entries == 0 => words.push("where its server waits".to_owned()),
+        Live::Calls(calls) => {
+            words.push(format!("{} in flight", words::number(calls.in_flight())));
+            words.push(format!("{} received", words::number(calls.requests.received)));
+            let held = calls.requests.held + calls.responses.held;
+            words.extend((held > 0).then(|| words::count(held, "loan held", "loans held")));
+        }
         Live::Latest(latest) => words.push(format!("version {}", latest.version)),
         Live::Event(event) => words.push(format!("{} notifications", words::number(event.total))),
+        Live::Arena(arena) => {
+            words.extend(arena.is_changing.then(|| "a change is open".to_owned()));
+            words.extend((arena.recoveries > 0).then(|| format!("{} taken back", words::number(arena.recoveries))));
+        }
         Live::Locks(locks) => {
             let held = locks.iter().filter(|lock| lock.owner.is_some() && lock.what != LockUse::Waiter).count();
             words.push(format!("{held} held"));
@@ -231,14 +247,45 @@ fn of_live(live: &Live, sentences: &mut Vec<String>) {
                 }
             }
         }
+        Live::OwnLog(own) => {
+            let given = words::count(own.given, "message was", "messages were");
+            let lost = words::number(own.dropped);
+            sentences.push(format!(
+                "It is the log of one subscriber that loses the newest: {given} put in, {lost} found no room."
+            ));
+        }
+        Live::Calls(calls) if calls.requests.entries == 0 => {
+            let sleeps = if calls.server_sleeps { " It says that it sleeps." } else { "" };
+            sentences.push(format!("Here the server waits for the requests of all clients of one user.{sleeps}"));
+        }
+        Live::Calls(calls) => {
+            let flight = words::count(calls.in_flight(), "call is", "calls are");
+            let (waiting, in_work) = (words::number(calls.requests.waiting), words::number(calls.in_work));
+            let received = words::count(calls.requests.received, "request was", "requests were");
+            sentences.push(format!(
+                "{flight} in flight: {waiting} wait for the server, {in_work} are in its work. {received} taken so far."
+            ));
+            for (ring, who, what) in
+                [(&calls.requests, "The server", "requests"), (&calls.responses, "The client", "answers")]
+            {
+                if ring.held > 0 {
+                    sentences.push(format!("{who} holds {} of {} large {what}.", ring.held, ring.areas));
+                }
+            }
+            if calls.responses.waiting > 0 {
+                let count = words::count(calls.responses.waiting, "message waits", "messages wait");
+                sentences.push(format!("{count} for the client to take."));
+            }
+        }
         Live::Latest(latest) if latest.version == 0 => sentences.push("It has no value yet.".to_owned()),
         Live::Latest(latest) => {
             let writes = if latest.writer.is_some() { "" } else { "; nobody writes it now" };
-            sentences.push(format!("Its value is the {}th{writes}.", words::number(latest.version.into())));
+            let count = words::count(latest.version.into(), "value", "values");
+            sentences.push(format!("It has had {count} so far{writes}."));
         }
         Live::Event(event) => {
-            let count = words::count(event.total, "notification", "notifications");
-            sentences.push(format!("There were {count} of its {} events.", event.ids));
+            let count = words::count(event.total, "notification was", "notifications were");
+            sentences.push(format!("{count} made of its {}.", words::count(event.ids, "event", "events")));
         }
         Live::Locks(locks) => {
             if locks.iter().any(|lock| lock.is_given_up) {
@@ -252,8 +299,9 @@ fn of_live(live: &Live, sentences: &mut Vec<String>) {
                 sentences.push("A change is open.".to_owned());
             }
             if arena.recoveries > 0 {
-                let count = words::count(arena.recoveries, "change", "changes");
-                sentences.push(format!("{count} of dead processes were taken back."));
+                let count =
+                    words::count(arena.recoveries, "change of dead processes was", "changes of dead processes were");
+                sentences.push(format!("{count} taken back."));
             }
         }
         _ => {}

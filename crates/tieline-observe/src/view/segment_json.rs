@@ -1,7 +1,7 @@
 //! Segments of `tieline-shm` as JSON, in the forms of `docs/formats/json.md`.
 
 use serde_json::{Value, json};
-use tieline_shm::inspect::{Live, Lock, LockUse, Policy};
+use tieline_shm::inspect::{CallRing, Live, Lock, LockUse, Policy};
 
 use crate::model::{Member, Segment};
 
@@ -47,6 +47,7 @@ fn policy(policy: Policy) -> &'static str {
     match policy {
         Policy::Block => "block",
         Policy::DropOldest => "drop-oldest",
+        Policy::DropNewest => "drop-newest",
         Policy::SkipToLatest => "skip-to-latest",
         Policy::Disconnect => "disconnect",
         _ => "unknown",
@@ -89,6 +90,15 @@ fn live(live: &Live) -> Value {
                 "reader_closed": ring.reader_closed,
             })).collect::<Vec<_>>(),
         }),
+        Live::OwnLog(own) => json!({ "slots": own.slots, "given": own.given, "dropped": own.dropped }),
+        Live::Calls(calls) => json!({
+            "in_flight": calls.in_flight(),
+            "in_work": calls.in_work,
+            "requests": ring(&calls.requests),
+            "responses": ring(&calls.responses),
+            "client_sleeps": calls.client_sleeps,
+            "server_sleeps": calls.server_sleeps,
+        }),
         Live::Latest(latest) => json!({ "version": latest.version, "writer": latest.writer }),
         Live::Event(event) => json!({
             "ids": event.ids,
@@ -104,6 +114,17 @@ fn live(live: &Live) -> Value {
         }),
         _ => json!({}),
     }
+}
+
+fn ring(ring: &CallRing) -> Value {
+    json!({
+        "entries": ring.entries,
+        "waiting": ring.waiting,
+        "received": ring.received,
+        "areas": ring.areas,
+        "held_areas": ring.held,
+        "sender_sleeps": ring.sender_sleeps,
+    })
 }
 
 fn lock(lock: &Lock) -> Value {

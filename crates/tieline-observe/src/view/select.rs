@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{Detail, Kind, LinkKind, Object, ObjectRef, ProcessRef, SocketState, Text};
+use crate::model::{Detail, Kind, Link, LinkKind, Object, ObjectRef, ProcessRef, SocketState, Text};
 
 use super::View;
 use super::label::{is_full, socket_state};
@@ -172,13 +172,15 @@ impl View<'_> {
         let kinds: HashSet<Kind> = selection.kinds.iter().copied().collect();
         let of_processes = (!selection.processes.is_empty()).then(|| self.objects_of(&selection.processes));
         let folds = !selection.quiet && kinds.is_empty() && of_processes.is_none();
+        // Whoever asks for a group means the wholes.
+        let folds_parts = !selection.quiet && kinds.len() > 1;
         let mut selected = Selected::default();
         for object in self.snapshot.objects() {
             let wanted = (kinds.is_empty() || kinds.contains(&object.kind))
                 && of_processes.as_ref().is_none_or(|objects| objects.contains(&object.reference))
                 && selection.namespace.is_none_or(|choice| self.is_in(object, choice));
             if !wanted {
-            } else if folds && self.is_quiet(object) {
+            } else if folds && self.is_quiet(object) || folds_parts && self.is_part(object) {
                 selected.folded += 1;
             } else {
                 selected.objects.push(object.reference);
@@ -224,10 +226,16 @@ impl View<'_> {
             Kind::Tcp | Kind::Udp => users() == 0,
             kind if kind.is_unix() => self.is_connected_to_itself(object),
             // What it tells stands with the messages.
-            Kind::ShmRoster => self.snapshot.linked(object.reference).any(|(link, _)| link.kind == LinkKind::PartOf),
+            Kind::ShmRoster | Kind::ShmTopic => self.is_part(object),
             Kind::Memfd => users() <= 1 && matches!(&object.detail, Detail::Memory(_)),
             _ => false,
         }
+    }
+
+    /// Whether it belongs to another segment, with which its numbers stand.
+    pub(super) fn is_part(&self, object: &Object) -> bool {
+        let is_its = |(link, _): (&Link, ObjectRef)| link.kind == LinkKind::PartOf && link.from == object.reference;
+        self.snapshot.linked(object.reference).any(is_its)
     }
 
     fn has_both_ends(&self, object: &Object) -> bool {

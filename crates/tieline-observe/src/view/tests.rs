@@ -304,14 +304,15 @@ fn segments_tell_who_is_behind_and_who_is_gone() {
     assert!(of(103).contains("5 bytes from the listening side wait to be read."), "{}", of(103));
     assert!(of(106).contains("server 10 (exclusive lock at byte 4096) has locked it."), "{}", of(106));
     assert!(of(108).contains("What it says of itself could not be read."), "{}", of(108));
-    assert!((100..109).all(|inode| !of(inode).contains('\x1b')));
-    // The roster is folded: its numbers stand with the messages.
+    assert!(of(109).contains("3 calls are in flight: 1 wait for the server, 2 are in its work."), "{}", of(109));
+    assert!((100..111).all(|inode| !of(inode).contains('\x1b')));
+    // The roster and the log of one subscriber are folded: their numbers stand with the messages.
     let view = view(&snapshot);
     let shown = |kinds: &[Kind]| {
         let selection = Selection { kinds: kinds.to_vec(), ..Selection::default() };
         view.list(&selection, &[Field::Kind], Order::default()).grid.rows.len()
     };
-    assert_eq!(shown(&Group::kinds_of("shm").unwrap()), 9, "one of POSIX, eight of ours");
+    assert_eq!(shown(&Group::kinds_of("shm").unwrap()), 10, "one of POSIX, nine of ours");
     assert_eq!(shown(&[Kind::ShmRoster]), 1);
 }
 

@@ -193,7 +193,8 @@ impl View<'_> {
             }
             Query::Abstract(name) => all(&|object| object.kind.is_unix() && is_named(object, name)),
             Query::Segment(name) => {
-                all(&|object| object.kind.is_segment() && object.kind != Kind::ShmRoster && is_named(object, name))
+                let is_it = |object: &Object| object.kind.is_segment() && object.kind != Kind::ShmRoster;
+                all(&|object| is_it(object) && is_named(object, name) && !self.is_part(object))
             }
             Query::Memfd(name) => all(&|object| object.kind == Kind::Memfd && is_named(object, name)),
         }

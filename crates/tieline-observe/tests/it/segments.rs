@@ -1,21 +1,28 @@
 //! Channels and locks of `tieline-shm`, made by real peers, seen without joining them.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::process::Signal;
+use tieline_observe::clean::{self, Rules};
 use tieline_observe::model::{
     Detail, Evidence, FindingKind, How, Kind, LinkKind, LockKind, Member, Object, Segment, UnseenWhat, UnseenWhy,
     WaitReason,
 };
 use tieline_observe::view::{Query, Users, View};
 use tieline_observe::{Scan, Snapshot};
+use tieline_os::lock::{LockKind as RangeKind, RangeLock};
 use tieline_os::mapping::MapOptions;
 use tieline_os::memfd::Memfd;
-use tieline_shm::inspect::Live;
+use tieline_shm::event::Event;
+use tieline_shm::inspect::{Live, Policy};
+use tieline_shm::latest::Latest;
 use tieline_shm::queue::Queue;
+use tieline_shm::reqres::{Client, Server};
+use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::sync::{LockError, MutexOptions, RawMutex};
-use tieline_shm::topic::Topic;
+use tieline_shm::topic::{Policy as SubscriberPolicy, Topic};
 use tieline_testkit::{Peer, can_run_as, pause, role, skip, test_name, until};
 
 use super::look;
@@ -111,6 +118,26 @@ fn as_peer() -> bool {
                 Err(LockError::OwnerDied(_)) => me.say("inherited"),
                 Err(error) => panic!("{error:?}"),
             }
+        }
+        "owner" => {
+            let _queue = Queue::<u64>::create(at("jobs")).unwrap();
+            me.say("made");
+            pause(tieline_testkit::PATIENCE);
+        }
+        "caller" => {
+            let _stream = Stream::connect(at("line")).unwrap();
+            let event = Event::open(at("bell")).unwrap();
+            event.notify(0).unwrap();
+            event.notify(3).unwrap();
+            let topic = Topic::<u32>::open(at("prices")).unwrap();
+            let _subscriber = topic.subscriber_options().policy(SubscriberPolicy::DropNewest).depth(4).open().unwrap();
+            let _reader = Latest::<u32>::at(at("pose")).unwrap().reader().unwrap();
+            let client = Client::<u32, [u8]>::connect(at("sums")).unwrap();
+            let pending = client.start(&7).unwrap();
+            me.say("waits");
+            let _answer = pending.wait().unwrap();
+            me.say("answered");
+            pause(tieline_testkit::PATIENCE);
         }
         "viewer" => {
             let snapshot = look();
@@ -282,6 +309,145 @@ fn the_files_of_a_dead_name_are_a_leak() {
     assert_eq!(found(), [], "it is in use");
     worker.kill();
     assert_eq!(found(), [FindingKind::DeadName]);
+
+    let mut rules = Rules::new();
+    rules.minimum_age = std::time::Duration::ZERO;
+    let plan = || {
+        let snapshot = Scan::new().waits(true).socket_files(true).take().unwrap();
+        let is_here = |step: &clean::Step| step.name().to_string().starts_with(directory.to_str().unwrap());
+        clean::plan(&snapshot, &rules).into_iter().filter(is_here).collect::<Vec<_>>()
+    };
+    let steps = plan();
+    let [step] = &steps[..] else { panic!("{steps:?}") };
+    let (socket, lock) = (place(&directory, "chores.sock"), place(&directory, "chores.lock"));
+    assert_eq!(step.call(), format!("unlink(\"{socket}\"), unlink(\"{lock}\")"));
+
+    // Whoever is about to join locks the third byte: then the files stay.
+    let joining = std::fs::File::options().read(true).write(true).open(&lock).unwrap();
+    let joining = RangeLock::try_lock(joining, RangeKind::Shared, 2..3).unwrap();
+    let became = clean::perform(&steps).unwrap();
+    assert!(matches!(became[..], [clean::Outcome::Changed]), "{became:?}");
+    drop(joining);
+    // Somebody has it anew: then, too.
+    let again = Queue::<u64>::open_or_create(place(&directory, "chores")).unwrap();
+    let became = clean::perform(&steps).unwrap();
+    assert!(matches!(became[..], [clean::Outcome::Gone]), "the dead socket is: {became:?}");
+    assert!(plan().is_empty(), "it is in use");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
+    drop(again);
+}
+
+#[test]
+fn the_files_of_a_dead_name_are_removed() {
+    if as_peer() {
+        return;
+    }
+    let (_kept, directory) = directory();
+    let mut owner = peer(test_name!(), "owner", &directory);
+    owner.wait_for("made");
+    owner.kill();
+    let mut rules = Rules::new();
+    rules.minimum_age = std::time::Duration::ZERO;
+    let snapshot = Scan::new().waits(true).socket_files(true).take().unwrap();
+    rules.under = Some(directory.join("elsewhere"));
+    assert_eq!(clean::plan(&snapshot, &rules), []);
+    rules.under = Some(directory.clone());
+    let steps = clean::plan(&snapshot, &rules);
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
+    let became = clean::perform(&steps).unwrap();
+    assert!(matches!(became[..], [clean::Outcome::Removed]), "{became:?}");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+    Queue::<u64>::create(place(&directory, "jobs")).unwrap();
+}
+
+#[test]
+fn calls_streams_values_events_and_own_logs_are_seen() {
+    if as_peer() {
+        return;
+    }
+    let (_kept, directory) = directory();
+    let at = |name: &str| place(&directory, name);
+    // Each in two processes: what we do is seen beside what the peer does.
+    let server = Server::<u32, [u8]>::bind(at("sums")).unwrap();
+    let listener = Listener::bind(at("line")).unwrap();
+    let topic = Topic::<u32>::open_or_create(at("prices")).unwrap();
+    let publisher = topic.publisher_options().depth(16).open().unwrap();
+    let mut writer = Latest::<u32>::at(at("pose")).unwrap().writer().unwrap();
+    let event = Event::open_or_create(at("bell")).unwrap();
+    writer.write(&7).unwrap();
+    let mut caller = peer(test_name!(), "caller", &directory);
+    let request = server.recv().unwrap();
+    let mut stream = listener.accept().unwrap();
+    stream.write_all(b"seven!!").unwrap();
+    caller.wait_for("waits");
+    until("it subscribes", || (publisher.subscribers() == 1).then_some(()));
+    for number in 0..20 {
+        publisher.publish(&number).unwrap();
+    }
+
+    let snapshot = until("it sleeps for its answer", || {
+        let snapshot = Scan::new().waits(true).take().unwrap();
+        let (object, _) = calls_with_client(&snapshot)?;
+        let is_its = |wait: &&tieline_observe::model::Wait| snapshot.process(wait.process).pid == caller.id();
+        let waits = snapshot.waits().iter().filter(is_its).any(|wait| wait.object == Some(object.reference));
+        waits.then_some(snapshot)
+    });
+    let (_, segment) = calls_with_client(&snapshot).unwrap();
+    let Live::Calls(calls) = &segment.told.as_ref().unwrap().live else { panic!("{segment:?}") };
+    assert_eq!((calls.in_flight(), calls.in_work, calls.requests.received), (1, 1, 1), "{calls:?}");
+    assert!(calls.client_sleeps && calls.requests.entries == 64, "{calls:?}");
+    let text = said(&snapshot, "shm:sums");
+    assert!(text.contains("1 call is in flight: 0 wait for the server, 1 are in its work."), "{text}");
+    let text = said(&snapshot, "shm:line");
+    assert!(text.contains("7 bytes from the listening side wait to be read."), "{text}");
+    let text = said(&snapshot, "shm:pose");
+    assert!(text.contains("It has had 1 value so far."), "{text}");
+    let text = said(&snapshot, "shm:bell");
+    assert!(text.contains("2 notifications were made of its 64 events."), "{text}");
+    // The subscriber keeps the first messages, and has lost the last.
+    let (_, segment) = named_topics(&snapshot, "prices")
+        .into_iter()
+        .find(|(_, segment)| matches!(segment.told.as_ref().unwrap().live, Live::Log(_)))
+        .expect("the publisher's log");
+    let reading = member(segment, caller.id()).expect("a subscriber").reading.expect("it reads");
+    assert_eq!((reading.policy, reading.lag, reading.lost), (Policy::DropNewest, 4, 16));
+    let text = said(&snapshot, "shm:prices");
+    assert!(text.contains("loses the newest") && text.contains("4 behind"), "{text}");
+    assert!(!text.contains("the log of one subscriber"), "it is folded: {text}");
+
+    // A large answer is a loan until it is let go.
+    request.respond(&[1; 4096]).unwrap();
+    caller.wait_for("answered");
+    let snapshot = look();
+    let (_, segment) = calls_with_client(&snapshot).unwrap();
+    let Live::Calls(calls) = &segment.told.as_ref().unwrap().live else { panic!("{segment:?}") };
+    assert_eq!((calls.in_flight(), calls.responses.held), (0, 1), "{calls:?}");
+    let text = said(&snapshot, "shm:sums");
+    assert!(text.contains("The client holds 1 of 4 large answers."), "{text}");
+    drop(event);
+    caller.kill();
+}
+
+fn named_topics<'s>(snapshot: &'s Snapshot, name: &str) -> Vec<(&'s Object, &'s Segment)> {
+    let is_it = |object: &&Object| {
+        object.kind == Kind::ShmTopic && object.name.as_ref().is_some_and(|own| own.to_string() == name)
+    };
+    let detail = |object: &'s Object| match &object.detail {
+        Detail::Segment(segment) => Some((object, &**segment)),
+        _ => None,
+    };
+    snapshot.objects().iter().filter(is_it).filter_map(detail).collect()
+}
+
+/// The connection, beside the place where the server sleeps.
+fn calls_with_client(snapshot: &Snapshot) -> Option<(&Object, &Segment)> {
+    snapshot.objects().iter().filter(|object| object.kind == Kind::ShmCalls).find_map(|object| match &object.detail {
+        Detail::Segment(segment) => match &segment.told.as_ref()?.live {
+            Live::Calls(calls) if calls.requests.entries > 0 => Some((object, &**segment)),
+            _ => None,
+        },
+        _ => None,
+    })
 }
 
 #[test]

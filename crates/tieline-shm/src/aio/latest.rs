@@ -1,4 +1,20 @@
 //! A latest value that tasks can wait for.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, latest::Latest};
+//!
+//! let mut writer = Latest::<f64>::at("temperature")?.writer()?;
+//! let mut reader = aio::latest::LatestReader::from(Latest::<f64>::at("temperature")?.reader()?); // in others
+//! writer.write(&21.5)?;
+//! assert_eq!(reader.changed().await?, 21.5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 
@@ -32,6 +48,12 @@ impl<T: ShmSafe> LatestReader<T> {
         let Self { reader, parker } = self;
         let source = reader.source();
         parker.wait(reader.how(), || source.alarms(), || reader.poll_changed()).await?
+    }
+
+    /// The blocking twin.
+    #[must_use]
+    pub fn into_inner(self) -> Blocking<T> {
+        self.reader
     }
 }
 

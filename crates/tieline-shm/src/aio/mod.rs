@@ -53,6 +53,12 @@
 //! Sending to a topic without blocking subscribers, notifying an event and writing a latest value never wait; their
 //! blocking forms are right in a task as well. Opening and connecting wait for another process, some 200 µs: do it before,
 //! or in `spawn_blocking`.
+//!
+//! # What has no twin
+//! A [`WaitSet`](crate::WaitSet), because `select!` waits for several futures, descriptors and clocks at once. Locks and
+//! arenas, because who holds one should not sleep: take them for a few instructions with
+//! [`try_lock`](crate::sync::Mutex::try_lock), or in `spawn_blocking`. Loans: a task waits for
+//! [room](topic::Publisher::room), then takes one without waiting.
 
 mod parker;
 

@@ -1,13 +1,28 @@
 //! Work queues that tasks send to and receive from.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, queue::Queue};
+//!
+//! let jobs = aio::queue::Queue::from(Queue::<u64>::open_or_create("jobs")?); // in any number of processes
+//! jobs.send(&7).await?;
+//! let job = jobs.recv().await?;
+//! assert_eq!(*job, 7);
+//! job.ack()?; // or drop it
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 
 use super::Parker;
 use crate::channel::payload::Payload;
 use crate::error::Result;
-use crate::layout::ShmSafe;
 use crate::queue::{self, Delivery};
-use crate::raw::words;
 
 /// A work queue, for tasks: made of a [`queue::Queue`]. Any task may send and receive.
 ///
@@ -54,30 +69,14 @@ impl<T: Payload + ?Sized> Queue<T> {
         self.queue
     }
 
-    async fn send_bytes(&self, bytes: &[u8]) -> Result<()> {
-        let source = self.queue.room_source();
-        self.room.wait_among(self.queue.how(), || source.alarms(), || self.queue.poll_send_bytes(bytes)).await?
-    }
-}
-
-impl<T: ShmSafe> Queue<T> {
     /// Sends a copy of `value`; waits until there is room. Cancelled, it has sent nothing.
     ///
     /// # Errors
-    /// `OwnerDied` if the others took this process for dead: nothing was sent; the others as [`recv`](Self::recv).
+    /// `TooLarge` for a slice of more than [`payload_max_bytes`](queue::Queue::payload_max_bytes); `OwnerDied` if the
+    /// others took this process for dead: nothing was sent; the others as [`recv`](Self::recv).
     pub async fn send(&self, value: &T) -> Result<()> {
-        self.send_bytes(words::bytes_of(value)).await
-    }
-}
-
-impl Queue<[u8]> {
-    /// Sends a copy of `bytes`; waits until there is room. Cancelled, it has sent nothing.
-    ///
-    /// # Errors
-    /// `TooLarge` if they are more than [`payload_max_bytes`](queue::Queue::payload_max_bytes); `OwnerDied` if the others took
-    /// this process for dead: nothing was sent; the others as [`recv`](Self::recv).
-    pub async fn send(&self, bytes: &[u8]) -> Result<()> {
-        self.send_bytes(bytes).await
+        let source = self.queue.room_source();
+        self.room.wait_among(self.queue.how(), || source.alarms(), || self.queue.poll_send(value)).await?
     }
 }
 

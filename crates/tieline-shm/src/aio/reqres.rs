@@ -1,4 +1,26 @@
 //! Calls that tasks make and answer.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, reqres::{Client, Server}};
+//!
+//! let server = aio::reqres::Server::from(Server::<u64, u64>::bind("squares")?);
+//! let client = aio::reqres::Client::from(Client::<u64, u64>::connect("squares")?); // in other processes
+//! let serving = async {
+//!     let request = server.recv().await?;
+//!     let answer = *request * *request;
+//!     request.respond(&answer).await
+//! };
+//! let (answer, served) = tokio::join!(client.call(&12), serving);
+//! assert_eq!(*answer?, 144);
+//! # served?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 use std::ops::Deref;

@@ -1,4 +1,24 @@
 //! Streams of bytes that tasks read and write.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, stream::{Listener, Stream}};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! let listener = aio::stream::Listener::from(Listener::bind("echo")?);
+//! let mut client = aio::stream::Stream::from(Stream::connect("echo")?); // in another process
+//! let mut server = listener.accept().await?;
+//! client.write_all(b"hello").await?;
+//! let mut hello = [0; 5];
+//! server.read_exact(&mut hello).await?;
+//! assert_eq!(&hello, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 use std::io;

@@ -1,10 +1,28 @@
 //! Topics that tasks publish to and subscribe to.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tieline_shm::{aio, topic::Topic};
+//!
+//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?; // in any number of processes
+//! let mut frames = aio::topic::Subscriber::from(camera.subscriber()?);
+//! let mut publisher = aio::topic::Publisher::from(camera.publisher()?);
+//! publisher.publish(&[7; 64]).await?;
+//! assert_eq!(frames.recv().await?[0], 7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 
 use std::fmt;
 
 use super::Parker;
+use crate::channel::payload::Payload;
 use crate::error::Result;
-use crate::topic::{self, Counters, Payload, RoomAlarms, Sample};
+use crate::topic::{self, Counters, RoomAlarms, Sample};
 
 /// The receiving end of a topic, for tasks: made of a [`topic::Subscriber`].
 pub struct Subscriber<T: Payload + ?Sized> {
@@ -103,7 +121,37 @@ impl<T: Payload + ?Sized> Publisher<T> {
         self.publisher.try_publish(value)
     }
 
-    /// The blocking twin, for what never waits here: loans, and figures.
+    /// Waits until a message can be lent and sent without waiting, by [`try_loan`](topic::Publisher::try_loan) and
+    /// [`try_send`](topic::Loan::try_send) of the [blocking twin](Self::get_ref): so large messages are written in place
+    /// by tasks too.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let name = format!("{}/frames", folder.path().display());
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tieline_shm::{aio, topic::Topic};
+    ///
+    /// let mut frames = aio::topic::Publisher::from(Topic::<[u8]>::create(&name)?.publisher()?);
+    /// frames.room().await?;
+    /// let mut frame = frames.get_ref().try_loan_slice(10_000)?;
+    /// frame.fill(7);
+    /// frame.try_send()?;
+    /// # Ok::<(), tieline_shm::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// Cancelling it changes nothing. There may still be no room if a subscriber came meanwhile that is waited for.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `Forked`; `LimitReached` if there is no descriptor left; `Unsupported` outside of a tokio runtime
+    /// with input and output.
+    pub async fn room(&mut self) -> Result<()> {
+        let Self { publisher, parker, room } = self;
+        parker.wait(publisher.how(), || room.of_all(), || publisher.poll_room()).await?
+    }
+
+    /// The blocking twin, for what never waits: `try_` forms and figures.
     #[must_use]
     pub fn get_ref(&self) -> &topic::Publisher<T> {
         &self.publisher

@@ -274,8 +274,11 @@ impl SharedArenaOptions {
         let geometry = self.arena.geometry(len_bytes)?;
         let lock = self.lock.checked()?;
         let make = move |segment: &Segment| {
-            RwLock::make(&segment.with_front(table_bytes()), 0_u64, lock)?;
-            establish(segment, geometry)
+            let front = segment.with_front(table_bytes());
+            RwLock::make(&front, 0_u64, lock)?;
+            // That describes the segment anew, as an arena.
+            establish(segment, geometry)?;
+            front.declare(&RwLock::<u64>::facts(lock.reader_count()))
         };
         let front_bytes = lock_bytes(lock.reader_count());
         let memory = self.arena.segment.clone();

@@ -17,13 +17,13 @@
 //! [checked](Contents::check) by it, and every receiver that has the type itself checks them again.
 
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::channel::payload::sealed::Described;
-use crate::channel::topic;
+use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Misfit, Schema, SchemaError};
-use crate::rendezvous::{self, Name, Seen};
+use crate::rendezvous::{self, IntoName, Seen};
 use crate::segment::Kind;
 
 /// How long a host may take to answer: longer only if it is stopped.
@@ -41,9 +41,59 @@ pub(crate) const SLICES: &str = "slices of ";
 /// * `NotFound`: nobody offers the name.
 /// * `PermissionDenied`: its rule lets this user neither publish nor subscribe, or its host is a user whose objects are
 ///   not accepted.
-/// * `TimedOut`: its host is stopped. `Corrupted`: it answers nonsense. `InvalidInput`: it is no [`Name`].
-pub fn look(name: &str) -> Result<Found> {
-    rendezvous::look(&Name::new(name)?, TIMEOUT).map(Found)
+/// * `TimedOut`: its host is stopped. `Corrupted`: it answers nonsense. `InvalidInput`: it is no [`Name`](crate::Name).
+pub fn look(name: impl IntoName) -> Result<Found> {
+    rendezvous::look(&name.into_name()?, TIMEOUT).map(Found)
+}
+
+/// Tells when somebody may have begun to offer the name: make it, then [`look`], then wait until it is readable.
+///
+/// The directory of the name is watched (inotify), the user's own made if it is not there. It costs one descriptor, and
+/// nothing while nothing happens there.
+///
+/// ```no_run
+/// use tieline_os::poll::{self, Interest};
+/// use tieline_shm::untyped;
+///
+/// let mut news = untyped::news("camera")?;
+/// let found = loop {
+///     match untyped::look("camera") {
+///         Err(error) if error.kind() == tieline_shm::ErrorKind::NotFound => {}
+///         found => break found?,
+///     }
+///     while !news.take()? {
+///         poll::wait(&news, Interest::READABLE)?;
+///     }
+/// };
+/// println!("{}", found.what());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `NotFound`: the directory is not there. `PermissionDenied`: it may not be listed, or is not to be believed.
+/// `LimitReached`: descriptors, or `fs.inotify.max_user_instances`. `InvalidInput`: it is no [`Name`](crate::Name).
+pub fn news(name: impl IntoName) -> Result<News> {
+    rendezvous::Watch::new(&name.into_name()?).map(News)
+}
+
+/// What [`news`] gives: a descriptor that is readable when a look at the name may be worth while.
+#[derive(Debug)]
+pub struct News(rendezvous::Watch);
+
+impl News {
+    /// Takes what was told since the last call; whether a [`look`] is worth while. Never waits.
+    ///
+    /// # Errors
+    /// `NotFound`: the directory is gone, and nothing more will be told.
+    pub fn take(&mut self) -> Result<bool> {
+        self.0.take()
+    }
+}
+
+impl AsFd for News {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// What lies under a name, as its host says.
@@ -103,16 +153,10 @@ impl Carried {
         Self { hash, layout: layout.into() }
     }
 
-    /// What a topic of bytes carries.
+    /// Messages of that type: `Carried::of::<Frame>()`, or `Carried::of::<[u8]>()` for bytes.
     #[must_use]
-    pub fn bytes_of_topic() -> Self {
-        Self { hash: topic::payload_hash::<[u8]>(), layout: topic::payload_text::<[u8]>() }
-    }
-
-    /// What a queue of bytes carries.
-    #[must_use]
-    pub fn bytes_of_queue() -> Self {
-        Self { hash: <[u8]>::HASH, layout: <[u8]>::text() }
+    pub fn of<P: Payload + ?Sized>() -> Self {
+        Self { hash: payload::hash::<P>(), layout: payload::text::<P>() }
     }
 
     /// The number that is compared at joining.
@@ -122,7 +166,7 @@ impl Carried {
     }
 
     /// The layout in words, as a [`Layout`](crate::Layout)'s `Display` gives it; `slices of` stands before it if a
-    /// message is any number of values; `bytes`.
+    /// message is any number of values: `slices of u8` is bytes.
     #[must_use]
     pub fn layout(&self) -> &str {
         &self.layout
@@ -134,7 +178,7 @@ impl Carried {
     /// It is no layout that this version understands, or was too long to be told whole: then the messages can only be
     /// treated as bytes.
     pub fn contents(&self) -> Result<Contents, SchemaError> {
-        if [Self::bytes_of_queue(), Self::bytes_of_topic()].contains(self) {
+        if *self == Self::of::<[u8]>() {
             return Ok(Contents::Bytes);
         }
         let (text, many) = match self.layout.strip_prefix(SLICES) {
@@ -257,13 +301,30 @@ mod tests {
     #[test]
     fn what_a_channel_carries_is_understood() {
         let of = |hash, text: String| Carried::new(hash, text).contents();
-        assert_eq!(Carried::bytes_of_topic().contents(), Ok(Contents::Bytes));
-        assert_eq!(Carried::bytes_of_queue().contents(), Ok(Contents::Bytes));
-        let one = of(topic::payload_hash::<[u32; 2]>(), topic::payload_text::<[u32; 2]>()).unwrap();
+        assert_eq!(Carried::of::<[u8]>().contents(), Ok(Contents::Bytes));
+        let one = Carried::of::<[u32; 2]>().contents().unwrap();
         assert_eq!((one.len_bytes(), one), (Some(8), Contents::One(Schema::from(<[u32; 2]>::LAYOUT))));
-        let many = of(topic::payload_hash::<[bool]>(), topic::payload_text::<[bool]>()).unwrap();
+        let many = Carried::of::<[bool]>().contents().unwrap();
         assert_eq!((many.len_bytes(), many), (None, Contents::Many(Schema::from(bool::LAYOUT))));
         assert!(of(7, "something else".to_owned()).is_err());
+    }
+
+    #[test]
+    fn who_waits_for_a_name_is_told_of_its_host_and_of_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = |name: &str| format!("{}/{name}", directory.path().display());
+        let mut news = news(name("mine")).unwrap();
+        assert!(!news.take().unwrap());
+        let _other = crate::event::Event::create(name("other")).unwrap();
+        assert!(!news.take().unwrap());
+        let mine = crate::event::Event::create(name("mine")).unwrap();
+        tieline_os::poll::wait_timeout(&news, tieline_os::poll::Interest::READABLE, TIMEOUT).unwrap();
+        assert!(news.take().unwrap());
+        assert_eq!(look(name("mine")).unwrap().kind(), Kind::Event);
+        drop((mine, _other));
+        drop(directory);
+        let gone = tieline_testkit::until("the end", || news.take().err());
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub enum Live {
     Queue(Queue),
     /// A connection of a byte stream.
     Stream(Stream),
+    /// A connection of calls, or the place where their server sleeps.
+    Calls(Calls),
+    /// A log that is one subscriber's own, which loses the newest messages.
+    OwnLog(OwnLog),
     /// A latest value.
     Latest(Latest),
     /// Numbered events.
@@ -92,8 +96,10 @@ pub struct Roster {
 pub struct Subscriber {
     /// Its process, in the pid namespace of the topic's host; 0 if it had no number there.
     pub pid: u32,
-    /// The number of the message it takes next.
+    /// The number of the message it takes next: of the publisher's, or in its own log.
     pub cursor: u64,
+    /// The number of the next message in its own log, if it has one.
+    pub own_head: Option<u64>,
     /// How many messages it took.
     pub received: u64,
     /// How many it lost.
@@ -105,10 +111,11 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// How many messages it is behind a publisher whose next message has that number.
+    /// How many messages it has to take that a publisher gave it whose next message has that number. Those that one who
+    /// loses the newest was not given are not among them: they are [`lost`](Self::lost).
     #[must_use]
     pub fn lag(&self, head: u64) -> u64 {
-        head.saturating_sub(self.cursor)
+        self.own_head.unwrap_or(head).saturating_sub(self.cursor)
     }
 }
 
@@ -120,6 +127,8 @@ pub enum Policy {
     Block,
     /// It loses the oldest messages.
     DropOldest,
+    /// It loses the newest messages.
+    DropNewest,
     /// It goes on with the latest message.
     SkipToLatest,
     /// Its subscription ends.
@@ -176,6 +185,62 @@ pub struct StreamRing {
     pub writer_closed: bool,
     /// Whether nothing more will be read.
     pub reader_closed: bool,
+}
+
+/// A log that is one subscriber's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnLog {
+    /// The inode of the publisher's log, in the file system of memory without names; 0 if not known.
+    pub log_inode: u64,
+    /// How many messages it keeps.
+    pub slots: u64,
+    /// How many the subscriber was given.
+    pub given: u64,
+    /// How many it was not given because it had no room for them.
+    pub dropped: u64,
+}
+
+/// A connection of a client with its server; or, without entries, the place where a server sleeps for its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Calls {
+    /// What the client asks.
+    pub requests: CallRing,
+    /// What the server answers.
+    pub responses: CallRing,
+    /// Requests that the server took and has not answered.
+    pub in_work: u64,
+    /// Whether the client says that it sleeps until something comes.
+    pub client_sleeps: bool,
+    /// Whether the server says so, where this is the place to sleep.
+    pub server_sleeps: bool,
+}
+
+impl Calls {
+    /// Calls that were made and not answered.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_work.saturating_add(self.requests.waiting)
+    }
+}
+
+/// One direction of a connection of calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallRing {
+    /// How many messages fit.
+    pub entries: u64,
+    /// How many were sent and not received.
+    pub waiting: u64,
+    /// How many were received.
+    pub received: u64,
+    /// How many places there are for large payloads.
+    pub areas: u64,
+    /// How many of them the receiver holds.
+    pub held: u64,
+    /// Whether the sender says that it sleeps until there is room.
+    pub sender_sleeps: bool,
 }
 
 /// A latest value.
@@ -281,7 +346,9 @@ pub(super) fn of<S: Source + ?Sized>(source: &S, description: &Description, fact
         return Live::Other;
     }
     match description.kind {
+        Some(Kind::Log) if facts.find("dropped").is_some() => Live::OwnLog(own_log(facts)),
         Some(Kind::Log) => Live::Log(log(description, facts)),
+        Some(Kind::Calls) => Live::Calls(calls(facts)),
         Some(Kind::Roster) => Live::Roster(roster(source, facts)),
         Some(Kind::Queue) => Live::Queue(queue(facts)),
         Some(Kind::Stream) => Live::Stream(stream(description, facts)),
@@ -305,6 +372,15 @@ pub(super) fn of<S: Source + ?Sized>(source: &S, description: &Description, fact
     }
 }
 
+/// The locks, where there are any.
+pub(super) fn locks_of(description: &Description, facts: &Facts) -> Vec<Lock> {
+    match description.kind {
+        Some(Kind::Locks) if description.body_version == 1 => locks(facts),
+        Some(Kind::Arena) => locks(facts),
+        _ => Vec::new(),
+    }
+}
+
 fn sleeps(facts: &Facts, name: &str) -> bool {
     EventCount::tells_sleepers(facts.one(name))
 }
@@ -320,6 +396,36 @@ fn log(description: &Description, facts: &Facts) -> Log {
         bucket_bytes,
         buckets: facts.one("buckets"),
         buckets_committed: description.committed_bytes.saturating_sub(pool).checked_div(bucket_bytes).unwrap_or(0),
+    }
+}
+
+fn own_log(facts: &Facts) -> OwnLog {
+    OwnLog {
+        log_inode: facts.one("log inode"),
+        slots: facts.one("slots"),
+        given: facts.one("head").saturating_sub(FIRST),
+        dropped: facts.one("dropped"),
+    }
+}
+
+fn calls(facts: &Facts) -> Calls {
+    let ring = |[received, stamp, area, asleep]: [&str; 4]| {
+        let (received, stamps, areas) = (facts.one(received), facts.row(stamp), facts.row(area));
+        CallRing {
+            entries: stamps.len() as u64,
+            waiting: stamps.iter().filter(|stamp| **stamp > received).count() as u64,
+            received,
+            areas: areas.len() as u64,
+            held: areas.iter().filter(|word| **word >> 32 != 0).count() as u64,
+            sender_sleeps: sleeps(facts, asleep),
+        }
+    };
+    Calls {
+        requests: ring(["requests received", "request stamp", "request area", "requester asleep"]),
+        responses: ring(["responses received", "response stamp", "response area", "responder asleep"]),
+        in_work: facts.one("calls in work"),
+        client_sleeps: sleeps(facts, "client asleep"),
+        server_sleeps: sleeps(facts, "server asleep"),
     }
 }
 
@@ -339,15 +445,17 @@ fn roster<S: Source + ?Sized>(source: &S, facts: &Facts) -> Roster {
     };
     let admitted = facts.row("process").iter().enumerate().filter(|(_, word)| **word & ADMITTED != 0);
     let subscribers = admitted.map(|(index, word)| Subscriber {
-        #[allow(clippy::cast_possible_truncation, reason = "the upper half is the mark")]
+        // The upper half is the mark.
         pid: *word as u32,
         cursor: facts.at("cursor", index),
+        own_head: Some(facts.at("own head", index)).filter(|head| *head != 0),
         received: facts.at("received", index),
         lost: facts.at("lost", index),
         held: held(index),
         policy: match facts.at("policy", index) {
             1 => Policy::Block,
             2 => Policy::DropOldest,
+            3 => Policy::DropNewest,
             4 => Policy::SkipToLatest,
             5 => Policy::Disconnect,
             _ => Policy::Unknown,
@@ -436,7 +544,7 @@ fn locks(facts: &Facts) -> Vec<Lock> {
     for values in &facts.values {
         let Some((_, what)) = LOCKS.iter().find(|(name, _)| values.name == *name) else { continue };
         for (index, word) in values.values.iter().enumerate() {
-            #[allow(clippy::cast_possible_truncation, reason = "the lower half is the kernel's word")]
+            // The lower half is the kernel's word.
             let low = *word as u32;
             let lock = Lock {
                 what: *what,

@@ -23,7 +23,8 @@ use crate::segment::{Description, Segment};
 use facts::Facts;
 pub use facts::Values;
 pub use live::{
-    Arena, Event, Latest, Live, Lock, LockUse, Log, Member, Policy, Queue, Roster, Stream, StreamRing, Subscriber,
+    Arena, CallRing, Calls, Event, Latest, Live, Lock, LockUse, Log, Member, OwnLog, Policy, Queue, Roster, Stream,
+    StreamRing, Subscriber,
 };
 
 /// Where the bytes of a segment are read from.
@@ -65,6 +66,8 @@ pub struct State {
     pub members: Vec<Member>,
     /// What its kind has to say.
     pub live: Live,
+    /// The locks in it: those of [`Live::Locks`], and that of an arena whose users share one.
+    pub locks: Vec<Lock>,
     /// Every number that was declared and could be read, under the names of `docs/formats/shm-facts.md`.
     pub facts: Vec<Values>,
     /// Whether numbers were left out because they are too many, or could not be read.
@@ -100,7 +103,9 @@ impl State {
                 (beyond - index * values.stride < bytes).then_some(())
             };
             let (bytes, meaning) = match values.name.as_str() {
-                "publisher asleep" | "producers asleep" | "writer asleep" => (SLEEPERS_BYTES, WaitsFor::Room),
+                "publisher asleep" | "producers asleep" | "writer asleep" | "requester asleep" | "responder asleep" => {
+                    (SLEEPERS_BYTES, WaitsFor::Room)
+                }
                 name if name.ends_with(" asleep") => (SLEEPERS_BYTES, WaitsFor::Something),
                 "version" => (4, WaitsFor::Something),
                 name if live::is_lock(name) => (LOCK_BYTES, WaitsFor::Lock),
@@ -138,6 +143,7 @@ pub fn describe<S: Source + ?Sized>(source: &S) -> Result<State> {
     Ok(State {
         members: live::members(&facts),
         live: live::of(source, &description, &facts),
+        locks: live::locks_of(&description, &facts),
         is_cut: facts.is_cut,
         facts: facts.values,
         description,

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::SegmentOptions;
 use crate::channel::{event::Event, latest::Latest, queue::Queue, topic::Topic};
 use crate::segment::{Details, Fact, Kind, Purpose};
 use crate::sync::{Condvar, MutexOptions, RawMutex, RwLock, RwLockOptions, Semaphore};
+use crate::{SegmentOptions, SharedArena};
 
 fn segment_of(fd: std::os::fd::BorrowedFd<'_>) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
@@ -150,26 +150,44 @@ proptest! {
     }
 }
 
+/// What this process has mapped under a name with this word, found as a looker finds it.
+fn look(word: &str) -> State {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().filter(|line| line.contains(word)).min_by_key(|line| {
+        let offset = line.split_ascii_whitespace().nth(2).unwrap();
+        u64::from_str_radix(offset, 16).unwrap()
+    });
+    let range = line.unwrap_or_else(|| panic!("no {word} in {maps}")).split_ascii_whitespace().next().unwrap();
+    let start = u64::from_str_radix(range.split('-').next().unwrap(), 16).unwrap();
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    describe(&|offset: u64, buffer: &mut [u8]| {
+        std::os::unix::fs::FileExt::read_exact_at(&memory, buffer, start + offset)
+    })
+    .unwrap()
+}
+
+/// The lock of a shared arena lies in front of it, and the members of what has a name in front of that.
+#[test]
+fn the_lock_of_a_shared_arena_names_its_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let arena = SharedArena::create(format!("{}/inspect-books", directory.path().display()), 64 * 1024).unwrap();
+    let look = || look("arena:inspect-books");
+    assert!(matches!(look().live, Live::Arena(_)) && look().locks.is_empty());
+    let [member] = look().members[..] else { panic!("{:?}", look().members) };
+    assert_eq!((member.pid, member.is_alive), (std::process::id(), true));
+    let writing = arena.write().unwrap();
+    let locks: Vec<Lock> = look().locks.into_iter().filter(|lock| lock.what == LockUse::Writer).collect();
+    assert_eq!(locks[0].owner, Some(own_thread()), "{locks:?}");
+    assert_eq!(look().waits_for(locks[0].offset), Some(WaitsFor::Lock));
+    drop(writing);
+    assert!(look().locks.is_empty());
+}
+
 /// Each kind of channel, as a looker finds it in this process.
 #[test]
 fn channels_tell_how_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let name = |name: &str| format!("{}/{name}", directory.path().display());
-    // What this process has mapped is found as a looker finds it.
-    let look = |word: &str| {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let line = maps.lines().filter(|line| line.contains(word)).min_by_key(|line| {
-            let offset = line.split_ascii_whitespace().nth(2).unwrap();
-            u64::from_str_radix(offset, 16).unwrap()
-        });
-        let range = line.unwrap_or_else(|| panic!("no {word} in {maps}")).split_ascii_whitespace().next().unwrap();
-        let start = u64::from_str_radix(range.split('-').next().unwrap(), 16).unwrap();
-        let memory = std::fs::File::open("/proc/self/mem").unwrap();
-        describe(&|offset: u64, buffer: &mut [u8]| {
-            std::os::unix::fs::FileExt::read_exact_at(&memory, buffer, start + offset)
-        })
-        .unwrap()
-    };
 
     let topic = Topic::<u64>::open_or_create(&name("inspect-topic")).unwrap();
     let publisher = topic.publisher().unwrap();

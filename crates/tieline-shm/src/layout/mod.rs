@@ -19,6 +19,7 @@ pub use describe::{Field, Layout, Shape, Variant};
 pub use json::JsonError;
 pub use mismatch::Mismatch;
 pub use padding::Padding;
+pub(crate) use primitive::is_spared;
 pub use schema::{Misfit, Primitive, Schema, SchemaError, SchemaField, SchemaShape};
 
 /// A type whose values may lie in memory that other processes map. Derive it; do not implement it by hand.

@@ -2,12 +2,20 @@
 
 #[cfg(not(model))]
 mod kernel {
+    use std::sync::OnceLock;
+
     use tieline_os::futex::{AnyWaited, Deadline, Futex, Waited};
 
     use crate::raw::atomic::AtomicU32;
 
-    /// How many words [`wait_any`] takes.
+    /// How many words [`wait_any`] takes at most.
     pub(crate) const MAX_WORDS: usize = tieline_os::futex::MAX_WORDS;
+
+    /// How many words this kernel can sleep on at once: [`MAX_WORDS`], or one before Linux 5.16.
+    pub(crate) fn most_words() -> usize {
+        static IS_SUPPORTED: OnceLock<bool> = OnceLock::new();
+        if *IS_SUPPORTED.get_or_init(tieline_os::futex::wait_any_is_supported) { MAX_WORDS } else { 1 }
+    }
 
     /// Sleeps while `word` is `expected`, until woken or the deadline; look at the word again in every case.
     ///
@@ -59,6 +67,11 @@ mod kernel {
 
     /// How many words [`wait_any`] takes.
     pub(crate) const MAX_WORDS: usize = 128;
+
+    /// How many words this kernel can sleep on at once.
+    pub(crate) fn most_words() -> usize {
+        MAX_WORDS
+    }
 
     /// One who sleeps, on one word or several.
     struct Sleeper {
@@ -118,4 +131,4 @@ mod kernel {
     }
 }
 
-pub(crate) use kernel::{MAX_WORDS, wait, wait_any, wake};
+pub(crate) use kernel::{MAX_WORDS, most_words, wait, wait_any, wake};

@@ -6,7 +6,7 @@
 //!
 //! let folder = tempfile::tempdir().unwrap();
 //! let file = folder.path().join("camera.rec");
-//! let mut recorder = Recorder::create(&file, "camera", &Carried::bytes_of_topic(), RecorderOptions::default())?;
+//! let mut recorder = Recorder::create(&file, "camera", &Carried::of::<[u8]>(), RecorderOptions::default())?;
 //! recorder.write(1, 0, b"a frame")?;
 //! recorder.finish(0)?;
 //!

@@ -298,7 +298,7 @@ mod tests {
 
     fn record(folder: &Path, options: RecorderOptions, count: u64) -> Result<PathBuf> {
         let path = folder.join("a.rec");
-        let mut recorder = Recorder::create(&path, "a", &Carried::bytes_of_topic(), options)?;
+        let mut recorder = Recorder::create(&path, "a", &Carried::of::<[u8]>(), options)?;
         for sequence in 0..count {
             recorder.write(9, sequence, &[sequence as u8; 100])?;
         }

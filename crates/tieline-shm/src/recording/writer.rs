@@ -108,7 +108,11 @@ impl<W: Write> Writer<W> {
 /// An error of the system, as one of this crate.
 pub(super) fn failed(operation: &'static str, error: &std::io::Error) -> Error {
     match error.raw_os_error() {
-        Some(number) => Error::system_refused(operation, tieline_os::Error::from_errno("use the file", number)),
+        Some(number) => {
+            let system = tieline_os::Error::from_errno(operation, number);
+            let reason = system.reason().unwrap_or_default();
+            Error::new(operation, Error::system_refused(operation, system).kind()).because(reason)
+        }
         None => Error::new(operation, ErrorKind::System).because(error.to_string()),
     }
 }

@@ -1,5 +1,7 @@
 //! Who may take part in an object, as its creator decides.
 
+use std::fmt;
+
 use super::wire::{Reader, Writer};
 
 /// Who may take part in an object: to publish and to subscribe are separate rights.
@@ -7,6 +9,9 @@ use super::wire::{Reader, Writer};
 /// Sending, serving and writing need the right to publish; receiving, calling and reading the right to subscribe;
 /// taking part in what all members change (queues, events, locks, arenas) needs both. The creator's user and root always
 /// have both. The kernel says who a peer is; what a peer says of itself does not matter.
+///
+/// Who may subscribe to a topic may not hold up its publishers: see
+/// [`waits_for`](crate::topic::PublisherOptions::waits_for).
 ///
 /// Users other than the creator's also need to reach the name: see [`Name`](crate::Name).
 ///
@@ -97,6 +102,17 @@ impl Access {
         }
     }
 
+    /// Whom it lets have both rights in an object of `owner`, in words.
+    pub(super) fn sharers(&self, owner: u32) -> String {
+        let known = if owner == 0 { "user 0".to_owned() } else { format!("users {owner} and 0") };
+        match (&self.publish, &self.subscribe) {
+            (Allowed::Owner, _) | (_, Allowed::Owner) => known,
+            (publish, subscribe) if publish == subscribe => format!("{known} and {publish}"),
+            (Allowed::Anyone, some) | (some, Allowed::Anyone) => format!("{known} and {some}"),
+            (publish, subscribe) => format!("{known} and who is of {publish} and of {subscribe}"),
+        }
+    }
+
     pub(super) fn write(&self, to: &mut Writer) {
         self.publish.write(to);
         self.subscribe.write(to);
@@ -150,6 +166,20 @@ impl Allowed {
     }
 }
 
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("the owner"),
+            Self::Group(group) => write!(f, "group {group}"),
+            Self::Users(users) => {
+                let numbers = users.iter().map(ToString::to_string).collect::<Vec<_>>();
+                write!(f, "users {}", numbers.join(", "))
+            }
+            Self::Anyone => f.write_str("anyone"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +201,17 @@ mod tests {
         assert!(!rule.grants(Right::Both, &user(9), 1000));
         assert!(!Access::owner().grants(Right::Subscribe, &user(9), 1000));
         assert!(Access::owner().subscribe(Allowed::Anyone).grants(Right::Subscribe, &user(9), 1000));
+    }
+
+    #[test]
+    fn who_may_share_is_told_in_words() {
+        let users = || Allowed::Users(vec![7, 8]);
+        let told = |publish, subscribe, owner| Access::owner().publish(publish).subscribe(subscribe).sharers(owner);
+        assert_eq!(told(Allowed::Owner, Allowed::Anyone, 0), "user 0");
+        assert_eq!(told(users(), users(), 5), "users 5 and 0 and users 7, 8");
+        assert_eq!(told(Allowed::Anyone, Allowed::Group(3), 0), "user 0 and group 3");
+        assert_eq!(told(Allowed::Anyone, Allowed::Anyone, 0), "user 0 and anyone");
+        assert_eq!(told(users(), Allowed::Group(3), 0), "user 0 and who is of users 7, 8 and of group 3");
     }
 
     #[test]

@@ -116,8 +116,7 @@ pub(crate) fn meet(end: Anonymous, mut offer: Offer<'_>, creates: bool, timeout:
         links: HashMap::new(),
         parts: HashMap::new(),
         member,
-        lock_file: None,
-        member_lock: None,
+        name_use: None,
     };
     settle(keeper, None, about, state, vec![link], creates)
 }

@@ -6,7 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::process::{geteuid, getuid};
 
@@ -20,6 +20,9 @@ const LOOK_UP: &str = "look for names in";
 #[derive(Debug)]
 pub(super) struct Directory {
     fd: Private<OwnedFd>,
+    /// Mount, device and inode: what tells one directory, reached in one way, from another as long as it is open. `None`
+    /// before Linux 5.8, which does not tell the mount.
+    identity: Option<(u64, u64, u64)>,
     path: PathBuf,
     /// Whose names are accepted for being here: the owner's, if nobody else may write.
     trusted_owner: Option<u32>,
@@ -50,6 +53,13 @@ impl Directory {
     /// For messages to people.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this one, as it was found, may stand for the other, as that was found.
+    pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
+        self.identity.is_some()
+            && (self.identity, self.trusted_owner, self.open_to_others, &self.path)
+                == (other.identity, other.trusted_owner, other.open_to_others, &other.path)
     }
 
     pub(super) fn fd(&self) -> &OwnedFd {
@@ -86,12 +96,19 @@ impl Directory {
             ));
         }
         Ok(Self {
+            identity: mount_of(&fd).map(|mount| (mount, stat.st_dev, stat.st_ino)),
             fd: Private::new(fd),
             path,
             trusted_owner: (!others_write).then_some(owner),
             open_to_others: mode & 0o011 != 0,
         })
     }
+}
+
+/// The number of the mount that a descriptor leads to. The same directory may be read-only by another.
+fn mount_of(fd: &OwnedFd) -> Option<u64> {
+    let told = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    (told.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(told.stx_mnt_id)
 }
 
 /// Where the user's own names lie. What the environment says does not count for a program that runs with the rights of

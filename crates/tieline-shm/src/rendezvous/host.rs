@@ -36,6 +36,8 @@ const CANDIDATES_MAX: usize = 64;
 const ACCEPTED_AT_ONCE: usize = 64;
 /// How many introductions are kept for a member that does not read, beyond those of its welcome.
 const UNSENT_MAX: usize = 64;
+/// How many sharers, besides the host, hear of a sharer's death by a line of their own: a host may be stopped.
+const WITNESSES: usize = 2;
 /// How many may wait to be accepted, while the host is busy or stopped.
 const BACKLOG: u16 = 1024;
 
@@ -297,6 +299,7 @@ impl Host {
                 state.parts.insert(token, Part::Registered(id));
                 registered.flush(station);
                 self.registered.insert(id, registered);
+                self.introduce_witnesses(station, state.me);
             }
             Err(refusal) => {
                 if let Some(token) = token {
@@ -411,6 +414,41 @@ impl Host {
         Ok(Enrolled { id, linked, packets })
     }
 
+    /// Introduces sharers to each other who hear of too few others' deaths. Whoever hears of one recovers what it held.
+    fn introduce_witnesses(&mut self, station: &Station, me: PeerId) {
+        if !needs_witnesses(&station.about) {
+            return;
+        }
+        let lonely = |registered: &Registered| registered.witnesses(me) < WITNESSES;
+        let members: Vec<PeerId> = self.registered.values().filter(|it| lonely(it)).map(|it| it.peer.id).collect();
+        for id in members {
+            while let Some(member) = self.registered.get(&id).filter(|member| lonely(member)) {
+                // One that has not read what was sent to it before is stopped, perhaps, and would be of no use.
+                let others = self.registered.values().filter(|other| {
+                    let knows = other.linked.contains(&id.0) || member.linked.contains(&other.peer.id.0);
+                    other.role == Role::Sharer && other.peer.id != id && !knows && other.unsent.is_empty()
+                });
+                let Some(other) = others.min_by_key(|other| other.witnesses(me)).map(|other| other.peer.id) else {
+                    break;
+                };
+                // Without a descriptor to spare the host alone is told.
+                let Ok((here, there)) = line() else { return };
+                self.introduce(station, id, other, here);
+                self.introduce(station, other, id, there);
+                step("meet:witnessed");
+            }
+        }
+    }
+
+    fn introduce(&mut self, station: &Station, to: PeerId, who: PeerId, line: SeqPacket) {
+        let Some(who) = self.registered.get(&who).map(|registered| registered.peer) else { return };
+        if let Some(registered) = self.registered.get_mut(&to) {
+            registered.linked.insert(who.id.0);
+            registered.unsent.push_back(introduction(who, line));
+            registered.flush(station);
+        }
+    }
+
     /// Whether there are as many members, with the host itself, as the object was made for.
     fn is_full(&self, about: &About) -> bool {
         self.registered.len() + 1 >= about.peers_max as usize
@@ -439,11 +477,31 @@ impl Host {
         if let Some(registered) = self.registered.remove(&peer) {
             state.parts.remove(&registered.token);
             station.keeper.ignore(registered.token, &registered.connection);
+            if needs_witnesses(&station.about) {
+                for other in self.registered.values_mut() {
+                    other.linked.remove(&peer.0);
+                }
+                self.introduce_witnesses(station, state.me);
+            }
         }
     }
 }
 
+/// Whether members recover what one of them held; of locks and arenas the kernel gives it back.
+fn needs_witnesses(about: &About) -> bool {
+    let by_kernel = matches!(Kind::from_number(about.kind), Some(Kind::Locks | Kind::Arena));
+    about.role.shares() && !by_kernel
+}
+
 impl Registered {
+    /// How many besides the host, who is `host`, hear of its death; readers hold nothing, and count as such.
+    fn witnesses(&self, host: PeerId) -> usize {
+        match self.role {
+            Role::Sharer => self.linked.iter().filter(|id| **id != host.0).count(),
+            _ => WITNESSES,
+        }
+    }
+
     /// Sends as much as there is room for; whether the line is still good.
     fn flush(&mut self, station: &Station) -> bool {
         while let Some(packet) = self.unsent.front() {

@@ -15,7 +15,7 @@ use tieline_os::unix::{Credentials, RecvOptions, SeqPacket};
 use super::directory::Directory;
 use super::host::{Host, random};
 use super::keeper::KeeperUse;
-use super::lock::{Found, LockFile, Locked};
+use super::lock::{Found, LockFile, Locked, NameUse};
 use super::station::{About, Site, Standing, State, Station, introduced};
 use super::wire::{CONFIG_MAX, Hello, Message, PACKET_MAX, Reason, Refusal, TEXT_MAX, Welcome};
 use super::{Joined, Link, MEMBERS_MAX, Member, Members, Membership, Name, Offer, PeerId, Role, Seen};
@@ -85,7 +85,7 @@ pub(crate) fn open_or_create(name: &Name, offer: Offer<'_>, timeout: Duration) -
 /// # Errors
 /// As [`open`], without `Mismatch` and the limit of members. `Unsupported` if the host is of a version that cannot tell.
 pub(crate) fn look(name: &Name, timeout: Duration) -> Result<Seen> {
-    let site = Site { name: name.clone(), directory: Directory::of(name, false)? };
+    let site = Site { name: name.clone(), directory: Arc::new(Directory::of(name, false)?) };
     Attempt { site: &site, mode: Mode::Look, deadline: Instant::now() + timeout }.look()
 }
 
@@ -99,9 +99,9 @@ fn join(name: &Name, mut offer: Offer<'_>, mode: Mode, timeout: Duration) -> Res
             directory.path().display()
         )));
     }
-    let site = Site { name: name.clone(), directory };
     // Its thread begins while we talk.
     let keeper = KeeperUse::begin()?;
+    let site = Site { name: name.clone(), directory: keeper.share_directory(directory) };
     let attempt = Attempt { site: &site, mode, deadline: Instant::now() + timeout };
     let place = attempt.find_place(&offer)?;
     match place {
@@ -476,7 +476,7 @@ fn found(
     };
     let members = core.as_ref().map(|core| Members::create(core, offer.members_max)).transpose()?;
     let member = members.as_ref().map(|members| members.claim(&keeper.register()?)).transpose()?;
-    let member_lock = file.member()?;
+    let name_use = file.member()?.map(|locked| keeper.share_name_use(NameUse::new(file, locked)));
     let host = Host::bind(&site, &offer.access, locked)?;
     let about = About {
         kind: offer.kind as u32,
@@ -499,8 +499,7 @@ fn found(
         links: HashMap::new(),
         parts: HashMap::new(),
         member,
-        lock_file: Some(file),
-        member_lock,
+        name_use,
     };
     settle(keeper, Some(site), about, state, Vec::new(), true)
 }
@@ -519,7 +518,7 @@ fn enter(
     if !trusted.contains(&answer.welcome.owner) && site.name.owner() != Some(answer.welcome.owner) {
         return Err(Error::new(operation, ErrorKind::Corrupted).on(&site.name).because("its host names another owner"));
     }
-    let (lock_file, member_lock) = file.unzip();
+    let name_use = file.map(|(file, locked)| keeper.share_name_use(NameUse::new(file, locked)));
     let (about, member) =
         take_over(&offer, answer.welcome, answer.core, &keeper).map_err(|error| error.on(&site.name))?;
     let (id, about) = (about.0, about.1);
@@ -530,8 +529,7 @@ fn enter(
         links: HashMap::new(),
         parts: HashMap::new(),
         member,
-        lock_file,
-        member_lock,
+        name_use,
     };
     settle(keeper, Some(site), about, state, answer.links, false)
 }
@@ -551,11 +549,16 @@ pub(super) fn take_over(
                 Role::Reader => tieline_os::Access::ReadOnly,
                 _ => tieline_os::Access::ReadWrite,
             };
-            Some(Arc::new(Segment::accept(fd, offer.kind, offer.layout_hash, access)?))
+            // What users other than its owner may write, its header too, tells nothing: the host has told it all.
+            Some(Arc::new(if welcome.access.is_owner_only() {
+                Segment::accept(fd, offer.kind, offer.layout_hash, access)?
+            } else {
+                Segment::accept_told(fd, offer.kind, access)?
+            }))
         }
         None => None,
     };
-    let members = core.as_ref().map(Members::open).transpose()?;
+    let members = core.as_ref().map(|core| Members::open(core, welcome.peers_max)).transpose()?;
     let member = match &members {
         Some(members) if offer.role == Role::Sharer => Some(members.claim(&keeper.register()?)?),
         _ => None,

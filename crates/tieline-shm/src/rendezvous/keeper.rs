@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
@@ -19,6 +19,8 @@ use tieline_os::eventfd::EventFd;
 use tieline_os::poll::Interest;
 use tieline_os::signal::{self, SignalSet};
 
+use super::directory::Directory;
+use super::lock::NameUse;
 use super::station::Station;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::alive::Register;
@@ -37,8 +39,27 @@ pub(super) struct Keeper {
     stations: Mutex<Vec<Arc<Station>>>,
     /// Dropped by a channel on the keeper's own thread, so to be left when that call has returned.
     leaving: Mutex<Vec<Arc<Station>>>,
+    /// What memberships have in common, so that a further one costs no descriptor for it.
+    directories: Shared<Directory>,
+    name_uses: Shared<NameUse>,
     thread: OnceLock<ThreadId>,
-    register: OnceLock<Option<Arc<Register>>>,
+    /// Or of what kind the kernel's refusal was.
+    register: OnceLock<Result<Arc<Register>, ErrorKind>>,
+}
+
+/// Things of this process that are there as long as anybody has them.
+type Shared<T> = Mutex<Vec<Weak<T>>>;
+
+/// The one in the table that is `same` as `ours`, or `ours`, from now on in the table.
+fn share<T>(table: &Shared<T>, ours: T, same: impl Fn(&T, &T) -> bool) -> Arc<T> {
+    let mut table = lock(table);
+    table.retain(|known| known.strong_count() > 0);
+    if let Some(known) = table.iter().filter_map(Weak::upgrade).find(|known| same(known, &ours)) {
+        return known;
+    }
+    let ours = Arc::new(ours);
+    table.push(Arc::downgrade(&ours));
+    ours
 }
 
 #[derive(Default)]
@@ -104,6 +125,22 @@ impl KeeperUse {
     pub(super) fn register(&self) -> Result<Arc<Register>> {
         self.0.as_ref().ok_or_else(failed)?.register()
     }
+
+    /// The directory as other memberships of this process have it open, or `ours`.
+    pub(super) fn share_directory(&self, ours: Directory) -> Arc<Directory> {
+        match &self.0 {
+            Some(keeper) => share(&keeper.directories, ours, Directory::is_the_same_as),
+            None => Arc::new(ours),
+        }
+    }
+
+    /// The use of the name as other memberships of this process have it, or `ours`.
+    pub(super) fn share_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        match &self.0 {
+            Some(keeper) => keeper.share_name_use(ours),
+            None => Arc::new(ours),
+        }
+    }
 }
 
 impl Drop for KeeperUse {
@@ -125,6 +162,8 @@ impl Keeper {
             sources: Mutex::default(),
             stations: Mutex::default(),
             leaving: Mutex::default(),
+            directories: Mutex::default(),
+            name_uses: Mutex::default(),
             thread: OnceLock::new(),
             register: OnceLock::new(),
         });
@@ -165,7 +204,23 @@ impl Keeper {
 
     /// The list that carries the words of this process. Waits until the thread has begun.
     pub(super) fn register(&self) -> Result<Arc<Register>> {
-        self.register.wait().clone().ok_or_else(failed)
+        self.register.wait().clone().map_err(|kind| {
+            let why =
+                "the kernel, or a sandbox, does not let it register a robust list, by which its death would be seen";
+            Error::new(KEEP, kind).because(why)
+        })
+    }
+
+    /// The use of the name as other memberships of this process have it, or `ours`.
+    pub(super) fn share_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        share(&self.name_uses, ours, NameUse::is_of_the_same_file)
+    }
+
+    /// `ours`, from now on also that of memberships to come.
+    pub(super) fn put_name_use(&self, ours: NameUse) -> Arc<NameUse> {
+        let ours = Arc::new(ours);
+        lock(&self.name_uses).insert(0, Arc::downgrade(&ours));
+        ours
     }
 
     pub(super) fn is_this_thread(&self) -> bool {
@@ -227,8 +282,9 @@ impl Keeper {
         // Handlers of the program's signals belong on the program's threads.
         let _ = signal::block(SignalSet::ALL);
         let _ = self.thread.set(std::thread::current().id());
-        let registration = Register::this_thread().ok();
-        let _ = self.register.set(registration.as_ref().map(|registration| Arc::clone(registration.register())));
+        let registration = Register::this_thread().map_err(|error| error.kind());
+        let register = registration.as_ref().map(|registration| Arc::clone(registration.register()));
+        let _ = self.register.set(register.map_err(|kind| *kind));
         let mut events = Events::with_capacity(64);
         loop {
             self.leave_those_that_wish();
@@ -301,7 +357,7 @@ impl Keeper {
 }
 
 fn failed() -> Error {
-    Error::new(KEEP, ErrorKind::System).because("the keeper of this process could not be registered, or has ended")
+    Error::new(KEEP, ErrorKind::System).because("the keeper of this process has ended")
 }
 
 /// Locks, also after a panic: what is locked here is changed in single steps.

@@ -80,7 +80,7 @@ impl Link {
         }
     }
 
-    pub(super) fn socket(&self) -> &Private<SeqPacket> {
+    pub(crate) fn socket(&self) -> &Private<SeqPacket> {
         &self.0.socket
     }
 }

@@ -42,6 +42,38 @@ impl std::os::fd::AsFd for SharedFile {
     }
 }
 
+/// That this process uses a name: the open lock file, with byte 1 locked. All memberships of the process in one name
+/// share one, so that a further one costs no descriptor.
+///
+/// Who wants to be the host locks byte 0 through a file opened for that: locks of one open file do not exclude each
+/// other, and two memberships of one process are as many candidates as two of two.
+#[derive(Debug)]
+pub(super) struct NameUse {
+    file: LockFile,
+    locked: Locked,
+}
+
+impl NameUse {
+    pub(super) fn new(file: LockFile, locked: Locked) -> Self {
+        Self { file, locked }
+    }
+
+    pub(super) fn file(&self) -> &LockFile {
+        &self.file
+    }
+
+    /// Lets go of byte 1. To be called by the last who shares it.
+    pub(super) fn end(self) -> LockFile {
+        drop(self.locked);
+        self.file
+    }
+
+    pub(super) fn is_of_the_same_file(&self, other: &Self) -> bool {
+        let ours = self.file.identity();
+        ours.is_some() && ours == other.file.identity()
+    }
+}
+
 /// What opening the lock file came to.
 pub(super) enum Found {
     File(LockFile),
@@ -76,10 +108,15 @@ impl LockFile {
 
     /// Whether the file we have open is still the one with the name.
     pub(super) fn has_its_name(&self, directory: &Directory, file: &str) -> bool {
-        let ours = rustix::fs::fstat(&**self.0).map(|stat| (stat.st_dev, stat.st_ino));
         let there =
             rustix::fs::statat(directory.fd(), file, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino));
-        ours.is_ok() && ours == there
+        let ours = self.identity();
+        ours.is_some() && ours == there.ok()
+    }
+
+    /// What tells one file from another as long as it is open.
+    fn identity(&self) -> Option<(u64, u64)> {
+        rustix::fs::fstat(&**self.0).map(|stat| (stat.st_dev, stat.st_ino)).ok()
     }
 
     /// Becomes the host, if nobody is.

@@ -110,18 +110,14 @@ impl Members {
         ]
     }
 
-    /// Finds the table of a segment that a peer made.
+    /// Finds the table of a segment that a peer made, for as many members as the host tells. What the table says of
+    /// itself, any sharer may have changed.
     ///
     /// # Errors
-    /// `Corrupted` if it tells a size that no table has.
-    pub(crate) fn open(segment: &Arc<Segment>) -> Result<Self> {
-        // Relaxed: written before the descriptor was handed over.
-        let front = segment.with_front(0);
-        let capacity = front.view::<Head>(0)?.capacity.load(Ordering::Relaxed);
-        if capacity == 0 || capacity > MEMBERS_MAX {
-            return Err(Error::new("read the table of members", ErrorKind::Corrupted));
-        }
-        Ok(Self { lines: front.slice(HEAD_BYTES, capacity as usize)?, segment: Arc::clone(segment) })
+    /// `Corrupted` if the segment has no room for such a table.
+    pub(crate) fn open(segment: &Arc<Segment>, capacity: u32) -> Result<Self> {
+        let lines = segment.with_front(0).slice(HEAD_BYTES, capacity as usize)?;
+        Ok(Self { lines, segment: Arc::clone(segment) })
     }
 
     pub(crate) fn capacity(&self) -> u32 {

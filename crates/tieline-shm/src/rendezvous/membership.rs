@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::station::{Station, check_fork};
 use super::{Link, Members, Participant, PeerId};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::raw::process;
 use crate::segment::Segment;
 
@@ -91,6 +91,20 @@ impl Membership {
         check_fork(self.generation, "use the membership")
     }
 
+    /// Adds to an error that says `Corrupted` which object it is, and who may write its core segment. Others stay as
+    /// they are.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Corrupted {
+            return error;
+        }
+        let about = &self.station.about;
+        let error = error.also(format_args!("{} may write its memory", about.access.sharers(about.owner)));
+        match &self.station.site {
+            Some(site) => error.on(&site.name),
+            None => error,
+        }
+    }
+
     /// Who we are to our counterparts.
     pub(crate) fn id(&self) -> PeerId {
         self.station.id()
@@ -115,15 +129,6 @@ impl Membership {
     /// Whether this process answers for the name at the moment.
     pub(crate) fn is_host(&self) -> bool {
         self.station.is_host()
-    }
-
-    /// Undoes what dead sharers held, with calls of `departed` on this thread. The host does it on each death; who finds
-    /// itself in the way of a dead member ([`Members::is_dead`]) need not wait for a host that may be stopped.
-    #[cfg(test)]
-    pub(crate) fn recover(&self, participant: &dyn Participant) -> Result<()> {
-        self.check()?;
-        self.station.recover(participant);
-        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@
 //! * [`join`]: the joiner's side, on the joining thread.
 //! * [`station`], [`host`]: one membership as the [`keeper`]'s thread sees it, and what it does while it is the host.
 //! * [`members`]: who shares a core segment, in the segment itself.
+//! * [`watch`]: being told when a name may have got a host.
 //! * [`anonymous`]: two processes that have a socket in common and need no name.
 //!
 //! It knows nothing of what channels say to each other, nor of what lies in their segments behind the table of members.
@@ -29,21 +30,23 @@ mod name;
 mod station;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod wire;
 
 use std::os::fd::OwnedFd;
 
 pub use access::{Access, Allowed};
-#[allow(unused_imports, reason = "the channels that use them are being put together")]
+pub(crate) use access::{Applicant, Right};
 pub(crate) use anonymous::{Anonymous, meet, pair};
 pub(crate) use host::{kind_name, random};
-#[allow(unused_imports, reason = "the channels that use them are being put together")]
 pub(crate) use join::{create, look, open, open_or_create};
 pub(crate) use link::Link;
-#[allow(unused_imports, reason = "the channels that use them are being put together")]
-pub(crate) use members::{Condition, MEMBERS_MAX, Member, MemberInfo, Members};
+pub(crate) use members::{Condition, MEMBERS_MAX, Member, Members};
 pub(crate) use membership::{Joined, Membership};
 pub use name::{IntoName, Name};
+pub(crate) use watch::Watch;
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 use crate::error::Result;
 use crate::segment::{Kind, Segment};

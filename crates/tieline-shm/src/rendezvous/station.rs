@@ -20,7 +20,7 @@ use tieline_os::unix::{Address, RecvOptions, SeqPacket};
 use super::directory::Directory;
 use super::host::Host;
 use super::keeper::{Keeper, lock};
-use super::lock::{Found, LockFile, Locked};
+use super::lock::{Found, LockFile, NameUse};
 use super::wire::{Again, Hello, Introduction, Message, PACKET_MAX};
 use super::{Access, Link, Member, Members, Name, Participant, Peer, PeerId, Role};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ const MESSAGES_AT_ONCE: usize = 32;
 /// Where a name lies.
 pub(super) struct Site {
     pub(super) name: Name,
-    pub(super) directory: Directory,
+    pub(super) directory: Arc<Directory>,
 }
 
 impl Site {
@@ -126,9 +126,8 @@ pub(super) struct State {
     pub(super) links: HashMap<PeerId, Watched>,
     pub(super) parts: HashMap<u64, Part>,
     pub(super) member: Option<Member>,
-    pub(super) lock_file: Option<LockFile>,
-    /// Byte 1 of the lock file.
-    pub(super) member_lock: Option<Locked>,
+    /// Keeps the name in use; not if it is another user's.
+    pub(super) name_use: Option<Arc<NameUse>>,
 }
 
 /// A line that the keeper watches.
@@ -277,9 +276,10 @@ impl Station {
             _ => {}
         }
         state.parts.clear();
-        state.member_lock = None;
-        if let (Some(site), Some(file)) = (&self.site, state.lock_file.take()) {
-            site.remove_if_unused(&file);
+        // While others of this process have it, the name is in use.
+        let last = state.name_use.take().and_then(Arc::into_inner);
+        if let (Some(site), Some(last)) = (&self.site, last) {
+            site.remove_if_unused(&last.end());
         }
         *lock(&self.deadline) = None;
         drop(state);
@@ -367,6 +367,8 @@ impl State {
             match link.socket().try_recv_with(&mut [IoSliceMut::new(&mut buffer)], options) {
                 Ok(Some(came)) => {
                     let odd = came.truncated || came.control_truncated || came.len == 0;
+                    // Sharers hear of each other's end on their lines, and have nothing else to say there.
+                    let odd = odd || matches!(station.about.role, Role::Sharer);
                     // The kernel's word for each message: the line was not handed on to somebody else.
                     let stranger = came.credentials.is_some_and(|sender| sender.uid != link.peer().uid);
                     if odd || stranger || participant.received(peer, &buffer[..came.len], came.fds).is_err() {
@@ -414,7 +416,7 @@ impl State {
     fn stand_alone(&mut self, station: &Arc<Station>) {
         self.drop_host_connection(station);
         self.standing = Standing::Alone;
-        self.member_lock = None;
+        self.name_use = None;
     }
 
     fn lose_host(&mut self, station: &Arc<Station>) {
@@ -430,7 +432,7 @@ impl State {
     fn seek(&mut self, station: &Arc<Station>) {
         let (Standing::Seeking { since, pause, .. }, Some(site)) = (&self.standing, &station.site) else { return };
         let (since, pause) = (*since, *pause);
-        let may_host = self.renew_lock(site);
+        let may_host = self.renew_name_use(station, site);
         if may_host && self.try_to_host(station, site) {
             return;
         }
@@ -450,23 +452,31 @@ impl State {
     }
 
     /// Sees to it that our lock file is the one with the name: somebody may have cleaned up. Whether we have one.
-    fn renew_lock(&mut self, site: &Site) -> bool {
+    fn renew_name_use(&mut self, station: &Station, site: &Site) -> bool {
         let file = site.lock_file();
-        let Some(ours) = &self.lock_file else { return false };
-        if ours.has_its_name(&site.directory, &file) {
+        let Some(ours) = &self.name_use else { return false };
+        if ours.file().has_its_name(&site.directory, &file) {
             return true;
         }
         let Ok(Found::File(fresh)) = LockFile::open(&site.directory, &file, true) else { return false };
-        self.member_lock = fresh.member().ok().flatten();
-        self.lock_file = Some(fresh);
+        let Ok(Some(locked)) = fresh.member() else { return false };
+        self.name_use = Some(station.keeper.share_name_use(NameUse::new(fresh, locked)));
         true
     }
 
     fn try_to_host(&mut self, station: &Arc<Station>, site: &Site) -> bool {
-        let Some(locked) = self.lock_file.as_ref().and_then(|file| file.try_host().ok().flatten()) else {
+        // Opened anew: see `NameUse`.
+        let lock_file = site.lock_file();
+        let Ok(Found::File(file)) = LockFile::open(&site.directory, &lock_file, false) else { return false };
+        let Ok(Some(locked)) = file.try_host() else { return false };
+        if !file.has_its_name(&site.directory, &lock_file) {
             return false;
-        };
+        }
         step("meet:elected");
+        if let Ok(Some(locked)) = file.member() {
+            // One open file is enough for both.
+            self.name_use = Some(station.keeper.put_name_use(NameUse::new(file, locked)));
+        }
         let Ok(mut host) = Host::bind(site, &station.about.access, locked) else { return false };
         let Ok(token) = host.watch(station) else { return false };
         host.listener_token = Some(token);

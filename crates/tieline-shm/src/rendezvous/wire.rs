@@ -274,6 +274,12 @@ impl Message {
     }
 }
 
+/// What the bytes mean, as bytes again; `None` if nothing. For the fuzzer.
+#[cfg(feature = "steps")]
+pub(crate) fn reread(bytes: &[u8]) -> Option<Vec<u8>> {
+    Message::decode(bytes).map(|message| message.encode())
+}
+
 impl Hello {
     fn write(&self, to: &mut Writer) {
         to.u32(self.kind);

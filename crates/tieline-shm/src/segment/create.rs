@@ -94,8 +94,12 @@ fn back(
     let numa_node = options.numa_node.filter(|node| numa::bind(&memory, *node).is_ok());
     let committed = if options.max_len.is_some() { committed } else { len };
     memfd.reserve_range(0, committed as u64)?;
-    // Now there is memory, so this only builds the page tables, and cannot fail for lack of it.
-    memory.populate(..committed)?;
+    // Now there is memory, so this only builds the page tables, and cannot fail for lack of it. Before Linux 5.14 the
+    // first touch does.
+    match memory.populate(..committed) {
+        Err(error) if error.kind() != tieline_os::ErrorKind::Unsupported => return Err(error),
+        _ => {}
+    }
     Ok(Backed { memfd, memory, numa_node })
 }
 

@@ -33,7 +33,7 @@ pub struct Description {
     pub writer_only: bool,
     /// Whether it is a file that outlives its users.
     pub persistent: bool,
-    /// The hash of the payload's layout ([`Layout::hash`](crate::Layout::hash)); 0 for plain bytes.
+    /// The hash of the payload's layout ([`Layout::hash`](crate::Layout::hash)); 0 if there is none.
     pub layout_hash: u64,
     /// The payload type's name.
     pub layout_name: String,

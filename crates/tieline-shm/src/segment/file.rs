@@ -186,7 +186,7 @@ fn open(path: &Path, kind: Kind, expected: &Expected) -> Result<PersistentSegmen
     let file = Arc::new(File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?));
     let len = trusted_len(path, &file)?;
     let _gate = lock(OPEN, path, &file, LockKind::Exclusive, GATE)?;
-    // Without growth for now: whether it is growable stands in the header, which is checked first.
+    // Without growth at first: whether it is growable stands in the header, which is checked before.
     let segment = map(&file, kind, false)?;
     let header = segment.header()?;
     let described = header.check(kind, expected, len).map_err(|error| error.on(path.display()))?;

@@ -4,7 +4,7 @@
 //! and checked before it is used.
 
 use super::describe::Description;
-use super::{Details, Expected, Kind, Purpose};
+use super::{Details, Expected, Fact, Kind, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Mismatch;
 use crate::raw::Words;
@@ -38,7 +38,7 @@ pub(crate) struct Header {
     pub(super) kind: AtomicU32,
     /// Of the whole segment, header and all; where memory is committed bit by bit, of the address space.
     pub(super) len_bytes: AtomicU64,
-    /// The hash of the payload's layout; 0 for plain bytes.
+    /// The hash of the payload's layout; 0 if there is none.
     pub(super) layout_hash: AtomicU64,
     /// Who made it, in the creator's own process namespace.
     pub(super) creator_pid: AtomicU32,
@@ -128,8 +128,15 @@ impl Header {
             write_text(&self.layout_text, &self.layout_text_len, &layout.to_string());
         }
         self.body_version.store(details.version, Ordering::Relaxed);
-        let declared = self.facts.iter().zip(details.facts);
-        // Relaxed: lookers take what they find and check it.
+        self.fact_count.store(0, Ordering::Relaxed);
+        self.declare(details.facts, start);
+    }
+
+    /// Adds facts to those that are there; those that do not fit are left out. Before anyone else has the segment.
+    pub(super) fn declare(&self, facts: &[Fact<'_>], start: usize) {
+        // Relaxed, as all of this: lookers take what they find and check it.
+        let before = self.fact_count.load(Ordering::Relaxed) as usize;
+        let declared = self.facts.iter().skip(before).zip(facts);
         for (raw, fact) in declared.clone() {
             let bytes = fact.name.as_bytes();
             for (index, cell) in raw.name.iter().enumerate() {
@@ -140,7 +147,7 @@ impl Header {
             raw.count.store(fact.count, Ordering::Relaxed);
             raw.stride.store(fact.stride, Ordering::Relaxed);
         }
-        self.fact_count.store(u32::try_from(declared.len()).unwrap_or(0), Ordering::Relaxed);
+        self.fact_count.store(u32::try_from(before + declared.len()).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Believes nothing: what this segment is, if it is what was expected and `len_bytes` long.

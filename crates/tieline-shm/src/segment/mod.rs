@@ -15,6 +15,7 @@ mod create;
 mod describe;
 mod file;
 mod header;
+mod mapped;
 mod options;
 mod resize;
 #[cfg(all(test, not(model)))]
@@ -89,7 +90,7 @@ impl Kind {
 pub(crate) struct Purpose<'a> {
     pub(crate) kind: Kind,
     pub(crate) name: &'a str,
-    /// 0 for plain bytes.
+    /// 0 if there is none.
     pub(crate) layout_hash: u64,
 }
 
@@ -126,7 +127,7 @@ impl<'a> Fact<'a> {
     }
 
     /// `count` numbers of 64 bits, `stride` bytes from one to the next; what does not fit the description is left out.
-    #[allow(clippy::cast_possible_truncation, reason = "limited to what fits")]
+    // Limited to what fits.
     pub(crate) const fn words(name: &'a str, offset: usize, count: usize, stride: usize) -> Self {
         let most = u32::MAX as usize;
         let count = if count > most { most } else { count };
@@ -217,6 +218,33 @@ impl Segment {
     ///
     /// Give the payload's [`Layout`] rather than its hash where it is known: the error of a mismatch shows both then.
     pub(crate) fn accept(fd: OwnedFd, kind: Kind, expected: impl Into<Expected>, access: Access) -> Result<Self> {
+        Self::take(fd, kind, |memfd, _| memfd.map(&MapOptions::new().access(access)).map(Arc::new))?
+            .checked(&expected.into())
+    }
+
+    /// [`accept`](Self::accept), without a second mapping of what this process has already mapped in this way, of what
+    /// came from the same `peer`. For what many handles of one process take.
+    pub(crate) fn accept_once(fd: OwnedFd, peer: u64, kind: Kind, expected_hash: u64, access: Access) -> Result<Self> {
+        Self::take(fd, kind, |memfd, len| mapped::map(memfd, peer, len, access))?.checked(&expected_hash.into())
+    }
+
+    /// Takes a segment of fixed length whose kind and measures were told by somebody else than its header: nothing is
+    /// read there, because whoever may write the segment may have written over it.
+    pub(crate) fn accept_told(fd: OwnedFd, kind: Kind, access: Access) -> Result<Self> {
+        Self::take(fd, kind, |memfd, _| memfd.map(&MapOptions::new().access(access)).map(Arc::new))
+    }
+
+    fn checked(mut self, expected: &Expected) -> Result<Self> {
+        let description = self.header()?.check(self.kind, expected, self.memory.len() as u64)?;
+        (self.growable, self.front) = (description.growable, description.front_bytes as usize);
+        Ok(self)
+    }
+
+    fn take(
+        fd: OwnedFd,
+        kind: Kind,
+        map: impl FnOnce(&Memfd, u64) -> tieline_os::Result<Arc<Mapping>>,
+    ) -> Result<Self> {
         let refused = |error| Error::system_refused(header::ACCEPT, error);
         crate::wait::prepare();
         let memfd = Memfd::from_fd(fd, Seals::SHRINK | Seals::GROW).map_err(refused)?;
@@ -224,16 +252,20 @@ impl Segment {
         if len < HEADER_BYTES as u64 {
             return Err(Error::new(header::ACCEPT, ErrorKind::Corrupted).because("it is shorter than a header"));
         }
-        let memory = Arc::new(memfd.map(&MapOptions::new().access(access)).map_err(refused)?);
-        let description = View::<Header>::of(&memory, 0)?.check(kind, &expected.into(), len)?;
+        let memory = map(&memfd, len).map_err(refused)?;
         let obtained = Obtained::unasked(&memory);
-        let (store, growable) = (Arc::new(Store::Memfd(memfd)), description.growable);
-        Ok(Self { store, memory, kind, obtained, growable, front: description.front_bytes as usize })
+        Ok(Self { store: Arc::new(Store::Memfd(memfd)), memory, kind, obtained, growable: false, front: 0 })
     }
 
     /// Adds what only the structure knows to the description; to be called before anyone else has the segment.
     pub(crate) fn describe(&self, details: &Details<'_>) -> Result<()> {
         self.header()?.describe(details, self.start());
+        Ok(())
+    }
+
+    /// Adds facts to the description, of what lies in the body; as [`describe`](Self::describe).
+    pub(crate) fn declare(&self, facts: &[Fact<'_>]) -> Result<()> {
+        self.header()?.declare(facts, self.start());
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! A payload in shared memory that this process holds for now: read and written in place where the peers are trusted,
-//! through a private copy where they are not.
+//! A payload in shared memory that is this process's until it gives it away: read and written in place where the peers
+//! are trusted, through a private copy where they are not.
 //!
 //! The invariant: a reference to shared memory exists only while the structure says that the bytes are this process's,
 //! and only if everyone who could break that rule runs as the same user, who could as well write our private memory.
@@ -9,6 +9,7 @@ use std::any::TypeId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::structure::cells::Cells;
+use crate::structure::items::{check_all, count_of};
 
 /// Whether everyone who may write the memory is believed to keep to the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(crate) enum Trust {
 pub(crate) struct Held {
     place: Place,
     len: usize,
-    /// The type of which the bytes are known to be a value.
+    /// The type of which the bytes are known to be values.
     checked: Option<TypeId>,
 }
 
@@ -107,39 +108,83 @@ impl Held {
         }
     }
 
-    /// Only the first `len` bytes count from now on.
+    /// Only the first `len` bytes count from now on. The first of several values are values.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        self.checked = None;
     }
 
-    /// Checks that the bytes are a `T`, which [`value`](Self::value) then relies on.
+    /// Checks that the bytes are values, as many as `count` says if it says so, which [`items`](Self::items) then relies
+    /// on.
     ///
     /// # Errors
-    /// `Corrupted` says which field is not.
-    pub(crate) fn check<T: ShmSafe>(&mut self, operation: &'static str) -> Result<()> {
-        let corrupted = |why: String| Error::new(operation, ErrorKind::Corrupted).because(why);
-        if self.len != size_of::<T>() {
-            return Err(corrupted(format!("a payload of {} bytes is no {}", self.len, T::LAYOUT.name)));
-        }
-        if !self.as_bytes().as_ptr().cast::<T>().is_aligned() {
+    /// `Corrupted` says which field is not; `Unsupported` if the type's alignment is more than 16 bytes.
+    pub(crate) fn check<T: ShmSafe>(&mut self, operation: &'static str, count: Option<usize>) -> Result<()> {
+        let bytes = self.as_bytes();
+        if !bytes.as_ptr().cast::<T>().is_aligned() {
             return Err(Error::new(operation, ErrorKind::Unsupported).because("its type is aligned beyond 16 bytes"));
         }
-        T::check(self.as_bytes()).map_err(|invalid| corrupted(invalid.to_string()))?;
+        if count.is_some_and(|count| count_of::<T>(bytes.len()) != Some(count)) {
+            return Err(Error::new(operation, ErrorKind::Corrupted).because(format!(
+                "a payload of {} bytes is no {}",
+                bytes.len(),
+                T::LAYOUT.name
+            )));
+        }
+        check_all::<T>(operation, bytes)?;
         self.checked = Some(TypeId::of::<T>());
         Ok(())
     }
 
-    /// The `T` that the bytes are.
+    /// Makes sure that what is there are values, although they will be written over: what was there before, or zeros.
+    ///
+    /// # Errors
+    /// `InvalidInput` if neither is; `Unsupported` as [`check`](Self::check).
+    pub(crate) fn prepare<T: ShmSafe>(&mut self, operation: &'static str) -> Result<()> {
+        match self.check::<T>(operation, None) {
+            Err(error) if error.kind() == ErrorKind::Corrupted => {
+                self.as_bytes_mut().fill(0);
+                self.check::<T>(operation, None).map_err(|_| {
+                    Error::new(operation, ErrorKind::InvalidInput)
+                        .because("zeros are no value of its type, so it can only be sent by copy")
+                })
+            }
+            prepared => prepared,
+        }
+    }
+
+    /// The values that the bytes are.
     ///
     /// # Panics
     /// If that was not [checked](Self::check) before.
-    pub(crate) fn value<T: ShmSafe>(&self) -> &T {
+    #[inline]
+    pub(crate) fn items<T: ShmSafe>(&self) -> &[T] {
+        let count = self.count::<T>();
+        // SAFETY: `check` saw that the alignment fits and that the bytes are values, of which `count` are within them;
+        // they do not change while held, `as_bytes_mut` forgets that they were checked.
+        unsafe { std::slice::from_raw_parts(self.as_bytes().as_ptr().cast(), count) }
+    }
+
+    /// The same, to be written over with other values.
+    ///
+    /// # Panics
+    /// As [`items`](Self::items).
+    pub(crate) fn items_mut<T: ShmSafe>(&mut self) -> &mut [T] {
+        let (count, checked) = (self.count::<T>(), self.checked);
+        let start = self.as_bytes_mut().as_mut_ptr().cast();
+        // Values are written over with values.
+        self.checked = checked;
+        // SAFETY: as in `items`, and `as_bytes_mut` gave the only reference to the bytes, which this one replaces.
+        unsafe { std::slice::from_raw_parts_mut(start, count) }
+    }
+
+    /// How many values the checked bytes are.
+    #[inline]
+    fn count<T: ShmSafe>(&self) -> usize {
         assert!(self.checked == Some(TypeId::of::<T>()), "checked when it was received");
-        let bytes = self.as_bytes();
-        // SAFETY: `check` saw that length and alignment fit and that the bytes
-        // are a valid value; they do not change while held, `as_bytes_mut` forgets that they were checked.
-        unsafe { &*bytes.as_ptr().cast::<T>() }
+        match size_of::<T>() {
+            0 => 1,
+            size => self.len / size,
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::ShmSafe;
+use crate::layout::{ShmSafe, is_spared};
 use crate::raw::atomic::Ordering;
+use crate::raw::process;
 use crate::raw::words::bytes_of;
 use crate::structure::log::{Entry, INLINE_MAX_BYTES, Roster, release};
 use crate::structure::pool::{Bucket, Buckets};
@@ -28,20 +29,24 @@ pub(crate) fn bytes_of_items<T: ShmSafe>(items: &[T]) -> &[u8] {
 }
 
 /// How many `T` are in `len_bytes`, if a whole number of them.
-fn count_of<T>(len_bytes: usize) -> Option<usize> {
+pub(super) fn count_of<T>(len_bytes: usize) -> Option<usize> {
     match size_of::<T>() {
         0 => (len_bytes == 0).then_some(1),
         size => len_bytes.is_multiple_of(size).then_some(len_bytes / size),
     }
 }
 
-fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Result<usize> {
+/// How many `T` the bytes are.
+///
+/// # Errors
+/// `Corrupted` if they are no whole number of values, or one is none.
+pub(super) fn check_all<T: ShmSafe>(operation: &'static str, bytes: &[u8]) -> Result<usize> {
     let corrupted = |why: String| Error::new(operation, ErrorKind::Corrupted).because(why);
     let count = count_of::<T>(bytes.len())
         .ok_or_else(|| corrupted(format!("{} bytes are no whole number of {}", bytes.len(), T::LAYOUT.name)))?;
-    if size_of::<T>() != 0 {
+    if size_of::<T>() != 0 && !is_spared::<T>() {
         for bytes in bytes.chunks_exact(size_of::<T>()) {
-            T::check(bytes).map_err(|invalid| corrupted(format!("{} is not {}", invalid.field, invalid.expected)))?;
+            T::check(bytes).map_err(|invalid| corrupted(invalid.to_string()))?;
         }
     }
     Ok(count)
@@ -255,6 +260,8 @@ pub(crate) struct Holder {
     pub(crate) is_trusted: bool,
     /// What must last as long as anything is held, because its end tells the publisher that nothing is held any more.
     pub(crate) line: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Of the process whose the hazards are.
+    pub(crate) generation: u32,
 }
 
 /// A bucket that a hazard of ours keeps from being reused; dropping gives it back.
@@ -324,7 +331,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        release(&self.holder.roster, &self.holder.entry, self.hazard);
+        // A forked child has a copy of what its parent holds.
+        if self.holder.generation == process::generation() {
+            release(&self.holder.roster, &self.holder.entry, self.hazard);
+        }
     }
 }
 

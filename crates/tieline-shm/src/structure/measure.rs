@@ -71,6 +71,7 @@ fn channel(geometry: Geometry, subscribers: usize) -> (Outlet, Vec<Inlet>) {
                 entry: log.entry(index),
                 is_trusted: true,
                 line: std::sync::OnceLock::new(),
+                generation: crate::raw::process::generation(),
             };
             Inlet::new(reader, Some(std::sync::Arc::new(holder)))
         })

@@ -130,6 +130,16 @@ impl Outlet {
         }
     }
 
+    /// Whether a bucket can be lent, and sent, without waiting. Errors are for those who try.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    #[cfg(all(feature = "tokio", not(model)))]
+    pub(crate) fn has_room_to_lend(&mut self) -> Result<bool> {
+        let Some(lending) = &mut self.lending else { return Ok(true) };
+        Ok(self.writer.has_room() && (lending.pool.has_free() || lending.find(&mut self.writer)?))
+    }
+
     /// Publishes what was written into a bucket. Does not copy.
     ///
     /// # Errors

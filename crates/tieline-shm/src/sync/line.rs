@@ -11,7 +11,9 @@ use tieline_os::futex::{AnyWaited, Deadline, Waited};
 
 use crate::raw::Words;
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::raw::robust::{self, RobustWord, Thread, low};
+#[cfg(not(model))]
+use crate::raw::robust::pair;
+use crate::raw::robust::{self, RobustWord, Thread, high, low};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -120,6 +122,60 @@ pub(crate) fn watch(first: &RobustWord, words: &[(&AtomicU64, u32)], until: Unti
 
 /// How late a death is noticed where the kernel cannot sleep on several words.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long one who waits among threads of several pid namespaces sleeps at a time; see [`admit`].
+const AMONG_STRANGERS: Duration = Duration::from_millis(5);
+
+/// In the upper half of a word's `turn`: threads of several pid namespaces share the word.
+const SEVERAL: u32 = u32::MAX;
+
+/// Notes that threads of this process's pid namespace will own the word.
+///
+/// An id is that of one thread in its own namespace only. The kernel takes a word that a dying thread has announced, and
+/// that shows its id, for the thread's own. So where ids of several namespaces meet, nobody may sleep with the word
+/// announced: the dead one's namesake may hold it by then, and would lose it. Then the death of one who was woken wakes
+/// no other, for which reason all who sleep look again from time to time.
+#[cfg(not(model))]
+pub(crate) fn admit(word: &RobustWord) {
+    if is_first_namespace(word) {
+        return;
+    }
+    // SeqCst, with [is_shared_by_strangers].
+    word.turn.fetch_or(pair(0, SEVERAL), Ordering::SeqCst);
+    // Whoever fell asleep before this began must look again.
+    word.unmark();
+}
+
+/// Whether this process's pid namespace is the first whose threads own the word, as far as that can be known.
+#[cfg(not(model))]
+pub(crate) fn is_first_namespace(word: &RobustWord) -> bool {
+    let Ok(namespace) = std::fs::metadata("/proc/self/ns/pid") else { return false };
+    // Truncation loses nothing: the kernel numbers them with 32 bits.
+    let own = low(std::os::unix::fs::MetadataExt::ino(&namespace));
+    // Relaxed: the exchange tells; a number once there stays, or becomes [SEVERAL].
+    let seen = word.turn.load(Ordering::Relaxed);
+    let known = match high(seen) {
+        0 => word.turn.compare_exchange(seen, pair(low(seen), own), Ordering::SeqCst, Ordering::SeqCst).map(|_| own),
+        known => Ok(known),
+    };
+    known.unwrap_or_else(high) == own
+}
+
+/// Whether threads of several pid namespaces share the word. Asked when the mark has been set: then this sees it, or the
+/// one who [came](admit) takes the mark off again.
+pub(crate) fn is_shared_by_strangers(word: &RobustWord) -> bool {
+    // In a model all are of one.
+    !cfg!(model) && high(word.turn.load(Ordering::SeqCst)) == SEVERAL
+}
+
+/// When to look again among strangers, or earlier.
+pub(crate) fn before_long(until: Until) -> Until {
+    let soon = Deadline::after(AMONG_STRANGERS);
+    match until {
+        Until::At(deadline) if deadline.remaining() < AMONG_STRANGERS => until,
+        _ => Until::At(soon),
+    }
+}
 
 /// The moment at which a wait is over, if there is one.
 pub(crate) fn deadline(until: Until) -> Option<Deadline> {

@@ -28,6 +28,10 @@
 //! | make a value once, do a thing once | [`OnceCell`], [`Once`] |
 //! | share a table or a list rather than one value | [`SharedArena`](crate::SharedArena) |
 //!
+//! The classic problems, solved between processes with a death in each, are the examples of this crate:
+//! `bounded_buffer` (producers and consumers), `readers_writers`, `philosophers`, `bounded_pool` (a counting semaphore)
+//! and `monitor`; `cargo run -p tieline-shm --example philosophers`.
+//!
 //! # After a death
 //! A value that is guarded may be half changed when its holder dies; the lock cannot know. So the next who locks gets the
 //! guard inside an error, [`LockError::OwnerDied`], and decides:
@@ -80,7 +84,6 @@ mod line;
 #[cfg(not(model))]
 mod monitor;
 mod mutex;
-#[cfg(not(model))]
 mod once;
 #[cfg(not(model))]
 pub mod order;

@@ -59,7 +59,8 @@ pub struct Monitor<T: ShmSafe, const CONDITIONS: usize> {
     place: Place,
 }
 
-/// The monitor's lock is held, and the value is ours, as long as this lives.
+/// The monitor's lock is held, and the value is ours, as long as this lives. In a child made by `fork` it is no guard, as
+/// a [`MutexGuard`](super::MutexGuard).
 #[must_use = "the lock is given back when this is dropped"]
 pub struct MonitorGuard<'a, T: ShmSafe, const CONDITIONS: usize> {
     monitor: &'a Monitor<T, CONDITIONS>,

@@ -114,10 +114,13 @@ impl Class {
             }
             let mut graph = graph();
             let edges = graph.get_or_insert_default();
-            for (before, held_at) in held.iter().filter(|(before, _)| before != self) {
+            let held = || held.iter().filter(|(before, _)| before != self);
+            for (before, held_at) in held() {
                 if let Some(path) = path(edges, self, before) {
                     return Err(self.reversed(before, held_at, here, &path));
                 }
+            }
+            for &(ref before, held_at) in held() {
                 if edges.len() < CLASSES_MAX || edges.contains_key(before) {
                     let edge = Edge { held_at, taken_at: here };
                     edges.entry(before.clone()).or_default().entry(self.clone()).or_insert(edge);
@@ -194,4 +197,67 @@ fn path(edges: &HashMap<Class, HashMap<Class, Edge>>, from: &Class, to: &Class) 
 
 fn graph() -> MutexGuard<'static, Option<HashMap<Class, HashMap<Class, Edge>>>> {
     GRAPH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLASSES: usize = 6;
+
+    /// What the check ought to know: which class was held when which was wanted.
+    #[derive(Default)]
+    struct Plain([[bool; CLASSES]; CLASSES]);
+
+    impl Plain {
+        fn leads(&self, from: usize, to: usize) -> bool {
+            let mut reached = [false; CLASSES];
+            reached[from] = true;
+            for _ in 0..CLASSES {
+                for (a, b) in (0..CLASSES).flat_map(|a| (0..CLASSES).map(move |b| (a, b))) {
+                    reached[b] |= reached[a] && self.0[a][b];
+                }
+            }
+            reached[to]
+        }
+    }
+
+    proptest! {
+        /// Any list of locks and unlocks is refused where a plain graph has a cycle, and nowhere else.
+        #[test]
+        fn what_is_refused_closes_a_cycle_of_a_plain_graph(
+            operations in proptest::collection::vec((0..CLASSES, 0..8_u8), 0..80),
+        ) {
+            static CASE: AtomicUsize = AtomicUsize::new(0);
+            let case = CASE.fetch_add(1, Ordering::Relaxed);
+            let class = |number: usize| Class::of(&format!("case {case}, class {number}"), 0);
+            let (mut plain, mut held) = (Plain::default(), Vec::new());
+            for (number, what) in operations {
+                if what >= 5 {
+                    if !held.is_empty() {
+                        class(held.swap_remove(number % held.len())).given_back();
+                    }
+                    continue;
+                }
+                let waits = what > 0;
+                let answer = class(number).check(Location::caller(), waits);
+                let others = || held.iter().copied().filter(|&before| before != number);
+                let closes = waits && others().any(|before| plain.leads(number, before));
+                prop_assert_eq!(answer.is_err(), closes, "class {} while {:?} are held", number, held);
+                if closes {
+                    continue;
+                }
+                if waits {
+                    others().for_each(|before| plain.0[before][number] = true);
+                }
+                class(number).taken(Location::caller());
+                held.push(number);
+            }
+            held.into_iter().for_each(|number| class(number).given_back());
+        }
+    }
 }

@@ -98,6 +98,7 @@ impl Place {
             let memory = memory.named(name.as_str()).front(table_bytes() + front_bytes);
             let segment = Segment::create_with(&purpose, len_bytes, &memory)?;
             make(&segment)?;
+            segment.with_front(0).declare(&Members::facts(HANDLES_MAX))?;
             Ok(segment)
         });
         Self::of(join(name, offer(form, Some(core)), TIMEOUT)?)

@@ -59,6 +59,7 @@ mod kernel {
         }
 
         /// The counter itself.
+        #[cfg(any(test, feature = "steps", feature = "tokio"))]
         pub(crate) fn counter(&self) -> &Arc<EventFd> {
             &self.0
         }

@@ -234,10 +234,10 @@ impl EventCount {
     /// Waits until `ready` answers, where any of `counts` may be the one that is notified; one call of the kernel for
     /// all of them.
     ///
-    /// One count at least. Of more than [`futex::MAX_WORDS`] the others are looked at every two milliseconds.
+    /// One count at least. Of more than [`futex::most_words`] the others are looked at every two milliseconds.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait); `Unsupported` for more than one before Linux 5.16.
+    /// As [`wait`](Self::wait).
     pub(crate) fn wait_any<R, C: Deref<Target = Self>>(
         counts: &[C],
         how: Waiting,
@@ -381,7 +381,7 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
     };
     let habit = Habit::of(first.address());
     // Those that the kernel cannot watch are looked at every so often.
-    let (watched, rest) = counts.split_at(counts.len().min(futex::MAX_WORDS));
+    let (watched, rest) = counts.split_at(counts.len().min(if counts.len() == 1 { 1 } else { futex::most_words() }));
     let timed_out = || Error::new(operation, ErrorKind::TimedOut);
     loop {
         let in_vain = counts.iter().any(|count| count.notifier_is_here());
@@ -393,13 +393,15 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
             Spun::Expired => return ready().ok_or_else(timed_out),
             Spun::GaveUp => (how == Waiting::Adaptive && !in_vain).then(Instant::now),
         };
+        let sleep_until = if rest.is_empty() {
+            deadline
+        } else {
+            let nap = deadline.map_or(UNWATCHED, |deadline| deadline.remaining().min(UNWATCHED));
+            Some(Deadline::after(nap))
+        };
         let slept = match watched {
-            [count] => count.sleep(deadline, &mut ready),
-            watched if rest.is_empty() => sleep_on_any(watched, deadline, &mut ready),
-            watched => {
-                let nap = deadline.map_or(UNWATCHED, |deadline| deadline.remaining().min(UNWATCHED));
-                sleep_on_any(watched, Some(Deadline::after(nap)), &mut ready)
-            }
+            [count] => count.sleep(sleep_until, &mut ready),
+            watched => sleep_on_any(watched, sleep_until, &mut ready),
         };
         match slept.map_err(|error| Error::system_refused(operation, error))? {
             Slept::Ready(answer) => return Ok(answer),

@@ -104,12 +104,13 @@ fn waiting_in_vain_costs_little_processor_time() {
     let mut last = Duration::ZERO;
     for _ in 0..waits {
         let started = spent();
+        // Before the other begins to sleep, so that what it notifies of is true by then.
+        let wake = Instant::now() + Duration::from_millis(2);
         let notifier = Arc::clone(&count);
         let thread = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(2));
             notifier.notify();
         });
-        let wake = Instant::now() + Duration::from_millis(2);
         let waited = count.wait(Waiting::Adaptive, Until::Forever, "wait", || (Instant::now() >= wake).then_some(()));
         waited.unwrap();
         thread.join().unwrap();

@@ -2,6 +2,8 @@
 //! `docs/shm-errors.md` lists them. What is special to one channel is tested beside it.
 
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -12,8 +14,8 @@ use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::sync::{Mutex, MutexOptions};
 use tieline_shm::topic::Topic;
-use tieline_shm::{Error, ErrorKind, SegmentOptions};
-use tieline_testkit::{Forked, Peer, role, skip, test_name};
+use tieline_shm::{Error, ErrorKind, SegmentOptions, Waiting};
+use tieline_testkit::{Forked, PATIENCE, Peer, role, skip, test_name};
 
 const NOBODY: u32 = 65534;
 
@@ -238,34 +240,6 @@ fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
 }
 
 #[test]
-fn waits_end_by_the_monotonic_clock() {
-    let (_place, at) = place();
-    let mut subscriber = Topic::<u64>::create(&at("topic")).unwrap().subscriber().unwrap();
-    let queue = Queue::<u64>::create(at("queue")).unwrap();
-    let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
-    let _held = mutex.lock().unwrap();
-    let other = Mutex::<u64>::from_fd(mutex.as_fd().try_clone_to_owned().unwrap()).unwrap();
-    let timeout = Duration::from_millis(40);
-    let check = |what: &str, wait: &mut dyn FnMut() -> bool| {
-        let before = Instant::now();
-        assert!(wait(), "{what} times out");
-        let waited = before.elapsed();
-        assert!((timeout..Duration::from_secs(10)).contains(&waited), "{what}: {waited:?}");
-    };
-    check("topic", &mut || subscriber.recv_timeout(timeout).unwrap_err().is_timeout());
-    check("queue", &mut || queue.recv_timeout(timeout).unwrap_err().is_timeout());
-    std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| other.lock_timeout(timeout).map(drop).unwrap_err().is_timeout());
-        check("mutex", &mut || {
-            tieline_testkit::pause(timeout);
-            tieline_testkit::eventually("it gives up", || waiter.is_finished());
-            true
-        });
-        assert!(waiter.join().unwrap());
-    });
-}
-
-#[test]
 fn without_descriptors_each_channel_says_so_and_works_again_later() {
     if let Some(me) = role() {
         let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
@@ -313,9 +287,26 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
         let mut writer = Latest::<u64>::at(at("latest")).unwrap().writer().unwrap();
         let event = Event::create(at("event")).unwrap();
         let mutex = Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
-        let held = mutex.lock().unwrap();
-        let delivery = queue.recv().unwrap();
+        let mut held = Some(mutex.lock().unwrap());
+        **held.as_mut().unwrap() = 7;
+        let mut delivery = Some(queue.recv().unwrap());
+        // What is held in place: more than fits into a slot.
+        let large = Topic::<[u64]>::open_or_create(&at("large")).unwrap();
+        let loans = large.publisher_options().depth(2).open().unwrap();
+        let mut reader = large.subscriber().unwrap();
+        loans.publish(&[1; 100]).unwrap();
+        let mut sample = Some(reader.recv().unwrap());
+        assert!(sample.as_ref().unwrap().is_held());
+        let call = client.start(&3).unwrap();
+        let mut request = Some(server.recv().unwrap());
         let child = Forked::run(|| {
+            // Copies of what the parent holds: nothing that is done to them is done to it.
+            assert_eq!(refused(delivery.take().unwrap().ack()), ErrorKind::Forked);
+            assert_eq!(refused(request.take().unwrap().respond(&9)), ErrorKind::Forked);
+            drop(sample.take());
+            // A copy of a guard shows the memory, and does not hold the lock.
+            assert_eq!(**held.as_ref().unwrap(), 7);
+            drop(held.take());
             assert_eq!(refused(publisher.publish(&9)), ErrorKind::Forked);
             assert_eq!(refused(subscriber.try_recv()), ErrorKind::Forked);
             assert_eq!(refused(queue.try_send(&9)), ErrorKind::Forked);
@@ -334,8 +325,22 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
         child.succeeds();
         publisher.publish(&5).unwrap();
         assert_eq!(*subscriber.recv().unwrap(), 5);
+        let delivery = delivery.unwrap();
         assert_eq!(*delivery, 1, "the item is still ours");
         delivery.ack().unwrap();
+        assert_eq!(queue.counters().waiting, 0);
+        // Every other place is used again, and that of the sample is not.
+        for number in 2..50 {
+            loans.publish(&[number; 100]).unwrap();
+            assert_eq!(reader.recv().unwrap()[99], number);
+        }
+        assert_eq!(**sample.as_ref().unwrap(), [1; 100], "the sample is still ours");
+        request.unwrap().respond(&4).unwrap();
+        assert_eq!(*call.wait().unwrap(), 4);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| mutex.try_lock().map(drop).unwrap_err().kind());
+            assert_eq!(other.join().unwrap(), ErrorKind::WouldBlock, "the lock is still ours");
+        });
         drop(held);
         drop(mutex.try_lock().unwrap());
         me.say("done");
@@ -345,4 +350,116 @@ fn a_forked_child_has_no_handles_and_takes_nothing_from_its_parent() {
     let mut peer = Peer::of(test_name!()).role("parent").env("PLACE", place.path()).spawn();
     peer.wait_for("done");
     peer.succeeds();
+}
+
+/// A new memory control group below ours with this limit, if we may make one.
+fn memory_group(limit_bytes: u64) -> Option<PathBuf> {
+    let (versions, name) = (["/sys/fs/cgroup/memory", "/sys/fs/cgroup"], format!("tieline-{}", std::process::id()));
+    let group = versions.iter().map(|version| Path::new(version).join(&name)).find(|group| {
+        // Of an older or of the newer sort; a directory that is no group is none of ours.
+        std::fs::create_dir(group).is_ok()
+            && (std::fs::write(group.join("memory.limit_in_bytes"), limit_bytes.to_string()).is_ok()
+                || std::fs::write(group.join("memory.max"), limit_bytes.to_string()).is_ok()
+                || std::fs::remove_dir(group).is_err())
+    })?;
+    group.join("cgroup.procs").exists().then_some(group)
+}
+
+#[test]
+fn a_group_without_memory_loses_its_own_process_and_nobody_else() {
+    if let Some(me) = role() {
+        std::fs::write(me.env("GROUP"), std::process::id().to_string()).unwrap();
+        let queue = Queue::<u64>::open(me.env("NAME")).unwrap();
+        let item = queue.recv().unwrap();
+        me.say("holds");
+        me.wait_for("go");
+        let refused = SegmentOptions::new("large").create(1 << 28).map(drop);
+        unreachable!("{refused:?}, with {}", *item);
+    }
+    let Some(group) = memory_group(32 << 20) else { skip!("needs a memory control group of its own") };
+    let (_place, at) = place();
+    let queue = Queue::<u64>::create(at("queue")).unwrap();
+    queue.send(&7).unwrap();
+    let mut peer =
+        Peer::of(test_name!()).role("poor").env("NAME", at("queue")).env("GROUP", group.join("cgroup.procs")).spawn();
+    peer.wait_for("holds");
+    peer.say("go");
+    let status = peer.exit_status();
+    let item = queue.recv_timeout(PATIENCE).unwrap();
+    tieline_testkit::eventually("the group is empty", || std::fs::remove_dir(&group).is_ok());
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+    assert_eq!((*item, item.attempts()), (7, 1), "to the others it is a killed peer");
+}
+
+#[test]
+fn a_kernel_without_a_wait_for_several_things_is_named() {
+    if let Some(me) = role() {
+        let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
+        let topic = Topic::<u64>::create(&at("topic")).unwrap();
+        let (mut subscriber, mut polling) =
+            (topic.subscriber().unwrap(), topic.subscriber_options().waiting(Waiting::Poll).open().unwrap());
+        let (one, two) = (topic.publisher().unwrap(), topic.publisher().unwrap());
+        assert_eq!(refused(subscriber.recv_timeout(PATIENCE)), ErrorKind::Unsupported);
+        one.publish(&1).unwrap();
+        two.publish(&1).unwrap();
+        // Whoever need not sleep needs no such call.
+        assert_eq!((*subscriber.recv().unwrap(), *subscriber.recv().unwrap()), (1, 1));
+        assert_eq!((*polling.recv().unwrap(), *polling.recv().unwrap()), (1, 1));
+        return;
+    }
+    let strace = || {
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=futex_waitv",
+            "-e",
+            "inject=futex_waitv:error=ENOSYS",
+            "-o",
+            "/dev/null",
+        ]);
+        strace.stdout(std::process::Stdio::null());
+        strace
+    };
+    if !strace().arg("true").status().is_ok_and(|status| status.success()) {
+        skip!("needs strace, and to be allowed to trace");
+    }
+    let (place, _) = place();
+    let mut peer = strace();
+    peer.env("TIELINE_TEST_ROLE", "older").env("PLACE", place.path());
+    peer.arg(std::env::current_exe().unwrap()).arg(test_name!()).args(["--exact", "--nocapture"]);
+    let done = peer.status().unwrap();
+    assert!(done.success(), "{done}");
+}
+
+/// Each row of the page has its tests.
+#[test]
+fn the_page_of_errors_names_tests_that_there_are() {
+    fn sources(directory: &Path, all: &mut String) {
+        for entry in std::fs::read_dir(directory).expect("a directory of sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, all);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&std::fs::read_to_string(path).expect("a source"));
+            }
+        }
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    sources(&here.join("src"), &mut all);
+    sources(&here.join("tests"), &mut all);
+    let page = std::fs::read_to_string(here.join("../../docs/shm-errors.md")).expect("the page");
+    let mut rows = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().expect("a row has columns");
+        let names = || tests.split('`').skip(1).step_by(2);
+        assert!(names().count() > 0, "no test is named for: {row}");
+        for name in names().filter_map(|name| name.rsplit_once("::")).map(|(_, name)| name) {
+            assert!(all.contains(&format!("fn {name}()")), "{name} is no test");
+        }
+        rows += 1;
+    }
+    assert!(rows > 20, "the page was not understood");
 }

@@ -113,8 +113,8 @@ static TABLE: [Row; 29] = [
     row!(Inproc "inproc" later "inproc:NAME" "inproc:results" &[Key::Capacity, Key::Timeout, Key::Listen],
         "a channel inside this process"),
     row!(Shm "shm" here "shm:NAME" "shm:jobs?create=yes&capacity=1K&message-size=64K"
-        &[Key::Mode, Key::Owner, Key::Capacity, Key::MessageSize, Key::Timeout, Key::Create],
-        "a queue or topic in shared memory; a NAME with a leading slash is a path"),
+        &[Key::Mode, Key::Owner, Key::Capacity, Key::MessageSize, Key::Timeout, Key::Create, Key::Listen],
+        "a queue, topic or stream in shared memory; a NAME with a leading slash is a path"),
     row!(Unix "unix" here "unix:PATH or unix:@NAME" "unix:/run/app.sock" UNIX_STREAM,
         "a Unix socket that carries bytes; @NAME is in the abstract name space"),
     row!(UnixDatagram "unix-dgram" here "unix-dgram:PATH or unix-dgram:@NAME" "unix-dgram:/dev/log" UNIX_MESSAGE,

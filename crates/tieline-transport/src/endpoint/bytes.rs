@@ -16,6 +16,7 @@ use tieline_os::poll::{self, Interest};
 use tieline_os::{tcp, unix, vsock};
 
 use super::memory::Memory;
+use super::shm::{StreamSink, StreamSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{Patience, Woken};
 
@@ -45,6 +46,7 @@ pub(crate) enum Input {
     /// A terminal or another file that can only be asked whether it is ready.
     Device(File),
     Memory(Memory),
+    Stream(Box<StreamSource>),
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub(crate) enum Output {
     File(Span),
     Device(File),
     Memory(Memory),
+    Stream(Box<StreamSink>),
     /// It has been closed by [`ByteSink::finish`].
     Closed,
 }
@@ -239,7 +242,7 @@ impl ByteSource {
         match &self.input {
             Input::File(span) => span.remaining(),
             Input::Memory(memory) => Some(memory.remaining()),
-            Input::Pipe(_) | Input::Socket(_) | Input::Device(_) => None,
+            Input::Pipe(_) | Input::Socket(_) | Input::Device(_) | Input::Stream(_) => None,
         }
     }
 
@@ -257,6 +260,7 @@ impl ByteSource {
             Input::Pipe(pipe) => return if_now(pipe.try_read(buffer)),
             Input::Socket(socket) => return if_now(socket.try_recv(buffer)),
             Input::Memory(memory) => return memory.read(buffer).map(Some),
+            Input::Stream(stream) => return stream.attempt(buffer),
             Input::File(span) => span.read(buffer),
             Input::Device(file) if !is_ready(&*file, Interest::READABLE) => return Ok(None),
             Input::Device(file) => match retry(|| file.read(buffer)) {
@@ -274,7 +278,10 @@ impl ByteSource {
 
     /// Waits until reading is worth another attempt, and meanwhile for `watched` to fail.
     pub(crate) fn wait(&self, patience: Patience<'_>, watched: Option<BorrowedFd<'_>>) -> Result<Woken> {
-        patience.wait(self.input.fd(), Interest::READABLE, watched)
+        match &self.input {
+            Input::Stream(stream) => stream.wait(patience, watched),
+            input => patience.wait(input.fd(), Interest::READABLE, watched),
+        }
     }
 
     pub(crate) fn reading(&self) -> String {
@@ -340,6 +347,7 @@ impl ByteSink {
     pub(crate) fn close(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.output, Output::Closed) {
             Output::Socket(socket) => socket.shutdown(Shutdown::Write),
+            Output::Stream(mut stream) => stream.shutdown(),
             Output::File(Span { mut file, cut: true, .. }) => {
                 let cut = io::Seek::stream_position(&mut file).and_then(|end| file.set_len(end));
                 cut.map_err(|error| Error::system(format!("cut {} to what was written", self.name), &error))?;
@@ -375,6 +383,7 @@ impl ByteSink {
             Output::Pipe(pipe) => return if_now(pipe.try_write(bytes)),
             Output::Socket(socket) => return if_now(socket.try_send(bytes)),
             Output::Memory(memory) => return memory.write(bytes).map(Some),
+            Output::Stream(stream) => return stream.attempt(bytes),
             Output::File(span) if span.is_full() && !bytes.is_empty() => return Err(self.full()),
             Output::File(span) => span.write(bytes),
             Output::Device(file) if !is_ready(&*file, Interest::WRITABLE) => return Ok(None),
@@ -399,7 +408,10 @@ impl ByteSink {
 
     /// Waits until writing is worth another attempt.
     pub(crate) fn wait(&self, patience: Patience<'_>) -> Result<Woken> {
-        patience.wait(self.output.fd(), Interest::WRITABLE, None)
+        match &self.output {
+            Output::Stream(stream) => stream.wait(patience),
+            output => patience.wait(output.fd(), Interest::WRITABLE, None),
+        }
     }
 
     /// Waits until what was written is with the peer. To be called before a TCP connection is closed that has unread
@@ -414,6 +426,7 @@ impl ByteSink {
     pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
         match &self.output {
             Output::Pipe(_) | Output::Socket(_) => self.output.fd(),
+            Output::Stream(stream) => Some(stream.peer()),
             Output::File(_) | Output::Device(_) | Output::Memory(_) | Output::Closed => None,
         }
     }
@@ -430,7 +443,7 @@ impl Input {
             Self::Socket(socket) => Some(socket.as_fd()),
             Self::File(span) => Some(span.file.as_fd()),
             Self::Device(file) => Some(file.as_fd()),
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Stream(_) => None,
         }
     }
 }
@@ -442,7 +455,7 @@ impl Output {
             Self::Socket(socket) => Some(socket.as_fd()),
             Self::File(span) => Some(span.file.as_fd()),
             Self::Device(file) => Some(file.as_fd()),
-            Self::Memory(_) | Self::Closed => None,
+            Self::Memory(_) | Self::Stream(_) | Self::Closed => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Arrival, ByteSink, ByteSource, MessageSink, MessageSource, Sink, Source, at_most};
 use crate::error::Result;
 use crate::frame::{Decoder, Encoder, Framing};
-use crate::stop::{Patience, Woken};
+use crate::stop::{Patience, Stop, Woken};
 
 /// Receives messages.
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl Receiver {
     /// `TimedOut`, and nothing is lost; as [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<&[u8]>> {
         self.recv_patiently(at_most(timeout))
+    }
+
+    /// As [`recv`](Self::recv), until asked to stop or, with a `timeout`, for at most so long.
+    ///
+    /// # Errors
+    /// `Stopped` and `TimedOut`, and nothing is lost; as [`recv`](Self::recv).
+    pub fn recv_until(&mut self, stop: &Stop, timeout: Option<Duration>) -> Result<Option<&[u8]>> {
+        self.recv_patiently(Patience::new(Some(stop), timeout))
     }
 
     fn recv_patiently(&mut self, patience: Patience<'_>) -> Result<Option<&[u8]>> {

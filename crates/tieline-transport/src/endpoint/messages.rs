@@ -297,6 +297,11 @@ impl MessageSink {
 
     /// Waits until sending is worth another attempt.
     pub(crate) fn wait(&mut self, patience: Patience<'_>) -> Result<Woken> {
+        if let Output::Shm(outbox) = &mut self.output
+            && let Some(woken) = outbox.wait(patience)
+        {
+            return woken;
+        }
         match self.output.fd() {
             Some(fd) => patience.wait(Some(fd), Interest::WRITABLE, None),
             None => self.naps.take(patience),

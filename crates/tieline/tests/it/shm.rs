@@ -29,7 +29,7 @@ fn number_before(said: &str, words: &str) -> u64 {
 fn a_camera_goes_on_when_one_who_watches_is_killed() {
     let said = output_of("shm_camera");
     assert!(said.starts_with("8 MiB images to 3 processes:"), "{said}");
-    assert!(number_before(&said, " images in memory") <= 6);
+    assert!(number_before(&said, " images in all") <= 6);
     let published = number_before(&said, " images published");
     let recorder = said.lines().find(|line| line.contains("recorder saw")).unwrap();
     assert_eq!(number_before(recorder, " whole images"), published, "the camera waits for it");

@@ -26,8 +26,13 @@
 //! An event says that something else has changed: put what changed where it belongs first, notify after. Where the
 //! message itself is to travel, use a [topic](crate::topic).
 //!
-//! The memory is `docs/formats/shm-event.md`. Whom [`Access`] admits may write the counts, so can forge
-//! notifications and no more.
+//! # Threads and limits
+//! Any thread may notify; a [`Listener`] belongs to one thread at a time. Up to 65,536 ids ([`EventOptions::ids`]); counts
+//! are 64 bits long.
+//!
+//! The memory is `docs/formats/shm-event.md`, to the byte. Whom [`Access`] admits may write all of it: a hostile one can forge
+//! notifications, keep listeners from being woken, and keep others from joining
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)) until the last member leaves; no more. Deadlines hold.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -30,7 +30,17 @@
 //! stopped in the middle stops the writer, and a writer that dies in the middle stops the readers until somebody
 //! repairs. Here neither can happen, because there are two places and the writer always fills the other one.
 //!
-//! The memory is `docs/formats/shm-latest.md`.
+//! # Several users
+//! A reader of another user gets a descriptor that cannot write, and no mapping of it can. A user who may write (both
+//! rights of [`Access`]) can write any value, also one that is none, which readers get as
+//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and it can keep other writers out until the last
+//! user of the name leaves. Readers can always join.
+//!
+//! # Threads and limits
+//! The writer and each reader belong to one thread at a time; have a reader for each. Reading and writing copy the
+//! value. Up to 1,023 readers ([`Latest::members`]).
+//!
+//! The memory is `docs/formats/shm-latest.md`, to the byte.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,8 +51,9 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
+use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::ShmSafe;
+use crate::layout::{Layout, ShmSafe};
 use crate::rendezvous::{
     self, Access, Condition, IntoName, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
 };
@@ -55,16 +66,27 @@ use crate::wait::{Alarm, Alarms, Source, Until, Waitable, Waiting, Watch};
 /// nothing itself.
 #[derive(Debug)]
 #[must_use = "nothing is opened before `writer` or `reader`"]
-pub struct Latest<T> {
+pub struct Latest<T: ?Sized> {
     name: Name,
     access: Access,
+    members: u32,
     waiting: Waiting,
     join_timeout: Duration,
-    value: PhantomData<fn() -> T>,
+    shape: Shape,
+    value: PhantomData<fn(&T)>,
 }
 
-/// How many may be writers or about to become one; all but one are refused.
-const MEMBERS: u32 = 16;
+/// What a value is, as those who meet at the name must agree on it.
+#[derive(Clone, Debug)]
+struct Shape {
+    hash: u64,
+    text: String,
+    len: usize,
+    /// Where it is a type of this program.
+    layout: Option<&'static Layout>,
+}
+
+const MEMBERS: u32 = 256;
 /// How long to wait for whoever answers for a name.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -74,11 +96,36 @@ impl<T: ShmSafe> Latest<T> {
     /// # Errors
     /// `InvalidInput` if it is no [`Name`].
     pub fn at(name: impl IntoName) -> Result<Self> {
+        let shape =
+            Shape { hash: T::LAYOUT.hash(), text: T::LAYOUT.to_string(), len: size_of::<T>(), layout: Some(T::LAYOUT) };
+        Self::of(name, shape)
+    }
+}
+
+impl Latest<[u8]> {
+    /// The value of this name, of a type that this program was not compiled with: what
+    /// [`untyped::look`](crate::untyped::look) has found there. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no [`Name`]; `Mismatch` if `carried` is no one value that this version understands.
+    pub fn carrying(name: impl IntoName, carried: &Carried) -> Result<Self> {
+        let len = carried.contents().ok().and_then(|contents| contents.len_bytes());
+        let none = || Error::new("open a latest value", ErrorKind::Mismatch).because("what it carries is no value");
+        let shape =
+            Shape { hash: carried.hash(), text: carried.layout().to_owned(), len: len.ok_or_else(none)?, layout: None };
+        Self::of(name, shape)
+    }
+}
+
+impl<T: ?Sized> Latest<T> {
+    fn of(name: impl IntoName, shape: Shape) -> Result<Self> {
         Ok(Self {
             name: name.into_name()?,
             access: Access::default(),
+            members: MEMBERS,
             waiting: Waiting::default(),
             join_timeout: JOIN_TIMEOUT,
+            shape,
             value: PhantomData,
         })
     }
@@ -87,6 +134,13 @@ impl<T: ShmSafe> Latest<T> {
     /// rights, a reader that to subscribe.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// How many may have it open at once, the writer and who wants to become one included, if this creates the object: 1
+    /// to 1,024; 256 unless told otherwise.
+    pub fn members(mut self, members: u32) -> Self {
+        self.members = members;
         self
     }
 
@@ -106,16 +160,17 @@ impl<T: ShmSafe> Latest<T> {
     ///
     /// # Errors
     /// `AlreadyExists` if it has a writer that lives; `Mismatch` if the name belongs to another type or kind of object;
+    /// `LimitReached` if it has as many members as it was made for; `InvalidInput` if that is no possible number;
     /// `PermissionDenied`; `OutOfMemory`; `TimedOut` if whoever answers for the name does not.
     pub fn writer(self) -> Result<LatestWriter<T>> {
         let joined = rendezvous::open_or_create(&self.name, self.offer(Role::Sharer), self.join_timeout)?;
-        let shared = Arc::new(Shared::new::<T>(&joined, false)?);
+        let shared = Arc::new(Shared::new(&joined, self.shape.len, false)?);
         let member = joined.member().ok_or_else(|| corrupted("it gave us no number"))?;
         let members = joined.members().ok_or_else(|| corrupted("it has no table of members"))?;
         shared.cell.claim(member, |other| members.condition(other) != Condition::Alive)?;
         let version = shared.cell.version();
         let membership = joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?;
-        Ok(LatestWriter { shared, version, membership, value: PhantomData })
+        Ok(LatestWriter { shared, version, membership, len: self.shape.len, value: PhantomData })
     }
 
     /// Becomes a reader of an object that a writer has made.
@@ -124,29 +179,29 @@ impl<T: ShmSafe> Latest<T> {
     /// `NotFound` if nobody uses the name; otherwise as [`writer`](Self::writer), without `AlreadyExists`.
     pub fn reader(self) -> Result<LatestReader<T>> {
         let joined = rendezvous::open(&self.name, self.offer(Role::Reader), self.join_timeout)?;
-        let shared = Arc::new(Shared::new::<T>(&joined, true)?);
+        let shared = Arc::new(Shared::new(&joined, self.shape.len, true)?);
         let membership = joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?;
-        let copy = vec![0; size_of::<T>()].into();
+        let copy = vec![0; self.shape.len].into();
         Ok(LatestReader { shared, membership, copy, waiting: self.waiting, value: PhantomData })
     }
 
     fn offer(&self, role: Role) -> Offer<'_> {
         let make = || {
-            let purpose = Purpose { kind: Kind::Latest, name: self.name.as_str(), layout_hash: T::LAYOUT.hash() };
-            let len = body(MEMBERS) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(size_of::<T>());
+            let purpose = Purpose { kind: Kind::Latest, name: self.name.as_str(), layout_hash: self.shape.hash };
+            let len = body(self.members) + LatestCell::CONTROL_BYTES + LatestCell::cells_bytes(self.shape.len);
             let segment = Segment::create(&purpose, len)?;
-            let facts = [&Members::facts(MEMBERS)[..], &Control::facts(body(MEMBERS))];
-            segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts.concat() })?;
+            let facts = [&Members::facts(self.members)[..], &Control::facts(body(self.members))];
+            segment.describe(&Details { layout: self.shape.layout, version: 1, facts: &facts.concat() })?;
             Ok(segment)
         };
         Offer {
             kind: Kind::Latest,
             role,
-            layout_hash: T::LAYOUT.hash(),
-            layout_text: T::LAYOUT.to_string(),
+            layout_hash: self.shape.hash,
+            layout_text: self.shape.text.clone(),
             config: Vec::new(),
             access: self.access.clone(),
-            members_max: MEMBERS,
+            members_max: self.members,
             core: (role == Role::Sharer).then(|| Box::new(make) as rendezvous::CoreMaker<'_>),
         }
     }
@@ -172,13 +227,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn new<T: ShmSafe>(joined: &Joined, is_read_only: bool) -> Result<Self> {
+    fn new(joined: &Joined, len: usize, is_read_only: bool) -> Result<Self> {
         let core = joined.core().ok_or_else(|| corrupted("it has no segment"))?;
         let members = joined.members().ok_or_else(|| corrupted("it has no table of members"))?;
         let at = body(members.capacity());
-        let words = LatestCell::cells_bytes(size_of::<T>()) / 8;
+        let words = LatestCell::cells_bytes(len) / 8;
         let cells = Cells::new(core.slice(at + LatestCell::CONTROL_BYTES, words)?);
-        let cell = LatestCell::new(core.view(at)?, cells, size_of::<T>())?;
+        let cell = LatestCell::new(core.view(at)?, cells, len)?;
         Ok(Self { cell, is_read_only, seen: AtomicU32::new(0), alarms: OnceLock::new() })
     }
 
@@ -225,12 +280,13 @@ impl Source for Shared {
 }
 
 /// The one writer of a [`Latest`] value. Dropping it lets another take its place; the value stays.
-pub struct LatestWriter<T> {
+pub struct LatestWriter<T: ?Sized> {
     membership: Membership,
     shared: Arc<Shared>,
     /// Of the value written last, by whomever.
     version: u32,
-    value: PhantomData<fn() -> T>,
+    len: usize,
+    value: PhantomData<fn(&T)>,
 }
 
 impl<T: ShmSafe> LatestWriter<T> {
@@ -256,13 +312,47 @@ impl<T: ShmSafe> LatestWriter<T> {
     }
 }
 
+impl LatestWriter<[u8]> {
+    /// Makes the value of these bytes the latest. They are not looked at:
+    /// [`Contents::check`](crate::untyped::Contents::check) tells whether they are a value, and readers refuse what is none.
+    ///
+    /// # Errors
+    /// `InvalidInput` if they are more or less than a value has; `Forked`.
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.membership.check()?;
+        if bytes.len() != self.len {
+            let why = format!("a value has {} bytes, and these are {}", self.len, bytes.len());
+            return Err(Error::new("write the latest value", ErrorKind::InvalidInput).because(why));
+        }
+        self.version = self.shared.cell.publish(self.version, bytes);
+        self.shared.cell.wake();
+        Ok(())
+    }
+}
+
 /// A reader of a [`Latest`] value.
-pub struct LatestReader<T> {
+pub struct LatestReader<T: ?Sized> {
     membership: Membership,
     shared: Arc<Shared>,
     copy: Box<[u8]>,
     waiting: Waiting,
-    value: PhantomData<fn() -> T>,
+    value: PhantomData<fn(&T)>,
+}
+
+impl LatestReader<[u8]> {
+    /// The latest value if this reader has not read it yet, as its bytes.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it has; `Lagged` if the writer overtakes the copy a thousand times in a row; `Forked`.
+    pub fn try_changed_bytes(&mut self) -> Result<&[u8]> {
+        self.membership.check()?;
+        if !self.shared.is_ready() {
+            return Err(Error::new("read the latest value", ErrorKind::WouldBlock));
+        }
+        let version = self.shared.cell.read(&mut self.copy)?;
+        self.shared.seen.store(version.unwrap_or_default(), Ordering::Relaxed);
+        Ok(&self.copy)
+    }
 }
 
 impl<T: ShmSafe> LatestReader<T> {
@@ -275,7 +365,7 @@ impl<T: ShmSafe> LatestReader<T> {
         self.membership.check()?;
         let Some(version) = self.shared.cell.read(&mut self.copy)? else { return Ok(None) };
         self.shared.seen.store(version, Ordering::Relaxed);
-        value_of(&self.copy, "read the latest value").map(Some)
+        value_of(&self.copy, "read the latest value").map(Some).map_err(|error| self.membership.blame(error))
     }
 
     /// The latest value if this reader has not read it yet.
@@ -311,7 +401,8 @@ impl<T: ShmSafe> LatestReader<T> {
     /// The value, where there is a version.
     fn read_some(&mut self) -> Result<T> {
         self.read()?.ok_or_else(|| {
-            Error::new("read the latest value", ErrorKind::Corrupted).because("its version went back to none")
+            let error = Error::new("read the latest value", ErrorKind::Corrupted);
+            self.membership.blame(error.because("its version went back to none"))
         })
     }
 
@@ -325,7 +416,7 @@ impl<T: ShmSafe> LatestReader<T> {
     }
 }
 
-impl<T> LatestReader<T> {
+impl<T: ?Sized> LatestReader<T> {
     #[cfg(feature = "tokio")]
     pub(crate) fn how(&self) -> Waiting {
         self.waiting
@@ -337,19 +428,19 @@ impl<T> LatestReader<T> {
     }
 }
 
-impl<T> Waitable for LatestReader<T> {
+impl<T: ?Sized> Waitable for LatestReader<T> {
     fn watch(&self) -> Watch {
         Watch(Arc::clone(&self.shared) as Arc<dyn Source>)
     }
 }
 
-impl<T> fmt::Debug for LatestWriter<T> {
+impl<T: ?Sized> fmt::Debug for LatestWriter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LatestWriter").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
-impl<T> fmt::Debug for LatestReader<T> {
+impl<T: ?Sized> fmt::Debug for LatestReader<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LatestReader").field("seen", &self.shared.seen()).finish_non_exhaustive()
     }

@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::Inner;
-use crate::channel::payload::{Incoming, Payload};
+use crate::channel::payload::{self, Payload};
 use crate::error::Result;
+use crate::structure::held::Held;
 use crate::structure::work::{Taken, WorkQueue};
 
 /// An item of a [`Queue`](super::Queue), which is this process's until it is ended: by [`ack`](Self::ack), by
@@ -14,20 +15,23 @@ use crate::structure::work::{Taken, WorkQueue};
 ///
 /// Dropping it is an `ack`, unless the thread panics: then the item is handed back. If the process dies, the item is
 /// delivered again. It dereferences to the item, where it lies (in a queue for several users: to a copy).
+///
+/// In a child made by `fork` the item stays the parent's: ending it there answers `Forked`, dropping it does nothing,
+/// and what it dereferences to may change as soon as the parent ends it.
 #[must_use = "dropping it acknowledges the item"]
 pub struct Delivery<T: Payload + ?Sized> {
     inner: Arc<Inner>,
     /// `None` once it is ended.
     taken: Option<Taken>,
     attempts: u8,
-    item: Incoming,
+    item: Held,
     of: std::marker::PhantomData<fn(&T)>,
 }
 
 impl<T: Payload + ?Sized> Delivery<T> {
     pub(super) fn new(inner: Arc<Inner>, taken: Taken) -> Result<Self> {
-        let mut item = Incoming(inner.held(taken));
-        if let Err(error) = T::check(&mut item, super::RECEIVE) {
+        let mut item = inner.held(taken);
+        if let Err(error) = payload::check::<T>(&mut item, super::RECEIVE) {
             // No consumer could read it.
             inner.end(|queue| queue.reject(taken))?;
             return Err(error);
@@ -51,7 +55,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     /// The work is done: the item is gone.
     ///
     /// # Errors
-    /// `OwnerDied` if the others took this process for dead: they do the work again. `Corrupted`.
+    /// `OwnerDied` if the others took this process for dead: they do the work again. `Corrupted`; `Forked`.
     pub fn ack(mut self) -> Result<()> {
         self.end(WorkQueue::finish)
     }
@@ -73,6 +77,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     }
 
     fn hand_back(&mut self) -> Result<()> {
+        self.inner.membership.check()?;
         let Some(taken) = self.taken.take() else { return Ok(()) };
         self.inner.queue.requeue(taken)?;
         self.inner.queue.item_added();
@@ -80,6 +85,7 @@ impl<T: Payload + ?Sized> Delivery<T> {
     }
 
     fn end(&mut self, how: impl FnOnce(&WorkQueue, Taken) -> Result<()>) -> Result<()> {
+        self.inner.membership.check()?;
         let Some(taken) = self.taken.take() else { return Ok(()) };
         self.inner.end(|queue| how(queue, taken))
     }
@@ -89,17 +95,13 @@ impl<T: Payload + ?Sized> Deref for Delivery<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        T::view(&self.item)
+        payload::view(&self.item)
     }
 }
 
 impl<T: Payload + ?Sized> Drop for Delivery<T> {
     fn drop(&mut self) {
-        if self.inner.membership.check().is_err() {
-            // A forked child: the item is the parent's.
-            return;
-        }
-        // Nobody to tell: who wants to know calls `ack`.
+        // Nobody to tell: who wants to know calls `ack`. In a forked child the item is the parent's, and this an error.
         let _ = if std::thread::panicking() { self.hand_back() } else { self.end(WorkQueue::finish) };
     }
 }

@@ -30,12 +30,27 @@
 //!   first, and what was reserved long before it was sent, which comes when it is sent.
 //! * Nobody waits for a slow one: neither for a producer that holds a reservation, nor for a consumer that works on an
 //!   item. But each of these holds a slot; who holds all of them fills the queue.
+//! * An item wakes one of the consumers that sleep. If just that one is stopped (`SIGSTOP`, a debugger), the item stays in
+//!   the queue: for the next consumer that calls `recv`, or for the one that the next item wakes, or for the stopped one
+//!   when it goes on. If it is killed, another is woken. Where items are rare and must not lie, let a consumer use
+//!   [`recv_timeout`](Queue::recv_timeout).
 //! * The queue lives while anyone has it open; the last to leave takes the items with it.
+//!
+//! # What may be sent
+//! Values of a [`ShmSafe`](crate::ShmSafe) type (`Queue<Job>`), or slices of such, of any length up to a maximum
+//! (`Queue<[f32]>`, `Queue<[u8]>` for bytes). Large ones are written where they will be read by [`Queue::reserve`].
+//!
+//! # Threads and limits
+//! Any thread may use a [`Queue`]; clones cost nothing. Sending waits while the queue is full, receiving while it is
+//! empty; the `try_` forms answer [`Full`](crate::ErrorKind::Full) and [`WouldBlock`](crate::ErrorKind::WouldBlock). At
+//! most 2^20 items of at most 2^30 bytes, all of which have their memory from the beginning.
 //!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
-//! [`Corrupted`](crate::ErrorKind::Corrupted), no more. In a queue for one user, payloads are used in place; in one
-//! for several, they are copied first.
+//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; it can keep others from
+//! joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
+//! until the last member leaves; then the name is free. In a queue for one user, payloads are used in place; in one for
+//! several, they are copied first.
 
 mod delivery;
 mod options;
@@ -48,10 +63,9 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-use crate::channel::payload::Payload;
+use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::raw::words;
 use crate::rendezvous::{IntoName, Link, Members, Membership, Participant, PeerId};
 use crate::structure::cells::Cells;
 use crate::structure::held::{Held, Trust};
@@ -232,23 +246,25 @@ impl<T: Payload + ?Sized> Queue<T> {
     fn recv_until(&self, until: Until) -> Result<Delivery<T>> {
         let inner = &self.inner;
         inner.membership.check()?;
-        let taken = inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || {
-            match inner.queue.take(inner.owner) {
+        let taken =
+            inner.queue.control().items.wait(inner.waiting, until, RECEIVE, || match inner.queue.take(inner.owner) {
                 Err(error) if error.is_would_block() => None,
                 answer => Some(answer),
-            }
-        })??;
-        Delivery::new(Arc::clone(inner), taken)
+            });
+        taken
+            .and_then(|taken| Delivery::new(Arc::clone(inner), taken?))
+            .map_err(|error| self.inner.membership.blame(error))
     }
 }
 
-impl<T: ShmSafe> Queue<T> {
+impl<T: Payload + ?Sized> Queue<T> {
     /// Sends a copy of `value`, if there is room.
     ///
     /// # Errors
-    /// `Full`; `Corrupted`; `Forked`; `OwnerDied` if the others took this process for dead: nothing was sent.
+    /// `Full`; `TooLarge` for a slice of more than [`payload_max_bytes`](Self::payload_max_bytes); `Corrupted`;
+    /// `Forked`; `OwnerDied` if the others took this process for dead: nothing was sent.
     pub fn try_send(&self, value: &T) -> Result<()> {
-        self.inner.send(words::bytes_of(value), Until::Now)
+        self.inner.send(payload::bytes(value), Until::Now)
     }
 
     /// Sends a copy of `value`; waits until there is room.
@@ -256,7 +272,7 @@ impl<T: ShmSafe> Queue<T> {
     /// # Errors
     /// As [`try_send`](Self::try_send) without `Full`.
     pub fn send(&self, value: &T) -> Result<()> {
-        self.inner.send(words::bytes_of(value), Until::Forever)
+        self.inner.send(payload::bytes(value), Until::Forever)
     }
 
     /// Sends a copy of `value`; waits for `timeout` at most.
@@ -264,70 +280,44 @@ impl<T: ShmSafe> Queue<T> {
     /// # Errors
     /// As [`send`](Self::send), and `TimedOut`.
     pub fn send_timeout(&self, value: &T, timeout: Duration) -> Result<()> {
-        self.inner.send(words::bytes_of(value), Until::At(Deadline::after(timeout)))
+        self.inner.send(payload::bytes(value), Until::At(Deadline::after(timeout)))
     }
 
     /// Sends copies of as many of `values` as there is room for, and says how many; wakes consumers once.
     ///
     /// # Errors
     /// As [`try_send`](Self::try_send), if none could be sent.
-    pub fn try_send_many(&self, values: &[T]) -> Result<usize> {
-        self.inner.send_many(values.iter().map(words::bytes_of))
+    pub fn try_send_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<usize>
+    where
+        T: 'a,
+    {
+        self.inner.send_many(values.into_iter().map(payload::bytes))
     }
 }
 
-impl Queue<[u8]> {
-    /// Sends a copy of `bytes`, if there is room.
-    ///
-    /// # Errors
-    /// `TooLarge` if they are more than [`payload_max_bytes`](Self::payload_max_bytes); `Full`; `Corrupted`; `Forked`;
-    /// `OwnerDied` if the others took this process for dead: nothing was sent.
-    pub fn try_send(&self, bytes: &[u8]) -> Result<()> {
-        self.inner.send(bytes, Until::Now)
-    }
-
-    /// Sends a copy of `bytes`; waits until there is room.
-    ///
-    /// # Errors
-    /// As [`try_send`](Self::try_send) without `Full`.
-    pub fn send(&self, bytes: &[u8]) -> Result<()> {
-        self.inner.send(bytes, Until::Forever)
-    }
-
-    /// Sends a copy of `bytes`; waits for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send), and `TimedOut`.
-    pub fn send_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<()> {
-        self.inner.send(bytes, Until::At(Deadline::after(timeout)))
-    }
-
-    /// Sends copies of as many of `items` as there is room for, and says how many; wakes consumers once.
-    ///
-    /// # Errors
-    /// As [`try_send`](Self::try_send), if none could be sent.
-    pub fn try_send_many<'a>(&self, items: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
-        self.inner.send_many(items)
-    }
-
-    /// Takes a slot of the queue to write `len` bytes into, without a copy; waits until there is room.
+impl<T: ShmSafe> Queue<[T]> {
+    /// Takes a slot of the queue to write `count` values into, without a copy; waits until there is room.
     ///
     /// The slot is held until the reservation is committed or dropped; others go past it meanwhile.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
-    pub fn reserve(&self, len: usize) -> Result<Reservation> {
-        let claimed = self.inner.claim(len, Until::Forever)?;
-        Ok(Reservation::new(Arc::clone(&self.inner), claimed, len))
+    /// As [`send`](Self::send), and `InvalidInput` if zeros are no value of the type.
+    pub fn reserve(&self, count: usize) -> Result<Reservation<T>> {
+        self.reserve_until(count, Until::Forever)
     }
 
     /// Takes a slot as [`reserve`](Self::reserve), if there is room.
     ///
     /// # Errors
-    /// As [`try_send`](Self::try_send).
-    pub fn try_reserve(&self, len: usize) -> Result<Reservation> {
-        let claimed = self.inner.claim(len, Until::Now)?;
-        Ok(Reservation::new(Arc::clone(&self.inner), claimed, len))
+    /// As [`try_send`](Self::try_send), and `InvalidInput` if zeros are no value of the type.
+    pub fn try_reserve(&self, count: usize) -> Result<Reservation<T>> {
+        self.reserve_until(count, Until::Now)
+    }
+
+    fn reserve_until(&self, count: usize, until: Until) -> Result<Reservation<T>> {
+        let len = count.saturating_mul(size_of::<T>());
+        let claimed = self.inner.claim(len, until)?;
+        Reservation::new(Arc::clone(&self.inner), claimed, len)
     }
 }
 
@@ -348,7 +338,7 @@ impl Inner {
             });
         match claimed {
             Err(error) if error.is_would_block() => Err(Error::new(SEND, ErrorKind::Full)),
-            claimed => claimed?,
+            claimed => claimed?.map_err(|error| self.membership.blame(error)),
         }
     }
 
@@ -402,6 +392,9 @@ impl<T: Payload + ?Sized> Clone for Queue<T> {
 
 impl<T: Payload + ?Sized> std::fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("of", &T::text()).field("capacity", &self.capacity()).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("of", &payload::text::<T>())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
     }
 }

@@ -8,9 +8,10 @@ use tieline_os::unix::Credentials;
 
 use super::waitable::{Side, Watched};
 use super::{Inner, Queue, Recovery, owner_of};
-use crate::channel::payload::Payload;
+use crate::channel::payload::{self, Payload};
 use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
 use crate::rendezvous::{self, Access, IntoName, Joined, Members, Name, Offer, Role};
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
@@ -59,7 +60,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
     pub(super) fn new() -> Self {
         Self {
             capacity: CAPACITY,
-            item_max: T::LEN_BYTES.unwrap_or(ITEM_MAX_BYTES),
+            item_max: payload::len_bytes::<T>().unwrap_or(ITEM_MAX_BYTES),
             members: MEMBERS,
             access: Access::default(),
             waiting: Waiting::default(),
@@ -132,7 +133,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
 
     fn join(self, name: impl IntoName, join: fn(&Name, Offer<'_>, Duration) -> Result<Joined>) -> Result<Queue<T>> {
         let name = name.into_name()?;
-        let hash = self.carried.as_ref().map_or(T::HASH, Carried::hash);
+        let hash = self.carried.as_ref().map_or_else(payload::hash::<T>, Carried::hash);
         if self.members > Owner::MAX_MEMBER + 1 {
             return Err(Error::new("create a queue", ErrorKind::InvalidInput).because("it has up to 1023 members"));
         }
@@ -143,7 +144,11 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
             let segment = Segment::create(&purpose, cells_at.saturating_add(geometry.cells_len_bytes()))?;
             let facts =
                 [&Members::facts(self.members)[..], &Control::facts(control_offset(self.members), cells_at, geometry)];
-            segment.describe(&Details { layout: T::TYPE, version: 1, facts: &facts.concat() })?;
+            segment.describe(&Details {
+                layout: Some(<T::Item as ShmSafe>::LAYOUT),
+                version: 1,
+                facts: &facts.concat(),
+            })?;
             Ok(segment)
         };
         let config =
@@ -152,7 +157,7 @@ impl<T: Payload + ?Sized> QueueOptions<T> {
             kind: Kind::Queue,
             role: Role::Sharer,
             layout_hash: hash,
-            layout_text: self.carried.map_or_else(T::text, |carried| carried.layout().to_owned()),
+            layout_text: self.carried.map_or_else(payload::text::<T>, |carried| carried.layout().to_owned()),
             config: config.to_bytes(),
             access: self.access.clone(),
             members_max: self.members,
@@ -171,7 +176,9 @@ impl QueueOptions<[u8]> {
         self.carried = Some(carried);
         self
     }
+}
 
+impl<T: ShmSafe> QueueOptions<[T]> {
     /// How many bytes an item may have: up to 2^30; 4096 unless told otherwise. All items are that large in memory.
     #[must_use]
     pub fn payload_max_bytes(mut self, bytes: usize) -> Self {
@@ -183,7 +190,7 @@ impl QueueOptions<[u8]> {
 fn build<T: Payload + ?Sized>(joined: Joined, waiting: Waiting) -> Result<Inner> {
     let corrupted = || Error::new(OPEN, ErrorKind::Corrupted).because("its host describes it as no host does");
     let config = Config::from_bytes(joined.config()).ok_or_else(corrupted)?;
-    if T::LEN_BYTES.is_some_and(|len| len != config.item_max) {
+    if payload::len_bytes::<T>().is_some_and(|len| len != config.item_max) {
         return Err(corrupted());
     }
     let geometry = Geometry::new(config.capacity, config.item_max)?;

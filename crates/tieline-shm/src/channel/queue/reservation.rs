@@ -1,38 +1,43 @@
 //! A slot that a producer writes into.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::Inner;
 use crate::error::Result;
+use crate::layout::ShmSafe;
 use crate::structure::held::Held;
 use crate::structure::work::Claimed;
 
-/// A slot of a queue of bytes, to be written where it lies and then [committed](Self::commit).
+/// A slot of a queue of slices or bytes, to be written where it lies and then [committed](Self::commit).
 ///
-/// Its bytes are at first those of an earlier item: write all of them. Dropping it gives the slot back; if the process
-/// dies, the slot is skipped.
+/// It dereferences to the values, which at first are any, such as those of an earlier item: write all of them. Dropping
+/// it gives the slot back; if the process dies, the slot is skipped.
 #[must_use = "dropping it sends nothing"]
-pub struct Reservation {
+pub struct Reservation<T: ShmSafe> {
     inner: Arc<Inner>,
     /// `None` once it is ended.
     claimed: Option<Claimed>,
     len: usize,
     held: Held,
+    of: PhantomData<T>,
 }
 
-impl Reservation {
-    pub(super) fn new(inner: Arc<Inner>, claimed: Claimed, len: usize) -> Self {
+impl<T: ShmSafe> Reservation<T> {
+    pub(super) fn new(inner: Arc<Inner>, claimed: Claimed, len: usize) -> Result<Self> {
         let offset = claimed.item_offset(inner.queue.geometry());
         let held = Held::to_write(inner.cells(), offset, len, inner.trust);
-        Self { inner, claimed: Some(claimed), len, held }
+        let mut reservation = Self { inner, claimed: Some(claimed), len, held, of: PhantomData };
+        reservation.held.prepare::<T>(super::SEND)?;
+        Ok(reservation)
     }
 
-    /// Only the first `len` bytes will be sent; more than there are changes nothing.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        self.held.truncate(len);
+    /// Only the first `count` values will be sent; more than there are changes nothing.
+    pub fn truncate(&mut self, count: usize) {
+        self.len = self.len.min(count.saturating_mul(size_of::<T>()));
+        self.held.truncate(self.len);
     }
 
     /// Sends the item.
@@ -50,21 +55,21 @@ impl Reservation {
     }
 }
 
-impl Deref for Reservation {
-    type Target = [u8];
+impl<T: ShmSafe> Deref for Reservation<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[u8] {
-        self.held.as_bytes()
+    fn deref(&self) -> &[T] {
+        self.held.items()
     }
 }
 
-impl DerefMut for Reservation {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.held.as_bytes_mut()
+impl<T: ShmSafe> DerefMut for Reservation<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.held.items_mut()
     }
 }
 
-impl Drop for Reservation {
+impl<T: ShmSafe> Drop for Reservation<T> {
     fn drop(&mut self) {
         if let Some(claimed) = self.claimed.take()
             && self.inner.membership.check().is_ok()
@@ -75,7 +80,7 @@ impl Drop for Reservation {
     }
 }
 
-impl fmt::Debug for Reservation {
+impl<T: ShmSafe> fmt::Debug for Reservation<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").field("len", &self.len).finish_non_exhaustive()
     }

@@ -91,6 +91,7 @@ impl<T: Payload + ?Sized> Queue<T> {
 #[cfg(feature = "tokio")]
 mod tasks {
     use super::{Arc, ErrorKind, Payload, Queue, Result, Source};
+    use crate::channel::payload;
     use crate::queue::Delivery;
     use crate::wait::{Until, Waiting};
 
@@ -102,8 +103,8 @@ mod tasks {
             }
         }
 
-        pub(crate) fn poll_send_bytes(&self, bytes: &[u8]) -> Option<Result<()>> {
-            match self.inner.send(bytes, Until::Now) {
+        pub(crate) fn poll_send(&self, value: &T) -> Option<Result<()>> {
+            match self.inner.send(payload::bytes(value), Until::Now) {
                 Err(error) if error.kind() == ErrorKind::Full => None,
                 answer => Some(answer),
             }

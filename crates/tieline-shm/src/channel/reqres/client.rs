@@ -15,8 +15,9 @@ use tieline_os::futex::Deadline;
 use super::connection::{self, Body, Connection, Loan, Opened};
 use super::{WINDOW, server, to_client, to_server, waitable};
 use crate::channel::doorbell::{self, Heard};
-use crate::channel::payload::Payload;
+use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::rendezvous::{self, Access, IntoName, Link, Membership, Participant, PeerId, Role};
 use crate::structure::calls::{Head, Outgoing, Receiver, Sender};
@@ -94,7 +95,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     /// As [`call`](Self::call), and `TimedOut`: whether the server did it is not known.
     pub fn call_timeout(&self, request: &Q, timeout: Duration) -> Result<Response<R>> {
         let until = Until::At(Deadline::after(timeout));
-        self.begin(&Outgoing::Bytes(request.bytes()), until)?.wait_until(until)
+        self.begin(&Outgoing::Bytes(payload::bytes(request)), until)?.wait_until(until)
     }
 
     /// Calls without waiting for the response; waits while the server takes no requests.
@@ -102,7 +103,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     /// # Errors
     /// As [`call`](Self::call) without `Failed`.
     pub fn start(&self, request: &Q) -> Result<Pending<R>> {
-        self.begin(&Outgoing::Bytes(request.bytes()), Until::Forever)
+        self.begin(&Outgoing::Bytes(payload::bytes(request)), Until::Forever)
     }
 
     /// Calls for a streamed response: 0 or more items.
@@ -155,20 +156,20 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     }
 }
 
-impl<R: Payload + ?Sized> Client<[u8], R> {
-    /// A place to write a request of `len` bytes into, without a copy. Waits while the server keeps all of them.
+impl<Q: ShmSafe, R: Payload + ?Sized> Client<[Q], R> {
+    /// A place to write a request of `count` values into, without a copy. Waits while the server keeps all of them.
     ///
     /// # Errors
-    /// `TooLarge`; `PeerGone`; `Corrupted`; `Forked`.
-    pub fn loan(&self, len: usize) -> Result<Loan> {
-        self.shared.connection.loan(len, self.waiting, Until::Forever, CALL)
+    /// `TooLarge`; `PeerGone`; `Corrupted`; `Forked`; `InvalidInput` if zeros are no value of the type.
+    pub fn loan(&self, count: usize) -> Result<Loan<Q>> {
+        self.shared.connection.loan(count, self.waiting, Until::Forever, CALL)
     }
 
     /// Calls with what was written into a loan, without waiting for the response.
     ///
     /// # Errors
     /// As [`start`](Self::start), and `InvalidInput` if the loan is another connection's.
-    pub fn start_loan(&self, loan: Loan) -> Result<Pending<R>> {
+    pub fn start_loan(&self, loan: Loan<Q>) -> Result<Pending<R>> {
         self.begin_with(|head| loan.send(&self.shared.connection, head, self.waiting, Until::Forever, CALL))
     }
 }
@@ -425,14 +426,14 @@ impl<R: Payload + ?Sized> Pending<R> {
         self.is_over = kind != to_client::ITEM;
         match kind {
             to_client::RESPONSE | to_client::ITEM => {
-                R::check(&mut body.item, CALL)?;
+                payload::check::<R>(&mut body.item, CALL)?;
                 let response = Response { body, of: PhantomData };
                 Ok(if kind == to_client::ITEM { Answer::Item(response) } else { Answer::Response(response) })
             }
             to_client::END => Ok(Answer::End),
             to_client::FAILED => {
                 let clean = |char: char| if char.is_control() { '\u{fffd}' } else { char };
-                let why: String = String::from_utf8_lossy(body.item.0.as_bytes()).chars().map(clean).collect();
+                let why: String = String::from_utf8_lossy(body.item.as_bytes()).chars().map(clean).collect();
                 Err(Error::new(CALL, ErrorKind::Failed).because(why))
             }
             _ => {
@@ -558,7 +559,7 @@ impl<R: Payload + ?Sized> Deref for Response<R> {
     type Target = R;
 
     fn deref(&self) -> &R {
-        R::view(&self.body.item)
+        payload::view(&self.body.item)
     }
 }
 
@@ -594,7 +595,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let request = Outgoing::Bytes(request.bytes());
+        let request = Outgoing::Bytes(payload::bytes(request));
         let sent =
             self.begin_in_turn(turn, |head| shared.connection.send(head, &request, self.waiting, Until::Now, CALL));
         match sent {

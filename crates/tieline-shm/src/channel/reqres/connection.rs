@@ -1,6 +1,7 @@
 //! What both sides of a connection have: its memory, the way out, and who is at the other end.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +11,14 @@ use tieline_os::Access;
 use tieline_os::unix::Credentials;
 
 use super::waitable::Bells;
-use crate::channel::payload::Incoming;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
 use crate::raw::{View, process};
 use crate::rendezvous::Link;
-use crate::segment::{Kind, Purpose, Segment};
-use crate::structure::calls::{Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, Sender};
+use crate::segment::{Details, Kind, Purpose, Segment};
+use crate::structure::calls::{
+    Area, Areas, Control, Entry, Head, Message, Outgoing, Payload, Receiver, Ring, RingPlaces, Sender,
+};
 use crate::structure::cells::Cells;
 use crate::structure::held::{Held, Trust};
 #[cfg(feature = "tokio")]
@@ -84,6 +87,15 @@ impl Sizes {
         self.direction().saturating_mul(2).saturating_add(self.notes().direction())
     }
 
+    /// Where the ring that begins there has its parts.
+    fn places(self, start: usize) -> RingPlaces {
+        RingPlaces {
+            control: start,
+            entries: (start + Self::entries_offset(), self.entries as usize),
+            released: (start + self.released_offset(), self.areas as usize),
+        }
+    }
+
     /// One direction: its ring, and where its receiver may sleep.
     fn open(self, segment: &Segment, start: usize) -> Result<(Ring, View<EventCount>)> {
         let len = self.areas as usize * self.area_len as usize;
@@ -132,8 +144,11 @@ pub(super) fn offer(
 ) -> Result<Opened<Receiver>> {
     let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
     let segment = Segment::create(&purpose, sizes.total())?;
+    let responses_at = sizes.direction();
+    let facts = RingPlaces::facts(sizes.places(0), sizes.places(responses_at), responses_at + size_of::<Control>());
+    segment.describe(&Details { layout: None, version: 1, facts: &facts })?;
     let (requests, _) = sizes.open(&segment, 0)?;
-    let (responses, client_bell) = sizes.open(&segment, sizes.direction())?;
+    let (responses, client_bell) = sizes.open(&segment, responses_at)?;
     let (notes, _) = sizes.notes().open(&segment, 2 * sizes.direction())?;
     let mut message = vec![VERSION];
     for size in [sizes.entries, sizes.areas, sizes.area_len] {
@@ -211,6 +226,11 @@ impl Connection {
         self.room.room.wake_after_death();
     }
 
+    /// One more request of the peer's is in work, or one less; to be called by one thread at a time.
+    pub(super) fn count_in_work(&self, change: i64) {
+        self.incoming_room.count_in_work(change);
+    }
+
     /// The line to the peer.
     pub(super) fn link(&self) -> &Link {
         &self.link
@@ -257,18 +277,19 @@ impl Connection {
         self.attempt(waiting, until, operation, |sender| sender.try_send(head, payload))
     }
 
-    /// Takes an area to write a payload of `len` bytes into.
+    /// Takes an area to write a payload of `count` values into.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
-    pub(super) fn loan(
+    /// As [`send`](Self::send); `InvalidInput` if zeros are no value of the type.
+    pub(super) fn loan<T: ShmSafe>(
         self: &Arc<Self>,
-        len: usize,
+        count: usize,
         waiting: Waiting,
         until: Until,
         operation: &'static str,
-    ) -> Result<Loan> {
+    ) -> Result<Loan<T>> {
         let most = self.area_len_bytes();
+        let len = count.saturating_mul(size_of::<T>());
         if len > most {
             return Err(Error::new(operation, ErrorKind::TooLarge).because(format!("a payload may have {most} bytes")));
         }
@@ -277,7 +298,9 @@ impl Connection {
         let areas = sender.ring().areas();
         let held = Held::to_write(areas.cells(), areas.offset(area), len, self.trust);
         drop(sender);
-        Ok(Loan { connection: Arc::clone(self), area: Some(area), len, held })
+        let mut loan = Loan { connection: Arc::clone(self), area: Some(area), len, held, of: PhantomData };
+        loan.held.prepare::<T>(operation)?;
+        Ok(loan)
     }
 
     /// How long a payload may be.
@@ -311,11 +334,11 @@ impl Connection {
     /// The payload of a message that came, which gives its area back when dropped.
     pub(super) fn body(self: &Arc<Self>, message: Message) -> Body {
         match message.payload {
-            Payload::Inline(inline) => Body { item: Incoming(Held::small(inline.as_bytes())), area: None },
+            Payload::Inline(inline) => Body { item: Held::small(inline.as_bytes()), area: None },
             Payload::Area(area, len) => {
                 let offset = self.incoming.offset(area);
                 let held = Held::to_read(self.incoming.cells(), offset, len, self.trust);
-                Body { item: Incoming(held), area: Some((Arc::clone(self), area)) }
+                Body { item: held, area: Some((Arc::clone(self), area)) }
             }
         }
     }
@@ -336,7 +359,7 @@ impl fmt::Debug for Connection {
 /// The payload of a message that came.
 #[derive(Debug)]
 pub(super) struct Body {
-    pub(super) item: Incoming,
+    pub(super) item: Held,
     area: Option<(Arc<Connection>, Area)>,
 }
 
@@ -353,22 +376,24 @@ impl Drop for Body {
 
 /// A place for a large payload, to be written where it lies and then sent.
 ///
-/// Its bytes are at first those of an earlier payload: write all of them. Dropping it gives the place back.
+/// It dereferences to the values, which at first are any, such as those of an earlier payload: write all of them.
+/// Dropping it gives the place back.
 #[derive(Debug)]
 #[must_use = "dropping it sends nothing"]
-pub struct Loan {
+pub struct Loan<T: ShmSafe> {
     connection: Arc<Connection>,
     /// `None` once it is sent.
     area: Option<Area>,
     len: usize,
     held: Held,
+    of: PhantomData<T>,
 }
 
-impl Loan {
-    /// Only the first `len` bytes will be sent; more than there are changes nothing.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        self.held.truncate(len);
+impl<T: ShmSafe> Loan<T> {
+    /// Only the first `count` values will be sent; more than there are changes nothing.
+    pub fn truncate(&mut self, count: usize) {
+        self.len = self.len.min(count.saturating_mul(size_of::<T>()));
+        self.held.truncate(self.len);
     }
 
     /// Sends it over `connection`, which must be the one it was taken from.
@@ -391,21 +416,21 @@ impl Loan {
     }
 }
 
-impl Deref for Loan {
-    type Target = [u8];
+impl<T: ShmSafe> Deref for Loan<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[u8] {
-        self.held.as_bytes()
+    fn deref(&self) -> &[T] {
+        self.held.items()
     }
 }
 
-impl DerefMut for Loan {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.held.as_bytes_mut()
+impl<T: ShmSafe> DerefMut for Loan<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.held.items_mut()
     }
 }
 
-impl Drop for Loan {
+impl<T: ShmSafe> Drop for Loan<T> {
     fn drop(&mut self) {
         if let Some(area) = self.area.take() {
             self.connection.sender().put_back(area);

@@ -32,6 +32,39 @@
 //!   again when the [`Request`] or [`Response`] is dropped. Who keeps all of them stops the other side from sending more.
 //! * A name has one server. A second is refused as long as the first lives, and may bind once it has left or died.
 //!   Clients of the first connect again.
+//!
+//! # A streamed response
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+//! # use tieline_shm::reqres::{Client, Server};
+//! let server = Server::<[u8], u64>::bind("lengths")?;
+//! let serving = std::thread::spawn(move || -> tieline_shm::Result<()> {
+//!     let mut request = server.recv()?;
+//!     let lengths: Vec<u64> = request.split(|byte| *byte == b' ').map(|word| word.len() as u64).collect();
+//!     for length in lengths {
+//!         request.item(&length)?;
+//!     }
+//!     request.end()
+//! });
+//! let client = Client::<[u8], u64>::connect("lengths")?;
+//! let mut sum = 0;
+//! for length in client.call_stream(b"to be or not")? {
+//!     sum += *length?;
+//! }
+//! assert_eq!(sum, 9);
+//! # serving.join().unwrap()?;
+//! # Ok::<(), tieline_shm::Error>(())
+//! ```
+//!
+//! # Threads and limits
+//! Any thread may call, and any may receive and answer; a [`Request`] may be answered by another thread than the one that
+//! received it. Sizes are the server's choice ([`ServerOptions`]): messages on their way (64 for each direction), large
+//! payloads (4 of 64 KiB), clients (256). Whoever waits for room waits for the peer to take something; a client that takes
+//! nothing is disconnected when the server's [patience](ServerOptions::patience) is over.
+//!
+//! The memory is `docs/formats/shm-reqres.md`, to the byte.
 
 mod client;
 mod connection;

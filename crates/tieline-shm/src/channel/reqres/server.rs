@@ -14,13 +14,14 @@ use tieline_os::unix::Credentials;
 use super::connection::{self, Body, Connection, Loan, MAX_AREA_LEN, MAX_AREAS, MAX_ENTRIES, Sizes};
 use super::{WINDOW, to_client, to_server, waitable};
 use crate::channel::doorbell::{self, Heard};
-use crate::channel::payload::Payload;
+use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::ShmSafe;
 use crate::raw::{View, process};
 use crate::rendezvous::{
     self, Access, IntoName, Joined, Link, MEMBERS_MAX, Membership, Offer, Participant, PeerId, Role,
 };
-use crate::segment::{Kind, Purpose, Segment};
+use crate::segment::{Details, Fact, Kind, Purpose, Segment};
 use crate::structure::calls::{Head, Message, Outgoing, Receiver};
 use crate::wait::{Alarm, Alarms, EventCount, Source, Until, Waiting};
 
@@ -60,7 +61,7 @@ const RESPOND: &str = "respond";
 
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
     fn new() -> Self {
-        let payload_max = Q::LEN_BYTES.max(R::LEN_BYTES).unwrap_or(AREA_LEN as usize);
+        let payload_max = payload::len_bytes::<Q>().max(payload::len_bytes::<R>()).unwrap_or(AREA_LEN as usize);
         let sizes = Sizes { entries: ENTRIES, areas: AREAS, area_len: AREA_LEN };
         let options = Self {
             sizes,
@@ -190,8 +191,8 @@ pub(super) fn offer<'a, Q: Payload + ?Sized, R: Payload + ?Sized>(
         kind: Kind::Calls,
         role,
         // Not symmetric: who asks what is part of the layout.
-        layout_hash: Q::HASH.rotate_left(1) ^ R::HASH,
-        layout_text: format!("request:\n{}\nresponse:\n{}", Q::text(), R::text()),
+        layout_hash: payload::hash::<Q>().rotate_left(1) ^ payload::hash::<R>(),
+        layout_text: format!("request:\n{}\nresponse:\n{}", payload::text::<Q>(), payload::text::<R>()),
         config: Vec::new(),
         access,
         members_max: members,
@@ -283,7 +284,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
     }
 
     fn accept(&self, client: Arc<Peer>, head: Head, mut body: Body) -> Option<Request<Q, R>> {
-        if Q::check(&mut body.item, RECEIVE).is_err() {
+        if payload::check::<Q>(&mut body.item, RECEIVE).is_err() {
             client.connection.close();
             return None;
         }
@@ -408,6 +409,8 @@ impl State {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
                 let segment = Segment::create(&purpose, size_of::<EventCount>())?;
+                let facts = [Fact::word("server asleep", 0)];
+                segment.describe(&Details { layout: None, version: 1, facts: &facts })?;
                 let bell = segment.view(0)?;
                 self.bell_changes += 1;
                 Ok(entry.insert((segment, bell)))
@@ -447,6 +450,7 @@ impl Peer {
             return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("a client calls as none does"));
         }
         active.push_back(Active { call: head.call, is_over: false, is_cancelled: false, credit: WINDOW });
+        self.connection.count_in_work(1);
         Ok((head, body))
     }
 
@@ -490,8 +494,9 @@ impl Peer {
     fn end(&self, call: u64) {
         self.read_notes();
         let mut active = self.active();
-        if let Some(call) = find(&mut active, call) {
+        if let Some(call) = find(&mut active, call).filter(|call| !call.is_over) {
             call.is_over = true;
+            self.connection.count_in_work(-1);
         }
         while active.front().is_some_and(|first| first.is_over) {
             active.pop_front();
@@ -592,7 +597,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     /// # Errors
     /// `PeerGone` if the client died or left, or the patience is over; `TooLarge`; `Corrupted`; `Forked`.
     pub fn respond(mut self, response: &R) -> Result<()> {
-        self.finish(to_client::RESPONSE, response.bytes())
+        self.finish(to_client::RESPONSE, payload::bytes(response))
     }
 
     /// Answers that it could not be done, and why; the client sees the first 1000 bytes.
@@ -610,7 +615,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     /// `PeerGone` also if the call was cancelled; the others as [`respond`](Self::respond).
     pub fn item(&mut self, item: &R) -> Result<()> {
         self.take_credit()?;
-        self.send(to_client::ITEM, item.bytes())
+        self.send(to_client::ITEM, payload::bytes(item))
     }
 
     /// Ends a streamed response.
@@ -701,7 +706,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Server<Q, R> {
 #[cfg(feature = "tokio")]
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     pub(crate) fn poll_respond(&mut self, response: &R) -> Option<Result<()>> {
-        self.poll_finish(to_client::RESPONSE, response.bytes())
+        self.poll_finish(to_client::RESPONSE, payload::bytes(response))
     }
 
     pub(crate) fn poll_fail(&mut self, why: &str) -> Option<Result<()>> {
@@ -714,7 +719,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
 
     /// An item for which credit was taken.
     pub(crate) fn poll_item(&self, item: &R) -> Option<Result<()>> {
-        self.poll_send(to_client::ITEM, item.bytes())
+        self.poll_send(to_client::ITEM, payload::bytes(item))
     }
 
     /// Credit that was taken, and not used.
@@ -748,21 +753,21 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
     }
 }
 
-impl<Q: Payload + ?Sized> Request<Q, [u8]> {
-    /// A place to write a response of `len` bytes into, without a copy. Waits while the client keeps all of them, as
+impl<Q: Payload + ?Sized, R: ShmSafe> Request<Q, [R]> {
+    /// A place to write a response of `count` values into, without a copy. Waits while the client keeps all of them, as
     /// long as the server's [patience](ServerOptions::patience).
     ///
     /// # Errors
-    /// As [`respond`](Self::respond).
-    pub fn loan(&self, len: usize) -> Result<Loan> {
-        self.in_time(self.client.connection.loan(len, self.waiting, self.patience(), RESPOND))
+    /// As [`respond`](Self::respond), and `InvalidInput` if zeros are no value of the type.
+    pub fn loan(&self, count: usize) -> Result<Loan<R>> {
+        self.in_time(self.client.connection.loan(count, self.waiting, self.patience(), RESPOND))
     }
 
     /// Answers with what was written into a loan.
     ///
     /// # Errors
     /// As [`respond`](Self::respond), and `InvalidInput` if the loan is another connection's.
-    pub fn respond_loan(mut self, loan: Loan) -> Result<()> {
+    pub fn respond_loan(mut self, loan: Loan<R>) -> Result<()> {
         self.is_over = true;
         let head = Head { kind: to_client::RESPONSE, call: self.call, extra: 0 };
         let sent = self.in_time(loan.send(&self.client.connection, head, self.waiting, self.patience(), RESPOND));
@@ -775,7 +780,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Deref for Request<Q, R> {
     type Target = Q;
 
     fn deref(&self) -> &Q {
-        Q::view(&self.body.item)
+        payload::view(&self.body.item)
     }
 }
 

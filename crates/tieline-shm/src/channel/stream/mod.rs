@@ -33,6 +33,13 @@
 //!
 //! [`Read`], [`Write`] and [`BufRead`] block; the `try_` and `_timeout` forms are methods of the halves. Errors of these
 //! traits hold the [`Error`]: `ConnectionReset` when reading from the dead, `BrokenPipe` when writing to them.
+//!
+//! # Threads and limits
+//! One thread at a time reads, and one writes: [`split`](Stream::split) the stream for two. A ring has 4 KiB to 1 GiB
+//! ([`ListenerOptions::capacity`]), a listener up to 1,023 streams. Two processes that know each other already need no
+//! name: [`Stream::ends`].
+//!
+//! The memory is `docs/formats/shm-stream.md`, to the byte.
 
 mod connect;
 mod connection;
@@ -40,6 +47,7 @@ mod listener;
 mod waitable;
 
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,6 +193,13 @@ impl WriteHalf {
         if !std::mem::replace(&mut self.is_shut, true) && self.line.check().is_ok() {
             self.writer.close();
         }
+    }
+
+    /// A descriptor that shows a hang-up once the peer has left or died, for whoever polls without having anything to
+    /// write. Nothing else is to be done with it.
+    #[must_use]
+    pub fn peer(&self) -> BorrowedFd<'_> {
+        self.line.link().socket().as_fd()
     }
 
     fn write_until(&mut self, bytes: &[u8], until: Until) -> Result<usize> {

@@ -6,15 +6,15 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::aside::Aside;
 use super::options::Policy;
+use super::patience::Patience;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
-use crate::rendezvous::{Link, Participant, PeerId};
+use crate::rendezvous::{Access, Allowed, Applicant, Link, Participant, Peer, PeerId, Right};
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::log::{
     ENTRIES_OFFSET, Gates, Geometry, Joiner, LogHeader, Roster, RosterGeometry, RosterHeader, SideLog, Slots,
@@ -23,14 +23,11 @@ use crate::wait::Hung;
 #[cfg(feature = "tokio")]
 use crate::wait::{Alarm, Alarms};
 
-/// How long a new publisher or subscriber waits for those that are there already: a stopped process does not answer.
-pub(super) const MEET_TIMEOUT: Duration = Duration::from_millis(200);
-
 /// The one place for which a subscriber hands its bell.
 pub(super) const SLEEPERS: u8 = 0;
 
 /// Under which number the bell of the subscriber with this entry hangs.
-#[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
+// A roster has at most 4096 entries.
 pub(super) fn bell_number(entry: usize) -> u32 {
     entry as u32
 }
@@ -43,8 +40,42 @@ pub(super) struct Admission {
     log: Log,
     gates: Arc<Gates>,
     rosters: RosterGeometry,
+    waits_for: WaitRule,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// Whose subscribers may hold up the publisher, and how many others there may be.
+pub(super) struct WaitRule {
+    /// `None`: nobody.
+    pub(super) whom: Option<Allowed>,
+    /// Its own user, and who created the topic.
+    pub(super) always: [u32; 2],
+    /// How many subscribers there may be of users it does not wait for: so many that what they hold leaves it enough.
+    pub(super) guests_max: usize,
+}
+
+impl WaitRule {
+    /// Whether it is of a user who may hold the publisher up.
+    fn trusts(&self, peer: &Peer) -> bool {
+        let applicant = Applicant { uid: peer.uid, gid: peer.gid, groups: Vec::new() };
+        let rule = Access::owner().subscribe(self.whom.clone().unwrap_or_default());
+        self.always.into_iter().any(|user| rule.grants(Right::Subscribe, &applicant, user))
+    }
+
+    fn check(&self, peer: &Peer, policy: Policy, guests: usize) -> Result<()> {
+        let refuse = |kind, why: String| Err(Error::new("admit a subscriber", kind).because(why));
+        let is_trusted = self.trusts(peer);
+        if policy == Policy::Block && !(is_trusted && self.whom.is_some()) {
+            let why = format!("the publisher does not wait for subscribers of user {}", peer.uid);
+            return refuse(ErrorKind::PermissionDenied, why);
+        }
+        if !is_trusted && guests >= self.guests_max {
+            let why = format!("{guests} subscribers of users it does not wait for are as many as there may be");
+            return refuse(ErrorKind::LimitReached, why);
+        }
+        Ok(())
+    }
 }
 
 /// The publisher's log, as far as admission needs it.
@@ -87,17 +118,22 @@ struct Shared {
 }
 
 impl Admission {
-    pub(super) fn new(name: String, log: Log, gates: Arc<Gates>, rosters: RosterGeometry) -> Self {
+    pub(super) fn new(name: String, log: Log, gates: Arc<Gates>, rosters: RosterGeometry, waits_for: WaitRule) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { name, log, gates, rosters, state, changed }
+        Self { name, log, gates, rosters, waits_for, state, changed }
     }
 
-    /// Waits until everyone who is connected has been admitted and is ready, or a while.
+    /// Waits until everyone who is connected has been admitted and is ready, but for those who are stopped.
     pub(super) fn settle(&self) {
-        let deadline = Instant::now() + MEET_TIMEOUT;
+        let mut patience = Patience::new();
         let mut state = self.lock();
-        while !state.silent.is_empty() || state.admitted.values().any(|place| !place.is_ready) {
-            let Some(rest) = deadline.checked_duration_since(Instant::now()) else { return };
+        loop {
+            let unready = state.admitted.values().filter(|place| !place.is_ready).map(|place| &place.link);
+            let silent: Vec<Peer> = state.silent.values().chain(unready).map(|link| *link.peer()).collect();
+            if silent.is_empty() {
+                return;
+            }
+            let Some(rest) = patience.rest(&silent) else { return };
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -114,6 +150,8 @@ impl Admission {
 
     fn admit(&self, state: &mut State, link: &Link, wishes: &Subscribe) -> Result<Admitted> {
         let peer = link.peer();
+        let guests = state.admitted.values().filter(|place| !self.waits_for.trusts(place.link.peer())).count();
+        self.waits_for.check(peer, wishes.policy, guests)?;
         let shared = match state.rosters.entry(peer.uid) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
@@ -135,7 +173,10 @@ impl Admission {
         let depth = if wishes.depth == 0 { DEPTH_MAX } else { wishes.depth.min(DEPTH_MAX) };
         let mut fds = vec![self.log.read_only.as_fd(), shared.segment.as_fd()];
         let aside = match wishes.policy {
-            Policy::DropNewest => Some(Aside::create(&self.name, self.log.layout_hash, &self.log.geometry, depth)?),
+            Policy::DropNewest => {
+                let log = (&self.log.geometry, inode(&self.log.read_only));
+                Some(Aside::create(&self.name, self.log.layout_hash, log, depth)?)
+            }
             _ => None,
         };
         let start = match &aside {
@@ -155,7 +196,7 @@ impl Admission {
             .admitted
             .insert(peer.id, Place { uid: peer.uid, entry: free, is_ready: false, bell: None, link: link.clone() });
         crate::raw::step("topic:admitted");
-        #[allow(clippy::cast_possible_truncation, reason = "a roster has at most 4096 entries")]
+        // A roster has at most 4096 entries.
         let admitted = Admitted { entry: free as u32, start };
         link.send(&admitted.encode(), &fds)?;
         Ok(admitted)

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::error::Result;
 use crate::raw::View;
-use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
+use crate::segment::{Details, Kind, Purpose, Segment, SegmentOptions};
 use crate::structure::log::{Geometry, LogHeader, SLOTS_OFFSET, Slots};
 
 /// Such a log, before the subscriber is let in.
@@ -18,11 +18,12 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    /// For messages of a log of that geometry, `depth` of them at least. All its memory is found now.
+    /// For messages of a log of that geometry and inode, `depth` of them at least. All its memory is found now.
     ///
     /// # Errors
     /// `OutOfMemory`, `LimitReached` for descriptors.
-    pub(super) fn create(name: &str, layout_hash: u64, log: &Geometry, depth: u64) -> Result<Self> {
+    pub(super) fn create(name: &str, layout_hash: u64, log: (&Geometry, u64), depth: u64) -> Result<Self> {
+        let (log, log_inode) = log;
         let slots = usize::try_from(depth).unwrap_or(log.slots).min(log.slots);
         // Where the buckets would begin, because they are those of the publisher's log.
         let geometry = Geometry { slots: slots.next_power_of_two().max(2), buckets: 0, bucket_bytes: 0, ..*log };
@@ -31,6 +32,8 @@ impl Aside {
         let segment = Segment::create_with(&purpose, geometry.body_bytes(), &SegmentOptions::new(name).writer_only())?;
         let header: View<LogHeader> = segment.view(0)?;
         geometry.announce(&header);
+        header.tell_log(log_inode);
+        segment.describe(&Details { layout: None, version: 1, facts: &LogHeader::OWN_FACTS })?;
         let slots = Slots::new(segment.slice(SLOTS_OFFSET, geometry.slot_words())?, &geometry);
         Ok(Self { header, slots, geometry, read_only: segment.read_only_fd()? })
     }

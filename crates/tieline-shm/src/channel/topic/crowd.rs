@@ -1,5 +1,6 @@
-//! Sleeping for more publishers than one call of the kernel takes (`futex_waitv(2)`: 128 places): threads of this
-//! process sleep for 127 of them each, and ring a bell that the subscriber polls.
+//! Sleeping for more publishers than one call of the kernel takes (`futex_waitv(2)`: 128 places; 1 before Linux 5.16):
+//! the subscriber polls a bell, which the publishers ring; for publishers of other users, threads of this process
+//! that sleep for 127 of them each.
 //!
 //! The invariant: nothing else differs; what is there is received without any of this.
 
@@ -14,13 +15,14 @@ pub(super) type Crowd = Option<Box<WaitSet>>;
 impl<T: Payload + ?Sized> Subscriber<T> {
     /// Whether one call of the kernel cannot wait for so many places.
     pub(super) fn is_crowded(&self, places: usize) -> bool {
-        places > futex::MAX_WORDS && self.waiting != Waiting::Poll
+        places > 1 && places > futex::most_words() && self.waiting != Waiting::Poll
     }
 
     /// Sleeps until any publisher may have something.
     ///
     /// # Errors
-    /// `TimedOut`, `WouldBlock`; `LimitReached` for descriptors; `Unsupported` before Linux 5.16.
+    /// `TimedOut`, `WouldBlock`; `LimitReached` for descriptors; `Unsupported` before Linux 5.16, if a publisher is
+    /// another user's.
     pub(super) fn sleep_in_crowd(&mut self, until: Until) -> Result<()> {
         const RECEIVE: &str = "receive";
         let set = match self.crowd.take() {

@@ -1,24 +1,16 @@
 //! Publish and subscribe: each message goes to every subscriber.
 //!
-//! ```no_run
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # // SAFETY: one thread.
+//! # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
 //! use tieline_shm::topic::Topic;
 //!
-//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?;
+//! let camera = Topic::<[u8; 64]>::open_or_create("camera")?; // in any number of processes
+//! let mut frames = camera.subscriber()?;
 //! let publisher = camera.publisher()?;
 //! publisher.publish(&[7; 64])?;
-//! # Ok::<(), tieline_shm::Error>(())
-//! ```
-//!
-//! and in any number of other processes
-//!
-//! ```no_run
-//! use tieline_shm::topic::Topic;
-//!
-//! let mut frames = Topic::<[u8; 64]>::open_or_create("camera")?.subscriber()?;
-//! loop {
-//!     let frame = frames.recv()?;
-//!     println!("{}", frame[0]);
-//! }
+//! assert_eq!(frames.recv()?[0], 7);
 //! # Ok::<(), tieline_shm::Error>(())
 //! ```
 //!
@@ -33,28 +25,64 @@
 //!
 //! # When a subscriber does not keep up
 //! Each publisher keeps a number of messages ([`PublisherOptions::depth`]). What happens to a subscriber that falls
-//! behind by more is the subscriber's choice ([`Policy`]): the publisher waits for it; or it loses the oldest messages, the
-//! newest, or all but the newest, and is told how many ([`Subscriber::counters`]); or it is disconnected. A publisher that waits can be given a deadline ([`Publisher::publish_timeout`]), and a subscriber
-//! that dies is not waited for.
+//! behind by more is that subscriber's choice, its [`Policy`]:
 //!
-//! A subscriber that waits for more than 127 publishers has threads that sleep on its behalf, one for each 127. To wait
-//! at all, it needs Linux 5.16 (`futex_waitv`); before that, receive without waiting, or with
-//! [`Waiting::Poll`](crate::Waiting::Poll).
+//! | policy | the publisher | the subscriber | for |
+//! |---|---|---|---|
+//! | [`Block`](Policy::Block), unless told otherwise | waits | loses nothing | work that must be complete |
+//! | [`DropOldest`](Policy::DropOldest) | goes on | loses the oldest | logs, measurements |
+//! | [`DropNewest`](Policy::DropNewest) | goes on, and copies for it | loses the newest | what must begin at the beginning |
+//! | [`SkipToLatest`](Policy::SkipToLatest) | goes on | receives the newest, loses all between | displays, control loops |
+//! | [`Disconnect`](Policy::Disconnect) | goes on | is told [`Lagged`](crate::ErrorKind::Lagged), for good | who must not lose anything unnoticed |
 //!
-//! # Order and loss
+//! What was lost is counted ([`Subscriber::counters`]). A publisher that waits can be given a deadline
+//! ([`Publisher::publish_timeout`]); a subscriber that leaves or dies is not waited for. Whom it waits for at all is the
+//! publisher's choice, see [several users](#several-users).
+//!
+//! # Order
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
-//! later gets the last messages if it asks for [`history`](SubscriberOptions::history).
+//! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
+//! opening has returned. The exception is a publisher that was stopped (`SIGSTOP`, a debugger) meanwhile, or took longer
+//! than five seconds to answer (another user's, one second): it is not waited for, and its messages come from the one on at which it goes on and lets
+//! the subscriber in, with as many before that as were asked for as history.
+//!
+//! # Several users
+//! The creator says who may publish and who may subscribe ([`Topic::access`]). Nobody but a publisher can write what it
+//! publishes, and what it publishes is checked where it is received, and copied first by subscribers of other users. A
+//! publisher that writes nonsense is cut off, and its subscribers get [`Corrupted`](crate::ErrorKind::Corrupted) once,
+//! with its process and user; other publishers are heard as before.
+//!
+//! What a subscriber of another user could do to a publisher is to hold it up. So a publisher waits only for subscribers
+//! of its own user, of root, and of the user who created the topic. Another one that subscribes with [`Policy::Block`]
+//! gets [`PermissionDenied`](crate::ErrorKind::PermissionDenied): when it subscribes, or, if the publisher comes
+//! later, when it receives. It can choose another policy, or the publisher can be made with
+//! [`waits_for`](PublisherOptions::waits_for). A publisher that must never wait, for nobody, says
+//! [`waits_for_nobody`](PublisherOptions::waits_for_nobody). Samples that such guests hold can take a quarter of
+//! the memory for large messages at most: more of them are refused
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)).
 //!
 //! # Death
-//! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was
-//! the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
+//! A process that dies, at any instruction, leaves no half message: what it had published is received,
+//! then, if it was the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
+//!
+//! # Threads and limits
+//! A [`Publisher`] and a [`Subscriber`] belong to one thread at a time, and may be moved: have one for each thread. A
+//! [`Sample`] may go to any thread. A publisher keeps at most 2^24 messages, of at most 2^40 bytes each.
+//!
+//! A subscriber that waits for more than 127 publishers, or for any before Linux 5.16 (`futex_waitv`), sleeps until one
+//! rings a bell: two system calls more for each wake-up. Publishers of other users cannot ring it; threads of the
+//! subscriber's process sleep for 127 of them each, and those need Linux 5.16. Before that, receive from other users without
+//! waiting, or with [`Waiting::Poll`](crate::Waiting::Poll).
+//!
+//! The memory is `docs/formats/shm-topic.md`, to the byte; why it is so, `docs/adr/0009-one-log-per-publisher.md`.
 
 mod admission;
 mod aside;
 mod crowd;
+mod loan;
 mod options;
-mod payload;
+mod patience;
 mod publisher;
 mod sample;
 mod sources;
@@ -66,6 +94,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::payload::{self, Payload};
 use super::untyped::Carried;
 use crate::error::Result;
 use crate::rendezvous::{self, Access, IntoName, Joined, Name, Offer, Role};
@@ -73,12 +102,13 @@ use crate::segment::Kind;
 
 #[cfg(feature = "tokio")]
 pub(crate) use admission::RoomAlarms;
+pub use loan::{Loan, LoanUninit};
 pub use options::{Policy, PublisherOptions, SubscriberOptions};
-pub use payload::Payload;
-pub(crate) use payload::{hash as payload_hash, text as payload_text};
-pub use publisher::{Loan, LoanUninit, Publisher};
+pub use publisher::Publisher;
 pub use sample::Sample;
 pub use subscriber::{Counters, Origin, Subscriber};
+#[cfg(feature = "steps")]
+pub(crate) use wire::reread;
 
 /// How long joining a name may take: longer only if its host is stopped.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);

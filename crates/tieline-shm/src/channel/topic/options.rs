@@ -2,6 +2,7 @@
 
 use super::{Payload, Publisher, Subscriber, Topic};
 use crate::error::Result;
+use crate::rendezvous::Allowed;
 use crate::structure::log::INLINE_MAX_BYTES;
 use crate::wait::Waiting;
 
@@ -11,6 +12,10 @@ use crate::wait::Waiting;
 pub enum Policy {
     /// The publisher waits for it (or, with a deadline, gives up): nothing is lost. The publisher goes on at once when
     /// the subscriber leaves or dies.
+    ///
+    /// Whom it waits for is the publisher's decision: by default for subscribers of its own user, of root, and of the
+    /// user who created the topic. Others are refused with
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied), see [`waits_for`](PublisherOptions::waits_for).
     #[default]
     Block,
     /// It loses the oldest messages, and goes on with the oldest that is safe to read: up to an eighth of the
@@ -60,6 +65,7 @@ pub struct PublisherOptions<'a, T: Payload + ?Sized> {
     pub(super) buckets: Option<usize>,
     pub(super) subscribers: usize,
     pub(super) held: usize,
+    pub(super) waits_for: Option<Allowed>,
     pub(super) waiting: Waiting,
 }
 
@@ -75,6 +81,7 @@ impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
             buckets: None,
             subscribers: 128,
             held: 2,
+            waits_for: Some(Allowed::Owner),
             waiting: Waiting::default(),
         }
     }
@@ -116,7 +123,9 @@ impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
         self
     }
 
-    /// How many subscribers of one user may be there at once; 128 unless told.
+    /// How many subscribers of one user may be there at once; 128 unless told. Those of users that the publisher does
+    /// [not wait for](Self::waits_for) are all together at most so many that the samples they may
+    /// [hold](Self::max_held) take a quarter of the [memory for payloads](Self::max_payloads): they cannot use it up.
     pub fn max_subscribers(mut self, count: usize) -> Self {
         self.subscribers = count;
         self
@@ -128,14 +137,35 @@ impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
         self
     }
 
+    /// Which other users' subscribers it waits for, if they ask for [`Policy::Block`]; none unless told. It always
+    /// waits for those of its own user, of root, and of the user who created the topic ([`Allowed::Owner`]), unless it
+    /// [waits for nobody](Self::waits_for_nobody).
+    ///
+    /// Who is waited for and does not read holds up the publisher, and so all other subscribers. A subscriber that
+    /// asks for `Block` and may not is refused with [`PermissionDenied`](crate::ErrorKind::PermissionDenied); it may
+    /// subscribe with any other policy. Of a [`Group`](Allowed::Group) are those whose effective group it is:
+    /// supplementary groups do not count here.
+    pub fn waits_for(mut self, whom: Allowed) -> Self {
+        self.waits_for = Some(whom);
+        self
+    }
+
+    /// Refuses every subscriber with [`Policy::Block`], also of its own user: nobody ever holds it up. Large
+    /// messages still need memory that no subscriber holds ([`max_payloads`](Self::max_payloads)).
+    pub fn waits_for_nobody(mut self) -> Self {
+        self.waits_for = None;
+        self
+    }
+
     /// How to wait for subscribers.
     pub fn waiting(mut self, waiting: Waiting) -> Self {
         self.waiting = waiting;
         self
     }
 
-    /// Joins the topic, and waits until those who subscribe already are connected (a stopped one is given up after
-    /// 200 ms and connected when it goes on).
+    /// Joins the topic, and waits until those who subscribe already are connected, for 5 s at most (1 s for
+    /// another user's). One that is stopped is waited for 200 ms; it is connected when it goes on, and gets what is published
+    /// from then on.
     ///
     /// # Errors
     /// * `Mismatch`: the topic carries another type.
@@ -195,12 +225,15 @@ impl<'a, T: Payload + ?Sized> SubscriberOptions<'a, T> {
         self
     }
 
-    /// Joins the topic, and waits until it is connected with those who publish already (a stopped one is given up
-    /// after 200 ms and connected when it goes on).
+    /// Joins the topic, and waits until it is connected with those who publish already, for 5 s at most (1 s
+    /// for another user's): what they publish after this has returned is received. One that is stopped is waited for 200 ms; it is connected when it goes
+    /// on, and what it publishes before that is received only as [`history`](Self::history).
     ///
     /// # Errors
     /// * `Mismatch`: the topic carries another type.
-    /// * `PermissionDenied`, `NotFound`, `AlreadyExists`, `LimitReached`: of the name.
+    /// * `PermissionDenied`: of the name; or the policy is [`Policy::Block`], and the publishers that are there
+    ///   [do not wait](PublisherOptions::waits_for) for subscribers of this user.
+    /// * `NotFound`, `AlreadyExists`, `LimitReached`: of the name.
     pub fn open(self) -> Result<Subscriber<T>> {
         Subscriber::open(self)
     }

@@ -2,8 +2,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::rendezvous::{Membership, Role};
 use crate::segment::{Details, Kind, Purpose, Segment, SegmentOptions};
-use crate::structure::items::{LoanedItems, bytes_of_items};
+use crate::structure::items::bytes_of_items;
 use crate::structure::log::{
     BUCKET_MAX_BYTES, Gates, Geometry, INLINE_MAX_BYTES, LogHeader, PAGE_BYTES, RosterGeometry, SLOTS_MAX,
     SLOTS_OFFSET, Slots, Writer,
@@ -40,10 +38,10 @@ const BUCKETS_SLICES: usize = 16;
 /// Dropping it leaves the topic: subscribers receive what was published, then learn that the publisher is gone.
 pub struct Publisher<T: Payload + ?Sized> {
     /// Loans give their buckets back while others are out.
-    outlet: RefCell<Outlet>,
+    pub(super) outlet: RefCell<Outlet>,
     admission: Arc<Admission>,
-    membership: Membership,
-    waiting: Waiting,
+    pub(super) membership: Membership,
+    pub(super) waiting: Waiting,
     _of: std::marker::PhantomData<fn(&T)>,
 }
 
@@ -73,7 +71,13 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let shown = admission::Log { header, slots, geometry, layout_hash, read_only, pins_max };
         let outlet = Outlet::new(writer, lending(log, geometry)?, builder.loans);
         let rosters = RosterGeometry { entries: builder.subscribers.clamp(1, 4096), held: builder.held.min(1024) };
-        let admission = Arc::new(Admission::new(name, shown, gates, rosters));
+        let always = [rustix::process::geteuid().as_raw(), joined.owner()];
+        let waits_for = admission::WaitRule {
+            whom: builder.waits_for,
+            always,
+            guests_max: (geometry.buckets / 4 / rosters.held.max(1)).max(1),
+        };
+        let admission = Arc::new(Admission::new(name, shown, gates, rosters, waits_for));
         let membership = joined.start(Arc::clone(&admission) as Arc<_>)?;
         admission.settle();
         let waiting = builder.waiting;
@@ -116,57 +120,6 @@ impl<T: Payload + ?Sized> Publisher<T> {
         self.outlet.borrow_mut().publish(bytes_of_items(value.items()), self.waiting, until)
     }
 
-    /// A place in shared memory to write a message into, which [`Loan::send`] publishes without a copy. What lies there
-    /// is a value of the type, but any: zeros or an earlier message.
-    ///
-    /// Waits while subscribers hold, or have yet to read, all memory there is for messages.
-    ///
-    /// # Errors
-    /// * `LimitReached`: as many loans are out as may be.
-    /// * `InvalidInput`: zeros are no value of this type; use [`loan_uninit`](Self::loan_uninit).
-    /// * `OutOfMemory`; `Full`; `Forked`.
-    pub fn loan(&self) -> Result<Loan<'_, T>>
-    where
-        T: Sized,
-    {
-        self.loan_items(1, Until::Forever)
-    }
-
-    /// [`loan`](Self::loan) without writing anything, for types of which zeros are no value, or which are written
-    /// anyway.
-    ///
-    /// # Errors
-    /// As [`loan`](Self::loan).
-    pub fn loan_uninit(&self) -> Result<LoanUninit<'_, T>>
-    where
-        T: Sized,
-    {
-        self.loan_items_uninit(1, Until::Forever)
-    }
-
-    fn loan_items(&self, count: usize, until: Until) -> Result<Loan<'_, T>> {
-        let loaned = self.loan_bytes(count, until)?;
-        match loaned.into_items() {
-            Ok(items) => Ok(Loan { publisher: self, items: Some(items) }),
-            Err(loaned) => {
-                self.outlet.borrow_mut().give_back(loaned);
-                Err(Error::new("loan", ErrorKind::InvalidInput)
-                    .because("not every pattern of bits is a value of the type; use loan_uninit"))
-            }
-        }
-    }
-
-    fn loan_items_uninit(&self, count: usize, until: Until) -> Result<LoanUninit<'_, T>> {
-        let items = self.loan_bytes(count, until)?.into_uninit();
-        Ok(LoanUninit { publisher: self, items: Some(items) })
-    }
-
-    fn loan_bytes(&self, count: usize, until: Until) -> Result<crate::structure::items::Loaned> {
-        self.membership.check()?;
-        let len = count.saturating_mul(size_of::<T::Item>());
-        self.outlet.borrow_mut().loan(len, self.waiting, until)
-    }
-
     /// How many subscribers are connected.
     #[must_use]
     pub fn subscribers(&self) -> usize {
@@ -189,12 +142,24 @@ impl<T: Payload + ?Sized> Publisher<T> {
 /// For tasks, to which "not yet" is `None`.
 #[cfg(feature = "tokio")]
 impl<T: Payload + ?Sized> Publisher<T> {
-    pub(crate) fn poll_publish(&self, value: &T) -> Option<Result<()>> {
+    /// By `&mut`, although `&` would do, so that a future that calls it may go from thread to thread.
+    pub(crate) fn poll_publish(&mut self, value: &T) -> Option<Result<()>> {
         match self.try_publish(value) {
             Err(error) if error.is_would_block() => None,
             // Buckets come back from subscribers only.
             Err(error) if error.kind() == ErrorKind::Full && self.subscribers() > 0 => None,
             answer => Some(answer),
+        }
+    }
+
+    /// As [`poll_publish`](Self::poll_publish).
+    pub(crate) fn poll_room(&mut self) -> Option<Result<()>> {
+        if let Err(error) = self.membership.check() {
+            return Some(Err(error));
+        }
+        match self.outlet.borrow_mut().has_room_to_lend() {
+            Ok(false) if self.subscribers() > 0 => None,
+            answer => Some(answer.map(|_| ())),
         }
     }
 
@@ -232,119 +197,9 @@ impl<T: Payload> Publisher<T> {
     }
 }
 
-impl<T: ShmSafe> Publisher<[T]> {
-    /// A place in shared memory for `count` items; see [`loan`](Self::loan).
-    ///
-    /// # Errors
-    /// As [`loan`](Self::loan), and `TooLarge`.
-    pub fn loan_slice(&self, count: usize) -> Result<Loan<'_, [T]>> {
-        self.loan_items(count, Until::Forever)
-    }
-
-    /// [`loan_slice`](Self::loan_slice) for items that are yet to be written.
-    ///
-    /// # Errors
-    /// As [`loan_slice`](Self::loan_slice).
-    pub fn loan_slice_uninit(&self, count: usize) -> Result<LoanUninit<'_, [T]>> {
-        self.loan_items_uninit(count, Until::Forever)
-    }
-}
-
 impl<T: Payload + ?Sized> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("subscribers", &self.subscribers()).finish_non_exhaustive()
-    }
-}
-
-/// A message being written where subscribers will read it. Dropping it publishes nothing.
-pub struct Loan<'p, T: Payload + ?Sized> {
-    publisher: &'p Publisher<T>,
-    /// Until sent.
-    items: Option<LoanedItems<T::Item>>,
-}
-
-impl<T: Payload + ?Sized> Loan<'_, T> {
-    /// Publishes it, without a copy. Waits as [`Publisher::publish`] does.
-    ///
-    /// # Errors
-    /// As [`Publisher::publish`]; the loan is given back then.
-    pub fn send(self) -> Result<()> {
-        self.send_until(Until::Forever)
-    }
-
-    /// [`send`](Self::send), waiting at most so long.
-    ///
-    /// # Errors
-    /// Also `TimedOut`.
-    pub fn send_timeout(self, timeout: Duration) -> Result<()> {
-        self.send_until(Until::At(Deadline::after(timeout)))
-    }
-
-    fn send_until(mut self, until: Until) -> Result<()> {
-        let publisher = self.publisher;
-        publisher.membership.check()?;
-        let Some(items) = self.items.take() else { return Ok(()) };
-        let mut outlet = publisher.outlet.borrow_mut();
-        outlet.send(items.into_loaned(), publisher.waiting, until).map_err(|(error, loaned)| {
-            outlet.give_back(loaned);
-            error
-        })
-    }
-}
-
-impl<T: Payload + ?Sized> Deref for Loan<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        let items = self.items.as_ref().expect("there until it is sent, which consumes the loan");
-        T::of_items(items.items())
-    }
-}
-
-impl<T: Payload + ?Sized> DerefMut for Loan<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        let items = self.items.as_mut().expect("there until it is sent, which consumes the loan");
-        T::of_items_mut(items.items_mut())
-    }
-}
-
-impl<T: Payload + ?Sized> Drop for Loan<'_, T> {
-    fn drop(&mut self) {
-        if let Some(items) = self.items.take() {
-            self.publisher.outlet.borrow_mut().give_back(items.into_loaned());
-        }
-    }
-}
-
-/// A message of which nothing is written yet. Dropping it publishes nothing.
-pub struct LoanUninit<'p, T: Payload + ?Sized> {
-    publisher: &'p Publisher<T>,
-    /// Until written.
-    items: Option<LoanedItems<MaybeUninit<T::Item>>>,
-}
-
-impl<'p, T: Payload + ?Sized> LoanUninit<'p, T> {
-    /// Writes all items, each as `item` says for its index.
-    #[must_use = "it is not published before `send`"]
-    pub fn fill_with(mut self, item: impl FnMut(usize) -> T::Item) -> Loan<'p, T> {
-        let items = self.items.take().expect("there until it is written, which consumes the loan");
-        Loan { publisher: self.publisher, items: Some(items.fill_with(item)) }
-    }
-}
-
-impl<'p, T: Payload<Item = T> + Copy> LoanUninit<'p, T> {
-    /// Writes the value.
-    #[must_use = "it is not published before `send`"]
-    pub fn write(self, value: T) -> Loan<'p, T> {
-        self.fill_with(|_| value)
-    }
-}
-
-impl<T: Payload + ?Sized> Drop for LoanUninit<'_, T> {
-    fn drop(&mut self) {
-        if let Some(items) = self.items.take() {
-            self.publisher.outlet.borrow_mut().give_back(items.into_loaned());
-        }
     }
 }
 
@@ -384,7 +239,9 @@ fn create_log<T: Payload + ?Sized>(name: &str, layout_hash: u64, geometry: Geome
     let options = SegmentOptions::new(name).growable(geometry.body_bytes()).writer_only();
     let log = Segment::create_with(&purpose, geometry.pool_offset(), &options)?;
     geometry.announce(&*log.view(0)?);
-    log.describe(&Details { layout: Some(<T::Item as ShmSafe>::LAYOUT), version: 1, facts: &LogHeader::FACTS })?;
+    // Of a type that this program was not compiled with, only the hash is told.
+    let layout = (layout_hash == crate::channel::payload::hash::<T>()).then_some(<T::Item as ShmSafe>::LAYOUT);
+    log.describe(&Details { layout, version: 1, facts: &LogHeader::FACTS })?;
     Ok(log)
 }
 

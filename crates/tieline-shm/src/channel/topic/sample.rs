@@ -11,6 +11,9 @@ use crate::structure::items::{HeldItems, Inline};
 /// A large one keeps its place from being reused until it is dropped, in any order and on any thread; the publisher's
 /// death does not take it away. A subscriber may hold as many as the publisher allows
 /// ([`max_held`](super::PublisherOptions::max_held)).
+///
+/// In a child made by `fork` a view stays the parent's: dropping it there does nothing, and what it shows may change as
+/// soon as the parent drops its own. Copy what the child shall have.
 pub struct Sample<T: Payload + ?Sized> {
     pub(super) body: Body<T::Item>,
 }

@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
-use super::admission::{MEET_TIMEOUT, SLEEPERS, bell_number, roster};
+use super::admission::{SLEEPERS, bell_number, roster};
 use super::aside::AsideRead;
 use super::options::Policy;
+use super::patience::Patience;
 use super::wire::{Admitted, READY, Refused, Subscribe};
 use crate::channel::doorbell::{self, Heard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::View;
-use crate::rendezvous::{Link, Participant, PeerId};
+use crate::raw::{View, process};
+use crate::rendezvous::{Link, Participant, Peer, PeerId};
 use crate::segment::{Kind, Segment};
 use crate::structure::inlet::Inlet;
 use crate::structure::items::Holder;
@@ -80,6 +80,7 @@ struct State {
     gone: Vec<PeerId>,
     /// Of every source that the subscriber has, or will find among the arrived.
     probes: Vec<Probe>,
+    /// Why a publisher refused, until the subscriber is told.
     refused: Option<ErrorKind>,
     /// The one place where the subscriber sleeps, if it does not sleep at the bell.
     lone: Option<View<EventCount>>,
@@ -106,20 +107,25 @@ impl Sources {
         }
     }
 
-    /// Waits until every publisher that is connected has answered, or a while.
+    /// Waits until every publisher that is connected has answered, but for those that are stopped.
     ///
     /// # Errors
     /// Why one of them refused.
     pub(super) fn settle(&self) -> Result<()> {
-        let deadline = Instant::now() + MEET_TIMEOUT;
+        let mut patience = Patience::new();
         let mut state = self.lock();
-        while state.lines.values().any(|line| !line.is_answered) {
-            let Some(rest) = deadline.checked_duration_since(Instant::now()) else { break };
+        loop {
+            let silent = state.lines.values().filter(|line| !line.is_answered);
+            let silent: Vec<Peer> = silent.map(|line| *line.link.peer()).collect();
+            if silent.is_empty() {
+                break;
+            }
+            let Some(rest) = patience.rest(&silent) else { break };
             state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         match state.refused {
             // One publisher's refusal is not for all of them to bear.
-            Some(kind) if state.arrived.is_empty() => Err(Error::new(SUBSCRIBE, kind).because("a publisher refused")),
+            Some(kind) if state.arrived.is_empty() => Err(refusal(SUBSCRIBE, kind)),
             _ => Ok(()),
         }
     }
@@ -135,10 +141,10 @@ impl Sources {
         &self.bell
     }
 
-    /// Who has come, and who has gone, since the last call.
-    pub(super) fn take(&self) -> (Vec<Source>, Vec<PeerId>) {
+    /// Who has come, and who has gone, since the last call, and why one has refused.
+    pub(super) fn take(&self) -> (Vec<Source>, Vec<PeerId>, Option<ErrorKind>) {
         let mut state = self.lock();
-        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone))
+        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone), state.refused.take())
     }
 
     /// Of a publisher the subscriber has no source any more.
@@ -187,11 +193,12 @@ impl Sources {
         Ok(())
     }
 
-    /// Ends the conversation with a publisher that cannot be believed.
-    pub(super) fn cut(&self, peer: PeerId) {
-        if let Some(line) = self.lock().lines.get(&peer) {
-            line.link.close();
-        }
+    /// Ends the conversation with a publisher that cannot be believed; who it is, if it is still there.
+    pub(super) fn cut(&self, peer: PeerId) -> Option<Peer> {
+        let state = self.lock();
+        let link = &state.lines.get(&peer)?.link;
+        link.close();
+        Some(*link.peer())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -222,8 +229,9 @@ impl Sources {
         let mut next = || fds.next().ok_or_else(|| broken("a publisher sent less than a log and a roster"));
         let (log, book) = (next()?, next()?);
         let aside = (self.wishes.policy == Policy::DropNewest).then(next).transpose()?;
-        let log = Segment::accept(log, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
-        let book = Segment::accept(book, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
+        let from = link.peer().id.0;
+        let log = Segment::accept_once(log, from, Kind::Log, self.layout_hash, tieline_os::Access::ReadOnly)?;
+        let book = Segment::accept_once(book, from, Kind::Roster, 0, tieline_os::Access::ReadWrite)?;
         let header: View<LogHeader> = log.view(0)?;
         let geometry = Geometry::claimed(&header, log.len())?;
         let rosters = RosterGeometry::claimed(&*book.view::<RosterHeader>(0)?, book.len())?;
@@ -240,6 +248,7 @@ impl Sources {
             entry: entry.clone(),
             is_trusted: link.peer().uid == self.uid || link.peer().uid == 0,
             line: OnceLock::new(),
+            generation: process::generation(),
         };
         let overflow = match self.wishes.policy {
             Policy::Block => Overflow::Gated,
@@ -268,13 +277,30 @@ impl Sources {
     }
 }
 
+/// A publisher's refusal, with what to do about it.
+pub(super) fn refusal(operation: &'static str, kind: ErrorKind) -> Error {
+    Error::new(operation, kind).because(match kind {
+        ErrorKind::PermissionDenied => {
+            "a publisher does not wait for subscribers of this user: subscribe with a policy other than Policy::Block, \
+             or let the publisher be made with `waits_for`"
+        }
+        ErrorKind::LimitReached => {
+            "a publisher has as many subscribers as it was made for (`max_subscribers`; of other users, \
+             `max_payloads` and `max_held`)"
+        }
+        ErrorKind::OutOfMemory => "a publisher has no memory for another subscriber",
+        _ => "a publisher refused",
+    })
+}
+
 impl wait::Source for Sources {
     fn is_ready(&self) -> bool {
         let state = self.lock();
-        state.probes.iter().any(|probe| {
+        let is_news = |probe: &Probe| {
             // Relaxed: stored by the subscriber's thread; who waits has called it before.
             probe.is_gone || probe.slots.is_published(probe.position.load(Ordering::Relaxed))
-        })
+        };
+        state.refused.is_some() || state.probes.iter().any(is_news)
     }
 
     fn alarms(&self) -> Result<&Alarms> {
@@ -353,4 +379,49 @@ impl Participant for Sources {
     }
 
     fn departed(&self, _: u32) {}
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const A_MOMENT: Duration = Duration::from_millis(450);
+
+    fn sources() -> Sources {
+        Sources::new(Subscribe { policy: Policy::Block, depth: 0, history: 0 }, 0)
+    }
+
+    /// A publisher whose keeper has its turn late is waited for; it publishes all the while, and nothing of that may be
+    /// missed once the subscriber is there.
+    #[test]
+    fn a_publisher_that_is_slow_to_answer_is_waited_for() {
+        let sources = sources();
+        let (link, _there) = Link::to_user(rustix::process::geteuid().as_raw());
+        sources.connected(&link).unwrap();
+        let began = Instant::now();
+        let answer = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(A_MOMENT);
+                let refused = Refused { kind: ErrorKind::LimitReached };
+                sources.received(link.peer().id, &refused.encode(), Vec::new()).unwrap();
+            });
+            sources.settle()
+        });
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::LimitReached, "its answer counts");
+        assert!(began.elapsed() >= A_MOMENT);
+    }
+
+    /// Another user's may be silent on purpose.
+    #[test]
+    fn a_silent_publisher_of_another_user_is_given_up() {
+        let sources = sources();
+        let (link, _there) = Link::to_user(rustix::process::geteuid().as_raw() + 1);
+        sources.connected(&link).unwrap();
+        let began = Instant::now();
+        sources.settle().unwrap();
+        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
 }

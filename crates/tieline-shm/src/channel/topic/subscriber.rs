@@ -8,7 +8,7 @@ use tieline_os::futex::Deadline;
 
 use super::crowd::Crowd;
 use super::sample::Body;
-use super::sources::{Source, Sources};
+use super::sources::{Source, Sources, refusal};
 use super::wire::Subscribe;
 use super::{Payload, Sample, SubscriberOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -67,8 +67,8 @@ pub struct Subscriber<T: Payload + ?Sized> {
     shared: Arc<Sources>,
     /// What was received from, and lost of, publishers that are gone.
     past: Counters,
-    /// The last publisher has gone, and the user was not told yet.
-    is_deserted: bool,
+    /// The last publisher has gone, or one has refused, and the user was not told yet.
+    news: Option<ErrorKind>,
     /// Also kept by samples: the line to their publisher must not end before them.
     membership: Arc<Membership>,
     pub(super) waiting: Waiting,
@@ -100,7 +100,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             counts: Vec::new(),
             shared,
             past: Counters::default(),
-            is_deserted: false,
+            news: None,
             membership,
             waiting: builder.waiting,
             crowd: None,
@@ -116,10 +116,14 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// * `WouldBlock`: none is there.
     /// * `PeerGone`, once: the last publisher has left or died, and all it had published was received. After that,
     ///   calls wait for another publisher.
+    /// * `PermissionDenied`, `LimitReached`, `OutOfMemory`, once: a publisher that came has refused; see
+    ///   [`waits_for`](super::PublisherOptions::waits_for), [`max_subscribers`](super::PublisherOptions::max_subscribers).
+    ///   Messages of others arrive.
     /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
     /// * `LimitReached`: too many samples are held; the message stays where it is.
     /// * `Corrupted`: a publisher's memory holds what no publisher writes; it is not listened to any more.
-    /// * `Unsupported`: to sleep, before Linux 5.16 (`futex_waitv`); receive without waiting, or poll.
+    /// * `Unsupported`: to sleep until another user's publisher publishes, before Linux 5.16 (`futex_waitv`); receive
+    ///   without waiting, or poll.
     /// * `Forked`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Sample<T>> {
@@ -312,8 +316,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     #[cold]
     fn failed(&mut self, peer: crate::rendezvous::PeerId, error: Error) -> Error {
         if error.kind() == ErrorKind::Corrupted {
-            self.shared.cut(peer);
+            let who = self.shared.cut(peer);
             self.remove(|source| source.peer == peer);
+            if let Some(who) = who {
+                return error.also(format_args!("it is of process {} of user {}", who.pid, who.uid));
+            }
         }
         error
     }
@@ -325,10 +332,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             // Gone before we looked, so what it published before is seen now.
             self.remove(|source| source.is_gone && !source.inlet.reader().is_ready());
         }
-        if std::mem::take(&mut self.is_deserted) {
-            return Some(Error::new(RECEIVE, ErrorKind::PeerGone));
+        match self.news.take()? {
+            ErrorKind::PeerGone => Some(Error::new(RECEIVE, ErrorKind::PeerGone)),
+            kind => Some(refusal(RECEIVE, kind)),
         }
-        None
     }
 
     fn remove(&mut self, which: impl Fn(&Source) -> bool) {
@@ -344,7 +351,9 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             keep
         });
         if self.sources.len() != before {
-            self.is_deserted = self.sources.is_empty();
+            if self.sources.is_empty() {
+                self.news = Some(ErrorKind::PeerGone);
+            }
             (self.turn, self.last) = (0, None);
             self.list_counts();
         }
@@ -353,7 +362,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     #[cold]
     fn refresh(&mut self) {
         self.seen = self.shared.changes();
-        let (arrived, gone) = self.shared.take();
+        let (arrived, gone, refused) = self.shared.take();
+        self.news = self.news.or(refused);
         for source in &arrived {
             source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
         }

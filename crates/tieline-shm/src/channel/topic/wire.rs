@@ -87,6 +87,15 @@ impl Admitted {
     }
 }
 
+/// What the bytes mean, as bytes again; `None` if nothing. For the fuzzer.
+#[cfg(feature = "steps")]
+pub(crate) fn reread(bytes: &[u8]) -> Option<Vec<u8>> {
+    let subscribe = || Subscribe::decode(bytes).map(Subscribe::encode);
+    let admitted = || Admitted::decode(bytes).map(Admitted::encode);
+    let refused = || Refused::decode(bytes).map(Refused::encode);
+    subscribe().or_else(admitted).or_else(refused).map(Vec::from)
+}
+
 fn message(kind: [u8; 2], small: u32, first: u64, second: u64) -> [u8; LEN] {
     let mut bytes = [0; LEN];
     bytes[..2].copy_from_slice(&kind);

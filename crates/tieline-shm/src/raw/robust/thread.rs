@@ -36,18 +36,20 @@ struct Head {
 }
 
 /// What a thread needs to own words; used again by another thread when this one has ended, never freed.
+#[repr(C)]
 struct Block {
-    first: RobustWord,
-    /// Its state is the thread's id: the kernel marks it when it has walked past all that is ours, and then the block
-    /// is free.
-    last: RobustWord,
     head: Cell<*mut Head>,
     /// From a word to its entry in the list.
     entry_offset: Cell<isize>,
     id: Cell<u32>,
     held_count: Cell<usize>,
-    /// Oldest first: the entries that stand in the list, as they stand there (the lowest bit tells of inheritance).
-    held: [Cell<*mut u8>; HELD_MAX],
+    first: RobustWord,
+    /// Its state is the thread's id: the kernel marks it when it has walked past all that is ours, and then the block
+    /// is free.
+    last: RobustWord,
+    /// The last sentinel's entry, and then, oldest first, those that stand in the list before it, as they stand there
+    /// (the lowest bit tells of inheritance).
+    held: [Cell<*mut u8>; HELD_MAX + 1],
     /// All blocks of the process, newest first.
     older: AtomicPtr<Block>,
 }
@@ -72,6 +74,19 @@ impl Thread {
         }
         // SAFETY: blocks are never freed, and BLOCK holds one that this thread has claimed.
         Ok(Self(unsafe { &*block }))
+    }
+
+    /// The calling thread, if it has asked for itself before.
+    #[inline]
+    pub(crate) fn known() -> Option<Self> {
+        // SAFETY: as in `current`; null before the thread has claimed one.
+        unsafe { BLOCK.get().as_ref() }.map(Self)
+    }
+
+    /// Whether this is the calling thread: not if it is that of the parent of this process.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        ptr::eq(BLOCK.get(), self.0)
     }
 
     /// The kernel's number of this thread, in its own pid namespace.
@@ -136,26 +151,28 @@ impl Thread {
         let block = self.0;
         let entry = self.entry(word);
         let count = block.held_count.get();
-        if count == 0 {
-            return false;
+        // Locks are mostly given back in the reverse order. With nothing held this is the sentinel, no word's entry.
+        if untagged(block.held[count].get()) != entry {
+            return self.unlink_older(entry);
         }
-        let place = if untagged(block.held[count - 1].get()) == entry {
-            count - 1
-        } else {
-            match self.place_of(entry) {
-                Some(place) => place,
-                None => return false,
-            }
-        };
-        let older = if place == 0 { block.last_entry() } else { block.held[place - 1].get() };
-        let newer = if place + 1 == count { block.first_entry() } else { untagged(block.held[place + 1].get()) };
+        // SAFETY: a sentinel of ours.
+        unsafe { set_next(block.first_entry(), block.held[count - 1].get()) };
+        block.held_count.set(count - 1);
+        true
+    }
+
+    #[cold]
+    fn unlink_older(self, entry: *mut u8) -> bool {
+        let block = self.0;
+        let Some(place) = self.place_of(entry) else { return false };
+        let count = block.held_count.get();
+        let newer = if place == count { block.first_entry() } else { untagged(block.held[place + 1].get()) };
         // SAFETY: the first sentinel, or a word that this thread owns, whose memory the owner keeps mapped.
-        unsafe { set_next(newer, older) };
-        for moved in place..count - 1 {
+        unsafe { set_next(newer, block.held[place - 1].get()) };
+        for moved in place..count {
             block.held[moved].set(block.held[moved + 1].get());
         }
         block.held_count.set(count - 1);
-        compiler_fence(Ordering::SeqCst);
         true
     }
 
@@ -163,8 +180,8 @@ impl Thread {
     fn insert(self, tagged: *mut u8) {
         let block = self.0;
         let count = block.held_count.get();
-        let older = if count == 0 { block.last_entry() } else { block.held[count - 1].get() };
-        block.held[count].set(tagged);
+        let older = block.held[count].get();
+        block.held[count + 1].set(tagged);
         block.held_count.set(count + 1);
         // The entry is complete before the list leads to it: a death in between finds it pending.
         // SAFETY: a word that this thread has just taken; the caller keeps its memory mapped.
@@ -179,7 +196,8 @@ impl Thread {
     }
 
     fn place_of(self, entry: *mut u8) -> Option<usize> {
-        let held = &self.0.held[..self.0.held_count.get()];
+        let held = &self.0.held[..=self.0.held_count.get()];
+        // The sentinel at 0 is no word's entry.
         held.iter().rposition(|other| untagged(other.get()) == entry)
     }
 
@@ -211,6 +229,7 @@ impl Thread {
         block.entry_offset.set(entry_offset);
         block.id.set(id);
         block.held_count.set(0);
+        block.held[0].set(block.last_entry());
         block.enter_list();
         BLOCK.set(block);
         Ok(Self(block))
@@ -244,13 +263,13 @@ impl Block {
             next = block.older.load(Ordering::Acquire);
         }
         let block: &'static Self = Box::leak(Box::new(Self {
-            first: RobustWord::new(),
-            last: RobustWord::new(),
             head: Cell::new(ptr::null_mut()),
             entry_offset: Cell::new(0),
             id: Cell::new(id),
             held_count: Cell::new(0),
-            held: [const { Cell::new(ptr::null_mut()) }; HELD_MAX],
+            first: RobustWord::new(),
+            last: RobustWord::new(),
+            held: [const { Cell::new(ptr::null_mut()) }; HELD_MAX + 1],
             older: AtomicPtr::new(ptr::null_mut()),
         }));
         block.last.state.store(id.into(), Ordering::Relaxed);
@@ -398,15 +417,11 @@ fn watch_forks() {
     });
 }
 
-/// In a child the C library has begun an empty list, the thread has another id, and no other thread is left.
+/// In a child the C library has begun an empty list, the thread has another id, and no other thread is left. What the
+/// parent's threads had is not used again: guards that were inherited name it, and must not meet it as another's.
 extern "C" fn forget_parent() {
     BLOCK.set(ptr::null());
-    let mut next = BLOCKS.load(Ordering::Acquire);
-    // SAFETY: blocks are never freed; null ends the list.
-    while let Some(block) = unsafe { next.as_ref() } {
-        block.last.state.store(OWNER_DIED.into(), Ordering::Relaxed);
-        next = block.older.load(Ordering::Acquire);
-    }
+    BLOCKS.store(ptr::null_mut(), Ordering::Relaxed);
 }
 
 fn unsupported(why: &'static str) -> Error {

@@ -39,6 +39,11 @@ pub(super) fn offer(role: Role) -> Offer<'static> {
     offer_of(kind, role, 8)
 }
 
+/// One of a kind whose members are told of deaths by the host alone.
+pub(super) fn locks(role: Role) -> Offer<'static> {
+    offer_of(Kind::Locks, role, 8)
+}
+
 pub(super) fn offer_of(kind: Kind, role: Role, members_max: u32) -> Offer<'static> {
     Offer {
         kind,
@@ -198,7 +203,7 @@ pub(super) fn play() -> bool {
         "Producer" => Role::Producer,
         _ => Role::Consumer,
     };
-    let mut offer = offer(role);
+    let mut offer = if std::env::var_os("ACTOR_LOCKS").is_some() { locks(role) } else { offer(role) };
     if std::env::var_os("ACTOR_FOR_ALL").is_some() {
         offer.access = Access::owner().publish(Allowed::Anyone).subscribe(Allowed::Anyone);
     }
@@ -215,7 +220,9 @@ pub(super) fn play() -> bool {
         }
     };
     let created = joined.is_created();
-    let actor = Actor::start(joined, Diary::greeting("hello"));
+    // Sharers have nothing to say to each other.
+    let diary = if role == Role::Sharer { Diary::default() } else { Diary::greeting("hello") };
+    let actor = Actor::start(joined, diary);
     me.say(if created { "created" } else { "joined" });
     let mut line = String::new();
     while std::io::stdin().read_line(&mut line).is_ok_and(|len| len > 0) {

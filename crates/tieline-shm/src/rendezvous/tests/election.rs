@@ -41,6 +41,7 @@ fn a_killed_host_has_a_successor_and_the_others_talk_on() {
     let mut late_producer = peer(test_name!(), &name, Role::Producer, "open").spawn();
     late_producer.wait_for("joined");
     answers(&mut late_producer, "links", "2");
+    consumer.diary.wait("the late producer", 3, is_connected);
     assert_eq!(consumer.diary.count(is_connected), 3, "who was linked is not introduced again");
     assert_eq!(consumer.diary.count(is_disconnected), 1);
 }

@@ -67,12 +67,15 @@ fn a_thread_that_ends_with_numbers_is_dead_and_recovered_once() {
 }
 
 #[test]
-fn a_table_of_another_size_is_corrupted() {
+fn the_size_of_a_table_is_the_host_s_word_and_must_fit() {
     let fits = segment(8);
-    for capacity in [0, MEMBERS_MAX + 1, MEMBERS_MAX, u32::MAX] {
-        fits.view::<crate::raw::atomic::AtomicU32>(0).unwrap().store(capacity, crate::raw::atomic::Ordering::Relaxed);
-        assert_eq!(Members::open(&fits).unwrap_err().kind(), ErrorKind::Corrupted, "{capacity}");
+    for capacity in [9, MEMBERS_MAX, u32::MAX] {
+        assert_eq!(Members::open(&fits, capacity).unwrap_err().kind(), ErrorKind::Corrupted, "{capacity}");
     }
+    // What a sharer has made of the table's own word does not matter.
+    Members::create(&fits, 8).unwrap();
+    fits.view::<crate::raw::atomic::AtomicU32>(0).unwrap().store(u32::MAX, crate::raw::atomic::Ordering::Relaxed);
+    assert_eq!(Members::open(&fits, 8).unwrap().capacity(), 8);
     assert_eq!(Members::create(&fits, MEMBERS_MAX + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 

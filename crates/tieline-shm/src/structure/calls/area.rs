@@ -28,7 +28,8 @@ impl Area {
 /// All areas of a ring, of one length each. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Areas {
-    /// For each area the last use that the receiver released; written by the receiver.
+    /// For each area the last use that the receiver released, or, in the upper half, the use that it holds; written by the
+    /// receiver.
     released: View<[AtomicU64]>,
     cells: Cells,
     area_len: usize,
@@ -85,6 +86,9 @@ impl Areas {
         if held.swap(area.turn, Ordering::Relaxed) != 0 {
             return Err(corrupted("a message names an area that was not given back"));
         }
+        // For people who look. It is no use that was released, whichever the sender waits for. Relaxed: nothing depends on
+        // it, and `release` stores here next.
+        self.released[area.index as usize].store(u64::from(area.turn) << 32, Ordering::Relaxed);
         Ok(area)
     }
 }

@@ -20,6 +20,8 @@ mod tests;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::{AtomicU64, Ordering};
 use crate::raw::{View, Words, step, words};
+#[cfg(not(model))]
+use crate::segment::Fact;
 use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 
@@ -30,7 +32,9 @@ pub(crate) use area::{Area, Areas};
 pub(crate) struct Control {
     /// The position of the next entry the receiver looks at.
     receiver: AtomicU64,
-    _rest: [AtomicU64; 15],
+    /// Of requests: how many of those that were received are not answered; for people who look.
+    in_work: AtomicU64,
+    _rest: [AtomicU64; 14],
     /// The sender sleeps here. Where the receiver sleeps is told to the sender: one place may serve many connections.
     pub(crate) room: EventCount,
     _reserved: [AtomicU64; 8],
@@ -38,6 +42,51 @@ pub(crate) struct Control {
 
 // SAFETY: repr(C), atomics and structs of atomics; 128 + 64 + 64 bytes without a gap, which a test pins.
 unsafe impl Words for Control {}
+
+impl Control {
+    /// The receiver, whose calls are counted by one thread at a time, has one more or one less in work.
+    pub(crate) fn count_in_work(&self, change: i64) {
+        // Relaxed, both: for people who look.
+        let before = self.in_work.load(Ordering::Relaxed);
+        self.in_work.store(before.wrapping_add_signed(change), Ordering::Relaxed);
+    }
+}
+
+/// Where one ring tells lookers how it is, if its control part, its entries and its areas' words lie so far behind the
+/// start of the body.
+#[cfg(not(model))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingPlaces {
+    pub(crate) control: usize,
+    pub(crate) entries: (usize, usize),
+    pub(crate) released: (usize, usize),
+}
+
+#[cfg(not(model))]
+impl RingPlaces {
+    /// In a connection: of the ring of requests, that of responses, and where the client sleeps.
+    pub(crate) fn facts(requests: Self, responses: Self, client: usize) -> [Fact<'static>; 10] {
+        let received = |name, ring: &Self| Fact::word(name, ring.control + std::mem::offset_of!(Control, receiver));
+        let stamps = |name, ring: &Self| {
+            let (at, count) = ring.entries;
+            Fact::words(name, at + std::mem::offset_of!(Entry, stamp), count, size_of::<Entry>())
+        };
+        let areas = |name, ring: &Self| Fact::words(name, ring.released.0, ring.released.1, 8);
+        let room = |name, ring: &Self| Fact::word(name, ring.control + std::mem::offset_of!(Control, room));
+        [
+            received("requests received", &requests),
+            Fact::word("calls in work", requests.control + std::mem::offset_of!(Control, in_work)),
+            stamps("request stamp", &requests),
+            areas("request area", &requests),
+            room("requester asleep", &requests),
+            received("responses received", &responses),
+            stamps("response stamp", &responses),
+            areas("response area", &responses),
+            room("responder asleep", &responses),
+            Fact::word("client asleep", client),
+        ]
+    }
+}
 
 /// One message, or where it lies.
 #[repr(C, align(128))]

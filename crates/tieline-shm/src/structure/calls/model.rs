@@ -23,7 +23,8 @@ fn ring() -> (Sender, Receiver, View<EventCount>) {
         place: AtomicU64::new(0),
         inline: zeros(),
     };
-    let control = Control { receiver: AtomicU64::new(0), _rest: zeros(), room: EventCount::new(), _reserved: zeros() };
+    let (receiver, in_work) = (AtomicU64::new(0), AtomicU64::new(0));
+    let control = Control { receiver, in_work, _rest: zeros(), room: EventCount::new(), _reserved: zeros() };
     let cells = Cells::new(View::leak(Box::new(zeros::<13>())));
     let areas = Areas::new(View::leak(Box::new(zeros::<1>())), cells, 13 * 8).unwrap();
     let entries: Box<[Entry]> = Box::new([entry(), entry()]);

@@ -33,7 +33,9 @@ pub(crate) struct LogHeader {
     head: AtomicU64,
     /// In a log that is one subscriber's own: how many messages it was not given.
     dropped: AtomicU64,
-    _head_line: [AtomicU64; 14],
+    /// There: the inode of the publisher's log.
+    log: AtomicU64,
+    _head_line: [AtomicU64; 13],
     /// Payloads of messages before this number may be gone from the pool.
     oldest: AtomicU64,
     _oldest_line: [AtomicU64; 15],
@@ -54,6 +56,23 @@ impl LogHeader {
     pub(crate) fn oldest(&self) -> &AtomicU64 {
         &self.oldest
     }
+
+    /// In a log that is one subscriber's own, before it is shared: whose messages it has, for people who look.
+    #[cfg(not(model))]
+    pub(crate) fn tell_log(&self, inode: u64) {
+        // Relaxed: handing over the descriptor of the segment orders it.
+        self.log.store(inode, Ordering::Relaxed);
+    }
+
+    /// The same of a log that is one subscriber's own.
+    #[cfg(not(model))]
+    pub(crate) const OWN_FACTS: [Fact<'static>; 5] = [
+        Self::FACTS[0],
+        Self::FACTS[1],
+        Self::FACTS[5],
+        Fact::word("dropped", std::mem::offset_of!(Self, dropped)),
+        Fact::word("log inode", std::mem::offset_of!(Self, log)),
+    ];
 
     /// Where a log tells lookers how it is, if its header begins the segment's body.
     #[cfg(not(model))]
@@ -81,6 +100,7 @@ impl LogHeader {
             _reserved: std::array::from_fn(|_| zero()),
             head: zero(),
             dropped: zero(),
+            log: zero(),
             _head_line: std::array::from_fn(|_| zero()),
             oldest: zero(),
             _oldest_line: std::array::from_fn(|_| zero()),

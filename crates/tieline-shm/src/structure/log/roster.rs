@@ -34,6 +34,8 @@ const RECEIVED: usize = 8;
 const LOST: usize = 9;
 const POLICY: usize = 10;
 const PROCESS: usize = 11;
+/// On a line that the subscriber does not write: in a log of its own, the number of the next message.
+const OWN_HEAD: usize = 16;
 
 /// In the word of the process, beside its number: somebody has the entry.
 pub(crate) const ADMITTED: u64 = 1 << 32;
@@ -60,7 +62,7 @@ unsafe impl Words for RosterHeader {}
 #[cfg(not(model))]
 impl RosterHeader {
     /// Where a roster tells lookers how it is, if its header begins the segment's body.
-    pub(crate) fn facts(geometry: RosterGeometry) -> [Fact<'static>; 9] {
+    pub(crate) fn facts(geometry: RosterGeometry) -> [Fact<'static>; 10] {
         let of_each = |name, word: usize| {
             Fact::words(name, ENTRIES_OFFSET + word * 8, geometry.entries, geometry.entry_words() * 8)
         };
@@ -74,6 +76,7 @@ impl RosterHeader {
             of_each("lost", LOST),
             of_each("policy", POLICY),
             of_each("process", PROCESS),
+            of_each("own head", OWN_HEAD),
         ]
     }
 }
@@ -254,6 +257,11 @@ impl Entry {
     #[inline(always)]
     pub(crate) fn lost(&self) -> &AtomicU64 {
         &self.line()[LOST]
+    }
+
+    /// The number of the next message in the subscriber's own log, if it has one; for people who look.
+    pub(crate) fn own_head(&self) -> &AtomicU64 {
+        &self.line()[OWN_HEAD]
     }
 
     /// Publisher, after the subscriber has gone: nobody has the entry.

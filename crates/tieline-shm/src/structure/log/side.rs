@@ -69,9 +69,11 @@ impl SideLog {
         self.id
     }
 
-    /// Begins with message `source` of the publisher's log.
+    /// Begins with message `source` of the publisher's log, in an entry that was just prepared.
     pub(super) fn begin(&mut self, source: u64) {
         self.source = source;
+        // Relaxed: for people who look.
+        self.entry.own_head().store(self.next, Ordering::Relaxed);
     }
 
     /// Gives the subscriber the messages of the publisher's log `from` before number `until`, as far as there is room,
@@ -107,6 +109,8 @@ impl SideLog {
             self.slots.write(first, tag, &payload[..bytes]);
             // (H1) as in the publisher's log; for people who look.
             self.header.head().store(self.next, Ordering::Release);
+            // Relaxed: for people who look.
+            self.entry.own_head().store(self.next, Ordering::Relaxed);
         }
     }
 

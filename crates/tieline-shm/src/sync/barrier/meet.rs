@@ -48,7 +48,7 @@ pub const MAX_PARTICIPANTS: u32 = words::MAX_PARTICIPANTS as u32;
 /// When a participant dies, at any instruction, every other one is told once, by `PeerGone`: at the meeting it waits
 /// in, before it passes, or else at its next one. Nobody waits for the dead any more: who wants to go on with fewer
 /// calls [`wait`](Participant::wait) again, which continues the same meeting; who does not, drops its place. A new
-/// participant may [join](Self::join) in the dead one's place. A thread that is only stopped (`SIGSTOP`) is waited for.
+/// participant may [join](Self::join) in the dead one's place, and is told of those only who die after it has joined. A thread that is only stopped (`SIGSTOP`) is waited for.
 ///
 /// Before it has joined a thread is unknown: if one of those expected never comes, the first meeting waits for it, so
 /// give the first wait a deadline.

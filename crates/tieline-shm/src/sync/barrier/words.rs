@@ -18,9 +18,6 @@ use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, is_planted, mark
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
-/// Where in a participant's line it lies how many have died in this place.
-const DEATHS: usize = 0;
-
 const JOIN: &str = "join a barrier";
 const WAIT: &str = "wait at a barrier";
 
@@ -31,8 +28,13 @@ pub(crate) const MAX_PARTICIPANTS: usize = 127;
 /// wakes somebody if the leaver dies before it has.
 const LEFT: u64 = 1 << 32;
 
+/// Above it: how many owners of the place have died whose place was taken again. So that who takes it counts the death
+/// in the same instant, and nobody who looks meanwhile sees fewer deaths than there were.
+const DEATHS_SHIFT: u32 = 33;
+const DEATHS: u64 = u64::MAX << DEATHS_SHIFT;
+
 /// The barrier's memory: the generation is the first line's word. A participant's `note` is the generation it
-/// has finished arriving in, plus one; `more[DEATHS]` counts those who died in its place.
+/// has finished arriving in, plus one; the high half of its word counts those who died in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct BarrierWords {
     head: View<Line>,
@@ -46,7 +48,7 @@ pub(crate) struct Member {
     /// The generation it has arrived in and not heard the end of.
     arrived: Option<u32>,
     /// For each place, how many deaths it was told of.
-    told: Vec<u32>,
+    told: Vec<u64>,
 }
 
 impl BarrierWords {
@@ -64,7 +66,8 @@ impl BarrierWords {
             return Err(Error::new(JOIN, ErrorKind::LimitReached).because("all places are taken"));
         };
         step("barrier:joined");
-        let told = self.places.iter().map(deaths).collect();
+        // Of whom it finds dead it was never to be told.
+        let told = self.places.iter().map(|line| deaths(line.word().load(Ordering::SeqCst))).collect();
         Ok(Member { place, arrived: None, told })
     }
 
@@ -78,15 +81,13 @@ impl BarrierWords {
                 }
                 thread.begin(&line.robust);
                 step("barrier:joining");
-                let new = me | seen & WAITERS;
+                let new = me | seen & WAITERS | counted(deaths(seen));
                 let taken = line.word().compare_exchange(seen, new, Ordering::SeqCst, Ordering::Relaxed).is_ok();
                 if taken {
                     thread.link(&line.robust);
                     step("barrier:place-taken");
-                    if seen & DIED != 0 {
-                        // Relaxed: only the owner of the place writes it. Dying before, we are the death to be counted.
-                        line.more[DEATHS].fetch_add(1, Ordering::Relaxed);
-                    }
+                    // Whoever was here before may have arrived; we have not. Nobody arrives in a generation that is over.
+                    line.robust.note.store(self.generation(), Ordering::SeqCst);
                 }
                 thread.end();
                 if taken {
@@ -107,10 +108,12 @@ impl BarrierWords {
         }
         step("barrier:leaving");
         let mut seen = line.word().load(Ordering::Relaxed);
-        while let Err(now) =
-            line.word().compare_exchange_weak(seen, LEFT | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed)
-        {
-            seen = now;
+        loop {
+            let new = LEFT | seen & (WAITERS | DEATHS);
+            match line.word().compare_exchange_weak(seen, new, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
         }
         model_fence();
         step("barrier:left");
@@ -241,15 +244,16 @@ impl BarrierWords {
     }
 
     fn deaths_unknown_to(&self, member: &Member) -> bool {
-        self.places.iter().zip(&member.told).any(|(line, told)| newer(deaths(line), *told))
+        let now = |line: &Line| deaths(line.word().load(Ordering::SeqCst));
+        self.places.iter().zip(&member.told).any(|(line, told)| now(line) != *told)
     }
 
     /// Whether somebody died of whom `member` was not told; it is told now.
     fn learn_of_deaths(&self, member: &mut Member) -> bool {
         let mut news = false;
         for (line, told) in self.places.iter().zip(&mut member.told) {
-            let deaths = deaths(line);
-            if newer(deaths, *told) {
+            let deaths = deaths(line.word().load(Ordering::SeqCst));
+            if deaths != *told {
                 news = true;
                 *told = deaths;
             }
@@ -270,17 +274,15 @@ impl BarrierWords {
     }
 }
 
-/// How many have died in this place.
-fn deaths(line: &Line) -> u32 {
-    let dead = u32::from(line.word().load(Ordering::SeqCst) & (OWNER | DIED) == DIED);
-    // Relaxed: comes with the word.
-    line.more[DEATHS].load(Ordering::Relaxed).wrapping_add(dead)
+/// How many have died in the place with this word, modulo what fits.
+fn deaths(word: u64) -> u64 {
+    let dead = u64::from(word & (OWNER | DIED) == DIED);
+    ((word >> DEATHS_SHIFT) + dead) << DEATHS_SHIFT >> DEATHS_SHIFT
 }
 
-/// Whether `deaths` are more than `told`. For a moment they are fewer: when the place of a dead one is taken again,
-/// before the new owner has counted the death.
-fn newer(deaths: u32, told: u32) -> bool {
-    deaths.wrapping_sub(told).cast_signed() > 0
+/// Their place in a word.
+fn counted(deaths: u64) -> u64 {
+    deaths << DEATHS_SHIFT
 }
 
 /// The state of one who has arrived in `generation`.

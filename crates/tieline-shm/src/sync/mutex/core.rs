@@ -9,26 +9,28 @@
 //! lock, or finds it taken, by somebody who sees [`WAITERS`] and will wake; or dies, and then the kernel wakes the next
 //! one, because the lock is pending in the dead one's list. No count of waiters is kept, so no death can spoil one.
 //!
-//! The bit is cleared only by who has given the lock back, learned while waking one that nobody else slept, and finds the
-//! state as he left it. Nobody can have fallen asleep meanwhile: one sleeps only while the word names an owner, and whoever takes a
-//! lock that has the bit set changes the turn. (glibc gives the bit away with the lock and has woken sleepers bring it
-//! back: one that dies before it does strands the others. musl counts its waiters, and had to repair a stale count in
-//! its semaphore, commits 159d1f6c and 882aedf6.)
+//! The bit is cleared only by who has given the lock back and learned while waking one that nobody else slept. If he
+//! finds the state as he left it, he clears it himself: nobody can have fallen asleep meanwhile, since one sleeps only
+//! while the word names an owner, and whoever takes a lock that has the bit set changes the turn. If somebody has taken
+//! the lock, the kernel clears it and wakes all, in one call: else, on a lock that is always wanted, the bit would go from
+//! one owner to the next for ever, and each would make a system call to wake nobody. (glibc gives the bit away with the
+//! lock and has woken sleepers bring it back: one that dies before it does strands the others. musl counts its waiters,
+//! and had to repair a stale count in its semaphore, commits 159d1f6c and 882aedf6.)
 //!
 //! Sources: futex(2); U. Drepper, "Futexes Are Tricky"; the kernel's `locking/robust-futexes.rst`.
-
-use std::time::Duration;
-
-use tieline_os::futex::{Deadline, Waited};
 
 use super::spins::Spins;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::{OWNER, OWNER_DIED, RobustWord, Thread, WAITERS, high, low, pair, planted, step};
+use crate::sync::line::{before_long, deadline, has_passed, is_shared_by_strangers};
 use crate::wait::Until;
 
 /// In the high half: the lock was given up by an owner that inherited it from a dead one and did not repair.
 pub(super) const DEAD: u32 = 0x8000_0000;
+
+/// What is set in the state of a lock that is not plainly free: anything in the low half, or [`DEAD`].
+const NOT_FREE: u64 = pair(u32::MAX, DEAD);
 
 /// How a lock came into our hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +47,41 @@ enum Refused {
     Dead,
 }
 
+/// Takes the lock if it is plainly free, and says whether it is taken. The caller has room.
+#[inline]
+pub(crate) fn take_free(word: &RobustWord, me: Thread) -> bool {
+    // Relaxed: the exchange below tells whether it still holds.
+    let seen = word.state.load(Ordering::Relaxed);
+    if seen & NOT_FREE != 0 {
+        return false;
+    }
+    me.begin(word);
+    // Acquire: pairs with the release of `give_back`.
+    let taken = seen | u64::from(me.id());
+    let is_taken = word.state.compare_exchange(seen, taken, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    if is_taken {
+        step("mutex:taken");
+        me.link(word);
+        step("mutex:linked");
+    }
+    me.end();
+    is_taken
+}
+
 /// Takes the lock, waiting if it must. The caller does not own it, and has room.
 ///
 /// # Errors
 /// `WouldBlock`, `TimedOut`, `NotRecoverable`, `Unsupported`.
 #[inline]
 pub(crate) fn take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> Result<Taken> {
+    if take_free(word, me) {
+        return Ok(Taken::Clean);
+    }
+    take_slowly(word, me, until, spins)
+}
+
+#[cold]
+fn take_slowly(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> Result<Taken> {
     me.begin(word);
     let taken = match try_take(word, me) {
         Ok(taken) => Ok(taken),
@@ -129,7 +160,6 @@ pub(crate) fn owner(word: &RobustWord) -> Option<u32> {
     (owner != 0).then_some(owner)
 }
 
-#[inline]
 fn try_take(word: &RobustWord, me: Thread) -> Result<Taken, Refused> {
     // Relaxed: the exchange below tells whether it still holds; a word that is busy or dead is told of as it was.
     let mut seen = word.state.load(Ordering::Relaxed);
@@ -156,66 +186,60 @@ fn next_turn(turn: u32) -> u32 {
     turn.wrapping_add(step) & !DEAD
 }
 
-/// The owner has our id and is not us: a thread of another pid namespace. We must not have the lock pending, or our
-/// death would be taken for his, and so must not sleep where we could be woken in vain: look again in a while.
-#[cold]
-fn wait_for_namesake(me: Thread, word: &RobustWord, deadline: Option<Deadline>) -> Result<()> {
-    me.end();
-    let nothing = RobustWord::new();
-    let soon = Deadline::after(NAMESAKE_INTERVAL);
-    let _ = nothing.wait(0, Some(soon)).map_err(|error| Error::system_refused(LOCK, error))?;
-    if deadline.is_some_and(Deadline::has_passed) {
-        return Err(Error::new(LOCK, ErrorKind::TimedOut));
-    }
-    me.begin(word);
-    Ok(())
-}
-
-/// How often one looks whether a namesake has given the lock back: rare enough to cost nothing.
-const NAMESAKE_INTERVAL: Duration = Duration::from_millis(1);
-
 #[cold]
 fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> Result<Taken> {
-    let deadline = match until {
-        Until::Now => return Err(Error::new(LOCK, ErrorKind::WouldBlock)),
-        Until::At(deadline) => Some(deadline),
-        Until::Forever => None,
-    };
-    if planted("pending") {
-        me.end();
+    if matches!(until, Until::Now) {
+        return Err(Error::new(LOCK, ErrorKind::WouldBlock));
     }
+    // Nobody has woken us yet: what is not announced cannot be mistaken.
+    me.end();
     // Relaxed: only a hint; `try_take` looks again.
     spins.until(|| low(word.state.load(Ordering::Relaxed)) & OWNER == 0);
     loop {
-        match try_take(word, me) {
-            Ok(taken) => return Ok(taken),
-            Err(Refused::Dead) => return Err(pass_on_dead(word)),
-            Err(Refused::Busy) => {}
-        }
-        // Relaxed: the exchange, and the kernel's own look, tell whether it still holds.
+        // Relaxed: the exchanges, and the kernel's own look, tell whether it still holds.
         let seen = word.state.load(Ordering::Relaxed);
         if low(seen) & OWNER == 0 {
+            if let Some(answer) = take_unowned(word, me) {
+                return answer;
+            }
             continue;
         }
-        if low(seen) & OWNER == me.id() {
-            wait_for_namesake(me, word, deadline)?;
-            continue;
+        if has_passed(until) {
+            return Err(Error::new(LOCK, ErrorKind::TimedOut));
         }
         let marked = seen | u64::from(WAITERS);
-        // Relaxed: the mark and the owner's release are exchanges of one word; one of them comes first.
-        if seen != marked && word.state.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        // SeqCst, for [is_shared_by_strangers]. With the owner's release it is an exchange of one word; one of them comes
+        // first.
+        if seen != marked && word.state.compare_exchange(seen, marked, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             continue;
         }
         step("mutex:marked");
-        let waited = word.wait(low(marked), deadline).map_err(|error| Error::system_refused(LOCK, error))?;
+        sleep(word, me, low(marked), until)?;
         step("mutex:woken");
-        if waited == Waited::TimedOut {
-            return match try_take(word, me) {
-                Ok(taken) => Ok(taken),
-                Err(Refused::Dead) => Err(pass_on_dead(word)),
-                Err(Refused::Busy) => Err(Error::new(LOCK, ErrorKind::TimedOut)),
-            };
-        }
+    }
+}
+
+/// Sleeps while the word is `marked`. Afterwards the word is announced if it was slept on so.
+fn sleep(word: &RobustWord, me: Thread, marked: u32, until: Until) -> Result<()> {
+    // Whoever is woken and dies before the lock is taken is to be followed by another: see `line::admit` for the others.
+    let announced = !is_shared_by_strangers(word) && marked & OWNER != me.id();
+    let until = if announced { until } else { before_long(until) };
+    if announced && !planted("pending") {
+        me.begin(word);
+    } else {
+        me.end();
+    }
+    let _ = word.wait(marked, deadline(until)).map_err(|error| Error::system_refused(LOCK, error))?;
+    Ok(())
+}
+
+/// Takes a lock that nobody owned a moment ago, or finds it dead; `None` if somebody else took it.
+fn take_unowned(word: &RobustWord, me: Thread) -> Option<Result<Taken>> {
+    me.begin(word);
+    match try_take(word, me) {
+        Ok(taken) => Some(Ok(taken)),
+        Err(Refused::Dead) => Some(Err(pass_on_dead(word))),
+        Err(Refused::Busy) => None,
     }
 }
 
@@ -224,10 +248,20 @@ fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> 
 pub(super) fn wake_one(word: &RobustWord, left: u64) {
     let more_sleep = word.wake_one_of(low(left));
     step("mutex:woke");
-    if !more_sleep {
-        let clear = left & !u64::from(WAITERS);
-        // Relaxed: nothing is told by this but that nobody sleeps; it leaves the release before it in force.
-        let _ = word.state.compare_exchange(left, clear, Ordering::Relaxed, Ordering::Relaxed);
+    if more_sleep {
+        return;
+    }
+    if planted("clear") {
+        word.state.fetch_and(!u64::from(WAITERS), Ordering::Relaxed);
+        return;
+    }
+    let clear = left & !u64::from(WAITERS);
+    // Relaxed: nothing is told by this but that nobody sleeps; it leaves the release before it in force.
+    if word.state.compare_exchange(left, clear, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        step("mutex:unmarking");
+        // Somebody has taken the lock meanwhile, with the mark. It would go on from one to the next, each of whom
+        // would wake nobody, for as long as the lock is wanted.
+        word.unmark();
     }
 }
 

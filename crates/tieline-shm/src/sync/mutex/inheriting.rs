@@ -1,15 +1,15 @@
 //! The protocol of a lock that lends its waiters' priority to its owner: the kernel's own, with deaths told.
 //!
 //! The word is a futex whose values the kernel defines and changes ([`PiFutex`]); it is never touched as a word of 64
-//! bits. That the lock was given up for good stands in `turn`, which only an owner writes, before he gives the lock
-//! back: so whoever gets the lock looks there, and gives it back at once if it is dead, which wakes the next.
+//! bits. That the lock was given up for good stands in the lower half of `turn`, which only an owner writes, before he
+//! gives the lock back: so whoever gets the lock looks there, and gives it back at once if it is dead, which wakes the next.
 //! (musl's commit 2d0bbe6c tells what comes of telling this in a field that is used for something else too.)
 
 use tieline_os::futex::{PiFutex, PiLocked};
 
 use super::core::{LOCK, Taken};
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::robust::{OWNER, OWNER_DIED, RobustWord, Thread, step};
+use crate::raw::robust::{OWNER, OWNER_DIED, RobustWord, Thread, low, step};
 use crate::wait::Until;
 use std::sync::atomic::Ordering;
 
@@ -29,7 +29,7 @@ pub(super) fn take(words: &RobustWord, me: Thread, until: Until) -> Result<Taken
     me.end();
     let taken = taken?;
     // Acquire with the word: the owner before stored it before he gave the lock back.
-    if words.turn.load(Ordering::Relaxed) != 0 {
+    if low(words.turn.load(Ordering::Relaxed)) != 0 {
         give_back(words, me);
         return Err(Error::new(LOCK, ErrorKind::NotRecoverable));
     }
@@ -73,7 +73,7 @@ fn explain(error: tieline_os::Error) -> Error {
 pub(super) fn give_back(words: &RobustWord, me: Thread) {
     if is_inherited(words) {
         // Relaxed: the lock is ours; the release of the word follows.
-        words.turn.store(1, Ordering::Relaxed);
+        words.turn.fetch_or(1, Ordering::Relaxed);
     }
     me.begin_inheriting(words);
     step("mutex:giving");

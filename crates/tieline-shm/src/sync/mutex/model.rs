@@ -168,3 +168,11 @@ fn model_a_waiter_without_a_pending_lock_swallows_a_wake_up() {
     plant("pending");
     check("planted: not pending", 2, &[(1, None), (1, Some(("mutex:woken", 1))), (1, None)]);
 }
+
+/// Negative control: who woke nobody clears the mark without looking whether somebody has taken the lock meanwhile.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn model_a_mark_that_is_cleared_unseen_forgets_a_sleeper() {
+    plant("clear");
+    check("planted: cleared unseen", 3, &[(1, None), (1, None), (1, None)]);
+}

@@ -17,6 +17,7 @@ use crate::raw::robust::{RobustWord, Thread, is_held_here};
 use crate::raw::{View, Words};
 use crate::segment::{Details, Fact};
 use crate::sync::error::{LockError, LockResult};
+use crate::sync::line;
 use crate::sync::order;
 use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
@@ -120,6 +121,8 @@ impl MutexWords {
     ];
 }
 
+const ATTACH: &str = "attach to a lock";
+
 /// Upper half of `form`: "MX", and version 1.
 const FORM: u32 = 0x4d58_0100;
 const INHERITS: u32 = 4;
@@ -138,10 +141,13 @@ const KINDS: [MutexKind; 3] = [MutexKind::Normal, MutexKind::Recursive, MutexKin
 /// [`RawMutexGuard::mark_consistent`]. A thread that is only stopped (`SIGSTOP`) holds what it holds.
 ///
 /// # Limits
-/// A thread holds at most 1,024 locks of this crate at a time. Threads of different pid namespaces may share a lock
-/// (unless it inherits priorities) with one gap: two threads that have the same number, each in its own namespace, and
-/// one killed in the few instructions in which it locks or unlocks while the other holds: then the living one's lock
-/// may be taken for a dead one's.
+/// A thread holds at most 1,024 locks of this crate at a time.
+///
+/// Threads of several pid namespaces (containers) may share a lock, unless it inherits priorities, although each
+/// namespace has numbers of its own. Those who wait then look every 5 ms, too. A gap remains, as with every lock of this
+/// kind: two threads that have the same number, each in its own namespace, and one killed in the few instructions in
+/// which it takes the lock or gives it back while the other takes it: then the living one's lock is taken for a dead
+/// one's. A process that makes a pid namespace and forks into it opens its locks anew there.
 pub struct RawMutex {
     words: View<MutexWords>,
     kind: MutexKind,
@@ -213,11 +219,18 @@ impl RawMutex {
     pub(in crate::sync) fn attach(words: View<MutexWords>, name: &str) -> Result<Self> {
         // Relaxed: written before the memory was handed over.
         let form = words.form.load(Ordering::Relaxed);
-        let kind = KINDS.get((form & 3) as usize);
-        match kind {
-            Some(&kind) if form & !(INHERITS | 3) == FORM => Ok(Self::with(words, kind, form & INHERITS != 0, name)),
-            _ => Err(Error::new("attach to a lock", ErrorKind::Corrupted).because("no lock was made there")),
+        let kind = match KINDS.get((form & 3) as usize) {
+            Some(&kind) if form & !(INHERITS | 3) == FORM => kind,
+            _ => return Err(Error::new(ATTACH, ErrorKind::Corrupted).because("no lock was made there")),
+        };
+        let inherits = form & INHERITS != 0;
+        if !inherits {
+            line::admit(&words.robust);
+        } else if !line::is_first_namespace(&words.robust) {
+            return Err(Error::new(ATTACH, ErrorKind::Unsupported)
+                .because("the lock inherits priorities, which the kernel does in one pid namespace only"));
         }
+        Ok(Self::with(words, kind, inherits, name))
     }
 
     fn with(words: View<MutexWords>, kind: MutexKind, inherits: bool, name: &str) -> Self {
@@ -298,6 +311,20 @@ impl RawMutex {
     #[track_caller]
     #[inline]
     pub(in crate::sync) fn lock_with(&self, until: Until) -> LockResult<RawMutexGuard<'_>> {
+        if !self.inherits
+            && !order::is_on()
+            && let Some(me) = Thread::known()
+            && me.has_room()
+            && core::take_free(&self.words.robust, me)
+        {
+            return Ok(RawMutexGuard { lock: self, me, not_send: PhantomData });
+        }
+        self.lock_slowly(until)
+    }
+
+    #[track_caller]
+    #[cold]
+    fn lock_slowly(&self, until: Until) -> LockResult<RawMutexGuard<'_>> {
         let me = Thread::current()?;
         if self.owner() == Some(me.id()) && me.holds(&self.words.robust) {
             return self.lock_again(me, until);
@@ -330,7 +357,6 @@ impl RawMutex {
         }
     }
 
-    #[cold]
     fn lock_again(&self, me: Thread, until: Until) -> LockResult<RawMutexGuard<'_>> {
         let refuse = |kind| Err(Error::new(LOCK, kind).because("this thread holds it already").into());
         match (self.kind, until) {
@@ -362,7 +388,17 @@ impl RawMutex {
 
     #[inline]
     fn unlock(&self, me: Thread) {
-        if self.kind == MutexKind::Recursive && me.holds(&self.words.robust) {
+        if self.kind != MutexKind::Recursive && !self.inherits && !order::is_on() && me.is_current() {
+            core::give_back(&self.words.robust, me);
+        } else {
+            self.unlock_slowly(me);
+        }
+    }
+
+    #[cold]
+    fn unlock_slowly(&self, me: Thread) {
+        let is_ours = me.is_current();
+        if self.kind == MutexKind::Recursive && is_ours && me.holds(&self.words.robust) {
             // Relaxed: the lock is ours.
             let note = &self.words.robust.note;
             if let Some(fewer) = note.load(Ordering::Relaxed).checked_sub(1) {
@@ -371,6 +407,10 @@ impl RawMutex {
         }
         if order::is_on() {
             self.class.given_back();
+        }
+        if !is_ours {
+            // Inherited by fork: the parent holds the lock.
+            return;
         }
         if self.inherits {
             inheriting::give_back(&self.words.robust, me);
@@ -412,8 +452,7 @@ impl<'a> RawMutexGuard<'a> {
 impl Drop for RawMutexGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // In a forked child the thread is another one, and holds nothing.
-        self.lock.unlock(Thread::current().unwrap_or(self.me));
+        self.lock.unlock(self.me);
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Mutex<T: ShmSafe> {
 }
 
 /// The lock is held, and the value is ours, as long as this lives. Not to be sent to another thread.
+///
+/// In a child made by `fork` an inherited guard is no guard: the parent's thread holds the lock, others may change the
+/// value as soon as it lets go, and dropping it in the child does nothing. Do not use what it dereferences to there.
 #[must_use = "the lock is given back when this is dropped"]
 pub struct MutexGuard<'a, T: ShmSafe> {
     raw: RawMutexGuard<'a>,

@@ -13,6 +13,7 @@ use tieline_os::futex::Deadline;
 use super::words::{Reading, RwWords, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
+use crate::raw::robust::Thread;
 use crate::rendezvous::IntoName;
 use crate::segment::{Details, Fact, Segment};
 use crate::sync::error::{LockError, LockResult};
@@ -142,7 +143,8 @@ impl Default for RwLockOptions {
 /// wait for each other for ever. Let go, lock for writing, and look again.
 ///
 /// # Limits
-/// A thread holds at most 1,024 locks of this crate at a time. Whoever shares a lock is trusted: it can write the lock,
+/// A thread holds at most 1,024 locks of this crate at a time. For threads of several pid namespaces (containers) see
+/// [`RawMutex`](super::RawMutex). Whoever shares a lock is trusted: it can write the lock,
 /// and what the lock guards.
 pub struct RwLock<T: ShmSafe> {
     words: RwWords,
@@ -155,11 +157,12 @@ pub struct RwLock<T: ShmSafe> {
 
 /// The value can be read as long as this lives, and nobody changes it. Not to be sent to another thread.
 ///
-/// In a child made by `fork` an inherited guard is no guard: the parent holds the lock, and dropping it there does
-/// nothing.
+/// In a child made by `fork` an inherited guard is no guard: the parent's thread holds the lock, others may change the
+/// value as soon as it lets go, and dropping it in the child does nothing. Do not use what it dereferences to there.
 #[must_use = "the lock is given back when this is dropped"]
 pub struct ReadGuard<'a, T: ShmSafe> {
     lock: &'a RwLock<T>,
+    thread: Thread,
     held: Reading,
     not_send: PhantomData<*const ()>,
 }
@@ -168,6 +171,7 @@ pub struct ReadGuard<'a, T: ShmSafe> {
 #[must_use = "the lock is given back when this is dropped"]
 pub struct WriteGuard<'a, T: ShmSafe> {
     lock: &'a RwLock<T>,
+    thread: Thread,
     held: Writing,
     /// Whether the value makes sense when this is dropped.
     whole: Cell<bool>,
@@ -218,13 +222,18 @@ impl<T: ShmSafe> RwLock<T> {
         data_offset::<T>(readers as usize).saturating_add(size_of::<T>())
     }
 
-    /// Makes a lock where nothing but zeros is, in memory that nobody else has.
-    pub(crate) fn make(segment: &Segment, value: T, options: &RwLockOptions) -> Result<()> {
-        let facts = [
+    /// Where a lock for so many readers tells lookers how it is.
+    pub(crate) fn facts(readers: u32) -> [Fact<'static>; 3] {
+        [
             Fact::words("rwlock gate", 0, 2, size_of::<Line>()),
             Fact::halves("rwlock state", line::more_offset(0), 2, 4),
-            Fact::words("rwlock reader", GATES_BYTES, options.readers as usize, size_of::<Line>()),
-        ];
+            Fact::words("rwlock reader", GATES_BYTES, readers as usize, size_of::<Line>()),
+        ]
+    }
+
+    /// Makes a lock where nothing but zeros is, in memory that nobody else has.
+    pub(crate) fn make(segment: &Segment, value: T, options: &RwLockOptions) -> Result<()> {
+        let facts = Self::facts(options.readers);
         segment.describe(&Details { layout: Some(T::LAYOUT), version: 1, facts: &facts })?;
         let form = FORM | u32::from(options.kind == RwLockKind::Fair);
         line::make(&*segment.view::<Line>(0)?, form, options.readers);
@@ -237,6 +246,9 @@ impl<T: ShmSafe> RwLock<T> {
         let gates = segment.view::<[Line; 2]>(0)?;
         let (form, readers) = line::attach(&gates[0], |form| form & !1 == FORM, MAX_READERS as usize)?;
         let kind = if form & 1 == 0 { RwLockKind::WriterPreferring } else { RwLockKind::Fair };
+        for gate in gates.iter() {
+            line::admit(&gate.robust);
+        }
         let slots = segment.slice::<Line>(GATES_BYTES, readers)?;
         let data = Data::at(segment, data_offset::<T>(readers))?;
         let class = order::Class::of(name, std::ptr::from_ref(&*gates).addr());
@@ -343,6 +355,21 @@ impl<T: ShmSafe> RwLock<T> {
     #[track_caller]
     #[inline]
     fn read_until(&self, until: Until) -> Result<ReadGuard<'_, T>> {
+        if !order::is_on()
+            && let Some(thread) = Thread::known()
+            && thread.has_room()
+            && let Some(held) = self.words.read_at_once(thread)
+        {
+            let guard = ReadGuard { lock: self, thread, held, not_send: PhantomData };
+            self.data.check(false)?;
+            return Ok(guard);
+        }
+        self.read_slowly(until)
+    }
+
+    #[track_caller]
+    #[cold]
+    fn read_slowly(&self, until: Until) -> Result<ReadGuard<'_, T>> {
         let thread = line::thread("lock for reading")?;
         if order::is_on() {
             self.class.check(Location::caller(), !matches!(until, Until::Now))?;
@@ -351,7 +378,7 @@ impl<T: ShmSafe> RwLock<T> {
         if order::is_on() {
             self.class.taken(Location::caller());
         }
-        let guard = ReadGuard { lock: self, held, not_send: PhantomData };
+        let guard = ReadGuard { lock: self, thread, held, not_send: PhantomData };
         self.data.check(false)?;
         Ok(guard)
     }
@@ -367,7 +394,7 @@ impl<T: ShmSafe> RwLock<T> {
         if order::is_on() {
             self.class.taken(Location::caller());
         }
-        let guard = WriteGuard { lock: self, held, whole: Cell::new(!held.owner_died), not_send: PhantomData };
+        let guard = WriteGuard { lock: self, thread, held, whole: Cell::new(!held.owner_died), not_send: PhantomData };
         self.data.check(held.owner_died)?;
         if held.owner_died { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
     }
@@ -406,8 +433,8 @@ impl<T: ShmSafe> Drop for ReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // In a forked child the thread is another one, and holds nothing.
-        if let Ok(thread) = crate::raw::robust::Thread::current() {
-            self.lock.words.unlock_read(thread, self.held);
+        if self.thread.is_current() {
+            self.lock.words.unlock_read(self.thread, self.held);
         }
         self.lock.given_back();
     }
@@ -416,8 +443,8 @@ impl<T: ShmSafe> Drop for ReadGuard<'_, T> {
 impl<T: ShmSafe> Drop for WriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if let Ok(thread) = crate::raw::robust::Thread::current() {
-            self.lock.words.unlock_write(thread, self.held, self.whole.get());
+        if self.thread.is_current() {
+            self.lock.words.unlock_write(self.thread, self.held, self.whole.get());
         }
         self.lock.given_back();
     }

@@ -17,7 +17,10 @@ use crate::raw::atomic::{AtomicU32, Ordering};
 use crate::raw::robust::{Thread, step};
 #[cfg(not(model))]
 use crate::raw::robust::{is_held_here, low};
-use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, give_back, is_planted, mark, model_fence};
+use crate::sync::line::{
+    DIED, Line, OWNER, WAITERS, before_long, favourite, give_back, has_passed, is_planted, is_shared_by_strangers,
+    mark, model_fence,
+};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -75,8 +78,49 @@ impl RwWords {
         Self { gates, slots, fair }
     }
 
+    /// Reads, if the slot that the thread's id points to is empty and no writer is inside, or waits to be, or has died.
+    #[inline]
+    pub(crate) fn read_at_once(&self, thread: Thread) -> Option<Reading> {
+        let at = favourite(thread, self.slots.len());
+        let slot = self.slots.get(at)?;
+        // Relaxed: a guess that the exchange checks.
+        if slot.word().load(Ordering::Relaxed) != 0 || !claim_slot(thread, slot, 0) {
+            return None;
+        }
+        step("rwlock:read-claimed");
+        if self.is_open(slot) {
+            return Some(Reading::Slot(at));
+        }
+        self.leave(thread, slot);
+        None
+    }
+
+    /// Whether the owner of a slot may read at once.
+    #[inline]
+    fn is_open(&self, slot: &Line) -> bool {
+        // Relaxed: only the owner of the slot writes it, and a former owner's store was acquired with the word.
+        if slot.robust.note.load(Ordering::Relaxed) != READS {
+            slot.robust.note.store(READS, Ordering::SeqCst);
+        }
+        model_fence();
+        let gate = self.gate(self.phase().load(Ordering::SeqCst));
+        // SeqCst, with [take]; Acquire of what the last writer wrote.
+        let seen = gate.word().load(Ordering::SeqCst);
+        // Relaxed, the data: it comes with the word. Half written, a dead writer's mark is in the word.
+        (seen & (OWNER | DIED) == 0 || is_planted("gate is not looked at"))
+            && self.data().load(Ordering::Relaxed) != GIVEN_UP
+    }
+
     #[inline]
     pub(crate) fn read(&self, thread: Thread, until: Until) -> Result<Reading> {
+        match self.read_at_once(thread) {
+            Some(held) => Ok(held),
+            None => self.read_slowly(thread, until),
+        }
+    }
+
+    #[cold]
+    fn read_slowly(&self, thread: Thread, until: Until) -> Result<Reading> {
         let Some(slot) = self.claim(thread)? else {
             return self.read_at_gate(thread, until);
         };
@@ -165,7 +209,6 @@ impl RwWords {
     // --- readers ---
 
     /// Takes a free slot, beginning with the one that the thread's id points to.
-    #[inline]
     fn claim(&self, thread: Thread) -> Result<Option<usize>> {
         let me = u64::from(thread.id());
         let count = self.slots.len();
@@ -183,38 +226,21 @@ impl RwWords {
                 }
                 continue;
             }
-            thread.begin(&line.robust);
-            step("rwlock:read-begun");
-            // SeqCst, with [drain]: the slot is taken before the gate is looked at, and a writer that does not see it
-            // is seen there. Acquire: what the last owner left in the line.
-            let taken = line.word().compare_exchange(seen, me | seen & WAITERS, Ordering::SeqCst, Ordering::Relaxed);
-            if taken.is_ok() {
-                step("rwlock:read-taken");
-                thread.link(&line.robust);
-                thread.end();
+            if claim_slot(thread, line, seen) {
                 return Ok(Some(here));
             }
-            thread.end();
         }
         Ok(None)
     }
 
     /// Waits, in a slot, until no writer is inside or about to be.
-    #[inline]
     fn enter(&self, thread: Thread, slot: &Line, until: Until) -> Result<()> {
-        // Relaxed: only the owner of the slot writes it, and a former owner's store was acquired with the word.
-        if slot.robust.note.load(Ordering::Relaxed) != READS {
-            slot.robust.note.store(READS, Ordering::SeqCst);
+        if self.is_open(slot) {
+            return Ok(());
         }
-        model_fence();
-        let phase = self.phase().load(Ordering::SeqCst);
-        match self.look(self.gate(phase))? {
-            Gate::Open => Ok(()),
-            Gate::Held => self.enter_later(thread, slot, until),
-        }
+        self.enter_later(thread, slot, until)
     }
 
-    #[cold]
     fn enter_later(&self, thread: Thread, slot: &Line, until: Until) -> Result<()> {
         let mut timed_out = false;
         loop {
@@ -235,7 +261,7 @@ impl RwWords {
             self.tell_drainer(slot);
             step("rwlock:read-waits");
             thread.begin(&gate.robust);
-            let waited = self.wait_for_phase(phase, until);
+            let waited = self.wait_for_phase(thread, phase, until);
             // Release, with [drain]; sequentially consistent, because the gate is looked at next.
             slot.robust.note.store(READS, Ordering::SeqCst);
             model_fence();
@@ -250,7 +276,7 @@ impl RwWords {
     }
 
     /// Sleeps at the gate of `phase` until the phase is over or the gate is free.
-    fn wait_for_phase(&self, phase: u32, until: Until) -> Result<Passed> {
+    fn wait_for_phase(&self, thread: Thread, phase: u32, until: Until) -> Result<Passed> {
         let gate = self.gate(phase);
         loop {
             if self.phase().load(Ordering::SeqCst) != phase {
@@ -261,7 +287,7 @@ impl RwWords {
                 return Ok(Passed::Gate);
             }
             step("rwlock:read-sleeps");
-            if gate.sleep(seen, READER, until)? {
+            if sleep_at(thread, gate, seen, READER, until)? {
                 return Ok(Passed::Deadline);
             }
         }
@@ -396,7 +422,7 @@ impl RwWords {
             }
             self.refuse_own(thread, gate, operation)?;
             step("rwlock:gate-sleeps");
-            let timed_out = gate.sleep(seen, WRITER, until)?;
+            let timed_out = sleep_at(thread, gate, seen, WRITER, until)?;
             if timed_out && gate.word().load(Ordering::SeqCst) & OWNER != 0 {
                 return Err(Error::new(operation, ErrorKind::TimedOut));
             }
@@ -529,6 +555,39 @@ impl RwWords {
     fn data(&self) -> &AtomicU32 {
         &self.gates[0].more[DATA]
     }
+}
+
+/// Takes a slot that nobody owns, and says whether that worked.
+#[inline]
+fn claim_slot(thread: Thread, slot: &Line, seen: u64) -> bool {
+    thread.begin(&slot.robust);
+    step("rwlock:read-begun");
+    // SeqCst, with [drain]: the slot is taken before the gate is looked at, and a writer that does not see it is seen
+    // there. Acquire: what the last owner left in the line.
+    let me = u64::from(thread.id()) | seen & WAITERS;
+    let taken = slot.word().compare_exchange(seen, me, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+    if taken {
+        step("rwlock:read-taken");
+        thread.link(&slot.robust);
+    }
+    thread.end();
+    taken
+}
+
+/// Sleeps at a gate that was announced and is `seen`; answers whether the deadline passed. See `line::admit` for what is
+/// different among threads of several pid namespaces.
+fn sleep_at(thread: Thread, gate: &Line, seen: u64, kind: u32, until: Until) -> Result<bool> {
+    let Ok(marked) = mark(gate.word(), seen) else {
+        return Ok(has_passed(until));
+    };
+    if !is_shared_by_strangers(&gate.robust) {
+        return gate.sleep(marked, kind, until);
+    }
+    thread.end();
+    let slept = gate.sleep(marked, kind, before_long(until));
+    thread.begin(&gate.robust);
+    slept?;
+    Ok(has_passed(until))
 }
 
 /// Why a reader woke at the gate.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tieline_shm::event::Event;
+use tieline_shm::latest::Latest;
 use tieline_shm::queue::Queue;
 use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{Listener, Stream};
@@ -190,6 +192,78 @@ fn many_tasks_share_a_queue() {
         }
         assert_eq!(sum, MESSAGES * (MESSAGES + 1) / 2);
     });
+}
+
+/// Each notification is told once; of a value that changes, the last one is always told.
+#[test]
+fn a_cancelled_wait_for_an_event_or_a_value_loses_nothing() {
+    let place = Place::new();
+    let event = Event::create(place.name("event")).unwrap();
+    let mut listener = aio::event::Listener::from(event.listener());
+    let latest = || Latest::<u64>::at(place.name("latest")).unwrap();
+    let mut writer = latest().writer().unwrap();
+    let mut reader = aio::latest::LatestReader::from(latest().reader().unwrap());
+    let notifying = std::thread::spawn(move || {
+        for number in 1..=MESSAGES {
+            event.notify(3).unwrap();
+            writer.write(&number).unwrap();
+            dawdle(number);
+        }
+        (event, writer)
+    });
+    runtime().block_on(async {
+        let (mut told, mut last, mut round, mut fired) = (0, 0, 0, Vec::new());
+        while told < MESSAGES || last < MESSAGES {
+            round += 1;
+            tokio::select! {
+                happened = listener.wait(&mut fired) => {
+                    happened.unwrap();
+                    assert!(fired.iter().all(|fired| fired.id == 3));
+                    told += fired.iter().map(|fired| fired.times).sum::<u64>();
+                }
+                value = reader.changed() => {
+                    let value = value.unwrap();
+                    assert!(value > last);
+                    last = value;
+                }
+                () = sleep(patience(round)) => {}
+            }
+        }
+        assert_eq!(told, MESSAGES);
+    });
+    drop(notifying.join().unwrap());
+}
+
+/// A wait for room to write in place, given up at any moment: then and only then there is room.
+#[test]
+fn a_cancelled_wait_for_room_to_write_in_place_changes_nothing() {
+    const FRAME: usize = 5000;
+    let place = Place::new();
+    let topic = Topic::<[u8]>::create(&place.name("frames")).unwrap();
+    let options = topic.publisher_options().payload_max_bytes(FRAME).depth(2).max_payloads(2);
+    let mut publisher = aio::topic::Publisher::from(options.waiting(Waiting::Block).open().unwrap());
+    let mut subscriber = topic.subscriber().unwrap();
+    let reading = std::thread::spawn(move || {
+        for number in 0..200_u64 {
+            let frame = subscriber.recv_timeout(PATIENCE).unwrap();
+            assert!(frame.len() == FRAME && frame.iter().all(|byte| *byte == number as u8));
+            dawdle(number);
+        }
+    });
+    runtime().block_on(async {
+        let (mut sent, mut round) = (0_u64, 0);
+        while sent < 200 {
+            round += 1;
+            if timeout(patience(round), publisher.room()).await.is_err() {
+                continue;
+            }
+            let mut frame = publisher.get_ref().try_loan_slice(FRAME).unwrap();
+            frame.fill(sent as u8);
+            frame.try_send().unwrap();
+            sent += 1;
+        }
+    });
+    reading.join().unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod together;
 
 use std::time::Duration;
 
+use tieline_shm::aio;
 use tieline_shm::testing::Signal;
 use tieline_testkit::PATIENCE;
 use tokio::runtime::{Builder, Runtime};
@@ -27,6 +28,48 @@ impl Place {
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// What every future must be, to be spawned on a runtime with several threads. Compiling the next two is the test.
+fn spawnable<F: Future + Send>(future: F) -> F {
+    future
+}
+
+#[expect(dead_code, reason = "never run")]
+async fn messages_may_be_awaited_by_any_thread(
+    subscriber: &mut aio::topic::Subscriber<[f32]>,
+    publisher: &mut aio::topic::Publisher<[f32]>,
+    queue: &aio::queue::Queue<[f32]>,
+    latest: &mut aio::latest::LatestReader<u64>,
+    events: &mut aio::event::Listener,
+) {
+    spawnable(subscriber.recv_many(2, |_| {})).await.unwrap();
+    spawnable(subscriber.recv()).await.unwrap();
+    spawnable(publisher.publish(&[1.0])).await.unwrap();
+    spawnable(publisher.room()).await.unwrap();
+    spawnable(queue.send(&[1.0])).await.unwrap();
+    spawnable(queue.recv()).await.unwrap().ack().unwrap();
+    spawnable(latest.changed()).await.unwrap();
+    spawnable(events.wait(&mut Vec::new())).await.unwrap();
+}
+
+#[expect(dead_code, reason = "never run")]
+async fn calls_and_bytes_may_be_awaited_by_any_thread(
+    client: &aio::reqres::Client<[f32], u64>,
+    server: &aio::reqres::Server<[f32], u64>,
+    listener: &aio::stream::Listener,
+) {
+    spawnable(client.call(&[1.0])).await.unwrap();
+    spawnable(spawnable(client.start(&[1.0])).await.unwrap().wait()).await.unwrap();
+    let mut items = spawnable(client.call_stream(&[1.0])).await.unwrap();
+    spawnable(items.recv()).await.unwrap();
+    let mut request = spawnable(server.recv()).await.unwrap();
+    spawnable(request.item(&7)).await.unwrap();
+    spawnable(request.end()).await.unwrap();
+    spawnable(spawnable(server.recv()).await.unwrap().respond(&7)).await.unwrap();
+    spawnable(spawnable(server.recv()).await.unwrap().fail("no")).await.unwrap();
+    let (mut read, mut write) = spawnable(listener.accept()).await.unwrap().split();
+    spawnable(tokio::io::copy(&mut read, &mut write)).await.unwrap();
 }
 
 /// Two tasks to and fro, by bells that each gave the other, and by the relay.

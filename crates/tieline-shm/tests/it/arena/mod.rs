@@ -106,13 +106,13 @@ fn a_writer_killed_at_any_step_leaves_a_whole_state() {
     }
 }
 
-/// Killed at random: 40 times here, more in the long suite (`TIELINE_KILLS`).
+/// Killed at random: 40 times here, more in the long suite (`TIELINE_SOAK_ROUNDS`).
 #[test]
 fn a_writer_killed_at_any_moment_leaves_a_whole_state() {
     if let Some(me) = tieline_testkit::role() {
         return write_forever(&me);
     }
-    let rounds = std::env::var("TIELINE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let rounds = std::env::var("TIELINE_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("arena");
     let mut ours = make(&path);

@@ -11,8 +11,10 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tieline_testkit::{Role, data};
 
-/// All kinds.
-pub(super) const ALL: [&str; 4] = ["keep", "seize", "lie", "flip"];
+use super::raw;
+
+/// All kinds. The last one comes last, because what its victims share with it may be of no use afterwards.
+pub(super) const ALL: [&str; 8] = ["keep", "linger", "flood", "seize", "lie", "forge", "brand", "flip"];
 
 pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline_shm::Result<Box<dyn Any>>) {
     match attack {
@@ -23,6 +25,32 @@ pub(super) fn run(attack: &str, me: &Role, name: &str, join: fn(&str) -> tieline
             let _more: Vec<_> = (0..20).map_while(|_| join(name).ok()).collect();
             loop {
                 std::thread::park();
+            }
+        }
+        "linger" => {
+            let _kept = let_in(name, join);
+            let _lines = raw::linger(name);
+            me.say("ready");
+            loop {
+                std::thread::park();
+            }
+        }
+        "flood" => {
+            let _kept = let_in(name, join);
+            me.say("ready");
+            raw::flood(name);
+        }
+        "forge" => {
+            let _kept = let_in(name, join);
+            me.say("ready");
+            raw::forge(name);
+        }
+        "brand" => {
+            let _kept = let_in(name, join);
+            brand();
+            me.say("ready");
+            loop {
+                brand();
             }
         }
         "seize" => {
@@ -58,8 +86,18 @@ fn let_in(name: &str, join: fn(&str) -> tieline_shm::Result<Box<dyn Any>>) -> Bo
     tieline_testkit::until("it is let in", || join(name).ok())
 }
 
-/// Where this process has memory of others mapped: start, end, whether it may write there.
-fn mappings() -> Vec<(u64, u64, bool)> {
+/// Where this process has memory mapped that others have, too.
+pub(super) struct Mapped {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    is_writable: bool,
+    /// How many bytes of the segment lie before it.
+    offset: u64,
+    /// What its name says it is.
+    pub(super) kind: String,
+}
+
+pub(super) fn mappings() -> Vec<Mapped> {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("our mappings");
     let number = |text: &str| u64::from_str_radix(text, 16).expect("an address");
     maps.lines()
@@ -67,9 +105,26 @@ fn mappings() -> Vec<(u64, u64, bool)> {
         .filter_map(|line| {
             let (range, rest) = line.split_once(' ')?;
             let (start, end) = range.split_once('-')?;
-            Some((number(start), number(end), rest.starts_with("rw")))
+            let (rights, rest) = rest.split_once(' ')?;
+            Some(Mapped {
+                start: number(start),
+                end: number(end),
+                is_writable: rights.starts_with("rw"),
+                offset: number(rest.split_once(' ')?.0),
+                kind: rest.split("tieline:").nth(1)?.split(':').next()?.to_owned(),
+            })
         })
         .collect()
+}
+
+/// Writes over what segments say of themselves, in their first page and in the first line after it.
+fn brand() {
+    let memory = OpenOptions::new().read(true).write(true).open("/proc/self/mem").expect("our memory");
+    for mapping in mappings().into_iter().filter(|mapping| mapping.is_writable && mapping.offset == 0) {
+        for at in (mapping.start..mapping.end.min(mapping.start + 4096 + 64)).step_by(8) {
+            let _ = memory.write_at(&0xdead_beef_ffff_0001_u64.to_le_bytes(), at);
+        }
+    }
 }
 
 /// Flips every byte it may write, of every segment, in many ways, for ever.
@@ -77,7 +132,7 @@ fn flip() {
     let memory = OpenOptions::new().read(true).write(true).open("/proc/self/mem").expect("our memory");
     let mut seed = 0x1234_5678_u64;
     loop {
-        for (start, end, _) in mappings().into_iter().filter(|(.., writable)| *writable) {
+        for Mapped { start, end, .. } in mappings().into_iter().filter(|mapping| mapping.is_writable) {
             // The control words lie at the start; of long payloads a part will do.
             for at in (start..end.min(start + 0x4000)).chain((start + 0x4000..end).step_by(509)) {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -100,7 +155,7 @@ fn flip() {
 /// Writes to, resizes and seals whatever it has a descriptor or a mapping of; asserts that the kernel refuses.
 fn seize() {
     let memory = OpenOptions::new().read(true).write(true).open("/proc/self/mem").expect("our memory");
-    for (start, ..) in mappings().into_iter().filter(|(.., writable)| !*writable) {
+    for Mapped { start, .. } in mappings().into_iter().filter(|mapping| !mapping.is_writable) {
         let refused = memory.write_at(&[0xff], start).expect_err("memory of others that may only be read");
         let expected = [Errno::IO, Errno::FAULT, Errno::PERM, Errno::ACCESS].map(Errno::raw_os_error);
         assert!(refused.raw_os_error().is_some_and(|errno| expected.contains(&errno)), "{refused}");
@@ -124,8 +179,7 @@ fn refuses_resizing(file: &File) {
     let seals = rustix::fs::fcntl_get_seals(file).expect("it is a memfd");
     let len = file.metadata().expect("a length").len();
     if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
-        // Its own, which it has not handed out yet.
-        let _ = file.set_len(len / 2);
+        // Its own, which it is just making: cutting that would be the attacker's end.
         return;
     }
     for other in [0, len / 2, len + 1, len * 4] {

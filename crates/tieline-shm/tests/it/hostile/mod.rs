@@ -6,13 +6,14 @@
 //! serve the honest ones undisturbed.
 
 mod attack;
+mod raw;
 mod scenes;
 
 use std::any::Any;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tieline_shm::{Access, Allowed};
+use tieline_shm::{Access, Allowed, ErrorKind};
 use tieline_testkit::{Peer, role, test_name};
 
 /// Who attacks.
@@ -20,11 +21,15 @@ const ATTACKER: u32 = 65534;
 /// Who is honest, and neither the victim's user nor the attacker's.
 const HONEST: u32 = 65533;
 /// How long each kind of attack goes on.
-const TIME: Duration = Duration::from_millis(700);
-/// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine.
-const CALL_MAX: Duration = Duration::from_secs(2);
+const TIME: Duration = Duration::from_millis(500);
+/// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine, and one that joins a topic
+/// whose publishers say nothing, for whom it waits a second.
+const CALL_MAX: Duration = Duration::from_secs(3);
 
-trait Scene: Sized {
+/// How many descriptors one attacker may cost at a time: those who connected and say nothing, and its 20 memberships.
+const DESCRIPTORS_MAX: usize = 160;
+
+trait Scene: Sized + 'static {
     /// The victim's side, and what honest peers are needed in its process.
     fn start(name: &str) -> Self;
 
@@ -37,18 +42,30 @@ trait Scene: Sized {
     /// That honest ones are served, when the attacker is gone.
     fn after(&mut self);
 
+    /// Whether an attacker, which may write all of what the victims share, may leave it in a state in which nobody else
+    /// can join.
+    const MAY_BE_RUINED: bool = false;
+
     /// An honest peer of a third user: works until the victim's end.
     const HONEST_PEER: Option<fn(&str)> = None;
 }
 
 fn access() -> Access {
-    let users = || Allowed::Users(vec![ATTACKER, HONEST]);
-    Access::owner().publish(users()).subscribe(users())
+    listening().publish(Allowed::Users(vec![ATTACKER, HONEST]))
+}
+
+/// For attackers that may not publish.
+fn listening() -> Access {
+    Access::owner().subscribe(Allowed::Users(vec![ATTACKER, HONEST]))
 }
 
 /// The name as users other than its owner must write it.
 fn foreign(name: &str) -> String {
     format!("{name}?owner=0")
+}
+
+fn is_attacker() -> bool {
+    rustix::process::geteuid().as_raw() == ATTACKER
 }
 
 fn descriptors() -> usize {
@@ -57,6 +74,41 @@ fn descriptors() -> usize {
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// How long this process runs in so long a time, without being asked to.
+fn work_of(time: Duration) -> Duration {
+    let used = || rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let before = used();
+    tieline_testkit::pause(time);
+    let after = used();
+    let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    Duration::from_nanos(u64::try_from(nanos(after) - nanos(before)).expect("time does not run backwards"))
+}
+
+fn is_idle(when: &str) -> Duration {
+    let busy = work_of(Duration::from_millis(100));
+    assert!(busy < Duration::from_millis(30), "{when} we are busy with nothing: {busy:?} of 100 ms");
+    busy
+}
+
+/// Whoever joins when the attacker is gone is served, or told at once that it cannot be.
+fn comes_late<S: Scene>(attack: &str, name: &str, scene: &mut S) {
+    let begin = Instant::now();
+    let (join, name) = (S::join, name.to_owned());
+    let late = std::thread::spawn(move || join(&name).map(drop));
+    while !late.is_finished() {
+        scene.work();
+        assert!(begin.elapsed() < Duration::from_secs(10), "after {attack} joining takes too long");
+    }
+    match late.join().expect("an answer") {
+        Ok(()) => {}
+        Err(error) => {
+            let ruins = [ErrorKind::AlreadyExists, ErrorKind::Corrupted, ErrorKind::LimitReached];
+            let is_ruined = ruins.contains(&error.kind());
+            assert!(S::MAY_BE_RUINED && attack == "flip" && is_ruined, "after {attack}: {error}");
+        }
+    }
 }
 
 fn play<S: Scene>(test: &str) {
@@ -91,7 +143,10 @@ fn play<S: Scene>(test: &str) {
             tieline_testkit::pause(Duration::from_millis(100));
             for attack in attack::ALL {
                 let before = (descriptors(), threads());
-                let longest = one_attack(test, attack, &name, &mut scene);
+                let (longest, most) = one_attack(test, attack, &name, &mut scene);
+                assert!(most <= before.0 + DESCRIPTORS_MAX, "{attack}: {} -> {most} descriptors", before.0);
+                scene.after();
+                comes_late(attack, &name, &mut scene);
                 scene.after();
                 let begin = Instant::now();
                 while descriptors() > before.0 || threads() > before.1 {
@@ -99,7 +154,9 @@ fn play<S: Scene>(test: &str) {
                     assert!(begin.elapsed() < Duration::from_secs(5), "{attack} costs us {before:?} -> {kept:?}");
                     scene.after();
                 }
-                me.say(&format!("{attack}: longest call {longest:?}"));
+                let idle = is_idle(&format!("after {attack}"));
+                let (before, _) = before;
+                me.say(&format!("{attack}: longest call {longest:?}, descriptors {before} -> {most}, idle {idle:?}"));
                 if let Some(honest) = &honest {
                     let alive = Path::new("/proc").join(honest.id().to_string()).join("stat");
                     let stat = std::fs::read_to_string(alive).expect("the honest one is our child");
@@ -120,15 +177,17 @@ fn play<S: Scene>(test: &str) {
     }
 }
 
-fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> Duration {
+/// The longest call, and the most descriptors at once.
+fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> (Duration, usize) {
     let mut attacker = Peer::of(test).role(attack).env("NAME", foreign(name)).user(ATTACKER).spawn();
-    let mut longest = Duration::ZERO;
+    let (mut longest, mut most) = (Duration::ZERO, 0);
     let mut begin = Instant::now();
     let mut is_there = false;
     while begin.elapsed() < TIME {
         let call = Instant::now();
         scene.work();
         longest = longest.max(call.elapsed());
+        most = most.max(descriptors());
         if !is_there {
             assert!(begin.elapsed() < Duration::from_secs(10), "the attacker does not come in");
             if attacker.said("ready") {
@@ -136,10 +195,14 @@ fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> 
             }
         }
     }
+    if ["keep", "linger"].contains(&attack) {
+        // It sits there.
+        is_idle(&format!("during {attack}"));
+    }
     assert!(attacker.is_running(), "{attack}: the attacker found a check that did not hold");
     attacker.kill();
     assert!(longest < CALL_MAX, "{attack}: a call took {longest:?}");
-    longest
+    (longest, most)
 }
 
 macro_rules! scenes {
@@ -155,6 +218,7 @@ macro_rules! scenes {
 
 scenes! {
     a_client_attacks_a_server: scenes::Served,
+    a_listener_attacks_who_connects: scenes::Linked,
     a_member_attacks_a_queue: scenes::Shared,
     a_member_attacks_events: scenes::Rung,
     a_publisher_attacks_subscribers: scenes::Heard,

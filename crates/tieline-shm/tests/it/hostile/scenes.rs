@@ -9,9 +9,9 @@ use tieline_shm::queue::Queue;
 use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{self, Stream};
 use tieline_shm::topic::{Policy, Publisher, Subscriber, Topic};
-use tieline_shm::{ErrorKind, Name, Result};
+use tieline_shm::{Allowed, ErrorKind, Name, Result};
 
-use super::{Scene, access};
+use super::{Scene, access, listening};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -25,6 +25,15 @@ fn ready() {
 
 fn boxed<T: 'static>(value: T) -> Result<Box<dyn Any>> {
     Ok(Box::new(value))
+}
+
+/// Where several may have done it, the error names them and the object.
+fn tells_who(error: &tieline_shm::Error) {
+    if error.kind() == ErrorKind::Corrupted {
+        let text = error.to_string();
+        let users = format!("user 0 and users {}, {} may write its memory", super::ATTACKER, super::HONEST);
+        assert!(text.contains(&users) && text.contains("/object"), "{text}");
+    }
 }
 
 fn whole(sample: &[u64]) -> u64 {
@@ -66,15 +75,22 @@ impl Told {
 
 impl Scene for Told {
     fn start(name: &str) -> Self {
-        let topic = Topic::<[u64]>::create(name).expect("a topic").access(access());
-        let publisher = topic.publisher_options().depth(16).open().expect("a publisher");
+        let topic = Topic::<[u64]>::create(name).expect("a topic").access(listening());
+        let options = topic.publisher_options().depth(16).waits_for(Allowed::Users(vec![super::HONEST]));
+        let publisher = options.open().expect("a publisher");
         let subscriber = topic.subscriber().expect("a subscriber");
         Self { publisher, subscriber, next: 0, heard: 0 }
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        // Not one that is waited for: whoever may subscribe may ask to be waited for, and then is.
-        let mut subscriber = Topic::<[u64]>::open(name)?.subscriber_options().policy(Policy::DropOldest).open()?;
+        let topic = Topic::<[u64]>::open(name)?;
+        if super::is_attacker() {
+            // It is not waited for.
+            let refused = topic.subscriber().expect_err("an attacker is waited for");
+            assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+            assert!(refused.to_string().contains("waits_for"), "{refused}");
+        }
+        let mut subscriber = topic.subscriber_options().policy(Policy::DropOldest).open()?;
         let held = subscriber.recv_timeout(SHORT).ok();
         boxed((held, subscriber))
     }
@@ -135,7 +151,16 @@ impl Heard {
                     }
                 }
                 Err(error) => {
-                    let expected = [ErrorKind::Corrupted, ErrorKind::TimedOut, ErrorKind::PeerGone];
+                    let expected = [
+                        ErrorKind::Corrupted,
+                        ErrorKind::TimedOut,
+                        ErrorKind::PeerGone,
+                        // What a publisher may say when it refuses.
+                        ErrorKind::PermissionDenied,
+                        ErrorKind::LimitReached,
+                        ErrorKind::OutOfMemory,
+                        ErrorKind::System,
+                    ];
                     assert!(expected.contains(&error.kind()), "{error}");
                 }
             }
@@ -183,6 +208,8 @@ impl Scene for Heard {
 pub(super) struct Shared(Queue<[u8]>);
 
 impl Scene for Shared {
+    const MAY_BE_RUINED: bool = true;
+
     fn start(name: &str) -> Self {
         let queue = Queue::<[u8]>::options().capacity(8).payload_max_bytes(1000).access(access()).create(name);
         Self(queue.expect("a queue"))
@@ -205,6 +232,7 @@ impl Scene for Shared {
             if let Err(error) = answer {
                 let expected = [ErrorKind::TimedOut, ErrorKind::Corrupted, ErrorKind::Full, ErrorKind::OwnerDied];
                 assert!(expected.contains(&error.kind()), "{error}");
+                tells_who(&error);
             }
         }
     }
@@ -220,6 +248,8 @@ impl Scene for Shared {
 pub(super) struct Rung(Event, Listener);
 
 impl Scene for Rung {
+    const MAY_BE_RUINED: bool = true;
+
     fn start(text: &str) -> Self {
         let event = Event::options().access(access()).create(name(text)).expect("events");
         let listener = event.listener();
@@ -257,7 +287,7 @@ pub(super) struct Read(LatestWriter<[u64; 20]>, LatestReader<[u64; 20]>, u64);
 
 impl Scene for Read {
     fn start(text: &str) -> Self {
-        let at = || Latest::at(name(text)).expect("a name").access(access());
+        let at = || Latest::at(name(text)).expect("a name").access(listening());
         let writer = at().writer().expect("a writer");
         Self(writer, at().reader().expect("a reader"), 0)
     }
@@ -281,6 +311,8 @@ impl Scene for Read {
 pub(super) struct Written(LatestReader<[bool; 60]>, String);
 
 impl Scene for Written {
+    const MAY_BE_RUINED: bool = true;
+
     fn start(text: &str) -> Self {
         let at = || Latest::<[bool; 60]>::at(name(text)).expect("a name").access(access());
         drop(at().writer().expect("a writer").write(&[true; 60]));
@@ -305,20 +337,25 @@ impl Scene for Written {
                 Err(error) => {
                     let expected = [ErrorKind::TimedOut, ErrorKind::Corrupted, ErrorKind::Lagged];
                     assert!(expected.contains(&error.kind()), "{error}");
+                    tells_who(&error);
                 }
             }
         }
     }
 
     fn after(&mut self) {
-        // Its place is free.
+        // Readers come in whatever happened.
+        Latest::<[bool; 60]>::at(name(&self.1)).and_then(Latest::reader).expect("readers can always join");
+        // Its place is free as soon as it is known to be dead; if it did not write over who is there: see `comes_late`.
         let begin = Instant::now();
-        loop {
+        while begin.elapsed() < Duration::from_secs(2) {
             match Latest::<[bool; 60]>::at(name(&self.1)).and_then(Latest::writer) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Ok(_) => break,
-                // It wrote over what it shared with the others: nobody else can use it, and they are told so.
-                Err(error) if error.kind() == ErrorKind::Corrupted => break,
-                Err(error) => assert!(begin.elapsed() < Duration::from_secs(5), "{error}"),
+                Err(error) => {
+                    assert!([ErrorKind::Corrupted, ErrorKind::LimitReached].contains(&error.kind()), "{error}");
+                    break;
+                }
             }
         }
     }
@@ -333,7 +370,7 @@ pub(super) struct Streamed {
 
 impl Scene for Streamed {
     fn start(name: &str) -> Self {
-        let listener = stream::Listener::options().capacity(4096).access(access()).bind(name).expect("a listener");
+        let listener = stream::Listener::options().capacity(4096).access(listening()).bind(name).expect("a listener");
         Self { listener, streams: Vec::new(), name: name.to_owned() }
     }
 
@@ -381,7 +418,7 @@ pub(super) struct Served {
 
 impl Scene for Served {
     fn start(name: &str) -> Self {
-        let server = Server::options().areas(2).payload_max_bytes(8192).access(access()).patience(SHORT).bind(name);
+        let server = Server::options().areas(2).payload_max_bytes(8192).access(listening()).patience(SHORT).bind(name);
         Self { server: server.expect("a server") }
     }
 
@@ -440,32 +477,45 @@ impl Scene for Served {
 pub(super) struct Asked {
     name: String,
     client: Option<Client<[u8], [u8]>>,
+    calls: u32,
+}
+
+/// A directory where the attacker may offer names, too.
+fn open_to_the_attacker(name: &str) {
+    let directory = std::path::Path::new(name).parent().expect("a directory");
+    std::os::unix::fs::chown(directory, Some(super::ATTACKER), None).expect("we are root");
+}
+
+fn of_the_attacker(name: &str) -> String {
+    format!("{name}?owner={}", super::ATTACKER)
+}
+
+/// The name as its owner writes it.
+fn own(name: &str) -> &str {
+    name.split('?').next().unwrap_or(name)
 }
 
 impl Scene for Asked {
     fn start(name: &str) -> Self {
-        // Where the attacker may offer names, too.
-        let directory = std::path::Path::new(name).parent().expect("a directory");
-        std::os::unix::fs::chown(directory, Some(super::ATTACKER), None).expect("we are root");
-        Self { name: name.to_owned(), client: None }
+        open_to_the_attacker(name);
+        Self { name: name.to_owned(), client: None, calls: 0 }
     }
 
     fn join(name: &str) -> Result<Box<dyn Any>> {
-        let name = name.split('?').next().unwrap_or(name);
-        let server = Server::<[u8], [u8]>::options().access(access()).bind(name)?;
-        boxed(server)
+        let server = Server::<[u8], [u8]>::options().access(access()).bind(own(name))?;
+        // For memory of its own to copy and to destroy.
+        let client = Client::<[u8], [u8]>::connect(own(name))?;
+        boxed((client, server))
     }
 
     fn work(&mut self) {
         let Some(client) = &self.client else {
-            let name = format!("{}?owner={}", self.name, super::ATTACKER);
-            match Client::connect_timeout(&name, SHORT) {
-                Ok(client) => self.client = Some(client),
-                Err(error) => drop(error),
-            }
+            self.client = Client::connect_timeout(of_the_attacker(&self.name), SHORT).ok();
             return;
         };
-        match client.call_timeout(&[1; 5000], SHORT) {
+        self.calls += 1;
+        let was_used_enough = !self.calls.is_multiple_of(4);
+        match client.call_timeout(&[1; 5000], SHORT / 10) {
             Ok(answer) => drop(std::hint::black_box(answer.len())),
             Err(error) => {
                 let expected = [
@@ -477,7 +527,7 @@ impl Scene for Asked {
                     ErrorKind::TooLarge,
                 ];
                 assert!(expected.contains(&error.kind()), "{error}");
-                if !error.is_timeout() {
+                if !error.is_timeout() || was_used_enough {
                     self.client = None;
                 }
             }
@@ -486,5 +536,61 @@ impl Scene for Asked {
 
     fn after(&mut self) {
         self.client = None;
+    }
+}
+
+/// A stream's listener against who connects.
+pub(super) struct Linked {
+    name: String,
+    streams: Vec<Stream>,
+}
+
+impl Scene for Linked {
+    fn start(name: &str) -> Self {
+        open_to_the_attacker(name);
+        Self { name: name.to_owned(), streams: Vec::new() }
+    }
+
+    fn join(name: &str) -> Result<Box<dyn Any>> {
+        let listener = stream::Listener::options().capacity(4096).access(access()).bind(own(name))?;
+        boxed((Stream::connect(own(name))?, listener))
+    }
+
+    fn work(&mut self) {
+        let short = Duration::from_millis(2);
+        match Stream::connect_timeout(of_the_attacker(&self.name), SHORT) {
+            Ok(stream) => self.streams.push(stream),
+            Err(error) => {
+                let expected = [
+                    ErrorKind::TimedOut,
+                    ErrorKind::PeerGone,
+                    ErrorKind::NotFound,
+                    ErrorKind::PermissionDenied,
+                    ErrorKind::Corrupted,
+                    ErrorKind::LimitReached,
+                    ErrorKind::Mismatch,
+                ];
+                assert!(expected.contains(&error.kind()), "{error}");
+            }
+        }
+        let extra = self.streams.len().saturating_sub(4);
+        self.streams.drain(..extra);
+        for stream in &mut self.streams {
+            let read = stream.reader().read_timeout(&mut [0; 3000], short);
+            let written = stream.writer().write_timeout(&[1; 3000], short);
+            for answer in [read, written] {
+                match answer {
+                    Ok(count) => assert!(count <= 3000, "{count}"),
+                    Err(error) => {
+                        let expected = [ErrorKind::TimedOut, ErrorKind::PeerGone, ErrorKind::Corrupted];
+                        assert!(expected.contains(&error.kind()), "{error}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn after(&mut self) {
+        self.streams.clear();
     }
 }

@@ -51,6 +51,24 @@ fn readers_see_the_newest_and_are_told_of_changes() {
 }
 
 #[test]
+fn as_many_read_as_it_was_made_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let latest = || Latest::<Same>::at(name(directory.path())).unwrap();
+    let mut writer = writer(directory.path()).unwrap();
+    writer.write(&same(7)).unwrap();
+    let mut readers: Vec<_> = (0..255).map(|_| latest().reader().unwrap()).collect();
+    assert_eq!(latest().reader().unwrap_err().kind(), ErrorKind::LimitReached);
+    assert!(readers.iter_mut().all(|reader| reader.read().unwrap() == Some(same(7))));
+    drop((readers, writer));
+    let _writer = latest().members(2).writer().unwrap();
+    let _reader = latest().reader().unwrap();
+    assert_eq!(latest().reader().unwrap_err().kind(), ErrorKind::LimitReached);
+    let elsewhere = || Latest::<Same>::at(name(&directory.path().join("other"))).unwrap();
+    assert_eq!(elsewhere().members(0).writer().unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(elsewhere().members(1025).writer().unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn a_wait_set_tells_of_a_change() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path()).unwrap();

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod refused;
+
 use std::num::NonZero;
 
 use tieline_shm::{Layout, Mismatch, ShmSafe};

@@ -76,6 +76,31 @@ fn large_payloads_are_written_and_read_in_place() {
 }
 
 #[test]
+fn slices_of_any_type_are_asked_and_answered() {
+    alone(test_name!(), |_| {
+        let server = Server::<[f32], [u64]>::bind("sums").unwrap();
+        let client = Client::<[f32], [u64]>::connect("sums").unwrap();
+        for len in [0, 3, 24, 1000] {
+            let pending = client.start(&vec![1.5; len]).unwrap();
+            let request = server.recv().unwrap();
+            assert!(request.len() == len && request.iter().all(|value| *value == 1.5));
+            let mut loan = request.loan(len + 1).unwrap();
+            loan.fill(len as u64);
+            loan.truncate(len);
+            request.respond_loan(loan).unwrap();
+            assert_eq!(*pending.wait().unwrap(), *vec![len as u64; len]);
+        }
+        let mut loan = client.loan(2).unwrap();
+        loan.copy_from_slice(&[0.25, 0.5]);
+        let pending = client.start_loan(loan).unwrap();
+        assert_eq!(*server.recv().unwrap(), [0.25, 0.5]);
+        drop(pending);
+        assert_eq!(client.loan(16 * 1024 + 1).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(Client::<[f32], u64>::connect("sums").unwrap_err().kind(), ErrorKind::Mismatch);
+    });
+}
+
+#[test]
 fn streamed_responses_run_no_further_ahead_than_the_window() {
     alone(test_name!(), |_| {
         let server = Server::<u32, u32>::bind("calls").unwrap();

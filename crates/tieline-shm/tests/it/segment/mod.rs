@@ -2,3 +2,5 @@
 
 mod file;
 mod look;
+mod pages;
+mod resize;

@@ -6,6 +6,7 @@
 //! killed at a named step, or frozen at one and thawed later. Meanwhile and afterwards the conductor works on and checks
 //! the subject's invariant; a *bystander* process, where the subject has one, works through all rounds. After each round
 //! the conductor counts its descriptors, threads and mappings, and the files of the runtime directory ([`census`]).
+//! How soon a survivor that waits is told of a death is measured apart, where nothing else goes on ([`told`]).
 //!
 //! The steps are read from the sources ([`steps`]): a new one is tested without being listed here.
 
@@ -18,6 +19,7 @@ mod queue;
 mod reqres;
 mod steps;
 mod stream;
+mod told;
 mod topic;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -69,13 +71,19 @@ macro_rules! subjects {
 
             #[test]
             fn survives_deaths_and_freezes_at_every_step() {
-                conduct::at_every_step::<$subject>(&test_name!());
+                conduct::at_every_step::<$subject>(&test_name!(), false);
             }
 
             #[test]
             #[ignore = "a long suite, for cargo xtask soak"]
             fn soak_deaths_at_any_instant() {
                 conduct::at_any_instant::<$subject>(&test_name!(), conduct::Rounds::asked_for());
+            }
+
+            #[test]
+            #[ignore = "a long suite, for cargo xtask soak"]
+            fn soak_deaths_and_freezes_at_every_step() {
+                conduct::at_every_step::<$subject>(&test_name!(), true);
             }
         })*
 

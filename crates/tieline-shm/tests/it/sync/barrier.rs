@@ -47,6 +47,30 @@ fn nobody_passes_before_all_have_come() {
     }
 }
 
+/// The one before had arrived in this meeting; the one who took its place has not.
+#[test]
+fn who_takes_the_place_of_one_that_had_come_is_waited_for() {
+    let barrier = Barrier::anonymous("steps", 2).unwrap();
+    let me = barrier.join().unwrap();
+    let turn = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let early = scope.spawn(|| barrier.join().unwrap().try_wait().unwrap_err().kind());
+        assert_eq!(early.join().unwrap(), ErrorKind::WouldBlock);
+        let late = scope.spawn(|| {
+            let late = barrier.join().unwrap();
+            turn.wait();
+            turn.wait();
+            meet(&late)
+        });
+        turn.wait();
+        let alone = me.try_wait();
+        turn.wait();
+        assert_eq!(alone.unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_ne!(meet(&me), late.join().unwrap());
+    });
+    assert_eq!(barrier.meetings(), 1);
+}
+
 #[test]
 fn who_leaves_is_not_waited_for_and_may_be_replaced() {
     let barrier = Barrier::anonymous("steps", 2).unwrap();
@@ -191,6 +215,46 @@ fn a_death_at_any_step_stops_nobody() {
     }
 }
 
+/// One that takes a dead one's place is stopped in it: whoever joins then is not told of that death later, nor are others
+/// told twice.
+#[test]
+fn who_joins_after_a_death_is_not_told_of_it() {
+    if let Some(me) = role() {
+        let barrier = Barrier::from_fd(segment()).unwrap();
+        let place = barrier.join().unwrap();
+        me.say("joined");
+        if me.name() == "victim" {
+            me.wait_for("never");
+        }
+        place.wait_timeout(LONG).expect("it came after the death");
+        return;
+    }
+    let barrier = Barrier::anonymous("steps", 3).unwrap();
+    let mut victim = peer(&test_name!(), "victim", barrier.as_fd()).spawn();
+    victim.wait_for("joined");
+    let me = barrier.join().unwrap();
+    let leaves = barrier.join().unwrap();
+    victim.kill();
+    assert_eq!(me.try_wait().unwrap_err().kind(), ErrorKind::PeerGone);
+    let stop = |step: &str| {
+        let heir = peer(&test_name!(), "heir", barrier.as_fd()).env("TIELINE_STEP", format!("stop:{step}")).spawn();
+        let stat = format!("/proc/{}/stat", heir.id());
+        eventually("it has stopped", || {
+            std::fs::read_to_string(&stat).unwrap().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        });
+        heir
+    };
+    let mut heir = stop("barrier:place-taken");
+    drop(leaves);
+    let mut late = peer(&test_name!(), "late", barrier.as_fd()).spawn();
+    late.wait_for("joined");
+    heir.signal(rustix::process::Signal::CONT);
+    heir.wait_for("joined");
+    me.wait_timeout(LONG).expect("told once");
+    late.succeeds();
+    heir.succeeds();
+}
+
 #[test]
 fn deaths_at_random_instants_stop_nobody() {
     if let Some(me) = role() {
@@ -206,7 +270,7 @@ fn deaths_at_random_instants_stop_nobody() {
     let start = || peer(&test_name!(), "victim", barrier.as_fd()).spawn();
     let mut victims: Vec<Peer> = (0..4).map(|_| start()).collect();
     let me = barrier.join().unwrap();
-    for _ in 0..rounds(300) {
+    for _ in 0..rounds(100) {
         for _ in 0..chance.below(20) {
             meet(&me);
         }

@@ -225,7 +225,7 @@ fn takers_killed_at_random_swallow_no_signal() {
     let not_empty = Condvar::anonymous().unwrap();
     let mut chance = Chance(0x00c0_ffee);
     let mut takers: Vec<Peer> = Vec::new();
-    for round in 0..rounds(300) {
+    for round in 0..rounds(100) {
         while takers.len() < 3 {
             let taker = super::with_segment(peer(&test_name!(), "taker", items.as_fd()), "CONDVAR", not_empty.as_fd());
             let mut taker = taker.spawn();

@@ -7,8 +7,11 @@ mod monitor;
 mod mutex;
 mod mutex_death;
 mod named;
+mod namespaces;
 mod once;
+mod oracle;
 mod order;
+mod priority;
 mod robust;
 mod rwlock;
 mod semaphore;
@@ -42,7 +45,7 @@ fn segment_of(name: &str) -> OwnedFd {
 
 /// How many rounds a test of chance runs: more in the long suite.
 fn rounds(fewest: u32) -> u32 {
-    std::env::var("TIELINE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(fewest)
+    std::env::var("TIELINE_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(fewest)
 }
 
 /// Numbers from a seed, for choices that a failure must be able to repeat.

@@ -121,7 +121,7 @@ fn deaths_at_random_instants_leave_a_lock_that_works() {
     for inherit in [false, true] {
         let lock = Mutex::anonymous([0, 0], &MutexOptions::new().inherit_priority(inherit)).unwrap();
         let mut victims: Vec<Peer> = Vec::new();
-        for round in 0..rounds(300) / 2 {
+        for round in 0..rounds(100) / 2 {
             while victims.len() < 3 {
                 let mut victim = peer(&test_name!(), "victim", lock.as_fd()).spawn();
                 victim.wait_for("ready");

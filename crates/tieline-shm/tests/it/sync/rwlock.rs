@@ -389,7 +389,7 @@ fn deaths_and_stops_at_random_instants_leave_a_lock_that_works() {
     for kind in KINDS {
         let lock = lock(kind, 4);
         let mut victims: Vec<Peer> = Vec::new();
-        for round in 0..rounds(300) / 2 {
+        for round in 0..rounds(100) / 2 {
             while victims.len() < 8 {
                 let mut victim = peer(&test_name!(), "victim", lock.as_fd()).spawn();
                 victim.wait_for("ready");

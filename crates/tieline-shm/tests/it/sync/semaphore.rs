@@ -157,7 +157,7 @@ fn deaths_at_random_instants_lose_no_permit() {
     let pool = Semaphore::anonymous("pool", 3).unwrap();
     let mut chance = Chance(0x5eed);
     let mut victims: Vec<Peer> = Vec::new();
-    for _ in 0..rounds(300) {
+    for _ in 0..rounds(100) {
         while victims.len() < 8 {
             let mut victim = peer(&test_name!(), "victim", pool.as_fd()).spawn();
             victim.wait_for("ready");
@@ -220,7 +220,7 @@ fn a_killed_waiter_does_not_swallow_a_token() {
     let tokens = Tokens::anonymous("tokens", 0).unwrap();
     let mut chance = Chance(0x707);
     let mut victims: Vec<Peer> = Vec::new();
-    for round in 0..rounds(300) {
+    for round in 0..rounds(100) {
         while victims.len() < 3 {
             let mut victim = peer(&test_name!(), "victim", tokens.as_fd()).spawn();
             victim.wait_for("ready");

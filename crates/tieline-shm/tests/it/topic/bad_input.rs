@@ -1,6 +1,6 @@
 //! What is refused, and how.
 
-use tieline_shm::topic::{Publisher, Topic};
+use tieline_shm::topic::{Policy, Publisher, Topic};
 use tieline_shm::{Access, Allowed, ErrorKind, ShmSafe};
 use tieline_testkit::{Peer, role, test_name};
 
@@ -104,7 +104,7 @@ fn who_may_not_subscribe_is_refused() {
         assert_eq!(kind(topic.publisher().map(drop)), ErrorKind::PermissionDenied);
         match me.name() {
             "reader" => {
-                let mut subscriber = topic.subscriber().unwrap();
+                let mut subscriber = topic.subscriber_options().policy(Policy::DropOldest).open().unwrap();
                 me.say("ready");
                 assert_eq!(*subscriber.recv().unwrap(), 5);
             }

@@ -4,9 +4,12 @@ mod bad_input;
 mod basics;
 mod crowd;
 mod death;
+mod footprint;
+mod meeting;
 mod namespaces;
 mod policies_newest;
 mod stress;
+mod trust;
 
 use tempfile::TempDir;
 

@@ -67,27 +67,33 @@ fn a_notifier_killed_while_waking_leaves_nobody_asleep() {
         return;
     }
     for step in ["kill:wait:cleared", "kill:wait:turned"] {
-        let signal = Signal::create().unwrap();
-        let sleeper = signal.again(false).unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
-            let seen = sleeper.beyond_timeout(0, Waiting::Block, PATIENCE);
-            (seen.unwrap(), Instant::now())
-        });
-        // The peer must find a sleeper.
-        let thread_id = told.recv().unwrap();
-        tieline_testkit::eventually("the sleeper sleeps", || tieline_testkit::sleeps(thread_id));
-        let mut peer = peer_with(test_name!(), &signal, Some(step));
-        peer.wait_for("ready");
-        assert!(!peer.exit_status().success(), "{step}: it was not killed");
-        let told = Instant::now();
-        signal.wake_after_death();
-        let (seen, woken) = thread.join().unwrap();
-        assert_eq!(seen, 1, "{step}");
-        let took = woken.saturating_duration_since(told);
-        assert!(took < Duration::from_millis(10), "{step}: {took:?}");
+        // What the machine does besides is in most of them; what the telling takes is in the quickest.
+        let times = (0..10).map(|_| time_to_wake_after(test_name!(), step)).collect::<Vec<_>>();
+        assert!(*times.iter().min().unwrap() < Duration::from_millis(10), "{step}: {times:?}");
     }
+}
+
+/// From when somebody tells of the notifier's death until the sleeper is awake.
+fn time_to_wake_after(test: String, step: &str) -> Duration {
+    let signal = Signal::create().unwrap();
+    let sleeper = signal.again(false).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+        let seen = sleeper.beyond_timeout(0, Waiting::Block, PATIENCE);
+        (seen.unwrap(), Instant::now())
+    });
+    // The peer must find a sleeper.
+    let thread_id = told.recv().unwrap();
+    tieline_testkit::eventually("the sleeper sleeps", || tieline_testkit::sleeps(thread_id));
+    let mut peer = peer_with(test, &signal, Some(step));
+    peer.wait_for("ready");
+    assert!(!peer.exit_status().success(), "{step}: it was not killed");
+    let told = Instant::now();
+    signal.wake_after_death();
+    let (seen, woken) = thread.join().unwrap();
+    assert_eq!(seen, 1, "{step}");
+    woken.saturating_duration_since(told)
 }
 
 /// Sleepers killed at each point of falling asleep, many of them: notifiers go on, and later sleepers are woken.

@@ -1,27 +1,33 @@
 //! Channels in shared memory: what is at the name decides what is opened.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tieline_shm::queue::{Queue, QueueOptions};
+use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::topic::Topic;
 use tieline_shm::untyped::{self, Carried, Contents, Found};
-use tieline_shm::{Access, Allowed, ErrorKind as ShmErrorKind, Kind};
+use tieline_shm::{Access, Allowed, ErrorKind as ShmErrorKind, Kind, WaitSet};
 
 use super::Opened;
 use super::sockets::of_messages;
 use crate::addr::{Address, Create};
-use crate::endpoint::shm::{From, Inbox, Into, Outbox};
-use crate::endpoint::{Capabilities, Direction, MessageSink, MessageSource, Sink, Source, messages};
+use crate::endpoint::shm::{From, Inbox, Into, Outbox, halves};
+use crate::endpoint::{
+    ByteInput, ByteOutput, ByteSink, ByteSource, Capabilities, Direction, MessageSink, MessageSource, Peer, Sink,
+    Source, messages,
+};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::{CHANNEL, Patience};
 
 /// The largest message that is published to a topic of messages of any length.
 const PUBLISH_MAX_BYTES: usize = 16 << 20;
 
-pub(super) fn open(address: &Address, path: &Path, direction: Direction) -> Result<Opened> {
+pub(super) fn open(address: &Address, path: &Path, direction: Direction, called: &Arc<str>) -> Result<Opened> {
     let name = name(address, path)?;
     let create = address.options().create;
     let found = match untyped::look(&name) {
-        Err(error) if error.kind() == ShmErrorKind::NotFound => None,
+        Err(error) if error.kind() == ShmErrorKind::NotFound && path.parent().is_none_or(is_there) => None,
         found => Some(found?),
     };
     match found {
@@ -29,20 +35,73 @@ pub(super) fn open(address: &Address, path: &Path, direction: Direction) -> Resu
             let text = format!("cannot create {address}: somebody offers this name already");
             Err(Error::new(ErrorKind::System(tieline_os::ErrorKind::AlreadyExists), text))
         }
-        Some(found) => by_kind(address, &name, &found, direction),
+        Some(found) => by_kind(address, &name, &found, direction, called),
         // Whoever sends to a name that nobody has makes a queue of it, unless told not to.
         None if matches!(create, Some(Create::Yes | Create::New)) || (create.is_none() && direction.sends()) => {
             queue(options(address)?.open_or_create(&name)?, Contents::Bytes, direction)
         }
         None => {
             let text = format!("cannot open {address}: nobody offers this name");
-            let hint = "`tieline send` makes a queue of it, `tieline pub` a topic, and create=yes waits at a new queue";
+            let hint = "`tieline send` makes a queue of it, `tieline pub` a topic; create=yes waits at a new queue, listen=yes for a stream";
             Err(Error::new(ErrorKind::System(tieline_os::ErrorKind::NotFound), text).hint(hint))
         }
     }
 }
 
-fn by_kind(address: &Address, name: &str, found: &Found, direction: Direction) -> Result<Opened> {
+/// Waits at the name for one peer that connects a stream.
+pub(super) fn listen(
+    address: &Address,
+    path: &Path,
+    direction: Direction,
+    patience: Patience<'_>,
+    called: &Arc<str>,
+    announce: &mut dyn FnMut(&Address),
+) -> Result<Opened> {
+    if address.options().create.is_some() || address.options().message_size.is_some() {
+        let text = format!("cannot open {address}: listen is for a stream, create and message-size for a queue");
+        return Err(Error::new(ErrorKind::InvalidInput, text));
+    }
+    let name = name(address, path)?;
+    let mut options = Listener::options().backlog(1).access(access(address)?);
+    if let Some(capacity) = address.options().capacity {
+        options = options.capacity(usize::try_from(capacity).unwrap_or(usize::MAX));
+    }
+    let listener = options.bind(&name)?;
+    announce(address);
+    let mut set = WaitSet::new()?;
+    set.attach(&listener, CHANNEL)?;
+    loop {
+        match listener.try_accept() {
+            Err(error) if error.is_would_block() => {}
+            accepted => return Ok(stream(accepted?, direction, called)),
+        }
+        patience.wait_for_channel(&mut set, None)?.or_else_error(&format!("wait for a peer at {called}"))?;
+    }
+}
+
+fn stream(stream: Stream, direction: Direction, called: &Arc<str>) -> Opened {
+    let peer = Some(Peer { process: None, user: Some(stream.peer_uid()), group: None, address: None });
+    let capabilities =
+        Capabilities { duplex: true, ordered: true, reliable: true, peer_identity: true, ..Capabilities::default() };
+    let (source, mut sink) = halves(stream);
+    let mut opened = Opened { capabilities, peer, ..Opened::default() };
+    if direction.sends() {
+        opened.sink = Some(Sink::Bytes(ByteSink::new(ByteOutput::Stream(Box::new(sink)), called)));
+    } else {
+        sink.shutdown();
+    }
+    if direction.receives() {
+        opened.source = Some(Source::Bytes(ByteSource::new(ByteInput::Stream(Box::new(source)), called)));
+    }
+    opened
+}
+
+/// A name without a directory lies in one that is made when it is needed.
+fn is_there(directory: &Path) -> bool {
+    directory.as_os_str().is_empty() || directory.exists()
+}
+
+fn by_kind(address: &Address, name: &str, found: &Found, direction: Direction, called: &Arc<str>) -> Result<Opened> {
     let carried = found.carried();
     match found.kind() {
         Kind::Queue => {
@@ -57,9 +116,20 @@ fn by_kind(address: &Address, name: &str, found: &Found, direction: Direction) -
             let contents = contents(address, &carried, direction)?;
             topic(&Topic::open(name)?.carrying(carried), contents, direction)
         }
-        _ => {
+        Kind::Stream => {
+            let connected = match address.options().timeout {
+                Some(timeout) => Stream::connect_timeout(name, timeout),
+                None => Stream::connect(name),
+            };
+            Ok(stream(connected?, direction, called))
+        }
+        kind => {
             let text = format!("cannot open {address}: it is {}", found.what());
-            Err(Error::new(ErrorKind::InvalidInput, text).hint("queues and topics can be opened"))
+            let hint = match kind {
+                Kind::Latest | Kind::Event => "`tieline pub` and `tieline sub` use it",
+                _ => "a program of the library uses it; queues, topics and streams can be opened",
+            };
+            Err(Error::new(ErrorKind::InvalidInput, text).hint(hint))
         }
     }
 }
@@ -124,16 +194,21 @@ fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
     if let Some(timeout) = given.timeout {
         options = options.join_timeout(timeout);
     }
-    let allowed = match given.mode.map(tieline_os::Mode::bits) {
-        None | Some(0o600) => return Ok(options),
+    Ok(options.access(access(address)?))
+}
+
+/// Who may use what is made.
+fn access(address: &Address) -> Result<Access> {
+    let allowed = match address.options().mode.map(tieline_os::Mode::bits) {
+        None | Some(0o600) => return Ok(Access::owner()),
         Some(0o660) => Allowed::Group(own_group()),
         Some(0o666) => Allowed::Anyone,
         Some(_) => {
-            let text = format!("cannot open {address}: a queue in shared memory is for the modes 600, 660 and 666");
+            let text = format!("cannot open {address}: what is in shared memory has the mode 600, 660 or 666");
             return Err(Error::new(ErrorKind::InvalidInput, text));
         }
     };
-    Ok(options.access(Access::owner().publish(allowed.clone()).subscribe(allowed)))
+    Ok(Access::owner().publish(allowed.clone()).subscribe(allowed))
 }
 
 fn own_group() -> u32 {

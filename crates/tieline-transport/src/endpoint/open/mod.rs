@@ -74,7 +74,10 @@ pub(super) fn open(
         Target::PosixShm(memory) => storage::posix_memory(address, memory, direction, &name)?,
         Target::SysvShm(segment) => storage::sysv_memory(address, *segment, direction, &name)?,
         Target::File(path) => storage::file(address, path, direction, &name)?,
-        Target::Shm(name) => channels::open(address, name, direction)?,
+        Target::Shm(name) if listen => {
+            channels::listen(address, name, direction, patience, &called(address), announce)?
+        }
+        Target::Shm(at) => channels::open(address, at, direction, &name)?,
         Target::Exec(command) => {
             let (source, sink, running) = exec::open(command, direction, &name)?;
             let capabilities = Capabilities { duplex: true, ordered: true, reliable: true, ..Capabilities::default() };
@@ -110,14 +113,16 @@ pub(super) fn check_options(address: &Address, listen: bool) -> Result<()> {
     let sockets = address.scheme().options().contains(&Key::Listen);
     // There it says whose object is meant.
     let is_shm = address.scheme() == Scheme::Shm;
-    let creates = if sockets {
+    let creates = if is_shm {
+        listen || matches!(options.create, Some(Create::Yes | Create::New))
+    } else if sockets {
         listen || options.bind.is_some()
     } else {
         matches!(options.create, Some(Create::Yes | Create::New))
     };
     for (key, present) in [(Key::Mode, options.mode.is_some()), (Key::Owner, options.owner.is_some() && !is_shm)] {
         if present && !creates {
-            let way = if sockets { "listen=yes" } else { "create=yes" };
+            let way = if sockets && !is_shm { "listen=yes" } else { "create=yes" };
             let text = format!("cannot open {address}: option {key} says something of what is created, and nothing is");
             return Err(Error::new(ErrorKind::InvalidInput, text).hint(format_args!("add {way} or leave {key} out")));
         }

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-use super::error::LockError;
-use super::mutex::{Data, MutexOptions, MutexWords, RawMutex};
-use super::place::{Form, Place, Plan, by_name};
+use super::core::{DONE, look, look_or_make};
 use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
 use crate::rendezvous::IntoName;
 use crate::segment::{Details, Fact};
+use crate::sync::error::LockError;
+use crate::sync::mutex::{Data, MutexOptions, MutexWords, RawMutex};
+use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
 
 /// A value in shared memory that is made once, by whichever process asks first, and is there for all from then on.
@@ -59,7 +60,6 @@ pub struct Once {
 }
 
 const DONE_OFFSET: usize = size_of::<MutexWords>();
-const DONE: u64 = 1;
 
 impl<T: ShmSafe> OnceCell<T> {
     const DATA_OFFSET: usize = Data::<T>::offset_after(DONE_OFFSET + size_of::<AtomicU64>());
@@ -112,13 +112,14 @@ impl<T: ShmSafe> OnceCell<T> {
     /// # Errors
     /// `Corrupted` if a peer wrote what is no value of `T`.
     pub fn get(&self) -> Result<Option<T>> {
-        // Acquire: pairs with the release below.
-        if self.done.load(Ordering::Acquire) != DONE {
-            return Ok(None);
-        }
+        look(&self.done, || self.read())
+    }
+
+    /// The value, which is there.
+    fn read(&self) -> Result<T> {
         self.data.check(false)?;
         // SAFETY: written once, before `done`, and by trusted peers never again; checked.
-        Ok(Some(*unsafe { self.data.get() }))
+        Ok(*unsafe { self.data.get() })
     }
 
     /// The value; made by `init` if it is not there. Waits while another makes it, as long as that takes.
@@ -139,30 +140,21 @@ impl<T: ShmSafe> OnceCell<T> {
     }
 
     fn get_or_init_until(&self, until: Until, init: impl FnOnce() -> T) -> Result<T> {
-        if let Some(value) = self.get()? {
-            return Ok(value);
-        }
-        let guard = match self.lock.lock_with(until) {
-            Ok(guard) => guard,
+        let lock = || match self.lock.lock_with(until) {
+            Ok(guard) => Ok(guard),
             Err(LockError::OwnerDied(guard)) => {
                 // What it left is not looked at unless it was done.
                 guard.mark_consistent();
-                guard
+                Ok(guard)
             }
-            Err(LockError::Failed(error)) => return Err(error),
+            Err(LockError::Failed(error)) => Err(error),
         };
-        if let Some(value) = self.get()? {
-            return Ok(value);
-        }
-        crate::raw::robust::step("once:begun");
-        let value = init();
-        self.data.init(value);
-        crate::raw::robust::step("once:made");
-        // Release: pairs with the acquire in `get`.
-        self.done.store(DONE, Ordering::Release);
-        crate::raw::robust::step("once:done");
-        drop(guard);
-        Ok(value)
+        let make = || {
+            let value = init();
+            self.data.init(value);
+            value
+        };
+        look_or_make(&self.done, || self.read(), lock, make)
     }
 }
 
