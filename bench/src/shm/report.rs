@@ -13,7 +13,8 @@ pub(super) fn page(machine: &Machine, report: &Report) -> String {
     let _ = writeln!(
         page,
         "\nEach figure: two fresh processes, pinned, {} ms, {} rounds that go through everybody in turn. A ratio is made of\n\
-         figures of one round; shown are its median over the rounds with the least and the greatest.",
+         figures of one round; shown are its median over the rounds with the least and the greatest. What limits a message\n\
+         is told in bench/README.md; the floors of the same run show it.",
         report.machine.window_ms, report.machine.repeats
     );
     if let Some(why) = report.machine.disturbance() {

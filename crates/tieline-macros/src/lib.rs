@@ -19,7 +19,8 @@ pub fn derive_shm_safe(input: TokenStream) -> TokenStream {
     shm_safe::expand(input.into(), quote::quote!(::tieline_shm)).into()
 }
 
-/// [`ShmSafe`](derive@ShmSafe) for those who have `tieline-shm` as `tieline::shm`, under which name it is exported there.
+/// Its code finds the trait at `::tieline::shm::ShmSafe`, as users of the crate `tieline` do.
+#[doc(hidden)]
 #[proc_macro_derive(ShmSafeOfFacade, attributes(shm))]
 pub fn derive_shm_safe_of_facade(input: TokenStream) -> TokenStream {
     shm_safe::expand(input.into(), quote::quote!(::tieline::shm)).into()

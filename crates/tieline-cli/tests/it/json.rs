@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::support::{Job, Object, Place, key, run, run_with, shell, tieline, unique};
+use crate::support::{Job, Object, Place, key, run, run_measuring, run_with, shell, tieline, unique};
 
 const PAGE: &str = include_str!("../../../../docs/formats/json.md");
 
@@ -50,7 +50,7 @@ fn documents() -> Vec<Value> {
     let place = Place::new();
     let mut texts: Vec<Vec<u8>> = Vec::new();
     let mut out = |arguments: &[&str]| {
-        let said = run(arguments);
+        let said = if arguments[0] == "bench" { run_measuring(arguments) } else { run(arguments) };
         let text = if said.out.is_empty() { said.err.clone().into_bytes() } else { said.out.clone() };
         texts.push(text.clone());
         serde_json::from_slice::<Value>(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said:?}"))

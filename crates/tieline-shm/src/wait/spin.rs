@@ -215,3 +215,22 @@ const fn nanos(duration: Duration) -> u32 {
     let nanos = duration.as_nanos();
     if nanos > u32::MAX as u128 { u32::MAX } else { nanos as u32 }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_way_in_vain_does_so_less_and_less() {
+        let habit = Habit::new();
+        let mut looks = 0;
+        for _ in 0..400 {
+            let spun = habit.look(true, Waiting::Adaptive, Until::Forever, &mut || {
+                looks += 1;
+                None::<()>
+            });
+            assert!(matches!(spun, Spun::GaveUp));
+        }
+        assert!((1..=2 * 12).contains(&looks), "{looks} looks");
+    }
+}

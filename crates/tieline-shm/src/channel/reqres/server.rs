@@ -35,6 +35,18 @@ pub struct Server<Q: Payload + ?Sized, R: Payload + ?Sized> {
 }
 
 /// How a [`Server`] is made.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// use tieline_shm::reqres::{Client, Server};
+///
+/// let server = Server::<[u8], [f32]>::options().payload_max_bytes(1 << 20).clients(4).bind("fourier")?;
+/// let client = Client::<[u8], [f32]>::connect("fourier")?;
+/// assert_eq!(client.payload_max_bytes(), 1 << 20);
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
 pub struct ServerOptions<Q: Payload + ?Sized, R: Payload + ?Sized> {
     sizes: Sizes,
     clients: u32,

@@ -55,6 +55,20 @@ impl Policy {
 }
 
 /// How to make a [`Publisher`].
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// use tieline_shm::topic::Topic;
+///
+/// let prices = Topic::<u64>::open_or_create("prices")?;
+/// let publisher = prices.publisher_options().depth(64).history(10).open()?;
+/// (1..=20).try_for_each(|price| publisher.publish(&price))?;
+/// let mut late = prices.subscriber_options().history(3).open()?;
+/// assert_eq!((*late.recv()?, *late.recv()?, *late.recv()?), (18, 19, 20));
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
 #[must_use = "nothing is made before `open`"]
 pub struct PublisherOptions<'a, T: Payload + ?Sized> {
     pub(super) topic: &'a Topic<T>,
@@ -183,6 +197,21 @@ impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
 }
 
 /// How to make a [`Subscriber`].
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// use tieline_shm::topic::{Policy, Topic};
+///
+/// let prices = Topic::<u64>::open_or_create("prices")?;
+/// let mut display = prices.subscriber_options().policy(Policy::SkipToLatest).open()?;
+/// let publisher = prices.publisher()?;
+/// (1..=20).try_for_each(|price| publisher.publish(&price))?;
+/// assert_eq!(*display.recv()?, 20);
+/// assert_eq!(display.counters().lost, 19);
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
 #[must_use = "nothing is made before `open`"]
 pub struct SubscriberOptions<'a, T: Payload + ?Sized> {
     pub(super) topic: &'a Topic<T>,

@@ -35,6 +35,22 @@ const BUCKETS_SLICES: usize = 16;
 
 /// The publishing end of a topic. One thread at a time; it may be moved to another.
 ///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # // SAFETY: one thread.
+/// # unsafe { std::env::set_var("TIELINE_RUNTIME_DIR", folder.path()) };
+/// use tieline_shm::topic::Topic;
+///
+/// let images = Topic::<[u8]>::open_or_create("images")?;
+/// let (camera, mut display) = (images.publisher()?, images.subscriber()?);
+/// camera.publish(&[7; 10_000])?; // copied once, into shared memory
+/// let mut image = camera.loan_slice(10_000)?; // or written there in the first place
+/// image.fill(8);
+/// image.send()?;
+/// assert_eq!((display.recv()?[0], display.recv()?[0]), (7, 8)); // read there
+/// # Ok::<(), tieline_shm::Error>(())
+/// ```
+///
 /// Dropping it leaves the topic: subscribers receive what was published, then learn that the publisher is gone.
 pub struct Publisher<T: Payload + ?Sized> {
     /// Loans give their buckets back while others are out.

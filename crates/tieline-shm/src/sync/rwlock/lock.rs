@@ -144,7 +144,7 @@ impl Default for RwLockOptions {
 ///
 /// # Limits
 /// A thread holds at most 1,024 locks of this crate at a time. For threads of several pid namespaces (containers) see
-/// [`RawMutex`](super::RawMutex). Whoever shares a lock is trusted: it can write the lock,
+/// [`RawMutex`](crate::sync::RawMutex). Whoever shares a lock is trusted: it can write the lock,
 /// and what the lock guards.
 pub struct RwLock<T: ShmSafe> {
     words: RwWords,

@@ -127,7 +127,7 @@ fn a_notifier_s_death_wakes_whom_it_did_not() {
     }
     let directory = tempfile::tempdir().unwrap();
     let event = event(directory.path(), 1);
-    for step in ["kill:wait:cleared", "kill:wait:turned"] {
+    let told_after = |step: &str| {
         let peer = Peer::of(test_name!()).role("notifier").env("DIRECTORY", directory.path());
         let mut peer = peer.env("TIELINE_STEP", step).spawn();
         peer.wait_for("ready");
@@ -143,7 +143,11 @@ fn a_notifier_s_death_wakes_whom_it_did_not() {
         peer.say("go");
         assert!(!peer.exit_status().success(), "{step}: it was not killed");
         let known = Instant::now();
-        let late = thread.join().unwrap().saturating_duration_since(known);
+        thread.join().unwrap().saturating_duration_since(known)
+    };
+    for step in ["kill:wait:cleared", "kill:wait:turned"] {
+        // The quickest of ten, because others use the machine, too.
+        let late = (0..10).map(|_| told_after(step)).min().unwrap();
         assert!(late < Duration::from_millis(10), "{step}: {late:?}");
     }
 }

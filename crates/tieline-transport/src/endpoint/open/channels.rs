@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tieline_shm::queue::{Queue, QueueOptions};
 use tieline_shm::stream::{Listener, Stream};
@@ -22,6 +23,10 @@ use crate::stop::{CHANNEL, Patience};
 
 /// The largest message that is published to a topic of messages of any length.
 const PUBLISH_MAX_BYTES: usize = 16 << 20;
+
+/// Who offers a name answers at once, as the kernel does, and on a busy machine a little later: not to wait for others
+/// does not mean not to wait for that.
+const ANSWER: Duration = Duration::from_secs(1);
 
 pub(super) fn open(address: &Address, path: &Path, direction: Direction, called: &Arc<str>) -> Result<Opened> {
     let name = name(address, path)?;
@@ -118,7 +123,7 @@ fn by_kind(address: &Address, name: &str, found: &Found, direction: Direction, c
         }
         Kind::Stream => {
             let connected = match address.options().timeout {
-                Some(timeout) => Stream::connect_timeout(name, timeout),
+                Some(timeout) => Stream::connect_timeout(name, timeout.max(ANSWER)),
                 None => Stream::connect(name),
             };
             Ok(stream(connected?, direction, called))
@@ -192,7 +197,7 @@ fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
         options = options.payload_max_bytes(usize::try_from(size).unwrap_or(usize::MAX));
     }
     if let Some(timeout) = given.timeout {
-        options = options.join_timeout(timeout);
+        options = options.join_timeout(timeout.max(ANSWER));
     }
     Ok(options.access(access(address)?))
 }
