@@ -21,6 +21,17 @@ pub(super) struct Mutexes<const INHERIT: bool> {
     lock: Mutex<Pair>,
 }
 
+/// Steps that no victim need pass; the last only where the kernel does the waiting. Who comes late need not wait.
+const NOT_BY_INHERITING: &[(&str, &str)] = &[
+    ("mutex:giving-up", "sync::mutex::model"),
+    ("mutex:given-up", "sync::mutex::model"),
+    ("mutex:marked", "sync::mutex_death"),
+    ("mutex:woken", "sync::mutex_death"),
+    ("mutex:woke", "sync::mutex_death"),
+    ("mutex:unmarking", "the ordinary kind"),
+];
+const NOT_BY_ANY: usize = 5;
+
 /// The lock, repaired if need be; `None` if its holder is stopped.
 fn sound(lock: &Mutex<Pair>) -> Option<MutexGuard<'_, Pair>> {
     match lock.lock_timeout(SHORT) {
@@ -69,14 +80,8 @@ fn until_it_goes_again(end: &End, mut attempt: impl FnMut() -> bool) -> Option<I
 impl<const INHERIT: bool> Subject for Mutexes<INHERIT> {
     const ROLES: &'static [&'static str] = &["worker"];
     const STEPS: &'static [&'static str] = &["mutex"];
-    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
-        ("mutex:giving-up", "sync::mutex::model"),
-        ("mutex:given-up", "sync::mutex::model"),
-        // With inheritance the kernel does the waiting; without, who comes late need not.
-        ("mutex:marked", "sync::mutex_death"),
-        ("mutex:woken", "sync::mutex_death"),
-        ("mutex:woke", "sync::mutex_death"),
-    ];
+    const ELSEWHERE: &'static [(&'static str, &'static str)] =
+        if INHERIT { NOT_BY_INHERITING } else { NOT_BY_INHERITING.split_at(NOT_BY_ANY).0 };
     const BYSTANDER: Option<&'static str> = Some("worker");
 
     fn start(_: &Place) -> Self {
