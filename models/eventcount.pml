@@ -236,7 +236,6 @@ end:
     dead = true;
 #ifndef NO_DEATH_WAKE
     /* wake_after_death */
-    atomic { asleep = false; bell = false };
     turn++;
     futex_wake();
     rung++

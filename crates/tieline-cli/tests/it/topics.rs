@@ -348,7 +348,7 @@ fn who_waits_is_not_woken_until_something_comes() {
     event.notify(1).unwrap();
     let _late = Topic::<[u8]>::create(bare(&later)).unwrap().publisher().unwrap();
     for (words, told) in [(0, "hello"), (1, "hello"), (2, "hello"), (7, "2"), (8, "1 1")] {
-        until("it was told", || jobs[words].1.out_so_far().contains(told).then_some(()));
+        until(&format!("{words} was told"), || jobs[words].1.out_so_far().contains(told).then_some(()));
     }
     members(&later, 2);
     for (_, job) in jobs {

@@ -187,10 +187,10 @@ impl EventCount {
     /// between taking an announcement off and waking.
     ///
     /// Store what the waiters shall see (that the peer is gone) before. To be called in each process that is told of
-    /// the death; doorbells are rung as far as this process has them.
+    /// the death; doorbells are rung as far as this process has them. So announcements stay: one may be of a process that
+    /// has looked already, whose bell is not ours, and who waits for the next change. They go with the next notification.
     pub(crate) fn wake_after_death(&self) {
-        // SeqCst and Release: as in `wake`.
-        self.state.fetch_and(!ANNOUNCED, Ordering::SeqCst);
+        // Release: as in `wake`.
         self.turn.fetch_add(1, Ordering::Release);
         futex::wake(&self.turn, u32::MAX);
         self.ring(RUNG);

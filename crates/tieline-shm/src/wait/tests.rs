@@ -72,6 +72,18 @@ fn a_bell_is_rung_only_for_its_own_number() {
     assert!(two.counter().try_read().unwrap_err().is_would_block(), "it hangs there no more");
 }
 
+/// One who was told of a death by its own process, has looked, and waits for what comes next.
+#[test]
+fn telling_of_a_death_takes_nobodys_announcement_off() {
+    let count = View::leak(Box::new(EventCount::new()));
+    count.announce_bell(7);
+    count.wake_after_death();
+    let bell = Bell::new().unwrap();
+    let _hung = Hung::new(&bell, &count, 7);
+    count.notify();
+    assert_eq!(bell.counter().try_read().unwrap(), 1);
+}
+
 /// Memory mapped read-only can be slept on, and woken on: how readers of a latest value do both.
 #[test]
 fn read_only_memory_can_be_slept_and_woken_on() {
