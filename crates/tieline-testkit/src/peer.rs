@@ -199,6 +199,32 @@ impl Peer {
         kill_process(pid, signal).expect("the peer lives");
     }
 
+    /// Stops the peer, as `kill -STOP` does, and waits until all its threads have stopped: before that, some of them may
+    /// still act.
+    ///
+    /// # Panics
+    /// If the peer is gone, or not stopped within [`PATIENCE`].
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        self.until_stopped();
+    }
+
+    /// Waits until all threads of the peer have stopped, which it, or somebody else, sees to.
+    ///
+    /// # Panics
+    /// If the peer is gone, or not stopped within [`PATIENCE`].
+    pub fn until_stopped(&self) {
+        let tasks = format!("/proc/{}/task", self.id());
+        until("the peer is stopped", || {
+            let threads = std::fs::read_dir(&tasks).expect("the peer lives");
+            let is_stopped = |thread: std::fs::DirEntry| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            };
+            threads.flatten().all(is_stopped).then_some(())
+        });
+    }
+
     /// Stops and continues the peer a few times while it sleeps in the kernel, which interrupts some system calls; it
     /// must go on to sleep.
     ///

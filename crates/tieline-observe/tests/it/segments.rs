@@ -194,7 +194,7 @@ fn a_slow_subscriber_and_what_it_holds_are_seen() {
     assert_eq!(waits, WaitReason::Read);
 
     // Whoever would notice its end is stopped: it is told as not cleared away.
-    publisher.signal(Signal::STOP);
+    publisher.stop();
     subscriber.kill();
     let text = until("only the stopped one is left", || {
         let snapshot = look();

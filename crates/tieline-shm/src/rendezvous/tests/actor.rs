@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 use tieline_testkit::{PATIENCE, Peer, PeerBuilder};
 
@@ -261,16 +260,4 @@ pub(super) fn ask(peer: &mut Peer, question: &str) -> String {
 /// Waits until a peer answers so.
 pub(super) fn answers(peer: &mut Peer, question: &str, answer: &str) {
     tieline_testkit::eventually(&format!("{question} is {answer}"), || ask(peer, question) == answer);
-}
-
-/// Stops a peer, and waits until all its threads have.
-pub(super) fn stop(peer: &Peer) {
-    peer.signal(Signal::STOP);
-    tieline_testkit::eventually("all threads are stopped", || {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", peer.id())).expect("it lives");
-        threads.flatten().all(|thread| {
-            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-        })
-    });
 }

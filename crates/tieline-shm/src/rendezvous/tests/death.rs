@@ -7,7 +7,7 @@ use tieline_testkit::{Peer, eventually, test_name};
 
 use super::actor::{
     Actor, Diary, TIMEOUT, answers, ask, directory, is_connected, is_departed, is_disconnected, locks, name_in, peer,
-    play, stop,
+    play,
 };
 use crate::rendezvous::{Condition, Role, open};
 
@@ -84,7 +84,7 @@ fn sharers_killed_beside_a_stopped_host_are_recovered_by_the_others() {
     let witness = Actor::open(&name, Role::Sharer);
     eventually("each has witnesses", || witness.membership.links().len() >= 2 && others.iter_mut().all(has_witnesses));
     let members = witness.membership.members().unwrap();
-    stop(&host);
+    host.stop();
     // Who dies next may have lost one of its two, and has the other.
     for count in 1..=2 {
         let mut victim = others.remove(0);

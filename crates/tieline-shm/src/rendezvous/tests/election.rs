@@ -7,7 +7,7 @@ use tieline_testkit::{Peer, eventually, pause, test_name};
 
 use super::actor::{
     Actor, TIMEOUT, answers, ask, directory, files, is_connected, is_disconnected, is_received, name_in, offer, peer,
-    play, stop,
+    play,
 };
 use crate::error::ErrorKind;
 use crate::rendezvous::{Role, create, open, open_or_create};
@@ -147,7 +147,7 @@ fn a_stopped_host_stops_no_pair_and_is_named_to_joiners() {
     let consumer = Actor::open(&name, Role::Consumer);
     consumer.diary.wait("the producer", 1, is_connected);
     producer.diary.wait("both consumers", 2, is_connected);
-    stop(&host);
+    host.stop();
     let link = producer.diary.links().into_iter().find(|link| link.peer().id == consumer.membership.id()).unwrap();
     link.send(b"still", &[]).unwrap();
     consumer.diary.wait("it arrives", 1, is_received);
@@ -177,7 +177,7 @@ fn a_stopped_member_takes_part_in_the_election_when_it_goes_on() {
     sleeper.wait_for("joined");
     let consumer = Actor::open(&name, Role::Consumer);
     consumer.diary.wait("the producer", 1, is_connected);
-    stop(&sleeper);
+    sleeper.stop();
     host.kill();
     eventually("the other hosts", || consumer.membership.is_host());
     let late = Actor::open(&name, Role::Consumer);

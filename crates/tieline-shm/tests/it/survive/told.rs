@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tieline_shm::latest::Latest;
 use tieline_shm::queue::Queue;
 use tieline_shm::reqres::{Client, Server};
@@ -387,11 +386,7 @@ fn wait_beside_a_stopped_host(scene: &Scene, rounds: usize) -> Vec<Duration> {
                 scene.victim()
             })
             .collect();
-        host.signal(Signal::STOP);
-        eventually("the host is stopped", || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.id())).expect("it lives");
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-        });
+        host.stop();
         all.extend(victims.into_iter().map(|victim| redelivered(scene, &jobs, victim)));
         drop(jobs);
         host.kill();

@@ -140,7 +140,7 @@ fn a_stopped_holder_holds_on() {
     let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     let mut holder = peer(&test_name!(), "holder", lock.as_fd().unwrap()).spawn();
     holder.wait_for("locked");
-    holder.signal(Signal::STOP);
+    holder.stop();
     let refused = lock.lock_timeout(std::time::Duration::from_millis(50)).unwrap_err();
     assert!(refused.is_timeout(), "{refused:?}");
     holder.signal(Signal::CONT);

@@ -19,14 +19,6 @@ fn whole(sample: &[u64]) -> u64 {
     sample[0]
 }
 
-pub(super) fn until_stopped(peer: &Peer) {
-    let stat = format!("/proc/{}/stat", peer.id());
-    until("the peer has stopped", || {
-        let stat = std::fs::read_to_string(&stat).ok()?;
-        stat.rsplit_once(") ").filter(|(_, rest)| rest.starts_with('T')).map(|_| ())
-    });
-}
-
 #[test]
 fn a_publisher_killed_at_any_step_leaves_whole_messages_and_is_told_of() {
     if let Some(me) = role() {
@@ -253,7 +245,7 @@ fn a_stopped_subscriber_is_waited_for_with_a_deadline_and_harms_nobody_when_it_g
                 }
             };
             assert_eq!(stuck, policy == "block", "{step}");
-            until_stopped(&peer);
+            peer.until_stopped();
             peer.signal(Signal::CONT);
             publisher.publish(&[999; 1000]).unwrap();
             publisher.publish(&[1000; 1000]).unwrap();
@@ -291,7 +283,7 @@ fn a_stopped_publisher_delays_only_its_own_messages() {
             other.publish(&[5000 + value; 9]).unwrap();
             assert_eq!(whole(&*subscriber.recv().unwrap()), 5000 + value);
         }
-        until_stopped(&peer);
+        peer.until_stopped();
         peer.signal(Signal::CONT);
         while last < 1000 {
             let value = whole(&*subscriber.recv().unwrap());

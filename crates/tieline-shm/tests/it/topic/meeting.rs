@@ -6,7 +6,6 @@ use rustix::process::Signal;
 use tieline_shm::topic::Topic;
 use tieline_testkit::{PATIENCE, Peer, role, test_name, until};
 
-use super::death::until_stopped;
 use super::place;
 
 const MESSAGES: u64 = 100;
@@ -28,8 +27,7 @@ fn a_stopped_publisher_holds_up_no_joiner_and_what_it_says_first_is_its_history(
         let publisher = topic.publisher().unwrap();
         let mut stopped = Peer::of(test_name!()).role("publisher").env("NAME", &name).spawn();
         stopped.wait_for("publishes");
-        stopped.signal(Signal::STOP);
-        until_stopped(&stopped);
+        stopped.stop();
         let began = Instant::now();
         let mut subscriber = topic.subscriber_options().history(history).open().unwrap();
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

@@ -294,7 +294,7 @@ fn a_stopped_subscriber_is_not_waited_for_and_receives_whole_messages_when_it_go
             });
             // Also if the peer fails: or else the thread would go on for ever.
             let _end = OnDrop(|| is_done.store(true, Ordering::Relaxed));
-            super::death::until_stopped(&peer);
+            peer.until_stopped();
             peer.signal(Signal::CONT);
             from.store(END, Ordering::Relaxed);
             peer.wait_for("done");
