@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::super::connection::{self, Opened};
+use super::super::signature::Signature;
 use super::super::waitable;
 use super::inbox::Shared;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +16,7 @@ const CONNECT: &str = "connect to the server";
 
 /// Takes part with exactly one server.
 pub(super) struct One {
+    signature: Signature,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -31,8 +33,8 @@ enum State {
 }
 
 impl One {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State::Waiting), changed: Condvar::new() }
+    pub(super) fn new(signature: Signature) -> Self {
+        Self { signature, state: Mutex::new(State::Waiting), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,7 +110,7 @@ impl Participant for One {
             self.changed.notify_all();
             return Ok(());
         }
-        *state = State::Ready(Box::new(connection::accept(link, message, fds)?), peer);
+        *state = State::Ready(Box::new(connection::accept(link, &self.signature, message, fds)?), peer);
         self.changed.notify_all();
         Ok(())
     }

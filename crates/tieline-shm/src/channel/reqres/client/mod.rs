@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use tieline_os::futex::Deadline;
 
 use super::connection::Loan;
-use super::{signature, to_server};
+use super::signature::Signature;
+use super::to_server;
 use crate::channel::payload::{self, Payload};
 use crate::error::Result;
 use crate::layout::ShmSafe;
@@ -57,9 +58,10 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     /// As [`connect`](Self::connect).
     pub fn connect_timeout(name: impl IntoName, timeout: Duration) -> Result<Self> {
         let deadline = Instant::now() + timeout;
-        let offer = signature::offer::<Q, R>(Role::Consumer, Access::default(), 2);
+        let signature = Signature::of::<Q, R>();
+        let offer = signature.offer(Role::Consumer, Access::default(), 2);
         let joined = rendezvous::open(&name.into_name()?, offer, timeout)?;
-        let one = Arc::new(One::new());
+        let one = Arc::new(One::new(signature));
         let membership = joined.start(Arc::clone(&one) as Arc<dyn Participant>)?;
         let opened = one.wait(deadline)?;
         let shared = Arc::new(Shared::new(*opened, membership));

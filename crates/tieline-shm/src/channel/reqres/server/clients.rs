@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tieline_os::unix::Credentials;
 
 use super::super::connection::{self, Body, Sizes};
+use super::super::signature::Signature;
 use super::super::waitable;
 use super::RECEIVE;
 use super::peer::Peer;
@@ -22,6 +23,7 @@ use crate::wait::{Alarm, Alarms, EventCount, Source};
 
 pub(super) struct Shared {
     pub(super) name: String,
+    signature: Signature,
     sizes: Sizes,
     clients: usize,
     /// Where this server sleeps at least.
@@ -51,10 +53,17 @@ pub(super) struct Client {
 }
 
 impl Shared {
-    /// Without clients yet. `own` is one of the places that `state` has.
-    pub(super) fn new(name: String, sizes: Sizes, clients: usize, state: State, own: View<EventCount>) -> Self {
+    /// Without clients yet; the limits are the sizes of a connection, and how many there may be. `own` is one of the places that `state` has.
+    pub(super) fn new(
+        name: String,
+        signature: Signature,
+        (sizes, clients): (Sizes, usize),
+        state: State,
+        own: View<EventCount>,
+    ) -> Self {
         Self {
             name,
+            signature,
             sizes,
             clients,
             own,
@@ -122,6 +131,7 @@ impl State {
         match self.bells.entry(uid) {
             std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::hash_map::Entry::Vacant(entry) => {
+                // It carries no payload, so it has no layout.
                 let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
                 let segment = Segment::create(&purpose, size_of::<EventCount>())?;
                 let facts = [Fact::word("server asleep", 0)];
@@ -166,7 +176,7 @@ impl Participant for Shared {
             return Ok(());
         }
         let (segment, bell) = state.bell_of(link.peer().uid, &self.name)?;
-        let opened = connection::offer(link, &self.name, self.sizes, (segment, bell))?;
+        let opened = connection::offer(link, &self.name, &self.signature, self.sizes, (segment, bell))?;
         let peer = Arc::new(Peer::new(opened.connection, opened.notes, bell.clone()));
         if let Some(alarms) = self.alarms.get() {
             wake_for(alarms, link, &peer.bell)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tieline_os::unix::Credentials;
 
 use super::super::connection::{MAX_AREA_LEN, MAX_AREAS, MAX_ENTRIES, Sizes};
-use super::super::signature;
+use super::super::signature::Signature;
 use super::Server;
 use super::clients::{Shared, State};
 use crate::channel::payload::{self, Payload};
@@ -123,7 +123,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
     /// and `NotFound` for the directory of names; `OutOfMemory`.
     pub fn bind(self, name: impl IntoName) -> Result<Server<Q, R>> {
         let name = name.into_name()?;
-        let sizes = self.sizes.check()?;
+        self.sizes.check()?;
+        let signature = Signature::of::<Q, R>();
         let mut state = State::default();
         // Others come with the first client of another user.
         let own = state.bell_of(Credentials::own().uid, name.as_str())?.1.clone();
@@ -134,7 +135,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
                 MEMBERS_MAX => MEMBERS_MAX,
                 members => members.saturating_add(1),
             };
-            let offer = signature::offer::<Q, R>(Role::Producer, self.access.clone(), members);
+            let offer = signature.offer(Role::Producer, self.access.clone(), members);
             match rendezvous::create(&name, offer, SUCCESSION * 10) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && start.elapsed() < SUCCESSION => {
                     std::thread::sleep(Duration::from_millis(5));
@@ -142,19 +143,19 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
                 joined => break joined?,
             }
         };
-        self.start(joined, name.as_str(), sizes, state, own)
+        self.start(joined, name.as_str(), signature, state, own)
     }
 
     fn start(
         self,
         joined: Joined,
         name: &str,
-        sizes: Sizes,
+        signature: Signature,
         state: State,
         own: View<EventCount>,
     ) -> Result<Server<Q, R>> {
-        let clients = self.clients as usize;
-        let shared = Arc::new(Shared::new(name.to_owned(), sizes, clients, state, own));
+        let limits = (self.sizes, self.clients as usize);
+        let shared = Arc::new(Shared::new(name.to_owned(), signature, limits, state, own));
         let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?);
         Ok(Server { shared, membership, waiting: self.waiting, patience: self.patience, of: PhantomData })
     }
