@@ -124,12 +124,17 @@ impl Header {
     /// Adds what only the structure knows; facts that do not fit are left out.
     pub(super) fn describe(&self, details: &Details<'_>, start: usize) {
         if let Some(layout) = details.layout {
-            write_text(&self.layout_name, &self.layout_name_len, layout.name);
-            write_text(&self.layout_text, &self.layout_text_len, &layout.to_string());
+            self.tell_layout(layout.name, &layout.to_string());
         }
         self.body_version.store(details.version, Ordering::Relaxed);
         self.fact_count.store(0, Ordering::Relaxed);
         self.declare(details.facts, start);
+    }
+
+    /// The payload's layout, for people; what does not fit is cut. Before anyone else has the segment.
+    pub(super) fn tell_layout(&self, name: &str, text: &str) {
+        write_text(&self.layout_name, &self.layout_name_len, name);
+        write_text(&self.layout_text, &self.layout_text_len, text);
     }
 
     /// Adds facts to those that are there; those that do not fit are left out. Before anyone else has the segment.

@@ -157,6 +157,12 @@ impl From<u64> for Expected {
     }
 }
 
+impl From<(u64, String)> for Expected {
+    fn from((hash, text): (u64, String)) -> Self {
+        Self { hash, text }
+    }
+}
+
 impl From<&'static Layout> for Expected {
     fn from(layout: &'static Layout) -> Self {
         Self { hash: layout.hash(), text: layout.to_string() }
@@ -260,6 +266,12 @@ impl Segment {
     /// Adds what only the structure knows to the description; to be called before anyone else has the segment.
     pub(crate) fn describe(&self, details: &Details<'_>) -> Result<()> {
         self.header()?.describe(details, self.start());
+        Ok(())
+    }
+
+    /// Tells the layout of a payload that is not of one type; as [`describe`](Self::describe).
+    pub(crate) fn tell_layout(&self, name: &str, text: &str) -> Result<()> {
+        self.header()?.tell_layout(name, text);
         Ok(())
     }
 

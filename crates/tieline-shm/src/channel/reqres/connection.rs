@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tieline_os::Access;
 use tieline_os::unix::Credentials;
 
+use super::signature::Signature;
 use super::waitable::Bells;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
@@ -139,14 +140,16 @@ pub(super) struct Opened<N> {
 pub(super) fn offer(
     link: &Link,
     name: &str,
+    signature: &Signature,
     sizes: Sizes,
     bell: (&Segment, &View<EventCount>),
 ) -> Result<Opened<Receiver>> {
-    let purpose = Purpose { kind: Kind::Calls, name, layout_hash: 0 };
+    let purpose = Purpose { kind: Kind::Calls, name, layout_hash: signature.hash };
     let segment = Segment::create(&purpose, sizes.total())?;
     let responses_at = sizes.direction();
     let facts = RingPlaces::facts(sizes.places(0), sizes.places(responses_at), responses_at + size_of::<Control>());
     segment.describe(&Details { layout: None, version: 1, facts: &facts })?;
+    segment.tell_layout(signature.request_name, &signature.text)?;
     let (requests, _) = sizes.open(&segment, 0)?;
     let (responses, client_bell) = sizes.open(&segment, responses_at)?;
     let (notes, _) = sizes.notes().open(&segment, 2 * sizes.direction())?;
@@ -160,7 +163,7 @@ pub(super) fn offer(
 }
 
 /// Takes what the server sent.
-pub(super) fn accept(link: &Link, message: &[u8], fds: Vec<OwnedFd>) -> Result<Opened<Sender>> {
+pub(super) fn accept(link: &Link, signature: &Signature, message: &[u8], fds: Vec<OwnedFd>) -> Result<Opened<Sender>> {
     let corrupted = || Error::new(OPEN, ErrorKind::Corrupted).because("its server says what no server says");
     let Some((&[VERSION], rest)) = message.split_first_chunk() else { return Err(corrupted()) };
     let (words, []) = rest.as_chunks::<4>() else { return Err(corrupted()) };
@@ -169,7 +172,8 @@ pub(super) fn accept(link: &Link, message: &[u8], fds: Vec<OwnedFd>) -> Result<O
     let sizes = Sizes { entries: number(entries), areas: number(areas), area_len: number(area_len) }.check();
     let sizes = sizes.map_err(|_| corrupted())?;
     let [segment, server] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| corrupted())?;
-    let segment = Segment::accept(segment, Kind::Calls, 0, Access::ReadWrite)?;
+    let segment = Segment::accept(segment, Kind::Calls, signature.expected(), Access::ReadWrite)?;
+    // It carries no payload.
     let server = Segment::accept(server, Kind::Calls, 0, Access::ReadWrite)?;
     let (requests, _) = sizes.open(&segment, 0)?;
     let (responses, bell) = sizes.open(&segment, sizes.direction())?;

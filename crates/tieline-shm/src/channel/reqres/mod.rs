@@ -69,6 +69,7 @@
 mod client;
 mod connection;
 mod server;
+mod signature;
 mod waitable;
 
 #[cfg(feature = "tokio")]

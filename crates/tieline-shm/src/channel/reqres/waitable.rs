@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 #[cfg(feature = "tokio")]
 use std::sync::OnceLock;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Client, Server};
 use crate::channel::doorbell::{self, Heard};
@@ -16,7 +16,7 @@ use crate::raw::View;
 use crate::rendezvous::Link;
 #[cfg(feature = "tokio")]
 use crate::wait::{Alarm, Alarms};
-use crate::wait::{EventCount, Hung, Source, Waitable, Watch};
+use crate::wait::{EventCount, Hung, Waitable, Watch};
 
 const WAIT: &str = "wait for the connection";
 
@@ -80,6 +80,6 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Waitable for Server<Q, R> {
 /// [`Pending`](super::Pending) with its `try_wait`.
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Waitable for Client<Q, R> {
     fn watch(&self) -> Watch {
-        Watch(self.source() as Arc<dyn Source>)
+        Watch(self.source())
     }
 }

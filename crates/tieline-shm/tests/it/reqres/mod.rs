@@ -1,9 +1,11 @@
 //! Calls, between real processes.
 
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use tieline_shm::ErrorKind;
 use tieline_shm::reqres::{Client, Server, WINDOW};
+use tieline_shm::untyped::Carried;
+use tieline_shm::{Description, ErrorKind, Kind};
 use tieline_testkit::{PATIENCE, Role, data, role, test_name};
 
 use crate::alone::{alone, peer};
@@ -97,7 +99,29 @@ fn slices_of_any_type_are_asked_and_answered() {
         drop(pending);
         assert_eq!(client.loan(16 * 1024 + 1).unwrap_err().kind(), ErrorKind::TooLarge);
         assert_eq!(Client::<[f32], u64>::connect("sums").unwrap_err().kind(), ErrorKind::Mismatch);
+        // Whoever looks is told the same as whoever joins.
+        let (asked, answered) = (Carried::of::<[f32]>(), Carried::of::<[u64]>());
+        let told = connection("sums");
+        assert_eq!((told.kind, told.layout_name.as_str()), (Some(Kind::Calls), "f32"));
+        assert_eq!(told.layout_hash, asked.hash().rotate_left(1) ^ answered.hash());
+        assert_eq!(told.layout_text, format!("request:\n{}\nresponse:\n{}", asked.layout(), answered.layout()));
     });
+}
+
+/// What the memory of a connection of ours says of itself, as a looker reads it.
+fn connection(name: &str) -> Description {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    let description = |line: &str| {
+        let start = u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+        let mut page = [0; Description::LEN_BYTES];
+        memory.read_exact_at(&mut page, start).unwrap();
+        Description::parse(&page).unwrap()
+    };
+    let name = format!("/memfd:tieline:calls:{name} ");
+    let mut all = maps.lines().filter(|line| line.contains(&name) && line.contains(" 00000000 ")).map(description);
+    // The other is where its server waits.
+    all.find(|told| told.facts.iter().any(|fact| fact.name == "calls in work")).expect("its memory is in maps")
 }
 
 #[test]
