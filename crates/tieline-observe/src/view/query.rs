@@ -240,7 +240,7 @@ impl Query {
 }
 
 /// What has a name that begins with a slash behind `shm:`: POSIX memory, and our own in a directory that was named.
-const NAMED_SHM: &[Kind] = &[
+pub(super) const NAMED_SHM: &[Kind] = &[
     Kind::PosixShm,
     Kind::ShmTopic,
     Kind::ShmQueue,

@@ -6,6 +6,7 @@ use crate::model::{Detail, Kind, Link, LinkKind, Object, ObjectRef, ProcessRef, 
 
 use super::View;
 use super::label::{is_full, socket_state};
+use super::query::NAMED_SHM;
 
 /// Kinds that people think of together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +58,7 @@ impl Group {
         Self { name: "posix", kinds: &[Kind::PosixShm, Kind::PosixMq, Kind::PosixSem] },
         Self { name: "queues", kinds: &[Kind::SysvMq, Kind::PosixMq] },
         Self { name: "semaphores", kinds: &[Kind::SysvSem, Kind::PosixSem] },
-        Self {
-            name: "shm",
-            kinds: &[
-                Kind::PosixShm,
-                Kind::ShmTopic,
-                Kind::ShmQueue,
-                Kind::ShmStream,
-                Kind::ShmCalls,
-                Kind::ShmLatest,
-                Kind::ShmEvent,
-                Kind::ShmLocks,
-                Kind::ShmArena,
-                Kind::ShmMemory,
-            ],
-        },
+        Self { name: "shm", kinds: NAMED_SHM },
         Self {
             name: "sockets",
             kinds: &[

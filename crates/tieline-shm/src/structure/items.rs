@@ -142,7 +142,7 @@ impl<T: ShmSafe> Inline<T> {
         if self.tail.state != State::Filled {
             return &[];
         }
-        #[allow(clippy::cast_possible_truncation, reason = "it was a usize")]
+        // It was a usize.
         let count = self.tail.count as usize;
         // SAFETY: `fill` checked that `count` values are there, aligned for T, in memory that only `self` owns, and
         // nothing was written since (`room` makes it empty).

@@ -154,7 +154,7 @@ impl Pool {
         }
         let start = self.backed * self.geometry.bucket_bytes;
         back(start..start + self.geometry.bucket_bytes)?;
-        #[allow(clippy::cast_possible_truncation, reason = "a geometry has at most 65536 buckets")]
+        // A geometry has at most 65536 buckets.
         self.free.push(Bucket(self.backed as u32));
         self.backed += 1;
         Ok(true)

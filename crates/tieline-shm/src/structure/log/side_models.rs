@@ -15,7 +15,7 @@ use crate::raw::atomic::AtomicU64;
 impl Log {
     /// Joins with a log of its own, of `depth` messages.
     fn join_aside(&self, depth: u64) -> Reader {
-        #[allow(clippy::cast_possible_truncation, reason = "a few")]
+        // A few.
         let geometry = Geometry::new(depth as usize, 16);
         let header = View::leak(Box::new(LogHeader::zeroed()));
         let words = (0..geometry.slot_words()).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>();

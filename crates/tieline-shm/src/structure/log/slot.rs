@@ -37,7 +37,7 @@ impl Tag {
     /// A payload of this many bytes, in the slot.
     pub(crate) fn inline(len_bytes: usize) -> Self {
         debug_assert!(len_bytes <= super::layout::INLINE_MAX_BYTES);
-        #[allow(clippy::cast_possible_truncation, reason = "at most 112")]
+        // At most 112.
         Self(len_bytes as u8)
     }
 
@@ -94,7 +94,7 @@ impl Slots {
 
     #[inline(always)]
     fn slot(&self, number: u64) -> &[AtomicU64] {
-        #[allow(clippy::cast_possible_truncation, reason = "masked to the number of slots")]
+        // Masked to the number of slots.
         let start = (number & self.mask) as usize * self.stride;
         &self.words[start..start + self.stride]
     }
@@ -137,7 +137,7 @@ impl Slots {
         if seen >> TAG_BITS != number && !(planted(Bug::NoNumber) && seen != 0) {
             return if seen >> TAG_BITS > number { Seen::Overrun } else { Seen::Empty };
         }
-        #[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
+        // The low byte is meant.
         let tag = Tag(seen as u8);
         match (tag.inline_len(), length) {
             (Some(_), Length::Room) => load(words, payload),

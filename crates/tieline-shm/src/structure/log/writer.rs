@@ -268,7 +268,7 @@ impl Writer {
             let _ = self.look();
         }
         let room = self.limit.saturating_sub(self.next);
-        #[allow(clippy::cast_possible_truncation, reason = "at most the length of an iterator")]
+        // At most the length of an iterator.
         let count = room.min(wanted) as usize;
         let mut messages = messages.take(count);
         let Some(first) = messages.next() else { return 0 };

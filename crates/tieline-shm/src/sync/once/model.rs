@@ -45,6 +45,7 @@ impl Cell {
 
     /// The value; `own` if nobody has made another.
     fn ask(&self, own: u32) -> u32 {
+        // SAFETY: read only once `done` says that it is made, after which nobody writes; loom's cell would panic otherwise.
         let read = || Ok(self.value.with(|value| unsafe { *value }));
         let lock = || {
             let me = Thread::current()?;
@@ -55,6 +56,7 @@ impl Cell {
             Ok(Held(self, me))
         };
         let make = || {
+            // SAFETY: by the holder of the lock alone, before `done`; loom's cell would panic otherwise.
             self.value.with_mut(|value| unsafe { *value = own });
             own
         };
