@@ -19,7 +19,7 @@ mod step;
 mod view;
 pub(crate) mod words;
 
-#[cfg(all(feature = "steps", not(all(test, model))))]
-pub(crate) use step::planted;
-pub(crate) use step::step;
+#[cfg(all(test, model))]
+pub(crate) use step::PLANT;
+pub(crate) use step::{planted, step};
 pub(crate) use view::{View, Words};

@@ -14,12 +14,12 @@
 
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU32, Ordering};
-use crate::raw::robust::{Thread, step};
+use crate::raw::robust::{Thread, planted, step};
 #[cfg(not(model))]
 use crate::raw::robust::{is_held_here, low};
 use crate::sync::line::{
-    DIED, Line, OWNER, WAITERS, before_long, favourite, give_back, has_passed, is_planted, is_shared_by_strangers,
-    mark, model_fence,
+    DIED, Line, OWNER, WAITERS, before_long, favourite, give_back, has_passed, is_shared_by_strangers, mark,
+    model_fence,
 };
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
@@ -107,7 +107,7 @@ impl RwWords {
         // SeqCst, with [take]; Acquire of what the last writer wrote.
         let seen = gate.word().load(Ordering::SeqCst);
         // Relaxed, the data: it comes with the word. Half written, a dead writer's mark is in the word.
-        (seen & (OWNER | DIED) == 0 || is_planted("gate is not looked at"))
+        (seen & (OWNER | DIED) == 0 || planted("gate is not looked at"))
             && self.data().load(Ordering::Relaxed) != GIVEN_UP
     }
 
@@ -298,7 +298,7 @@ impl RwWords {
     fn look(&self, gate: &Line) -> Result<Gate> {
         // SeqCst, with [take]; Acquire of what the last writer wrote.
         let seen = gate.word().load(Ordering::SeqCst);
-        if seen & OWNER != 0 && !is_planted("gate is not looked at") {
+        if seen & OWNER != 0 && !planted("gate is not looked at") {
             return Ok(Gate::Held);
         }
         self.dead_inside(seen, READ)?;
@@ -338,7 +338,7 @@ impl RwWords {
 
     /// A writer may sleep on a slot whose owner waits for the writer: it must look again.
     fn tell_drainer(&self, slot: &Line) {
-        if slot.word().load(Ordering::SeqCst) & WAITERS != 0 && !is_planted("drainer is not told") {
+        if slot.word().load(Ordering::SeqCst) & WAITERS != 0 && !planted("drainer is not told") {
             slot.robust.unmark();
         }
     }
@@ -374,7 +374,7 @@ impl RwWords {
                 continue;
             }
             // SeqCst, with [open]: only the holder of the present gate begins the next phase.
-            if self.phase().load(Ordering::SeqCst) != phase && !is_planted("phase is not looked at again") {
+            if self.phase().load(Ordering::SeqCst) != phase && !planted("phase is not looked at again") {
                 self.open_gate(thread, phase, false);
                 continue;
             }
@@ -449,7 +449,7 @@ impl RwWords {
                 return Ok(());
             }
             let waits = slot.robust.note.load(Ordering::SeqCst);
-            if waits == waits_in(phase) || is_planted("all who wait are passed over") && waits != READS {
+            if waits == waits_in(phase) || planted("all who wait are passed over") && waits != READS {
                 return Ok(());
             }
             if matches!(until, Until::Now) {
@@ -516,7 +516,7 @@ impl RwWords {
 
     /// Somebody who slept at a gate, and may have been woken in another's place, goes without taking it.
     fn pass_on(&self, gate: &Line) {
-        if is_planted("wake-up is not passed on") {
+        if planted("wake-up is not passed on") {
             return;
         }
         let seen = gate.word().load(Ordering::SeqCst);
