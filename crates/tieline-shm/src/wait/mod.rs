@@ -20,6 +20,7 @@ mod planted;
 mod relay;
 #[cfg(not(model))]
 mod set;
+mod sleep;
 mod spin;
 
 #[cfg(all(test, model))]
@@ -31,11 +32,12 @@ use tieline_os::futex::Deadline;
 
 pub(crate) use barrier::{heavy_within_process, light, prepare};
 pub(crate) use bell::{Bell, Hung};
-pub(crate) use event_count::{EventCount, wait_on_word};
+pub(crate) use event_count::EventCount;
 #[cfg(not(model))]
 pub(crate) use set::{Alarm, Alarms, Source};
 #[cfg(not(model))]
 pub use set::{Ready, WaitSet, Waitable, Watch};
+pub(crate) use sleep::wait_on_word;
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug)]
