@@ -55,7 +55,8 @@ pub(crate) struct Member {
     pub(crate) roster: Roster,
     /// `None` if it reads a log of its own.
     pub(crate) entry: Option<Entry>,
-    /// How far the publisher may get ahead of it; `None` if it is never waited for.
+    /// How far the publisher may get ahead of it, in the publisher's copy at most as far as there are slots; `None` if it is
+    /// never waited for.
     pub(crate) depth: Option<u64>,
     /// The cursor as last seen: it never goes back.
     pub(super) seen: u64,
@@ -181,7 +182,7 @@ impl Member {
     /// nothing by it but to lose messages.
     pub(super) fn look(&mut self, next: u64) -> u64 {
         let Some(entry) = &self.entry else { return next };
-        // (C1) pairs with the release store of `Reader::advance`: its copies are done before our overwriting.
+        // (C1) pairs with the release store of `Reader::tell`: its copies are done before our overwriting.
         let cursor = entry.cursor().load(Ordering::Acquire);
         if cursor == RETIRED {
             // From now on only what it holds counts.

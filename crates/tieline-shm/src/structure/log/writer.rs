@@ -167,7 +167,7 @@ impl Writer {
         let mut limit = u64::MAX;
         for member in &mut self.members {
             if let Some(depth) = member.depth.filter(|_| !planted(Bug::NoGate)) {
-                limit = limit.min(member.look(self.next) + depth.min(self.geometry.slots as u64));
+                limit = limit.min(member.look(self.next) + depth);
             }
         }
         self.limit = limit;
@@ -183,6 +183,10 @@ impl Writer {
         // What was seen of their cursors is forgotten: a member may have left and come back with another entry.
         let Some(changes) = self.gates.copy_to(&mut self.members, self.known, &self.sides) else { return };
         self.known = changes;
+        let slots = self.geometry.slots as u64;
+        for depth in self.members.iter_mut().filter_map(|member| member.depth.as_mut()) {
+            *depth = slots.min(*depth);
+        }
         self.rosters = distinct(&self.members);
         // Nobody has asked the new ones yet.
         self.limit = if planted(Bug::StaleLimit) { self.limit } else { 0 };
