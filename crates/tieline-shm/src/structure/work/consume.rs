@@ -164,6 +164,7 @@ impl WorkQueue {
         if len > self.geometry.item_len_bytes() as u64 {
             // Whatever it was, it will not come again.
             let _ = self.finish(taken);
+            self.room_changed();
             return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("an item is longer than the queue allows"));
         }
         Ok(Some(taken))
