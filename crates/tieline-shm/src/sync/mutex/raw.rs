@@ -384,6 +384,7 @@ impl Drop for RawMutex {
             // A guard was forgotten: the thread's list of what it holds names this memory.
             std::mem::forget(self.words.clone());
         }
+        self.class.forget();
     }
 }
 

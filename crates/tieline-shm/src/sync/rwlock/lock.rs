@@ -303,6 +303,7 @@ impl<T: ShmSafe> Drop for RwLock<T> {
             // A guard was forgotten: the thread's list of what it holds names this memory.
             std::mem::forget(self.words.clone());
         }
+        self.class.forget();
     }
 }
 
