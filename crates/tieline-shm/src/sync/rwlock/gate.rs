@@ -4,8 +4,7 @@ use super::words::RwWords;
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::{Thread, planted, step};
 use crate::sync::line::{
-    DIED, Line, OWNER, WAITERS, before_long, give_back, has_passed, is_shared_by_strangers, mark,
-    model_fence,
+    DIED, Line, OWNER, WAITERS, before_long, give_back, has_passed, is_shared_by_strangers, mark, model_fence,
 };
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
