@@ -21,7 +21,7 @@ mod view;
 pub(crate) mod words;
 
 pub(crate) use per_process::PerProcess;
-#[cfg(all(feature = "steps", not(all(test, model))))]
-pub(crate) use step::planted;
-pub(crate) use step::step;
+#[cfg(all(test, model))]
+pub(crate) use step::PLANT;
+pub(crate) use step::{planted, step};
 pub(crate) use view::{View, Words};

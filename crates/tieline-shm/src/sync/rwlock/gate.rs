@@ -2,10 +2,9 @@
 
 use super::words::RwWords;
 use crate::raw::atomic::Ordering;
-use crate::raw::robust::{Thread, step};
+use crate::raw::robust::{Thread, planted, step};
 use crate::sync::line::{
-    DIED, Line, OWNER, WAITERS, before_long, give_back, has_passed, is_planted, is_shared_by_strangers, mark,
-    model_fence,
+    DIED, Line, OWNER, WAITERS, before_long, give_back, has_passed, is_shared_by_strangers, mark, model_fence,
 };
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
@@ -38,7 +37,7 @@ impl RwWords {
                 continue;
             }
             // SeqCst, with [open]: only the holder of the present gate begins the next phase.
-            if self.phase().load(Ordering::SeqCst) != phase && !is_planted("phase is not looked at again") {
+            if self.phase().load(Ordering::SeqCst) != phase && !planted("phase is not looked at again") {
                 self.open_gate(thread, phase, false);
                 continue;
             }
@@ -136,7 +135,7 @@ impl RwWords {
 
     /// Somebody who slept at a gate, and may have been woken in another's place, goes without taking it.
     pub(super) fn pass_on(&self, gate: &Line) {
-        if is_planted("wake-up is not passed on") {
+        if planted("wake-up is not passed on") {
             return;
         }
         let seen = gate.word().load(Ordering::SeqCst);

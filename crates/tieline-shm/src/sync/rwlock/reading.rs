@@ -3,8 +3,8 @@
 use super::gate::{READER, sleep_at};
 use super::words::{GIVEN_UP, READS, RwWords, waits_in};
 use crate::raw::atomic::Ordering;
-use crate::raw::robust::{Thread, step};
-use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, give_back, is_planted, model_fence};
+use crate::raw::robust::{Thread, planted, step};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, favourite, give_back, model_fence};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -81,7 +81,7 @@ impl RwWords {
         // SeqCst, with [take]; Acquire of what the last writer wrote.
         let seen = gate.word().load(Ordering::SeqCst);
         // Relaxed, the data: it comes with the word. Half written, a dead writer's mark is in the word.
-        (seen & (OWNER | DIED) == 0 || is_planted("gate is not looked at"))
+        (seen & (OWNER | DIED) == 0 || planted("gate is not looked at"))
             && self.data().load(Ordering::Relaxed) != GIVEN_UP
     }
 
@@ -190,7 +190,7 @@ impl RwWords {
     fn look(&self, gate: &Line) -> Result<Gate> {
         // SeqCst, with [take]; Acquire of what the last writer wrote.
         let seen = gate.word().load(Ordering::SeqCst);
-        if seen & OWNER != 0 && !is_planted("gate is not looked at") {
+        if seen & OWNER != 0 && !planted("gate is not looked at") {
             return Ok(Gate::Held);
         }
         self.dead_inside(seen, READ)?;
@@ -219,7 +219,7 @@ impl RwWords {
 
     /// A writer may sleep on a slot whose owner waits for the writer: it must look again.
     fn tell_drainer(&self, slot: &Line) {
-        if slot.word().load(Ordering::SeqCst) & WAITERS != 0 && !is_planted("drainer is not told") {
+        if slot.word().load(Ordering::SeqCst) & WAITERS != 0 && !planted("drainer is not told") {
             slot.robust.unmark();
         }
     }

@@ -3,8 +3,8 @@
 use super::gate::WRITER;
 use super::words::{BEING_WRITTEN, GIVEN_UP, READS, RwWords, WHOLE, waits_in};
 use crate::raw::atomic::Ordering;
-use crate::raw::robust::{Thread, step};
-use crate::sync::line::{Line, OWNER, WAITERS, is_planted, mark, model_fence};
+use crate::raw::robust::{Thread, planted, step};
+use crate::sync::line::{Line, OWNER, WAITERS, mark, model_fence};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -71,7 +71,7 @@ impl RwWords {
                 return Ok(());
             }
             let waits = slot.robust.note.load(Ordering::SeqCst);
-            if waits == waits_in(phase) || is_planted("all who wait are passed over") && waits != READS {
+            if waits == waits_in(phase) || planted("all who wait are passed over") && waits != READS {
                 return Ok(());
             }
             if matches!(until, Until::Now) {
