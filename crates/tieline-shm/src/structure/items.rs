@@ -14,7 +14,7 @@ use crate::layout::{ShmSafe, is_spared};
 use crate::raw::atomic::Ordering;
 use crate::raw::process;
 use crate::raw::words::bytes_of;
-use crate::structure::log::{BUCKET_MAX_BYTES, Entry, HELD_MAX, INLINE_MAX_BYTES, Roster, release};
+use crate::structure::log::{BUCKET_MAX_BYTES, Entry, HELD_MAX, INLINE_MAX_BYTES, PAGE_BYTES, Roster, release};
 use crate::structure::pool::{Bucket, Buckets, Descriptor};
 
 /// The bytes of values that follow each other.
@@ -201,7 +201,7 @@ impl Loaned {
     /// As values, if what happens to lie in the bucket is such: zeros, or an earlier message.
     pub(crate) fn into_items<T: ShmSafe>(self) -> Result<LoanedItems<T>, Self> {
         match check_all::<T>("loan", self.bytes()) {
-            Ok(count) => Ok(LoanedItems { loaned: self, count, of: PhantomData }),
+            Ok(count) => Ok(LoanedItems::over(self, count)),
             Err(_) => Err(self),
         }
     }
@@ -209,7 +209,7 @@ impl Loaned {
     /// As values that are yet to be written.
     pub(crate) fn into_uninit<T: ShmSafe>(self) -> LoanedItems<MaybeUninit<T>> {
         let count = count_of::<T>(self.len_bytes).unwrap_or(0);
-        LoanedItems { loaned: self, count, of: PhantomData }
+        LoanedItems::over(self, count)
     }
 }
 
@@ -227,9 +227,15 @@ unsafe impl<T: Send> Send for LoanedItems<T> {}
 unsafe impl<T: Sync> Sync for LoanedItems<T> {}
 
 impl<T> LoanedItems<T> {
+    /// `loaned` has `count` values.
+    fn over(loaned: Loaned, count: usize) -> Self {
+        assert!(align_of::<T>() <= PAGE_BYTES, "no publisher is made for types of such alignment");
+        Self { loaned, count, of: PhantomData }
+    }
+
     pub(crate) fn items(&self) -> &[T] {
-        // SAFETY: `loaned` has `count` values of T, checked (or T is MaybeUninit), at a page's start, so aligned:
-        // no ShmSafe type asks for more (`Outlet::new` refuses). Nobody else reaches them (`Loaned::bytes`).
+        // SAFETY: `loaned` has `count` values of T, checked (or T is MaybeUninit), at a page's start, and `over` saw that
+        // no more alignment is asked for. Nobody else reaches them (`Loaned::bytes`).
         unsafe { std::slice::from_raw_parts(self.loaned.bytes().as_ptr().cast(), self.count) }
     }
 
@@ -249,7 +255,7 @@ impl<T> LoanedItems<MaybeUninit<T>> {
         for (index, place) in self.items_mut().iter_mut().enumerate() {
             place.write(item(index));
         }
-        LoanedItems { loaned: self.loaned, count: self.count, of: PhantomData }
+        LoanedItems::over(self.loaned, self.count)
     }
 }
 
@@ -320,6 +326,10 @@ impl Held {
     #[inline(always)]
     pub(crate) fn into_items<T: ShmSafe>(self, operation: &'static str) -> Result<HeldItems<T>> {
         assert!(self.holder.is_trusted, "a reference into memory of another user");
+        if align_of::<T>() > PAGE_BYTES {
+            // No publisher of ours has such a type; one that says so may be of anybody's making.
+            return Err(Error::new(operation, ErrorKind::Unsupported).because("its type is aligned beyond a page"));
+        }
         let count = check_all::<T>(operation, self.bytes())?;
         Ok(HeldItems { held: self, count, of: PhantomData })
     }
@@ -389,7 +399,7 @@ unsafe impl<T: Sync> Sync for HeldItems<T> {}
 
 impl<T> HeldItems<T> {
     pub(crate) fn items(&self) -> &[T] {
-        // SAFETY: `count` checked values at a page's start; unchanged and mapped as long as `held` (`Held::bytes`).
+        // SAFETY: `count` checked values at a page's start, which `into_items` found to be aligned enough; unchanged and mapped as long as `held` (`Held::bytes`).
         unsafe { std::slice::from_raw_parts(self.held.bytes().as_ptr().cast(), self.count) }
     }
 }
