@@ -80,7 +80,16 @@ struct Enrolled {
 
 struct Packet {
     bytes: Vec<u8>,
-    fd: Option<OwnedFd>,
+    fds: Vec<OwnedFd>,
+}
+
+/// What a member gets of an object that its members share.
+#[derive(Default)]
+struct Shares {
+    core: Option<OwnedFd>,
+    /// A description of the roll of its own.
+    roll: Option<OwnedFd>,
+    number: Option<u32>,
 }
 
 impl Host {
@@ -263,15 +272,18 @@ impl Host {
                 self.hear_member(station, state, peer);
             }
         }
-        let answer = self.examine(station, &connection, who, hello).and_then(|core| {
-            let token = match token {
+        let mut token = token;
+        let answer = self.examine(station, &connection, who, hello).and_then(|()| {
+            let shares = share(station, state, who, hello)?;
+            let watched = match token {
                 Some(token) => token,
                 None => station.keeper.watch(station, &connection).map_err(no_room)?,
             };
-            self.enrol(station, state, who, hello).map(|enrolled| (token, enrolled, core))
+            token = Some(watched);
+            self.enrol(station, state, who, hello).map(|enrolled| (watched, enrolled, shares))
         });
         match answer {
-            Ok((token, Enrolled { id, linked, packets }, core)) => {
+            Ok((token, Enrolled { id, linked, packets }, shares)) => {
                 let peer = Peer { id, uid: who.uid, gid: who.gid, pid: who.pid.unwrap_or(0) };
                 let mut registered = Registered {
                     connection,
@@ -289,11 +301,14 @@ impl Host {
                     peers_max: station.about.peers_max,
                     layout_hash: station.about.layout_hash,
                     introductions: u32::try_from(packets.len()).unwrap_or(0),
-                    has_core: core.is_some(),
+                    has_core: shares.core.is_some(),
+                    has_roll: shares.roll.is_some(),
+                    number: shares.number,
                     access: station.about.access.clone(),
                     config: station.about.config.clone(),
                 };
-                registered.unsent.push_back(Packet { bytes: Message::Welcome(welcome).encode(), fd: core });
+                let fds = shares.core.into_iter().chain(shares.roll).collect();
+                registered.unsent.push_back(Packet { bytes: Message::Welcome(welcome).encode(), fds });
                 registered.unsent.extend(packets);
                 step("meet:admitted");
                 state.parts.insert(token, Part::Registered(id));
@@ -310,14 +325,14 @@ impl Host {
         }
     }
 
-    /// Whether somebody may join, and the core segment's descriptor for it.
+    /// Whether somebody may join.
     fn examine(
         &self,
         station: &Station,
         connection: &SeqPacket,
         who: Credentials,
         hello: &Hello,
-    ) -> Result<Option<OwnedFd>, Refusal> {
+    ) -> Result<(), Refusal> {
         let about = &station.about;
         let refuse = |reason, text: String| Err(Refusal { reason, text });
         let groups = connection.peer_groups().unwrap_or_default();
@@ -351,15 +366,11 @@ impl Host {
             }
             None => {}
         }
-        let Some(core) = &about.core else { return Ok(None) };
-        let trusted = who.uid == about.owner || who.uid == 0;
-        match hello.role {
-            Role::Sharer if !about.core_is_writable => {
-                refuse(Reason::Access, "only readers are left, who cannot let anybody write".to_owned())
-            }
-            Role::Reader if !trusted => core.read_only_fd().map(Some).map_err(no_room),
-            _ => core.as_fd().try_clone_to_owned().map(Some).map_err(|_| no_descriptor()),
+        if hello.role == Role::Sharer && !about.core_is_writable {
+            let text = "only readers are left, who cannot let anybody write".to_owned();
+            return refuse(Reason::Access, text);
         }
+        Ok(())
     }
 
     /// Gives the new member its id and lines to all its counterparts.
@@ -505,7 +516,7 @@ impl Registered {
     /// Sends as much as there is room for; whether the line is still good.
     fn flush(&mut self, station: &Station) -> bool {
         while let Some(packet) = self.unsent.front() {
-            let fds: Vec<_> = packet.fd.iter().map(AsFd::as_fd).collect();
+            let fds: Vec<_> = packet.fds.iter().map(AsFd::as_fd).collect();
             let options = SendOptions::new().fds(&fds);
             match self.connection.try_send_with(&[IoSlice::new(&packet.bytes)], options) {
                 Ok(()) => {
@@ -576,6 +587,32 @@ fn hear(connection: &SeqPacket) -> Heard {
     }
 }
 
+/// What somebody gets who may join: if it was a member before, it has it all.
+fn share(station: &Arc<Station>, state: &State, who: Credentials, hello: &Hello) -> Result<Shares, Refusal> {
+    let about = &station.about;
+    let Some(core) = about.core.as_ref().filter(|_| hello.again.is_none()) else { return Ok(Shares::default()) };
+    let is_trusted = who.uid == about.owner || who.uid == 0;
+    let core = match hello.role {
+        Role::Reader if !is_trusted => core.read_only_fd().map_err(no_room)?,
+        _ => core.as_fd().try_clone_to_owned().map_err(|_| no_descriptor())?,
+    };
+    let Some((members, roll)) = about.members.as_ref().and_then(|members| members.roll().map(|roll| (members, roll)))
+    else {
+        return Ok(Shares { core: Some(core), ..Shares::default() });
+    };
+    let (roll, number) = match hello.role {
+        Role::Reader if is_trusted => (Some(roll.open_again().map_err(no_room)?), None),
+        Role::Reader => (None, None),
+        _ => {
+            let departed = |number| state.participant.iter().for_each(|participant| participant.departed(number));
+            let given = station.keeper.register().and_then(|register| members.give(&register, departed));
+            let (number, roll) = given.map_err(no_room)?.ok_or_else(no_number)?;
+            (Some(roll), Some(number))
+        }
+    };
+    Ok(Shares { core: Some(core), roll, number })
+}
+
 fn refuse(connection: &SeqPacket, reason: Reason, text: &str) {
     let refusal = Refusal { reason, text: text.to_owned() };
     // Who does not read it finds the line closed.
@@ -584,7 +621,7 @@ fn refuse(connection: &SeqPacket, reason: Reason, text: &str) {
 
 fn introduction(who: Peer, line: SeqPacket) -> Packet {
     let introduction = Introduction { id: who.id.0, uid: who.uid, gid: who.gid, pid: who.pid };
-    Packet { bytes: Message::Introduction(introduction).encode(), fd: Some(line.into()) }
+    Packet { bytes: Message::Introduction(introduction).encode(), fds: vec![line.into()] }
 }
 
 fn own_peer(id: PeerId) -> Peer {
@@ -594,6 +631,12 @@ fn own_peer(id: PeerId) -> Peer {
 
 fn line() -> Result<(SeqPacket, SeqPacket), Refusal> {
     SeqPacket::pair().map_err(|_| no_descriptor())
+}
+
+fn no_number() -> Refusal {
+    let text = "its members are fewer than its numbers, which are all held: by processes that are dying, that are \
+                stopped and have not found its host, or that keep more than their own";
+    Refusal { reason: Reason::Busy, text: text.to_owned() }
 }
 
 fn no_descriptor() -> Refusal {

@@ -16,6 +16,7 @@ use super::directory::Directory;
 use super::host::{Host, random};
 use super::keeper::KeeperUse;
 use super::lock::{Found, LockFile, Locked, NameUse};
+use super::roll::Roll;
 use super::station::{About, Site, Standing, State, Station, introduced};
 use super::wire::{CONFIG_MAX, Hello, Message, PACKET_MAX, Reason, Refusal, TEXT_MAX, Welcome};
 use super::{Joined, Link, MEMBERS_MAX, Member, Members, Membership, Name, Offer, PeerId, Role, Seen};
@@ -33,6 +34,9 @@ const JOINERS_PATIENCE: Duration = Duration::from_millis(5);
 
 /// How often one host may close the line without an answer before it is believed to have no room.
 const CLOSED_MAX: u32 = 12;
+
+/// How long to ask again where there is room and no number, because the kernel is not yet done with the dead.
+const BUSY_PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -140,6 +144,7 @@ enum Place {
 struct Answer {
     welcome: Welcome,
     core: Option<OwnedFd>,
+    roll: Option<OwnedFd>,
     links: Vec<Link>,
     host_uid: u32,
 }
@@ -151,6 +156,8 @@ enum Asked {
     Nobody,
     /// The host, this process, closed the line without an answer: it went, or it has no room for a line.
     Closed(Option<u32>),
+    /// The host has no number for us at the moment, for this reason.
+    Busy(String),
 }
 
 /// What one try came to.
@@ -159,6 +166,7 @@ enum Tried {
     /// The name is changing hands.
     Changing,
     Closed(Option<u32>),
+    Busy(String),
 }
 
 impl Attempt<'_> {
@@ -217,6 +225,7 @@ impl Attempt<'_> {
     fn find_place(&self, offer: &Offer<'_>) -> Result<Place> {
         let mut pause = FIRST_PAUSE;
         let (mut closer, mut closed) = (None, 0);
+        let mut busy_since = None;
         loop {
             match self.try_once(offer)? {
                 Tried::Found(place) => return Ok(*place),
@@ -225,6 +234,11 @@ impl Attempt<'_> {
                     closer = Some(host);
                 }
                 Tried::Changing => closer = None,
+                Tried::Busy(why) => {
+                    if Instant::now() > *busy_since.get_or_insert_with(Instant::now) + BUSY_PATIENCE {
+                        return Err(self.error(ErrorKind::LimitReached).because(why));
+                    }
+                }
             }
             if closed >= CLOSED_MAX && closer.is_some() {
                 return Err(self.error(ErrorKind::LimitReached).because(
@@ -275,6 +289,7 @@ impl Attempt<'_> {
                     return Ok(Tried::Found(Box::new(Place::Member { file, connection, answer })));
                 }
                 Asked::Closed(host) => closed = Some(host),
+                Asked::Busy(why) => return Ok(Tried::Busy(why)),
                 Asked::Nobody => {}
             }
         }
@@ -388,15 +403,15 @@ impl Attempt<'_> {
             Err(error) => return Err(refused(error)),
         }
         let mut links = Vec::new();
-        let mut welcomed: Option<(Welcome, Option<OwnedFd>)> = None;
+        let mut welcomed: Option<(Welcome, Option<OwnedFd>, Option<OwnedFd>)> = None;
         let mut buffer = vec![0; PACKET_MAX];
         loop {
-            if let Some((welcome, _)) = &welcomed
+            if let Some((welcome, ..)) = &welcomed
                 && links.len() >= welcome.introductions as usize
             {
                 break;
             }
-            let options = RecvOptions::new().max_fds(1);
+            let options = RecvOptions::new().max_fds(2);
             let came = match connection.recv_with_timeout(&mut [IoSliceMut::new(&mut buffer)], options, left()) {
                 Ok(Some(came)) if came.truncated => return Err(nonsense()),
                 Ok(Some(came)) if came.control_truncated => {
@@ -412,17 +427,17 @@ impl Attempt<'_> {
                 Err(error) => return Err(refused(error)),
             };
             match (Message::decode(&buffer[..came.len]), &welcomed) {
+                (Some(Message::Refusal(Refusal { reason: Reason::Busy, text })), None) => return Ok(Asked::Busy(text)),
                 (Some(Message::Refusal(refusal)), None) => return Err(self.refusal(refusal)),
                 (Some(Message::Welcome(welcome)), None) => {
-                    let core = came.fds.into_iter().next();
-                    let fits = welcome.introductions <= MEMBERS_MAX
-                        && (1..=MEMBERS_MAX).contains(&welcome.peers_max)
-                        && welcome.has_core == core.is_some()
-                        && (core.is_none() || offer.role.shares());
-                    if !fits || welcome.layout_hash != offer.layout_hash {
+                    let mut fds = came.fds.into_iter();
+                    let core = if welcome.has_core { fds.next() } else { None };
+                    let roll = if welcome.has_roll { fds.next() } else { None };
+                    let complete = (welcome.has_core, welcome.has_roll) == (core.is_some(), roll.is_some());
+                    if !complete || fds.next().is_some() || !fits(offer, &welcome) {
                         return Err(nonsense());
                     }
-                    welcomed = Some((welcome, core));
+                    welcomed = Some((welcome, core, roll));
                 }
                 (Some(Message::Introduction(who)), Some(_)) if !offer.role.shares() => {
                     links.push(introduced(who, came.fds).ok_or_else(nonsense)?);
@@ -430,15 +445,15 @@ impl Attempt<'_> {
                 _ => return Err(nonsense()),
             }
         }
-        let (welcome, core) = welcomed.ok_or_else(nonsense)?;
-        Ok(Asked::Welcomed(connection, Answer { welcome, core, links, host_uid: host.uid }))
+        let (welcome, core, roll) = welcomed.ok_or_else(nonsense)?;
+        Ok(Asked::Welcomed(connection, Answer { welcome, core, roll, links, host_uid: host.uid }))
     }
 
     fn refusal(&self, refusal: Refusal) -> Error {
         let kind = match refusal.reason {
             Reason::Mismatch => ErrorKind::Mismatch,
             Reason::Access => ErrorKind::PermissionDenied,
-            Reason::Full => ErrorKind::LimitReached,
+            Reason::Full | Reason::Busy => ErrorKind::LimitReached,
             Reason::Stale => ErrorKind::NotFound,
             Reason::Protocol => ErrorKind::Unsupported,
         };
@@ -448,6 +463,18 @@ impl Attempt<'_> {
     fn error(&self, kind: ErrorKind) -> Error {
         Error::new(self.mode.operation(), kind).on(&self.site.name)
     }
+}
+
+/// Whether a host may say this to who offers that.
+fn fits(offer: &Offer<'_>, welcome: &Welcome) -> bool {
+    let shares_with_others = welcome.has_core && !welcome.access.is_owner_only();
+    welcome.introductions <= MEMBERS_MAX
+        && (1..=MEMBERS_MAX).contains(&welcome.peers_max)
+        && welcome.layout_hash == offer.layout_hash
+        && (offer.role.shares() || !welcome.has_core)
+        && (shares_with_others || !welcome.has_roll)
+        && welcome.number.is_some() == (shares_with_others && offer.role == Role::Sharer)
+        && (welcome.has_roll || welcome.number.is_none())
 }
 
 /// Makes the object, as its host.
@@ -474,7 +501,10 @@ fn found(
         Some(make) => Some(Arc::new(make()?)),
         None => None,
     };
-    let members = core.as_ref().map(|core| Members::create(core, offer.members_max)).transpose()?;
+    let members = match &core {
+        Some(core) => Some(found_members(core, offer, &site)?),
+        None => None,
+    };
     let member = members.as_ref().map(|members| members.claim(&keeper.register()?)).transpose()?;
     let name_use = file.member()?.map(|locked| keeper.share_name_use(NameUse::new(file, locked)));
     let host = Host::bind(&site, &offer.access, locked)?;
@@ -504,6 +534,11 @@ fn found(
     settle(keeper, Some(site), about, state, Vec::new(), true)
 }
 
+fn found_members(core: &Arc<Segment>, offer: &Offer<'_>, site: &Site) -> Result<Members> {
+    let members = Members::create(core, offer.members_max)?;
+    Ok(if offer.access.is_owner_only() { members } else { members.with_roll(Roll::create(site.name.as_str())?) })
+}
+
 /// Takes the place that the host has given us.
 fn enter(
     site: Site,
@@ -520,7 +555,7 @@ fn enter(
     }
     let name_use = file.map(|(file, locked)| keeper.share_name_use(NameUse::new(file, locked)));
     let (about, member) =
-        take_over(&offer, answer.welcome, answer.core, &keeper).map_err(|error| error.on(&site.name))?;
+        take_over(&offer, answer.welcome, answer.core, answer.roll, &keeper).map_err(|error| error.on(&site.name))?;
     let (id, about) = (about.0, about.1);
     let state = State {
         me: id,
@@ -539,6 +574,7 @@ pub(super) fn take_over(
     offer: &Offer<'_>,
     welcome: Welcome,
     core: Option<OwnedFd>,
+    roll: Option<OwnedFd>,
     keeper: &KeeperUse,
 ) -> Result<((PeerId, About), Option<Member>)> {
     let mut core_is_writable = false;
@@ -559,6 +595,10 @@ pub(super) fn take_over(
         None => None,
     };
     let members = core.as_ref().map(|core| Members::open(core, welcome.peers_max)).transpose()?;
+    let members = match (members, roll) {
+        (Some(members), Some(roll)) => Some(members.with_roll(Roll::accept(roll, welcome.number))),
+        (members, _) => members,
+    };
     let member = match &members {
         Some(members) if offer.role == Role::Sharer => Some(members.claim(&keeper.register()?)?),
         _ => None,

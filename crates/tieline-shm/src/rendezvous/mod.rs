@@ -10,7 +10,7 @@
 //! * [`wire`]: what is said, as bytes.
 //! * [`join`]: the joiner's side, on the joining thread.
 //! * [`station`], [`host`]: one membership as the [`keeper`]'s thread sees it, and what it does while it is the host.
-//! * [`members`]: who shares a core segment, in the segment itself.
+//! * [`members`]: who shares a core segment, in the segment itself; [`roll`]: as the kernel says, for other users' sake.
 //! * [`watch`]: being told when a name may have got a host.
 //! * [`anonymous`]: two processes that have a socket in common and need no name.
 //!
@@ -27,6 +27,7 @@ mod lock;
 mod members;
 mod membership;
 mod name;
+mod roll;
 mod station;
 #[cfg(test)]
 mod tests;

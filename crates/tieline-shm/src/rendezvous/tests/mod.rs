@@ -17,3 +17,4 @@ mod join;
 mod measure;
 mod members;
 mod namespaces;
+mod numbers;
