@@ -76,6 +76,24 @@ fn a_member_of_another_object_is_told_that_its_name_is_anothers() {
     assert_eq!(refusal.reason, Reason::Stale);
 }
 
+/// What the host begins to watch for who is refused in the end, it does not watch for ever.
+#[test]
+fn who_says_that_it_is_the_host_costs_nothing() {
+    let directory = directory();
+    let host = Actor::create(&name_in(directory.path(), "doubled"), Role::Producer);
+    let station = &host.membership.station;
+    let before = station.keeper.watched(station);
+    let again = Again { object: station.about.object, id: host.membership.id().0, linked: vec![] };
+    let bytes = Message::Hello(Hello { again: Some(again), ..hello(Role::Consumer) }).encode();
+    for _ in 0..50 {
+        let connection = stranger(directory.path(), "doubled");
+        connection.send(&bytes).unwrap();
+        let Some(Message::Refusal(refusal)) = answer(&connection) else { panic!("refused") };
+        assert_eq!(refusal.reason, Reason::Protocol);
+    }
+    eventually("nothing of it is left", || station.keeper.watched(station) == before);
+}
+
 #[test]
 fn descriptors_that_nobody_asked_for_are_not_kept() {
     if let Some(me) = tieline_testkit::role() {
@@ -186,6 +204,8 @@ fn a_host_that_lies_is_an_error_for_the_joiner() {
         layout_hash: 7,
         introductions: 1,
         has_core: false,
+        has_roll: false,
+        number: None,
         access: Access::owner().subscribe(Allowed::Group(4)),
         config: vec![1, 2, 3],
     };
@@ -210,6 +230,9 @@ fn a_host_that_lies_is_an_error_for_the_joiner() {
         (vec![welcome(&|welcome| welcome.peers_max = 0)], 0),
         (vec![welcome(&|welcome| welcome.has_core = true)], 0),
         (vec![welcome(&|welcome| welcome.has_core = true)], 1),
+        (vec![welcome(&|welcome| welcome.has_roll = true)], 1),
+        (vec![welcome(&|welcome| (welcome.has_core, welcome.has_roll) = (true, true))], 2),
+        (vec![welcome(&|welcome| welcome.number = Some(1))], 0),
         (vec![welcome(&|welcome| welcome.layout_hash = 8)], 0),
         (vec![welcome(&|welcome| welcome.owner = 4242), introduction.clone()], 1),
         (vec![vec![]], 0),
