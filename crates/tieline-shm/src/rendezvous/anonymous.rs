@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use tieline_os::unix::{Credentials, RecvOptions, SendOptions, SeqPacket};
 
-use super::host::random;
 use super::join::{settle, take_over};
 use super::keeper::KeeperUse;
 use super::station::{About, Standing, State};
 use super::wire::{Greeting, Hello, Message, PACKET_MAX, Welcome};
-use super::{Joined, Link, MEMBERS_MAX, Member, Members, Offer, Peer, PeerId};
+use super::{Joined, Link, MEMBERS_MAX, Member, Members, Offer, Peer, PeerId, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::private_fd::Private;
 use crate::segment::Segment;
