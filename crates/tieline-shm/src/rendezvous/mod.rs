@@ -106,6 +106,17 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PeerId(pub(crate) u64);
 
+impl PeerId {
+    /// One for a member of this user: which user, in the low half, so that who registers again cannot do so as another's.
+    fn of_user(uid: u32) -> Self {
+        Self(random() << 32 | u64::from(uid))
+    }
+
+    fn user(self) -> u32 {
+        (self.0 & u64::from(u32::MAX)) as u32
+    }
+}
+
 /// Who a counterpart is, as the kernel told the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {

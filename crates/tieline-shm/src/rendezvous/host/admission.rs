@@ -14,7 +14,7 @@ use crate::raw::step;
 use crate::rendezvous::access::{Applicant, Right};
 use crate::rendezvous::station::{About, Part, State, Station};
 use crate::rendezvous::wire::{Answer, Hello, Message, Reason, Refusal, Welcome};
-use crate::rendezvous::{Link, Peer, PeerId, Role, name_of, random};
+use crate::rendezvous::{Link, Peer, PeerId, Role, name_of};
 
 /// A member that is about to be told so.
 struct Enrolled {
@@ -160,7 +160,15 @@ impl Host {
             Some(again) if again.object != about.object => {
                 return refuse(Reason::Stale, "another object has the name now".to_owned());
             }
-            // Who was a member counts already.
+            // What the members of such users say, they may as well do.
+            Some(_) if about.trusts(who.uid) => {}
+            Some(again) if PeerId(again.id).user() != who.uid => {
+                return refuse(Reason::Protocol, "it registers again as another user's member".to_owned());
+            }
+            // Who was a member counts already; and some may have taken the places of members that are late.
+            Some(_) if self.registered.len() + 1 >= 2 * about.peers_max as usize => {
+                return refuse(Reason::Busy, "more members register again than there can be".to_owned());
+            }
             Some(_) => {}
             None if self.is_full(about) => {
                 return refuse(Reason::Full, format!("it was made for {} members and has as many", about.peers_max));
@@ -183,7 +191,7 @@ impl Host {
         hello: &Hello,
     ) -> Result<Enrolled, Refusal> {
         let mut linked: HashSet<u64> = hello.again.iter().flat_map(|again| again.linked.iter().copied()).collect();
-        let id = hello.again.as_ref().map_or_else(|| self.fresh_id(state.me), |again| PeerId(again.id));
+        let id = hello.again.as_ref().map_or_else(|| self.fresh_id(state.me, who.uid), |again| PeerId(again.id));
         if id == state.me {
             return Err(Refusal { reason: Reason::Protocol, text: "it says that it is the host".to_owned() });
         }
@@ -231,9 +239,9 @@ impl Host {
         self.registered.len() + 1 >= about.peers_max as usize
     }
 
-    fn fresh_id(&self, me: PeerId) -> PeerId {
+    fn fresh_id(&self, me: PeerId, uid: u32) -> PeerId {
         loop {
-            let id = PeerId(random());
+            let id = PeerId::of_user(uid);
             if id != me && id.0 != 0 && !self.registered.contains_key(&id) {
                 return id;
             }
@@ -245,7 +253,7 @@ impl Host {
 fn share(station: &Arc<Station>, state: &State, who: Credentials, hello: &Hello) -> Result<Shares, Refusal> {
     let about = &station.about;
     let Some(core) = about.core.as_ref().filter(|_| hello.again.is_none()) else { return Ok(Shares::default()) };
-    let is_trusted = who.uid == about.owner || who.uid == 0;
+    let is_trusted = about.trusts(who.uid);
     let core = match hello.role {
         Role::Reader if !is_trusted => core.read_only_fd().map_err(no_room)?,
         _ => core.as_fd().try_clone_to_owned().map_err(|_| no_descriptor())?,

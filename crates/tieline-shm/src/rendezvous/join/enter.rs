@@ -65,7 +65,7 @@ pub(super) fn found(
         members,
     };
     let state = State {
-        me: PeerId(random()),
+        me: PeerId::of_user(rustix::process::geteuid().as_raw()),
         standing: Standing::Host(Box::new(host)),
         participant: None,
         links: HashMap::new(),
@@ -101,7 +101,7 @@ pub(super) fn enter(
     let (id, about) = (about.0, about.1);
     let state = State {
         me: id,
-        standing: Standing::Member { connection, token: None },
+        standing: Standing::Member { connection, token: None, again: None },
         participant: None,
         links: HashMap::new(),
         parts: HashMap::new(),

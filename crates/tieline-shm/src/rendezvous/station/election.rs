@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tieline_os::unix::{RecvOptions, SeqPacket};
 
-use super::{Part, Standing, State, Station, Watched, introduced};
+use super::{Part, Search, Standing, State, Station, Watched, introduced};
 use crate::raw::private_fd::Private;
 use crate::raw::step;
 use crate::rendezvous::PeerId;
 use crate::rendezvous::host::Host;
 use crate::rendezvous::lock::{Found, LockFile, NameUse};
 use crate::rendezvous::site::Site;
-use crate::rendezvous::wire::{Again, Message, PACKET_MAX};
+use crate::rendezvous::wire::{Again, Message, PACKET_MAX, Reason, Refusal};
 
 /// The first pause between two tries to find the new host; each is twice the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -23,6 +23,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a member that may not be the host itself looks for a new one before it stands alone.
 const SEEKING_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Search {
+    /// The next try after a pause; the one after that after one twice as long.
+    fn later(self) -> Standing {
+        let search = Self { pause: (self.pause * 2).min(LONGEST_PAUSE), ..self };
+        Standing::Seeking { search, next: Instant::now() + self.pause }
+    }
+}
 
 impl State {
     /// What the host says to a member: introductions, or nothing more.
@@ -38,8 +46,12 @@ impl State {
                             self.connect(station, link);
                         }
                     }
-                    // The answer to our registering again; the core segment, if it comes along, is the one we have.
-                    Some(Message::Welcome(_)) => {}
+                    // The answer to our registering again.
+                    Some(Message::Welcome(_)) => self.is_welcome(),
+                    // It has no room at the moment.
+                    Some(Message::Refusal(Refusal { reason: Reason::Full | Reason::Busy, .. })) => {
+                        return self.lose_host(station);
+                    }
                     // Another object has the name now.
                     Some(Message::Refusal(_)) => return self.stand_alone(station),
                     _ => return self.lose_host(station),
@@ -50,8 +62,14 @@ impl State {
         }
     }
 
+    fn is_welcome(&mut self) {
+        if let Standing::Member { again, .. } = &mut self.standing {
+            *again = None;
+        }
+    }
+
     fn drop_host_connection(&mut self, station: &Arc<Station>) {
-        if let Standing::Member { connection, token: Some(token) } = &self.standing {
+        if let Standing::Member { connection, token: Some(token), .. } = &self.standing {
             self.parts.remove(token);
             station.keeper.ignore(*token, connection);
         }
@@ -67,32 +85,36 @@ impl State {
         step("meet:host-lost");
         self.drop_host_connection(station);
         let now = Instant::now();
-        self.standing = Standing::Seeking { since: now, next: now, pause: FIRST_PAUSE };
+        let refused = if let Standing::Member { again, .. } = &self.standing { *again } else { None };
+        let search = refused.unwrap_or(Search { since: now, pause: FIRST_PAUSE });
+        self.standing = search.later();
         self.recover_if_any_died(station);
-        self.seek(station);
+        // One that did not take us in is not asked again at once: it may have no descriptor left.
+        if refused.is_none() {
+            self.seek(station);
+        }
     }
 
     /// Becomes the host, or finds it, or plans the next try.
     pub(super) fn seek(&mut self, station: &Arc<Station>) {
-        let (Standing::Seeking { since, pause, .. }, Some(site)) = (&self.standing, &station.site) else { return };
-        let (since, pause) = (*since, *pause);
+        let (Standing::Seeking { search, .. }, Some(site)) = (&self.standing, &station.site) else { return };
+        let search = *search;
         let may_host = self.renew_name_use(station, site);
         if may_host && self.try_to_host(station, site) {
+            return;
+        }
+        if !may_host && search.since.elapsed() > SEEKING_PATIENCE {
+            self.standing = Standing::Alone;
             return;
         }
         if let Some(connection) = register_again(station, site, self.me, &self.links)
             && let Ok(token) = station.keeper.watch(station, &connection)
         {
             self.parts.insert(token, Part::Host);
-            self.standing = Standing::Member { connection, token: Some(token) };
+            self.standing = Standing::Member { connection, token: Some(token), again: Some(search) };
             return;
         }
-        let now = Instant::now();
-        self.standing = if !may_host && now.duration_since(since) > SEEKING_PATIENCE {
-            Standing::Alone
-        } else {
-            Standing::Seeking { since, next: now + pause, pause: (pause * 2).min(LONGEST_PAUSE) }
-        };
+        self.standing = search.later();
     }
 
     /// Sees to it that our lock file is the one with the name: somebody may have cleaned up. Whether we have one.

@@ -50,6 +50,11 @@ pub(super) struct About {
 }
 
 impl About {
+    /// Whether a user's members may do what they like with the object anyway.
+    pub(super) fn trusts(&self, uid: u32) -> bool {
+        uid == self.owner || uid == 0
+    }
+
     pub(super) fn hello(&self, again: Option<Again>) -> Hello {
         Hello {
             kind: self.kind,
@@ -99,10 +104,25 @@ pub(super) enum Part {
     Registered(PeerId),
 }
 
+/// How long a host is being looked for, and the next pause between two tries.
+#[derive(Clone, Copy)]
+pub(super) struct Search {
+    since: Instant,
+    pause: Duration,
+}
+
 pub(super) enum Standing {
     Host(Box<Host>),
-    Member { connection: Private<SeqPacket>, token: Option<u64> },
-    Seeking { since: Instant, next: Instant, pause: Duration },
+    /// `again` until the host has answered to our registering again.
+    Member {
+        connection: Private<SeqPacket>,
+        token: Option<u64>,
+        again: Option<Search>,
+    },
+    Seeking {
+        search: Search,
+        next: Instant,
+    },
     Alone,
     Left,
 }
@@ -223,7 +243,7 @@ impl Station {
         }
         match std::mem::replace(&mut state.standing, Standing::Left) {
             Standing::Host(host) => host.leave(self),
-            Standing::Member { connection, token: Some(token) } => self.keeper.ignore(token, &connection),
+            Standing::Member { connection, token: Some(token), .. } => self.keeper.ignore(token, &connection),
             _ => {}
         }
         state.parts.clear();

@@ -13,6 +13,7 @@ mod directories;
 mod election;
 mod fork;
 mod hostile;
+mod impostors;
 mod join;
 mod measure;
 mod members;
