@@ -221,12 +221,7 @@ impl Host {
         for (peer, (here, there)) in lines {
             let Some(registered) = self.registered.get_mut(&peer) else { continue };
             registered.linked.insert(id.0);
-            registered.unsent.push_back(introduction(newcomer, here));
-            if registered.unsent.len() > registered.unsent_max {
-                // It does not read: it is stopped, or worse. When it goes on it registers again, and is introduced then.
-                registered.hang_up();
-            }
-            registered.flush(station);
+            registered.send(station, introduction(newcomer, here));
             step("meet:introduced-one");
             linked.insert(peer.0);
             packets.push(introduction(registered.peer, there));

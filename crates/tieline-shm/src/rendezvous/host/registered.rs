@@ -69,8 +69,7 @@ impl Host {
         let Some(who) = self.registered.get(&who).map(|registered| registered.peer) else { return };
         if let Some(registered) = self.registered.get_mut(&to) {
             registered.linked.insert(who.id.0);
-            registered.unsent.push_back(introduction(who, line));
-            registered.flush(station);
+            registered.send(station, introduction(who, line));
         }
     }
 
@@ -113,6 +112,15 @@ impl Registered {
         }
     }
 
+    pub(super) fn send(&mut self, station: &Station, packet: Packet) {
+        self.unsent.push_back(packet);
+        if self.unsent.len() > self.unsent_max {
+            // It does not read: it is stopped, or worse. When it goes on it registers again, and is introduced then.
+            self.hang_up();
+        }
+        self.flush(station);
+    }
+
     /// Sends as much as there is room for; whether the line is still good.
     pub(super) fn flush(&mut self, station: &Station) -> bool {
         while let Some(packet) = self.unsent.front() {
@@ -138,7 +146,7 @@ impl Registered {
     }
 
     /// Ends the line. It is seen as its end by both sides, and forgotten then.
-    pub(super) fn hang_up(&mut self) {
+    fn hang_up(&mut self) {
         self.unsent.clear();
         let _ = self.connection.shutdown(std::net::Shutdown::Both);
     }

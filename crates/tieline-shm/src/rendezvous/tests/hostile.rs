@@ -150,6 +150,36 @@ fn a_flood_of_silent_strangers_keeps_nobody_out() {
     drop((guest, host));
 }
 
+/// A sharer that does not read is given witnesses no longer than its line and a little more have room for.
+#[test]
+fn a_sharer_that_does_not_read_costs_a_bounded_number_of_descriptors() {
+    if let Some(me) = tieline_testkit::role() {
+        let directory = me.env("DIRECTORY");
+        let name = name_in(Path::new(&directory), "deaf");
+        let _host = Actor::create(&name, Role::Sharer);
+        let deaf = stranger(Path::new(&directory), "deaf");
+        deaf.send(&Message::Hello(hello(Role::Sharer)).encode()).unwrap();
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = count();
+        for _ in 0..1000 {
+            drop(tieline_testkit::until("it joins", || open(&name, offer(Role::Sharer), TIMEOUT).ok()));
+        }
+        eventually("its line is closed", || {
+            let mut buffer = vec![0; 64 * 1024];
+            while matches!(deaf.try_recv(&mut buffer), Ok(Some(_))) {}
+            !is_open(&deaf)
+        });
+        assert!(count() < before + 50, "{before} -> {}", count());
+        me.say("done");
+        return;
+    }
+    let directory = directory();
+    let path = directory.path().to_str().unwrap();
+    let mut peer = tieline_testkit::Peer::of(tieline_testkit::test_name!()).role("host").env("DIRECTORY", path).spawn();
+    peer.wait_for("done");
+    peer.succeeds();
+}
+
 fn is_open(line: &SeqPacket) -> bool {
     matches!(line.try_recv(&mut [0; 8]), Err(error) if error.is_would_block())
 }
