@@ -7,10 +7,11 @@
 //! peer leaves or dies.
 //!
 //! * [`name`], [`directory`], [`lock`]: where a name lies, and who may answer for it.
+//! * [`site`]: the files of one name.
 //! * [`wire`]: what is said, as bytes.
 //! * [`join`]: the joiner's side, on the joining thread.
 //! * [`station`], [`host`]: one membership as the [`keeper`]'s thread sees it, and what it does while it is the host.
-//! * [`members`]: who shares a core segment, in the segment itself.
+//! * [`members`]: who shares a core segment, in the segment itself; [`roll`]: as the kernel says, for other users' sake.
 //! * [`watch`]: being told when a name may have got a host.
 //! * [`anonymous`]: two processes that have a socket in common and need no name.
 //!
@@ -27,6 +28,8 @@ mod lock;
 mod members;
 mod membership;
 mod name;
+mod roll;
+mod site;
 mod station;
 #[cfg(test)]
 mod tests;
@@ -38,7 +41,6 @@ use std::os::fd::OwnedFd;
 pub use access::{Access, Allowed};
 pub(crate) use access::{Applicant, Right};
 pub(crate) use anonymous::{Anonymous, meet, pair};
-pub(crate) use host::{kind_name, random};
 pub(crate) use join::{create, look, open, open_or_create};
 pub(crate) use link::Link;
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, Members};
@@ -104,6 +106,17 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PeerId(pub(crate) u64);
 
+impl PeerId {
+    /// One for a member of this user: which user, in the low half, so that who registers again cannot do so as another's.
+    fn of_user(uid: u32) -> Self {
+        Self(random() << 32 | u64::from(uid))
+    }
+
+    fn user(self) -> u32 {
+        (self.0 & u64::from(u32::MAX)) as u32
+    }
+}
+
 /// Who a counterpart is, as the kernel told the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -140,4 +153,48 @@ pub(crate) trait Participant: Send + Sync {
     /// Nobody else has or gets its number meanwhile. It is called in one process, and again in another if that one dies
     /// in it. The membership's own number comes, too, when it is dropped.
     fn departed(&self, member: u32);
+}
+
+impl Role {
+    fn right(self) -> Right {
+        match self {
+            Self::Sharer => Right::Both,
+            Self::Producer => Right::Publish,
+            Self::Reader | Self::Consumer => Right::Subscribe,
+        }
+    }
+
+    fn shares(self) -> bool {
+        matches!(self, Self::Sharer | Self::Reader)
+    }
+
+    fn meets(self, other: Self) -> bool {
+        matches!((self, other), (Self::Producer, Self::Consumer) | (Self::Consumer, Self::Producer))
+    }
+}
+
+/// A number that nobody else has drawn, as far as 64 bits reach.
+pub(crate) fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // Its keys come from the kernel's source of randomness, and differ for each call.
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn name_of(kind: u32) -> String {
+    Kind::from_number(kind).map_or_else(|| format!("of kind {kind}"), |kind| kind_name(kind).to_owned())
+}
+
+/// What people call it.
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Log | Kind::Roster => "a topic",
+        Kind::Queue => "a queue",
+        Kind::Stream => "a stream",
+        Kind::Calls => "a service",
+        Kind::Latest => "a latest value",
+        Kind::Event => "an event",
+        Kind::Locks => "a set of locks",
+        Kind::Arena => "an arena",
+        Kind::Memory => "plain memory",
+    }
 }

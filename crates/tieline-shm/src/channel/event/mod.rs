@@ -31,8 +31,8 @@
 //! are 64 bits long.
 //!
 //! The memory is `docs/formats/shm-event.md`, to the byte. Whom [`Access`] admits may write all of it: a hostile one can forge
-//! notifications, keep listeners from being woken, and keep others from joining
-//! ([`LimitReached`](crate::ErrorKind::LimitReached)) until the last member leaves; no more. Deadlines hold.
+//! notifications, keep listeners from being woken, and, as long as it lives, keep others from joining
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -33,8 +33,8 @@
 //! # Several users
 //! A reader of another user gets a descriptor that cannot write, and no mapping of it can. A user who may write (both
 //! rights of [`Access`]) can write any value, also one that is none, which readers get as
-//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and it can keep other writers out until the last
-//! user of the name leaves. Readers can always join.
+//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and as long as it lives it can keep
+//! other writers out. Readers can always join.
 //!
 //! # Threads and limits
 //! The writer and each reader belong to one thread at a time; have a reader for each. Reading and writing copy the

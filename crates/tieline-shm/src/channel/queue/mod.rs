@@ -47,8 +47,8 @@
 //!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
-//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; it can keep others from
-//! joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
+//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; as long as it lives, it can
+//! keep others from joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
 //! until the last member leaves; then the name is free. In a queue for one user, payloads are used in place; in one for
 //! several, they are copied first.
 
@@ -139,7 +139,7 @@ impl Participant for Recovery {
 }
 
 fn owner_of(members: &Members, member: u32) -> Option<Owner> {
-    Owner::new(member, members.who(member)?.generation)
+    Owner::new(member, members.generation(member)?)
 }
 
 const SEND: &str = "send to the queue";
