@@ -309,6 +309,4 @@ impl Participant for Admission {
         }
         self.changed.notify_all();
     }
-
-    fn departed(&self, _: u32) {}
 }

@@ -218,6 +218,4 @@ impl Participant for Shared {
         // Who waits for credit must look now.
         bell.iter().for_each(|bell| bell.wake_after_death());
     }
-
-    fn departed(&self, _: u32) {}
 }
