@@ -34,8 +34,8 @@ impl Models {
     }
 }
 
-/// Checks every model, each for at most `each` (loom's `LOOM_MAX_DURATION`; one that is not through by then counts as
-/// checked as far as it came).
+/// Checks every model, each search for at most `each` (loom's `LOOM_MAX_DURATION`; one that is not through by then counts
+/// as checked as far as it came). Searches for planted bugs go on until they are found.
 ///
 /// # Errors
 /// If they do not build, if one fails, or if there are none.
@@ -46,17 +46,12 @@ pub fn run(each: Duration) -> Result<Models, String> {
     command
         .args(["model_", "--", "--nocapture"])
         .env("RUSTFLAGS", format!("{flags} --cfg model"))
-        .env("LOOM_MAX_DURATION", each.as_secs().max(1).to_string())
-        // How many executions lie between two looks at the clock.
-        .env("LOOM_CHECKPOINT_INTERVAL", "1000");
+        .env("LOOM_MAX_DURATION", each.as_secs().max(1).to_string());
     let begin = Instant::now();
     let mut models = Models::default();
     let done = watched(&mut command, |line| {
         models.read(line);
-        // Loom itself says which execution it is at, which nobody wants to read.
-        if !line.starts_with("================== ") && !line.trim().is_empty() {
-            println!("{line}");
-        }
+        println!("{line}");
     });
     let Models { models: count, executions, .. } = models;
     println!("models: {count}, {executions} executions, {} s", begin.elapsed().as_secs());

@@ -170,6 +170,7 @@
 //! | `set_robust_list` | no locks, and no objects whose users share one segment (queues, events, latest values): `Unsupported`; topics, streams and calls work |
 
 #![deny(unsafe_code)]
+#![cfg_attr(model, allow(dead_code, unused_imports, reason = "a model is of a structure alone, without what uses it"))]
 
 #[cfg(all(feature = "tokio", not(model)))]
 pub mod aio;
@@ -180,6 +181,8 @@ mod error;
 #[cfg(not(model))]
 pub mod inspect;
 mod layout;
+#[cfg(all(test, model))]
+mod model;
 #[allow(unsafe_code, reason = "memory that other processes map is reached through pointers, argued there")]
 mod raw;
 #[cfg(not(model))]

@@ -359,6 +359,7 @@ impl Segments {
                 locks.entry(hold.object).or_default().push((hold.process, lock.start));
             }
         }
+        name_sockets(builder, &locks);
         let users = users_of(builder, self.states.keys().copied().collect());
         for &object in self.states.keys() {
             let Some(name) = builder.object_at(object).name.clone() else { continue };
@@ -377,6 +378,46 @@ impl Segments {
             }
         }
     }
+}
+
+/// Names the sockets at which those who answer for names are met by where they lie. The kernel remembers how they were
+/// bound: through the descriptor of a folder, under a name that they had for a moment only.
+fn name_sockets(builder: &mut Builder, locks: &HashMap<ObjectRef, Vec<(ProcessRef, u64)>>) {
+    let mut places: HashMap<(ProcessRef, Vec<u8>), Option<Text>> = HashMap::new();
+    for (&file, locks) in locks {
+        let path = builder.object_at(file).name.as_ref();
+        let Some(path) = path.and_then(|path| path.as_bytes().strip_suffix(b".lock")) else { continue };
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let socket = Text::from([path, b".sock"].concat());
+        let processes: HashSet<ProcessRef> = locks.iter().map(|(process, _)| *process).collect();
+        for process in processes {
+            // A process may have the same name in two folders; then nobody can say which it is.
+            let place = places.entry((process, name.to_vec()));
+            place.and_modify(|place| *place = None).or_insert_with(|| Some(socket.clone()));
+        }
+    }
+    let mut named = Vec::new();
+    for hold in builder.holds() {
+        let object = builder.object_at(hold.object);
+        if object.kind == Kind::UnixSeqpacket
+            && let Some(name) = object.name.as_ref().and_then(|name| bound_by_descriptor(name.as_bytes()))
+            && let Some(Some(place)) = places.get(&(hold.process, name.to_vec()))
+        {
+            named.push((hold.object, place.clone()));
+        }
+    }
+    for (object, place) in named {
+        builder.object_mut(object).name = Some(place);
+    }
+}
+
+/// Reads `/proc/self/fd/N/NAME.new`.
+fn bound_by_descriptor(path: &[u8]) -> Option<&[u8]> {
+    let rest = path.strip_prefix(b"/proc/self/fd/")?;
+    let slash = rest.iter().position(|&byte| byte == b'/')?;
+    let (number, name) = (&rest[..slash], &rest[slash + 1..]);
+    let is_number = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
+    name.strip_suffix(b".new").filter(|name| is_number && !name.is_empty() && !name.contains(&b'/'))
 }
 
 /// The log of that inode beside another segment: memory without a name is one file system, so it has its device.
@@ -512,6 +553,12 @@ mod tests {
         assert_eq!(parse(b"tieline:log:frames"), Some((Kind::ShmTopic, Text::from("frames"))));
         assert_eq!(parse(b"tieline:locks:"), Some((Kind::ShmLocks, Text::from(""))));
         assert_eq!(parse(b"tieline:queue:a:b"), Some((Kind::ShmQueue, Text::from("a:b"))));
+        assert_eq!(bound_by_descriptor(b"/proc/self/fd/7/frames.new"), Some(&b"frames"[..]));
+        for other in
+            [&b"/proc/self/fd/7/frames"[..], b"/proc/self/fd/7/a/b.new", b"/proc/self/fd/x/a.new", b"/run/a.new"]
+        {
+            assert_eq!(bound_by_descriptor(other), None, "{other:?}");
+        }
         for other in [&b"frames"[..], b"tieline", b"tieline:", b"tieline:log", b"tieline:cat:x", b"TIELINE:log:x"] {
             assert_eq!(parse(other), None, "{other:?}");
         }

@@ -84,7 +84,9 @@ fn asleep<'f>(builder: &mut Builder, folders: &'f Folders) -> Vec<(&'f Folder, V
     let viewer = builder.viewer().pid;
     let mut listing = Listing::new();
     for folder in folders.iter().filter(|folder| folder.pid != viewer) {
-        if builder.processes()[folder.process.index()].state == ProcessState::Zombie {
+        // Of one that is stopped the kernel tells the call that it was in: it waits for nothing but to go on.
+        let state = builder.processes()[folder.process.index()].state;
+        if matches!(state, ProcessState::Zombie | ProcessState::Stopped | ProcessState::Traced) {
             continue;
         }
         let Ok(opened) = folders.open(folder) else { continue };
@@ -151,6 +153,17 @@ impl Call {
     fn is_of_32_bits(&self) -> bool {
         const HIGH: u64 = 1 << 32;
         cfg!(target_pointer_width = "64") && self.stack < HIGH && self.arguments.iter().all(|&one| one < HIGH)
+    }
+
+    /// Whether it is one of those calls of `futex` that sleep: others, which wake, may be seen under way.
+    fn sleeps_on_futex(&self) -> bool {
+        const PRIVATE_AND_CLOCK: i32 = 128 | 256;
+        const WAIT: i32 = 0;
+        const LOCK_PI: i32 = 6;
+        const WAIT_BITSET: i32 = 9;
+        const WAIT_REQUEUE_PI: i32 = 11;
+        const LOCK_PI2: i32 = 13;
+        matches!(self.int(1) & !PRIVATE_AND_CLOCK, WAIT | LOCK_PI | WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2)
     }
 
     /// An argument that is an `int`: its upper half is whatever the register held.
@@ -289,7 +302,8 @@ impl Places {
                 let object = system_v(builder, thread.process, Kind::SysvMq, call.int(0));
                 Some((object, WaitReason::Room { bytes: call.arguments[2] }))
             }
-            Meaning::Futex => self.futex(builder, at, thread.process, call.arguments[0]),
+            Meaning::Futex if call.sleeps_on_futex() => self.futex(builder, at, thread.process, call.arguments[0]),
+            Meaning::Futex => None,
             Meaning::Futexes => self.futexes(builder, at, thread),
         }
     }

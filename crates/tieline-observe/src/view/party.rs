@@ -120,7 +120,8 @@ impl<'a> View<'a> {
                 _ => Self::unused(&parties, self.nobody()),
             },
             Kind::SysvShm | Kind::PosixShm | Kind::Memfd | Kind::AnonymousShm | Kind::File => self.sharers(&parties),
-            Kind::PosixMq | Kind::ShmTopic => self.two_ends(&parties),
+            Kind::PosixMq => self.two_ends(&parties),
+            Kind::ShmTopic => self.topic_ends(object, &parties),
             kind if kind.is_segment() => self.sharers(&parties),
             _ => match peer {
                 Some(peer) => self.connected(&parties, &self.parties(peer.reference)),
@@ -184,16 +185,35 @@ impl<'a> View<'a> {
             };
             parties.iter().filter(is_there).collect::<Vec<_>>()
         };
-        let (writers, readers) = (at(End::Writing), at(End::Reading));
-        if let ([writer], [reader]) = (&*writers, &*readers)
+        self.ends(&at(End::Writing), &at(End::Reading), self.nobody())
+    }
+
+    /// Publisher, `>`, subscribers: a publisher can read its own log, and is a subscriber only if it says so.
+    fn topic_ends(&self, object: &Object, parties: &[Party<'_>]) -> String {
+        let told = match &object.detail {
+            Detail::Segment(segment) => segment.told.as_ref().map(|told| (segment, told)),
+            _ => None,
+        };
+        let subscribes = |party: &Party<'_>| {
+            let mut members = told.iter().flat_map(|(segment, _)| segment.of_process(party.process.pid));
+            members.any(|member| member.reading.is_some())
+        };
+        let writers: Vec<_> = parties.iter().filter(|party| party.access().write).collect();
+        let readers = parties.iter().filter(|party| party.access() == Access::READ || subscribes(party));
+        let is_unheard = told.is_some_and(|(_, told)| told.members.is_empty());
+        self.ends(&writers, &readers.collect::<Vec<_>>(), if is_unheard { "nobody" } else { self.nobody() })
+    }
+
+    fn ends(&self, writers: &[&Party<'_>], readers: &[&Party<'_>], no_reader: &str) -> String {
+        if let ([writer], [reader]) = (writers, readers)
             && writer.process.reference == reader.process.reference
         {
             return format!("{} > itself", process_name(writer.process));
         }
-        let side = |parties: &[&Party<'_>]| {
-            if parties.is_empty() { self.nobody().to_owned() } else { named(parties.iter().copied()) }
+        let side = |parties: &[&Party<'_>], nobody: &str| {
+            if parties.is_empty() { nobody.to_owned() } else { named(parties.iter().copied()) }
         };
-        format!("{} > {}", side(&writers), side(&readers))
+        format!("{} > {}", side(writers, self.nobody()), side(readers, no_reader))
     }
 
     /// Those who share memory, by what they may do with it.

@@ -1,8 +1,8 @@
 //! One object in sentences: who is at which end, what waits in it, what is odd about it.
 
 use crate::model::{
-    Access, Detail, Kind, Lock, LockKind, Object, ObjectRef, Process, Role, SocketState, SysvMq, SysvSem, SysvShm,
-    Unit, Wait, WaitReason,
+    Access, Detail, Kind, Lock, LockKind, Object, ObjectRef, Process, ProcessState, Role, SocketState, SysvMq, SysvSem,
+    SysvShm, Unit, Wait, WaitReason,
 };
 
 use super::party::Party;
@@ -84,6 +84,11 @@ impl View<'_> {
         // Who waits for a file lock has been told of with the lock.
         let waits = self.waits_on(object.reference).filter(|wait| wait.reason != WaitReason::Lock);
         sentences.extend(waits.map(|wait| self.wait_in_words(wait)));
+        let users = parties.iter().filter(|party| party.is_user());
+        let stands = |party: &Party<'_>| {
+            halted(party.process).map(|halted| format!("{} is {halted}.", process_name(party.process)))
+        };
+        sentences.extend(users.filter_map(stands).take(MOST_NAMED));
         if let Some(namespace) = self.foreign_namespace(object) {
             sentences.push(format!("It is of another namespace, {}.", self.namespace(namespace)));
         }
@@ -366,6 +371,15 @@ impl View<'_> {
             ([], false) => "nobody".to_owned(),
             (some, _) => words::and(&limited(some.iter().map(|party| brief(party)).collect())),
         }
+    }
+}
+
+/// Why a process does nothing at all, behind "is".
+pub(super) fn halted(process: &Process) -> Option<&'static str> {
+    match process.state {
+        ProcessState::Stopped => Some("stopped, until SIGCONT"),
+        ProcessState::Traced => Some("stopped by a debugger"),
+        _ => None,
     }
 }
 

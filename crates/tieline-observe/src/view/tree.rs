@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{How, Identity, Kind, LinkKind, Object, ObjectRef, Process, ProcessRef, SocketState};
+use crate::model::{How, Identity, Kind, Link, LinkKind, Object, ObjectRef, Process, ProcessRef, SocketState};
 
 use super::grid::{Column, Grid, Tone};
 use super::label::{is_full, socket_state};
@@ -139,7 +139,9 @@ impl<'a> View<'a> {
             let other = theirs.but(&theirs.users, None);
             return if other.is_empty() { self.nobody().to_owned() } else { other };
         }
-        let clients = self.snapshot.linked(object.reference).filter(|(link, _)| link.kind != LinkKind::Watches);
+        // Who has a part of it has the whole, too.
+        let is_client = |link: &Link| !matches!(link.kind, LinkKind::Watches | LinkKind::PartOf);
+        let clients = self.snapshot.linked(object.reference).filter(|(link, _)| is_client(link));
         let names = |(_, other)| {
             let theirs = companies.of(other);
             theirs.but(&theirs.users, None)

@@ -14,7 +14,7 @@ use super::party::Party;
 use super::query::{Query, SystemVName};
 use super::segment::member_words;
 use super::select::ProcessChoice;
-use super::sentence::{lock_words, reason};
+use super::sentence::{halted, lock_words, reason};
 use super::tree::Companies;
 use super::{View, process_name, words};
 
@@ -390,6 +390,7 @@ impl View<'_> {
                 words::count(count, "other process", "other processes")
             ),
         }];
+        sentences.extend(halted(process).map(|halted| format!("It is {halted}.")));
         for wait in self.snapshot.waits().iter().filter(|wait| wait.process == reference) {
             let on = wait
                 .object
@@ -425,6 +426,7 @@ impl View<'_> {
             for wait in waits {
                 how.push(format!("waits {}", reason(&wait.reason)));
             }
+            how.extend(halted(party.process).map(|halted| format!("is {halted}")));
             let cells = [
                 process_name(party.process),
                 user,

@@ -10,7 +10,7 @@ use tieline_observe::model::{
     Detail, Evidence, FindingKind, How, Kind, LinkKind, LockKind, Member, Object, Segment, UnseenWhat, UnseenWhy,
     WaitReason,
 };
-use tieline_observe::view::{Query, Users, View};
+use tieline_observe::view::{Field, Order, Query, Selection, Users, View};
 use tieline_observe::{Scan, Snapshot};
 use tieline_os::lock::{LockKind as RangeKind, RangeLock};
 use tieline_os::mapping::MapOptions;
@@ -192,6 +192,30 @@ fn a_slow_subscriber_and_what_it_holds_are_seen() {
         (reading.lag == 0 && reading.held == 0).then(|| wait.reason.clone())
     });
     assert_eq!(waits, WaitReason::Read);
+
+    // One that stands still is told of, and by what: not by the call in which it was stopped.
+    subscriber.stop();
+    let snapshot = Scan::new().waits(true).take().unwrap();
+    let of_it = |wait: &&tieline_observe::model::Wait| snapshot.process(wait.process).pid == subscriber.id();
+    assert_eq!(snapshot.waits().iter().find(of_it), None, "it waits for nothing but SIGCONT");
+    let text = said(&snapshot, "shm:frames");
+    assert!(text.contains(&format!("{} is stopped, until SIGCONT.", subscriber.id())), "{text}");
+    assert!(text.contains("is waited for; is stopped, until SIGCONT |"), "{text}");
+    let text = said(&snapshot, &subscriber.id().to_string());
+    assert!(text.contains("It is stopped, until SIGCONT."), "{text}");
+
+    // The name's socket is called by where it lies, and who publishes does not listen to itself.
+    let socket = place(&directory, "frames.sock");
+    let text = said(&snapshot, &socket);
+    assert!(text.contains(&format!("listens at the Unix socket at {socket}.")), "{text}");
+    let name = |pid: u32| format!("{} {pid}", snapshot.process_with_pid(pid).expect("it is there").name);
+    let selection = Selection { kinds: vec![Kind::ShmTopic], ..Selection::default() };
+    let list = View::new(&snapshot, Users::default()).list(&selection, &[Field::Who], Order::default());
+    let ends = format!("{} > {}", name(publisher.id()), name(subscriber.id()));
+    assert!(list.grid.rows.iter().any(|row| row.cells[0] == ends), "no {ends} in {:?}", list.grid.rows);
+    let text = said(&snapshot, &publisher.id().to_string());
+    let row = text.lines().find(|line| line.contains("| shm-topic | frames |")).expect("its topic");
+    assert!(row.ends_with(&format!("| {}", name(subscriber.id()))), "{row}");
 
     // Whoever would notice its end is stopped: it is told as not cleared away.
     publisher.stop();

@@ -119,10 +119,11 @@ pub(super) fn close(heap: &Heap) {
 #[cfg(all(test, model))]
 mod models {
     use loom::sync::Arc;
-    use std::sync::atomic::{AtomicU64 as Count, Ordering as Std};
+    use tieline_testkit::test_name;
 
     use super::*;
     use crate::arena::heap::Geometry;
+    use crate::model::{explore, must_fail};
     use crate::raw::View;
     use crate::raw::atomic::AtomicU64;
 
@@ -142,11 +143,7 @@ mod models {
 
     /// A change of two words beside a reader of both; `look_again` off is the planted bug.
     fn reader_beside_writer(look_again: bool) {
-        static EXECUTIONS: Count = Count::new(0);
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = None;
-        builder.check(move || {
-            EXECUTIONS.fetch_add(1, Std::Relaxed);
+        explore("reader beside writer", None, move || {
             let heap = Arc::new(heap());
             let writers = Arc::clone(&heap);
             let writer = loom::thread::spawn(move || {
@@ -165,7 +162,6 @@ mod models {
             writer.join().unwrap();
             assert_eq!((load(&heap, FIRST), load(&heap, SECOND)), (1, 1));
         });
-        println!("{} executions", EXECUTIONS.load(Std::Relaxed));
     }
 
     #[test]
@@ -174,19 +170,14 @@ mod models {
     }
 
     #[test]
-    #[should_panic(expected = "half a change was believed")]
     fn model_a_reader_that_does_not_look_again_is_found_out() {
-        reader_beside_writer(false);
+        must_fail(&test_name!(), "NoSecondLook", || reader_beside_writer(false));
     }
 
     /// Two who do not keep to the lock: one of them changes at a time, and the words stay a pair.
     #[test]
     fn model_two_writers_without_a_lock() {
-        static EXECUTIONS: Count = Count::new(0);
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = None;
-        builder.check(|| {
-            EXECUTIONS.fetch_add(1, Std::Relaxed);
+        explore("two writers without a lock", None, || {
             let heap = Arc::new(heap());
             let change = |heap: &Heap, value: u64| {
                 if begin(heap, value).is_ok() {
@@ -203,6 +194,5 @@ mod models {
             assert_eq!(load(&heap, FIRST), load(&heap, SECOND));
             assert_eq!((heap.load(Word::Owner), heap.load(Word::JournalLen)), (0, 0));
         });
-        println!("{} executions", EXECUTIONS.load(Std::Relaxed));
     }
 }

@@ -39,8 +39,10 @@ pub(crate) struct View<T: ?Sized> {
 /// What keeps the memory of a view.
 #[derive(Clone)]
 enum Owner {
-    Mapping(#[expect(dead_code, reason = "kept")] Arc<Mapping>),
-    Private(#[expect(dead_code, reason = "kept")] Arc<dyn Send + Sync + UnwindSafe + RefUnwindSafe>),
+    Mapping(#[cfg_attr(not(model), expect(dead_code, reason = "kept"))] Arc<Mapping>),
+    Private(
+        #[cfg_attr(not(model), expect(dead_code, reason = "kept"))] Arc<dyn Send + Sync + UnwindSafe + RefUnwindSafe>,
+    ),
 }
 
 // SAFETY: a view is a shared reference with an owner; the atomics behind it may be used from any thread.

@@ -199,7 +199,7 @@ mod model {
     use tieline_testkit::test_name;
 
     use super::*;
-    use crate::structure::planted::must_fail;
+    use crate::model::{explore, must_fail};
     use crate::wait::{Until, Waiting};
 
     impl Counters {
@@ -233,27 +233,13 @@ mod model {
         notifiers.into_iter().for_each(|notifier| notifier.join().unwrap());
     }
 
-    fn check(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
-        use std::sync::Arc;
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        let executions = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&executions);
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(preemptions);
-        builder.check(move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            run();
-        });
-        println!("event: {} executions, {preemptions} preemptions", executions.load(Ordering::Relaxed));
-    }
-
     #[test]
     fn model_a_listener_is_told_of_both_notifiers() {
-        check(2, two_notifiers);
+        explore("event: two notifiers", 2, two_notifiers);
     }
 
     #[test]
     fn model_finds_a_notifier_that_wakes_nobody() {
-        must_fail(test_name!(), Bug::NoNotify, || check(2, two_notifiers));
+        must_fail(&test_name!(), &Bug::NoNotify.name(), || explore("planted", 2, two_notifiers));
     }
 }

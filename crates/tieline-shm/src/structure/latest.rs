@@ -355,8 +355,8 @@ mod model {
     use tieline_testkit::test_name;
 
     use super::*;
+    use crate::model::{explore, must_fail};
     use crate::raw::atomic::AtomicU64;
-    use crate::structure::planted::must_fail;
 
     fn cell() -> LatestCell {
         let words = (0..LatestCell::cells_bytes(16) / 8).map(|_| AtomicU64::new(0)).collect();
@@ -367,19 +367,6 @@ mod model {
             _writer_line: std::array::from_fn(|_| AtomicU32::new(0)),
         };
         LatestCell::new(View::leak(Box::new(control)), Cells::new(View::leak(words)), 16).unwrap()
-    }
-
-    fn check(name: &str, preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
-        let executions = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&executions);
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(preemptions);
-        builder.max_branches = 10_000;
-        builder.check(move || {
-            counted.fetch_add(1, Plain::Relaxed);
-            run();
-        });
-        println!("{name}: {} executions, {preemptions} preemptions", executions.load(Plain::Relaxed));
     }
 
     /// So many values that the writer comes round to the buffer of the first.
@@ -403,17 +390,17 @@ mod model {
 
     #[test]
     fn model_a_reader_sees_one_whole_value() {
-        check("latest", 3, read_while_written);
+        explore("latest", 3, read_while_written);
     }
 
     #[test]
     fn model_finds_a_reader_that_does_not_check() {
-        must_fail(test_name!(), Bug::ReadWithoutCheck, || check("planted", 3, read_while_written));
+        must_fail(&test_name!(), &Bug::ReadWithoutCheck.name(), || explore("planted", 3, read_while_written));
     }
 
     #[test]
     fn model_a_change_wakes_a_reader() {
-        check("latest wake", 3, || {
+        explore("latest wake", 3, || {
             let cell = cell();
             let writer = {
                 let cell = cell.clone();

@@ -41,7 +41,7 @@ struct Lending {
 }
 
 impl Outlet {
-    /// `buckets`, if the log's geometry has any; each is backed by `back` before its first use.
+    /// `buckets`, if the log's geometry has any; each gets memory for what is lent in it by `back`, before it is lent.
     pub(crate) fn new(writer: Writer, buckets: Option<(Buckets, Back)>, loans_max: usize) -> Self {
         let pool = Pool::new(writer.geometry());
         let bucket_bytes = writer.geometry().bucket_bytes;
@@ -121,11 +121,15 @@ impl Outlet {
         }
         loop {
             if let Some(bucket) = lending.pool.take() {
+                if let Err(error) = lending.pool.back(bucket, len_bytes, &lending.back) {
+                    lending.pool.give_back(bucket);
+                    return Err(error);
+                }
                 let buckets = lending.handles.pop().unwrap_or_else(|| lending.buckets.clone());
                 return Ok(Loaned::new(buckets, bucket, len_bytes));
             }
-            if !lending.find(&mut self.writer)? {
-                lending.wait(&mut self.writer, how, until)?;
+            if !lending.find(&mut self.writer, len_bytes)? {
+                lending.wait(&mut self.writer, len_bytes, how, until)?;
             }
         }
     }
@@ -137,7 +141,7 @@ impl Outlet {
     #[cfg(all(feature = "tokio", not(model)))]
     pub(crate) fn has_room_to_lend(&mut self) -> Result<bool> {
         let Some(lending) = &mut self.lending else { return Ok(true) };
-        Ok(self.writer.has_room() && (lending.pool.has_free() || lending.find(&mut self.writer)?))
+        Ok(self.writer.has_room() && (lending.pool.has_free() || lending.find(&mut self.writer, 0)?))
     }
 
     /// Publishes what was written into a bucket. Does not copy.
@@ -204,12 +208,12 @@ impl Lending {
     }
 
     /// Tries to make a bucket free: one that all have passed, a new one, or the oldest that nobody is waited for.
-    fn find(&mut self, writer: &mut Writer) -> Result<bool> {
-        if self.pool.backed() < self.hot_buckets() && self.pool.grow(&self.back).is_ok_and(|grown| grown) {
+    fn find(&mut self, writer: &mut Writer, len_bytes: usize) -> Result<bool> {
+        if self.pool.backed() < self.hot_buckets() && self.pool.grow(len_bytes, &self.back).is_ok_and(|grown| grown) {
             return Ok(true);
         }
         let survey = self.look(writer);
-        if self.pool.has_free() || self.pool.grow(&self.back)? {
+        if self.pool.has_free() || self.pool.grow(len_bytes, &self.back)? {
             return Ok(true);
         }
         while let Some(oldest) = self.pool.oldest().filter(|oldest| *oldest < survey.gate) {
@@ -227,7 +231,7 @@ impl Lending {
     }
 
     #[cold]
-    fn wait(&mut self, writer: &mut Writer, how: Waiting, until: Until) -> Result<()> {
+    fn wait(&mut self, writer: &mut Writer, len_bytes: usize, how: Waiting, until: Until) -> Result<()> {
         let full = || {
             Error::new(LOAN, ErrorKind::Full).because(
                 "subscribers hold, or have yet to read, every bucket; have them drop samples, or make the publisher with more buckets",
@@ -237,7 +241,7 @@ impl Lending {
         if matches!(until, Until::Now) || rooms.is_empty() {
             return Err(full());
         }
-        EventCount::wait_any(&rooms, how, until, LOAN, || match self.find(writer) {
+        EventCount::wait_any(&rooms, how, until, LOAN, || match self.find(writer, len_bytes) {
             Ok(found) => {
                 let addresses =
                     |rooms: &[View<EventCount>]| rooms.iter().map(|room| room.address()).collect::<Vec<_>>();

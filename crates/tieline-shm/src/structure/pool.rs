@@ -15,6 +15,8 @@ use crate::raw::atomic::AtomicU64;
 use crate::structure::log::{Geometry, Survey, prefetch, prefetch_to_write};
 
 const LINE_WORDS: usize = 8;
+/// A bucket gets so much memory at least: messages that are a little larger than those before them cost no system call.
+const BACKED_MIN_BYTES: usize = 64 * 1024;
 /// So much at the start of a message is asked for ahead: a kibibyte, as many lines as a processor fetches at a time. What
 /// follows it fetches by itself, once it sees that it is read or written in order.
 const EDGE_WORDS: usize = 128;
@@ -115,8 +117,8 @@ impl Buckets {
 #[derive(Debug)]
 pub(crate) struct Pool {
     geometry: Geometry,
-    /// Backed by memory: the first so many.
-    backed: usize,
+    /// How many bytes of a bucket have memory, from its start: of the first so many buckets.
+    backed_bytes: Vec<usize>,
     free: Vec<Bucket>,
     /// With the publisher's user.
     loaned: usize,
@@ -129,7 +131,7 @@ impl Pool {
     pub(crate) fn new(geometry: &Geometry) -> Self {
         Self {
             geometry: *geometry,
-            backed: 0,
+            backed_bytes: Vec::new(),
             free: Vec::new(),
             loaned: 0,
             published: VecDeque::new(),
@@ -144,20 +146,52 @@ impl Pool {
         Some(bucket)
     }
 
-    /// Backs one more bucket with memory by `back`, which gets the range of bytes in the pool. `false` if all are.
+    /// Makes one more bucket free, with memory for a message of `len_bytes`, by `back`, which gets the range of bytes in
+    /// the pool. `false` if all are in use.
     ///
     /// # Errors
     /// What `back` answers.
-    pub(crate) fn grow(&mut self, back: impl FnOnce(std::ops::Range<usize>) -> Result<()>) -> Result<bool> {
-        if self.backed == self.geometry.buckets {
+    pub(crate) fn grow(
+        &mut self,
+        len_bytes: usize,
+        back: impl FnOnce(std::ops::Range<usize>) -> Result<()>,
+    ) -> Result<bool> {
+        if self.backed() == self.geometry.buckets {
             return Ok(false);
         }
-        let start = self.backed * self.geometry.bucket_bytes;
-        back(start..start + self.geometry.bucket_bytes)?;
         // A geometry has at most 65536 buckets.
-        self.free.push(Bucket(self.backed as u32));
-        self.backed += 1;
+        let bucket = Bucket(self.backed() as u32);
+        self.backed_bytes.push(0);
+        if let Err(error) = self.back(bucket, len_bytes, back) {
+            self.backed_bytes.pop();
+            return Err(error);
+        }
+        self.free.push(bucket);
         Ok(true)
+    }
+
+    /// Sees to it that the bucket has memory for a message of `len_bytes`, by `back`: as much as the longest needed yet,
+    /// not as much as the longest that there may be.
+    ///
+    /// # Errors
+    /// What `back` answers.
+    #[inline(always)]
+    pub(crate) fn back(
+        &mut self,
+        bucket: Bucket,
+        len_bytes: usize,
+        back: impl FnOnce(std::ops::Range<usize>) -> Result<()>,
+    ) -> Result<()> {
+        let backed = &mut self.backed_bytes[bucket.0 as usize];
+        if len_bytes <= *backed && *backed > 0 {
+            return Ok(());
+        }
+        let whole = self.geometry.bucket_bytes;
+        let wanted = len_bytes.max(BACKED_MIN_BYTES).checked_next_power_of_two().unwrap_or(whole).min(whole);
+        let start = bucket.0 as usize * whole;
+        back(start + *backed..start + wanted)?;
+        *backed = wanted;
+        Ok(())
     }
 
     /// The publisher's user gives a bucket back unpublished.
@@ -180,7 +214,7 @@ impl Pool {
 
     /// How many have memory.
     pub(crate) fn backed(&self) -> usize {
-        self.backed
+        self.backed_bytes.len()
     }
 
     /// How many are held by subscribers although the log gave them up.

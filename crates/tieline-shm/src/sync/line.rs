@@ -13,7 +13,7 @@ use crate::raw::Words;
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(model))]
 use crate::raw::robust::pair;
-use crate::raw::robust::{self, RobustWord, Thread, high, low};
+use crate::raw::robust::{self, RobustWord, Thread, high, low, planted};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -202,7 +202,7 @@ pub(crate) fn mark(word: &AtomicU64, seen: u64) -> Result<u64, u64> {
 /// Takes the owner off a word and leaves the mark; answers what stood there.
 #[inline]
 pub(crate) fn give_back(word: &AtomicU64, owner: u64) -> u64 {
-    if is_planted("mark is dropped") {
+    if planted("mark is dropped") {
         return word.swap(0, Ordering::SeqCst);
     }
     match word.compare_exchange(owner, 0, Ordering::SeqCst, Ordering::Relaxed) {
@@ -226,62 +226,9 @@ pub(crate) fn model_fence() {
     crate::raw::atomic::fence(Ordering::SeqCst);
 }
 
-/// Whether a model has planted this bug; the models must find each.
-#[inline(always)]
-pub(crate) fn is_planted(_bug: &str) -> bool {
-    #[cfg(all(test, model))]
-    return model::is_planted(_bug);
-    #[cfg(not(all(test, model)))]
-    false
-}
-
 #[cfg(model)]
 impl Line {
     pub(crate) fn new() -> Self {
         Self { robust: RobustWord::new(), more: std::array::from_fn(|_| AtomicU32::new(0)) }
-    }
-}
-
-/// What the models of the locks share.
-#[cfg(all(test, model))]
-pub(crate) mod model {
-    use std::process::Command;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, OnceLock};
-
-    const BUG: &str = "TIELINE_MODEL_BUG";
-
-    pub(crate) fn is_planted(bug: &str) -> bool {
-        static PLANTED: OnceLock<Option<String>> = OnceLock::new();
-        PLANTED.get_or_init(|| std::env::var(BUG).ok()).as_deref() == Some(bug)
-    }
-
-    /// Runs the model test `name` of `module` with a planted bug, which it must find. In a process of its own, which
-    /// loom ends when it finds a deadlock.
-    pub(crate) fn found(bug: &str, module: &str, name: &str) {
-        let test = format!("{}::{name}", module.split_once("::").unwrap().1);
-        let run = |bug: &str| {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args([&test, "--exact", "--test-threads=1"]).env(BUG, bug);
-            command.output().unwrap()
-        };
-        let output = run(bug);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("running 1 test"), "there is no model {test}");
-        assert!(!output.status.success(), "{test} does not find the planted bug: {bug}");
-    }
-
-    /// Explores all executions with at most `bound` preemptions, and prints how many there were.
-    pub(crate) fn explore(name: &str, bound: usize, run: impl Fn() + Send + Sync + 'static) {
-        let executions = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&executions);
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(bound);
-        builder.max_branches = 20_000;
-        builder.check(move || {
-            counter.fetch_add(1, Ordering::Relaxed);
-            run();
-        });
-        println!("{name}: {} executions, {bound} preemptions", executions.load(Ordering::Relaxed));
     }
 }

@@ -5,40 +5,16 @@
 //! The barrier is a fence on both sides here; see `barrier`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 
 use loom::thread;
-use tieline_testkit::{Peer, test_name};
+use tieline_testkit::test_name;
 
 use super::event_count::EventCount;
-use super::planted::{self, Mistake};
+use super::planted;
 use super::{Bell, Hung, Until, Waiting};
+use crate::model::{explore, must_fail};
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU32, Ordering};
-
-/// Checks `run` with so many preemptions at most, and says how many executions that took.
-fn check(name: &str, preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&executions);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(move || {
-        counted.fetch_add(1, Plain::Relaxed);
-        run();
-    });
-    println!("{name}, at most {preemptions} preemptions: {} executions", executions.load(Plain::Relaxed));
-}
-
-/// Demands that `run` fails with the mistake in place, in a process of its own: loom does not survive a deadlock.
-fn fails_with(test: String, mistake: &Mistake, preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
-    if tieline_testkit::role().is_some() {
-        mistake.switch_on();
-        check("planted", preemptions, run);
-        return;
-    }
-    let status = Peer::of(test).role("mistaken").spawn().exit_status();
-    assert!(!status.success(), "the model did not find the planted mistake");
-}
 
 /// A word that changes, and an event count beside it.
 struct Place {
@@ -112,22 +88,22 @@ fn two_sleepers() {
 
 #[test]
 fn model_one_notifier_and_one_sleeper() {
-    check("one to one", 5, one_to_one);
+    explore("one to one", 5, one_to_one);
 }
 
 #[test]
 fn model_two_changes_in_a_row() {
-    check("two changes", 4, two_changes);
+    explore("two changes", 4, two_changes);
 }
 
 #[test]
 fn model_two_sleepers_on_one_count() {
-    check("two sleepers", 2, two_sleepers);
+    explore("two sleepers", 2, two_sleepers);
 }
 
 #[test]
 fn model_two_notifiers_and_one_sleeper() {
-    check("two notifiers", 3, || {
+    explore("two notifiers", 3, || {
         let place = Place::new();
         let notifiers = [0, 1].map(|_| {
             let place = Arc::clone(&place);
@@ -140,7 +116,7 @@ fn model_two_notifiers_and_one_sleeper() {
 
 #[test]
 fn model_one_wake_up_for_each_of_two_takers() {
-    check("notify one", 2, || {
+    explore("notify one", 2, || {
         let place = Place::new();
         let takers = [0, 1].map(|_| {
             let place = Arc::clone(&place);
@@ -162,7 +138,7 @@ fn model_one_wake_up_for_each_of_two_takers() {
 
 #[test]
 fn model_a_sleeper_on_either_of_two_counts() {
-    check("two counts", 3, || {
+    explore("two counts", 3, || {
         let places = Arc::new([Place::new(), Place::new()]);
         let notifiers = [0, 1].map(|index| {
             let places = Arc::clone(&places);
@@ -179,7 +155,7 @@ fn model_a_sleeper_on_either_of_two_counts() {
 
 #[test]
 fn model_a_doorbell_and_a_thread_on_one_count() {
-    check("doorbell", 2, || {
+    explore("doorbell", 2, || {
         let count = View::leak(Box::new(EventCount::new()));
         let value = Arc::new(AtomicU32::new(0));
         let bell = Bell::new().unwrap();
@@ -217,7 +193,7 @@ fn model_a_doorbell_and_a_thread_on_one_count() {
 /// A notifier that dies at any point of waking: the survivor is told by a flag and `wake_after_death`.
 #[test]
 fn model_a_notifier_that_dies_while_waking() {
-    check("death", 3, || {
+    explore("death", 3, || {
         let place = Place::new();
         let dead = Arc::new(AtomicU32::new(0));
         let dying = {
@@ -272,13 +248,13 @@ fn one_item_beside_a_bell() {
 
 #[test]
 fn model_an_item_is_not_spent_on_a_doorbell() {
-    check("notify one beside a bell", 3, one_item_beside_a_bell);
+    explore("notify one beside a bell", 3, one_item_beside_a_bell);
 }
 
 /// The doorbell's owner is told as well, where it is the one that takes.
 #[test]
 fn model_an_item_for_a_doorbell_beside_a_thread() {
-    check("notify one for a bell", 2, || {
+    explore("notify one for a bell", 2, || {
         let count = View::leak(Box::new(EventCount::new()));
         let items = Arc::new(AtomicU32::new(0));
         let bell = Bell::new().unwrap();
@@ -318,20 +294,20 @@ fn model_an_item_for_a_doorbell_beside_a_thread() {
 
 #[test]
 fn model_finds_an_item_spent_on_a_doorbell() {
-    fails_with(test_name!(), &planted::BELL_INSTEAD, 3, one_item_beside_a_bell);
+    must_fail(&test_name!(), planted::BELL_INSTEAD.0, || explore("planted", 3, one_item_beside_a_bell));
 }
 
 #[test]
 fn model_finds_a_missing_fence() {
-    fails_with(test_name!(), &planted::NO_FENCE, 3, one_to_one);
+    must_fail(&test_name!(), planted::NO_FENCE.0, || explore("planted", 3, one_to_one));
 }
 
 #[test]
 fn model_finds_a_missing_second_look() {
-    fails_with(test_name!(), &planted::NO_SECOND_LOOK, 3, one_to_one);
+    must_fail(&test_name!(), planted::NO_SECOND_LOOK.0, || explore("planted", 3, one_to_one));
 }
 
 #[test]
 fn model_finds_a_turn_before_its_time() {
-    fails_with(test_name!(), &planted::TURN_FIRST, 3, two_changes);
+    must_fail(&test_name!(), planted::TURN_FIRST.0, || explore("planted", 3, two_changes));
 }

@@ -1,48 +1,21 @@
-//! Mistakes that the models switch on, to see that they would be found.
+//! Bugs that models plant on purpose, to show that they would be found: negative controls.
 
-pub(super) struct Mistake(#[cfg(model)] &'static std::thread::LocalKey<std::cell::Cell<bool>>);
+/// A bug that a model can plant, by the name that the environment gives it.
+pub(super) struct Mistake(pub(super) &'static str);
 
 impl Mistake {
-    /// Always false outside of models.
-    #[cfg(not(model))]
+    /// Whether this process has it; outside of models and of our own tests false at compile time.
     #[inline(always)]
     pub(super) fn is_on(&self) -> bool {
-        false
-    }
-
-    #[cfg(model)]
-    pub(super) fn is_on(&self) -> bool {
-        self.0.with(std::cell::Cell::get)
-    }
-
-    /// A model's threads are one thread of the system, so other models do not see it.
-    #[cfg(all(test, model))]
-    pub(super) fn switch_on(&self) {
-        self.0.with(|mistake| mistake.set(true));
+        crate::raw::planted() == Some(self.0)
     }
 }
 
-macro_rules! mistakes {
-    ($($(#[$doc:meta])* $name:ident),*) => {$(
-        $(#[$doc])*
-        #[cfg(not(model))]
-        pub(super) static $name: Mistake = Mistake();
-        $(#[$doc])*
-        #[cfg(model)]
-        pub(super) static $name: Mistake = Mistake({
-            thread_local!(static ON: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
-            &ON
-        });
-    )*};
-}
-
-mistakes! {
-    /// A notification for one waiter is spent on a doorbell.
-    BELL_INSTEAD,
-    /// Neither side uses a fence or barrier.
-    NO_FENCE,
-    /// The sleeper does not look again after announcing.
-    NO_SECOND_LOOK,
-    /// The turn is counted before the announcement is taken off.
-    TURN_FIRST
-}
+/// A notification for one waiter is spent on a doorbell.
+pub(super) const BELL_INSTEAD: Mistake = Mistake("BELL_INSTEAD");
+/// Neither side uses a fence or barrier.
+pub(super) const NO_FENCE: Mistake = Mistake("NO_FENCE");
+/// The sleeper does not look again after announcing.
+pub(super) const NO_SECOND_LOOK: Mistake = Mistake("NO_SECOND_LOOK");
+/// The turn is counted before the announcement is taken off.
+pub(super) const TURN_FIRST: Mistake = Mistake("TURN_FIRST");

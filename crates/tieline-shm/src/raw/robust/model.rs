@@ -5,7 +5,7 @@
 //! what it does with a thread's list, and the thread is gone. Each load and exchange of the kernel is one of loom's, so
 //! others come in between. Deadlines never pass: who relies on one to be woken is found out as a deadlock.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 
 use loom::sync::{Condvar, Mutex};
@@ -53,20 +53,6 @@ loom::thread_local! {
 }
 
 struct Died;
-
-thread_local! {
-    /// Loom runs all threads of a model on the thread of its test.
-    static PLANTED: Cell<&'static str> = const { Cell::new("") };
-}
-
-/// From here on this test's models have the named bug.
-pub(crate) fn plant(bug: &'static str) {
-    PLANTED.set(bug);
-}
-
-pub(crate) fn planted(bug: &str) -> bool {
-    PLANTED.get() == bug
-}
 
 /// Runs `life` as the thread `id`, which dies at the n-th passing of a step if `dies_at` names it. Says what `life`
 /// answered, or `None` if it died. Words it held must stay where they are for ever ([`View::leak`](crate::raw::View)).

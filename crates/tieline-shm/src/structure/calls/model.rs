@@ -5,9 +5,8 @@ use tieline_testkit::test_name;
 
 use super::*;
 use crate::Waiting;
+use crate::model::{explore, must_fail};
 use crate::structure::cells::Cells;
-use crate::structure::planted::must_fail;
-use crate::structure::work::model::check;
 use crate::wait::Until;
 
 fn zeros<const N: usize>() -> [AtomicU64; N] {
@@ -86,20 +85,20 @@ fn two_large_messages() {
 
 #[test]
 fn model_three_small_messages() {
-    check("calls: three small messages", 3, three_small_messages);
+    explore("calls: three small messages", 3, three_small_messages);
 }
 
 #[test]
 fn model_small_messages_need_the_stamp_last() {
-    must_fail(test_name!(), Bug::StampBeforeWords, || check("planted", 3, three_small_messages));
+    must_fail(&test_name!(), &Bug::StampBeforeWords.name(), || explore("planted", 3, three_small_messages));
 }
 
 #[test]
 fn model_small_messages_need_to_be_told() {
-    must_fail(test_name!(), Bug::NoNotify, || check("planted", 3, three_small_messages));
+    must_fail(&test_name!(), &Bug::NoNotify.name(), || explore("planted", 3, three_small_messages));
 }
 
 #[test]
 fn model_two_large_messages() {
-    check("calls: two large messages", 2, two_large_messages);
+    explore("calls: two large messages", 2, two_large_messages);
 }

@@ -6,18 +6,17 @@
 //! `RUSTFLAGS="--cfg model" cargo test --release -p tieline-shm --lib --target-dir target/model model_`
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64 as Count, Ordering as CountOrdering};
 use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
-use tieline_testkit::{Peer, test_name};
+use tieline_testkit::test_name;
 
-use super::planted::PLANTED;
 use super::{
     Bug, Entry, Gates, Geometry, Joiner, Length, LogHeader, Overflow, Reader, Room, Roster, RosterGeometry, Slots, Tag,
     Writer, release,
 };
+use crate::model::{explore, explore_for, must_notice};
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
 use crate::wait::{EventCount, Until, Waiting};
@@ -73,46 +72,22 @@ impl Log {
 
 /// How many preemptions more than a model needs to find its bugs are tried for as long as there is time.
 const MORE_PREEMPTIONS: usize = 2;
-/// If the environment gives none.
 const TIME: Duration = Duration::from_secs(20);
 
-/// Runs `model` in all orders with at most so many preemptions; answers how many there were.
-fn explore(preemptions: usize, time: Option<Duration>, model: impl Fn() + Send + Sync + 'static) -> u64 {
-    let count = Arc::new(Count::new(0));
-    let counted = Arc::clone(&count);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 100_000;
-    builder.checkpoint_interval = 1000;
-    builder.max_duration = builder.max_duration.or(time);
-    builder.check(move || {
-        counted.fetch_add(1, CountOrdering::Relaxed);
-        model();
-    });
-    count.load(CountOrdering::Relaxed)
-}
-
-/// The model of this test holds; with each of `bugs` it does not, in a process of its own: loom does not survive a deadlock.
+/// The model of this test holds; with each of `bugs` it does not.
 pub(super) fn holds_but_for(
     test: &str,
     preemptions: usize,
     bugs: &[Bug],
     model: impl Fn() + Clone + Send + Sync + 'static,
 ) {
-    if let Some(mistaken) = tieline_testkit::role() {
-        let bug = bugs.iter().find(|bug| format!("{bug:?}") == mistaken.name());
-        PLANTED.set(Some(*bug.expect("one of these")));
-        explore(preemptions, None, model);
+    explore(test, preemptions, model.clone());
+    if crate::raw::planted().is_some() {
         return;
     }
-    let count = explore(preemptions, None, model.clone());
-    println!("{test}, at most {preemptions} preemptions: {count} executions");
-    let more = preemptions + MORE_PREEMPTIONS;
-    let count = explore(more, Some(TIME), model);
-    println!("{test}, at most {more} preemptions, as far as there was time: {count} executions");
+    explore_for(TIME, test, preemptions + MORE_PREEMPTIONS, model);
     for bug in bugs {
-        let status = Peer::of(test).role(&format!("{bug:?}")).spawn().exit_status();
-        assert!(!status.success(), "{test} does not notice {bug:?}");
+        must_notice(test, &bug.name());
     }
 }
 

@@ -47,25 +47,15 @@ pub(super) enum Bug {
     NoPin,
 }
 
-#[cfg(not(any(all(test, model), feature = "steps")))]
-#[inline(always)]
-pub(super) fn planted(_: Bug) -> bool {
-    false
+impl Bug {
+    /// As the environment names it.
+    pub(super) fn name(self) -> String {
+        format!("{self:?}")
+    }
 }
 
-#[cfg(all(feature = "steps", not(all(test, model))))]
+/// Whether this process has the bug.
 #[inline]
 pub(super) fn planted(bug: Bug) -> bool {
-    crate::raw::planted().is_some_and(|name| name == format!("{bug:?}"))
-}
-
-#[cfg(all(test, model))]
-thread_local! {
-    /// Loom runs all threads of a model on the thread of its test.
-    pub(super) static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
-}
-
-#[cfg(all(test, model))]
-pub(super) fn planted(bug: Bug) -> bool {
-    PLANTED.get() == Some(bug)
+    crate::raw::planted().is_some_and(|name| name == bug.name())
 }

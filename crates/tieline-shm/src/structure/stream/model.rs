@@ -5,8 +5,7 @@ use tieline_testkit::test_name;
 
 use super::*;
 use crate::Waiting;
-use crate::structure::planted::must_fail;
-use crate::structure::work::model::check;
+use crate::model::{explore, must_fail};
 use crate::wait::Until;
 
 fn ring() -> (Writer, Reader) {
@@ -52,15 +51,15 @@ fn three_words_and_the_end() {
 
 #[test]
 fn model_three_words_and_the_end() {
-    check("stream: three words and the end", 3, three_words_and_the_end);
+    explore("stream: three words and the end", 3, three_words_and_the_end);
 }
 
 #[test]
 fn model_three_words_need_the_bytes_first() {
-    must_fail(test_name!(), Bug::PositionBeforeBytes, || check("planted", 3, three_words_and_the_end));
+    must_fail(&test_name!(), &Bug::PositionBeforeBytes.name(), || explore("planted", 3, three_words_and_the_end));
 }
 
 #[test]
 fn model_three_words_need_to_be_told() {
-    must_fail(test_name!(), Bug::NoNotify, || check("planted", 3, three_words_and_the_end));
+    must_fail(&test_name!(), &Bug::NoNotify.name(), || explore("planted", 3, three_words_and_the_end));
 }

@@ -6,7 +6,7 @@ use tieline_testkit::test_name;
 
 use super::*;
 use crate::Waiting;
-use crate::structure::planted::must_fail;
+use crate::model::{explore, must_fail};
 use crate::wait::Until;
 
 const SLOTS: u32 = 2;
@@ -57,19 +57,6 @@ fn take_waiting(queue: &WorkQueue, owner: Owner) -> Taken {
     queue.control().items.wait(Waiting::Block, Until::Forever, RECEIVE, ready).unwrap()
 }
 
-pub(in crate::structure) fn check(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let count = std::sync::Arc::clone(&executions);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 20_000;
-    builder.check(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    println!("{name}: {} executions", executions.load(Ordering::Relaxed));
-}
-
 /// Two producers, one consumer that sleeps: each item comes once, whichever producer is slow.
 fn two_producers_one_consumer() {
     let queue = Arc::new(queue());
@@ -92,23 +79,23 @@ fn two_producers_one_consumer() {
 
 #[test]
 fn model_two_producers_one_consumer() {
-    check("work: two producers, one consumer", 2, two_producers_one_consumer);
+    explore("work: two producers, one consumer", 2, two_producers_one_consumer);
 }
 
 #[test]
 fn model_two_producers_one_consumer_needs_the_mark() {
-    must_fail(test_name!(), Bug::PassWithoutMark, || check("planted", 2, two_producers_one_consumer));
+    must_fail(&test_name!(), &Bug::PassWithoutMark.name(), || explore("planted", 2, two_producers_one_consumer));
 }
 
 #[test]
 fn model_two_producers_one_consumer_needs_to_be_told() {
-    must_fail(test_name!(), Bug::NoNotify, || check("planted", 2, two_producers_one_consumer));
+    must_fail(&test_name!(), &Bug::NoNotify.name(), || explore("planted", 2, two_producers_one_consumer));
 }
 
 /// One item, two consumers who do not wait: one gets it.
 #[test]
 fn model_two_consumers_take_each_item_once() {
-    check("work: two consumers", 3, || {
+    explore("work: two consumers", 3, || {
         let queue = Arc::new(queue());
         put(&queue, owner(0), 7);
         let consumers: Vec<_> = (1..3)
@@ -177,12 +164,12 @@ fn put_if_room(queue: &WorkQueue, number: u64) {
 
 #[test]
 fn model_recovery_races_with_the_owner() {
-    check("work: recovery against the owner", 5, recovery_races_with_the_owner);
+    explore("work: recovery against the owner", 5, recovery_races_with_the_owner);
 }
 
 #[test]
 fn model_recovery_races_with_the_owner_needs_the_check() {
-    must_fail(test_name!(), Bug::ReleaseWithoutCheck, || check("planted", 2, recovery_races_with_the_owner));
+    must_fail(&test_name!(), &Bug::ReleaseWithoutCheck.name(), || explore("planted", 2, recovery_races_with_the_owner));
 }
 
 /// Two recover the same dead member while a consumer sleeps: the item comes again, once.
@@ -204,18 +191,18 @@ fn two_recover_while_one_sleeps() {
 
 #[test]
 fn model_two_recover_while_one_sleeps() {
-    check("work: two recover", 3, two_recover_while_one_sleeps);
+    explore("work: two recover", 3, two_recover_while_one_sleeps);
 }
 
 #[test]
 fn model_recovery_needs_to_give_notice() {
-    must_fail(test_name!(), Bug::RecoverWithoutNotice, || check("planted", 2, two_recover_while_one_sleeps));
+    must_fail(&test_name!(), &Bug::RecoverWithoutNotice.name(), || explore("planted", 2, two_recover_while_one_sleeps));
 }
 
 /// A producer with an old `tail` claims a slot that others went past while it was held.
 #[test]
 fn model_a_slot_gone_past_while_held_is_not_claimed_unseen() {
-    check("work: held, gone past, claimed late", 3, || {
+    explore("work: held, gone past, claimed late", 3, || {
         let queue = Arc::new(queue());
         put(&queue, owner(0), 1);
         let held = queue.take(owner(1)).unwrap();

@@ -5,9 +5,10 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 
 use super::words::BarrierWords;
 use crate::ErrorKind;
+use crate::model::{explore, must_notice, name_in};
 use crate::raw::View;
 use crate::raw::robust::{Thread, model::live};
-use crate::sync::line::{Line, model::explore, model::found};
+use crate::sync::line::Line;
 use crate::wait::Until;
 
 /// `count` participants meet twice; each counts its arrivals, and after the barrier sees those of all who live. One
@@ -87,7 +88,7 @@ fn model_barrier_and_death() {
 /// Negative controls: each planted bug must be found by the model named.
 #[test]
 fn model_controls() {
-    let found = |bug, model| found(bug, module_path!(), model);
+    let found = |bug, model| must_notice(&name_in(module_path!(), model), bug);
     found("arrival is not looked at", "model_barrier");
     found("dead are not watched", "model_barrier_and_death");
 }

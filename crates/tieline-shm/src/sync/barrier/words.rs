@@ -13,8 +13,8 @@ use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering};
 #[cfg(not(model))]
 use crate::raw::robust::is_held_here;
-use crate::raw::robust::{Thread, low, step};
-use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, is_planted, mark, model_fence, watch};
+use crate::raw::robust::{Thread, low, planted, step};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, mark, model_fence, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -184,7 +184,7 @@ impl BarrierWords {
                 _ => {
                     let has = line.robust.note.load(Ordering::SeqCst) == arrival(generation);
                     has_come |= has;
-                    has || is_planted("arrival is not looked at")
+                    has || planted("arrival is not looked at")
                 }
             });
         nobody_misses && has_come
@@ -213,7 +213,7 @@ impl BarrierWords {
         let mut count = 1;
         for (at, line) in self.places.iter().enumerate() {
             let seen = line.word().load(Ordering::SeqCst);
-            if at == member.place || is_planted("dead are not watched") {
+            if at == member.place || planted("dead are not watched") {
                 continue;
             }
             let Ok(marked) = mark(line.word(), seen) else {

@@ -1,11 +1,12 @@
 //! Waiting and notifying under loom, with deaths at each step. Three slots; preemption bound stated with each count.
 
-use std::sync::atomic::{AtomicUsize, Ordering as Std};
+use tieline_testkit::test_name;
 
 use super::core::{CondvarWords, Outcome};
+use crate::model::{explore, must_fail};
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU32, Ordering};
-use crate::raw::robust::model::{live, plant};
+use crate::raw::robust::model::live;
 use crate::raw::robust::{RobustWord, Thread};
 use crate::sync::mutex::core::{self as mutex, Taken};
 use crate::sync::mutex::spins::Spins;
@@ -64,12 +65,7 @@ fn check(name: &str, bound: usize, takers: &'static [Death]) {
 }
 
 fn check_with(name: &str, bound: usize, takers: &'static [Death], notifier: Death) {
-    static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
-    let before = EXECUTIONS.load(Std::Relaxed);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(bound);
-    model.check(move || {
-        EXECUTIONS.fetch_add(1, Std::Relaxed);
+    explore(name, bound, move || {
         let shared = View::leak(Box::new(Shared {
             lock: RobustWord::new(),
             condvar: CondvarWords::new(),
@@ -90,7 +86,6 @@ fn check_with(name: &str, bound: usize, takers: &'static [Death], notifier: Deat
             taker.join().unwrap();
         }
     });
-    println!("{name}: {} executions, preemption bound {bound}", EXECUTIONS.load(Std::Relaxed) - before);
 }
 
 #[test]
@@ -113,18 +108,14 @@ fn model_a_waiter_that_dies_while_it_takes_the_lock_passes_the_signal_on() {
 
 /// Negative control: nobody watches the others' slots.
 #[test]
-#[should_panic(expected = "deadlock")]
 fn model_unwatched_a_signal_dies_with_its_waiter() {
-    plant("watch");
-    check("planted: unwatched", 2, &[Some(("condvar:woken", 1)), None]);
+    must_fail(&test_name!(), "watch", || check("planted: unwatched", 2, &[Some(("condvar:woken", 1)), None]));
 }
 
 /// Negative control: the dead one's slot is freed and its signal forgotten.
 #[test]
-#[should_panic(expected = "deadlock")]
 fn model_a_signal_that_is_not_passed_on_is_lost() {
-    plant("rescue");
-    check("planted: not passed on", 2, &[Some(("condvar:woken", 1)), None]);
+    must_fail(&test_name!(), "rescue", || check("planted: not passed on", 2, &[Some(("condvar:woken", 1)), None]));
 }
 
 #[test]
@@ -134,8 +125,8 @@ fn model_a_notifier_that_dies_has_woken_whom_it_signalled() {
 
 /// Negative control: the signalled waiter's word is not pending in the notifier's list.
 #[test]
-#[should_panic(expected = "deadlock")]
 fn model_a_notifier_without_a_pending_word_leaves_a_sleeper() {
-    plant("notifier");
-    check_with("planted: not pending", 3, &[None], Some(("condvar:signalled", 1)));
+    must_fail(&test_name!(), "notifier", || {
+        check_with("planted: not pending", 3, &[None], Some(("condvar:signalled", 1)))
+    });
 }

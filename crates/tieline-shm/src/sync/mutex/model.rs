@@ -4,16 +4,16 @@
 //! who live must come to their end (loom reports a deadlock otherwise), and a death while the lock is held must be
 //! told. Preemption bound 3 with two threads, 2 with three.
 
-use std::sync::atomic::{AtomicUsize, Ordering as Std};
-
 use loom::cell::UnsafeCell;
+use tieline_testkit::test_name;
 
 use super::core::{self, Taken};
 use super::spins::Spins;
 use crate::error::ErrorKind;
+use crate::model::{explore, must_fail};
 use crate::raw::View;
 use crate::raw::atomic::Ordering;
-use crate::raw::robust::model::{live, plant};
+use crate::raw::robust::model::live;
 use crate::raw::robust::{RobustWord, Thread, WAITERS};
 use crate::wait::Until;
 
@@ -45,12 +45,7 @@ fn turn(shared: &Shared, repairs: bool) -> Result<Taken, ErrorKind> {
 
 /// Runs each life, of so many turns and with its death, in a thread of its own; counts the executions.
 fn check(name: &str, bound: usize, lives: &'static [(u32, Death)]) {
-    static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
-    let before = EXECUTIONS.load(Std::Relaxed);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(bound);
-    model.check(move || {
-        EXECUTIONS.fetch_add(1, Std::Relaxed);
+    explore(name, bound, move || {
         let shared = View::leak(Box::new(Shared { word: RobustWord::new(), value: UnsafeCell::new(0) }));
         let run = |place: usize| {
             let shared = shared.clone();
@@ -65,7 +60,6 @@ fn check(name: &str, bound: usize, lives: &'static [(u32, Death)]) {
         // Whoever is dead, the lock is left such that it can be taken.
         live(9, None, || turn(&shared, true).unwrap());
     });
-    println!("{name}: {} executions, preemption bound {bound}", EXECUTIONS.load(Std::Relaxed) - before);
 }
 
 #[test]
@@ -110,9 +104,7 @@ fn model_holder_and_waiter_die() {
 
 #[test]
 fn model_a_lock_given_up_is_told_to_all() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
-    model.check(|| {
+    explore("given up", 2, || {
         let shared = View::leak(Box::new(Shared { word: RobustWord::new(), value: UnsafeCell::new(0) }));
         live(1, Some(("mutex:linked", 1)), || turn(&shared, true));
         let lives = [None, Some(("mutex:given-up", 1)), None];
@@ -131,48 +123,48 @@ fn model_a_lock_given_up_is_told_to_all() {
 
 /// Who gave the lock back, woke nobody, and is slow to wipe the mark, must not wipe that of sleepers who came since:
 /// whoever took the marked lock in between has changed the turn. (As a model of its own this takes five threads.)
-fn a_marked_lock_taken_and_given_back_looks_as_before() -> bool {
-    let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let told = std::sync::Arc::clone(&seen);
-    loom::model(move || {
+fn a_marked_lock_that_is_taken_again_does_not_look_as_before() {
+    explore("a marked lock, taken again", None, || {
         let word = View::leak(Box::new(RobustWord::new()));
         let left = u64::from(WAITERS);
         word.state.store(left, Ordering::Relaxed);
         live(1, None, || {
-            core::take(&word, Thread::current().unwrap(), Until::Forever, &Spins::default()).unwrap();
-            told.store(word.state.load(Ordering::Relaxed) - 1 == left, Std::Relaxed);
+            let me = Thread::current().unwrap();
+            core::take(&word, me, Until::Forever, &Spins::default()).unwrap();
+            assert_ne!(word.state.load(Ordering::Relaxed) - u64::from(me.id()), left, "it looks as before");
         });
     });
-    seen.load(Std::Relaxed)
 }
 
 #[test]
 fn model_a_slow_wipe_fails() {
-    assert!(!a_marked_lock_taken_and_given_back_looks_as_before());
-    plant("turn");
-    assert!(a_marked_lock_taken_and_given_back_looks_as_before(), "the planted bug is found");
+    a_marked_lock_that_is_taken_again_does_not_look_as_before();
+}
+
+/// Negative control: who takes the lock does not change its turn.
+#[test]
+fn model_a_slow_wipe_needs_the_turn() {
+    must_fail(&test_name!(), "turn", a_marked_lock_that_is_taken_again_does_not_look_as_before);
 }
 
 /// Negative control: a release that wipes the mark, as glibc's does.
 #[test]
-#[should_panic(expected = "deadlock")]
 fn model_a_release_that_wipes_the_mark_forgets_a_sleeper() {
-    plant("wipe");
-    check("planted: wipe", 2, &[(2, None), (1, Some(("mutex:woken", 1))), (1, None)]);
+    must_fail(&test_name!(), "wipe", || {
+        check("planted: wipe", 2, &[(2, None), (1, Some(("mutex:woken", 1))), (1, None)])
+    });
 }
 
 /// Negative control: who waits does not have the lock pending.
 #[test]
-#[should_panic(expected = "deadlock")]
 fn model_a_waiter_without_a_pending_lock_swallows_a_wake_up() {
-    plant("pending");
-    check("planted: not pending", 2, &[(1, None), (1, Some(("mutex:woken", 1))), (1, None)]);
+    must_fail(&test_name!(), "pending", || {
+        check("planted: not pending", 2, &[(1, None), (1, Some(("mutex:woken", 1))), (1, None)])
+    });
 }
 
 /// Negative control: who woke nobody clears the mark without looking whether somebody has taken the lock meanwhile.
 #[test]
-#[should_panic(expected = "deadlock")]
 fn model_a_mark_that_is_cleared_unseen_forgets_a_sleeper() {
-    plant("clear");
-    check("planted: cleared unseen", 3, &[(1, None), (1, None), (1, None)]);
+    must_fail(&test_name!(), "clear", || check("planted: cleared unseen", 3, &[(1, None), (1, None), (1, None)]));
 }

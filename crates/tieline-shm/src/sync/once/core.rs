@@ -5,8 +5,8 @@
 
 use crate::Result;
 use crate::raw::atomic::{AtomicU64, Ordering};
+use crate::raw::robust::planted;
 use crate::raw::robust::step;
-use crate::sync::line::is_planted;
 
 /// The value is there, and is never written again.
 pub(crate) const DONE: u64 = 1;
@@ -32,17 +32,17 @@ pub(crate) fn look_or_make<T, G>(
     }
     let held = lock()?;
     // Another may have made it while we waited.
-    if let Some(value) = look(done, &read)?.filter(|_| !is_planted("nobody looks again")) {
+    if let Some(value) = look(done, &read)?.filter(|_| !planted("nobody looks again")) {
         return Ok(value);
     }
     step("once:begun");
-    if is_planted("done too early") {
+    if planted("done too early") {
         done.store(DONE, Ordering::Release);
     }
     let value = make();
     step("once:made");
     // Release: pairs with the acquire in `look`.
-    done.store(DONE, if is_planted("release is missing") { Ordering::Relaxed } else { Ordering::Release });
+    done.store(DONE, if planted("release is missing") { Ordering::Relaxed } else { Ordering::Release });
     step("once:done");
     drop(held);
     Ok(value)

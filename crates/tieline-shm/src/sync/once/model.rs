@@ -3,11 +3,11 @@
 use loom::cell::UnsafeCell;
 
 use super::core::look_or_make;
+use crate::model::{explore, must_notice, name_in};
 use crate::raw::View;
 use crate::raw::atomic::AtomicU64;
 use crate::raw::robust::model::live;
 use crate::raw::robust::{RobustWord, Thread};
-use crate::sync::line::model::{explore, found};
 use crate::sync::mutex::core as mutex;
 use crate::sync::mutex::spins::Spins;
 use crate::wait::Until;
@@ -116,6 +116,6 @@ fn model_two_makers_die_one_after_the_other() {
 #[test]
 fn model_controls() {
     for bug in ["nobody looks again", "done too early", "release is missing"] {
-        found(bug, module_path!(), "model_all_who_ask_get_one_value");
+        must_notice(&name_in(module_path!(), "model_all_who_ask_get_one_value"), bug);
     }
 }

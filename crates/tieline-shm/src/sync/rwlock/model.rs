@@ -3,13 +3,13 @@
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 
-use super::words::{Reading, RwWords, Writing};
+use super::reading::Reading;
+use super::words::RwWords;
+use super::writing::Writing;
+use crate::model::{explore, must_notice, name_in};
 use crate::raw::View;
 use crate::raw::robust::{Thread, model::live};
-use crate::sync::line::{
-    Line,
-    model::{explore, found},
-};
+use crate::sync::line::Line;
 use crate::wait::Until;
 use crate::{ErrorKind, Result};
 
@@ -185,7 +185,7 @@ fn model_death_of_a_reader() {
 /// Negative controls: each planted bug must be found by the model named.
 #[test]
 fn model_controls() {
-    let found = |bug, model| found(bug, module_path!(), model);
+    let found = |bug, model| must_notice(&name_in(module_path!(), model), bug);
     found("gate is not looked at", "model_reader_and_writer");
     found("drainer is not told", "model_reader_and_writer");
     found("mark is dropped", "model_death_of_a_writer");

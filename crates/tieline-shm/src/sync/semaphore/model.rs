@@ -6,9 +6,10 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use super::tokens::TokenWords;
 use super::words::PermitWords;
 use crate::ErrorKind;
+use crate::model::{explore, must_notice, name_in};
 use crate::raw::View;
 use crate::raw::robust::{Thread, model::live, step};
-use crate::sync::line::{Line, model::explore, model::found};
+use crate::sync::line::Line;
 use crate::wait::Until;
 
 struct Pool {
@@ -146,7 +147,7 @@ fn model_tokens_deadline() {
 /// Negative controls: each planted bug must be found by the model named.
 #[test]
 fn model_controls() {
-    let found = |bug, model| found(bug, module_path!(), model);
+    let found = |bug, model| must_notice(&name_in(module_path!(), model), bug);
     found("bell is not rung", "model_permits");
     found("wait is not announced", "model_permits_and_death");
     found("token is not announced", "model_tokens_and_death");

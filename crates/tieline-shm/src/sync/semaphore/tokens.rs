@@ -11,8 +11,8 @@
 
 use crate::raw::View;
 use crate::raw::atomic::Ordering;
-use crate::raw::robust::{self, Thread, high, low, pair, step};
-use crate::sync::line::{ANYONE, Line, WAITERS, has_passed, is_planted};
+use crate::raw::robust::{self, Thread, high, low, pair, planted, step};
+use crate::sync::line::{ANYONE, Line, WAITERS, has_passed};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -37,7 +37,7 @@ impl TokenWords {
     }
 
     pub(crate) fn post(&self, thread: Thread, count: u32) -> Result<()> {
-        if !is_planted("token is not announced") {
+        if !planted("token is not announced") {
             thread.begin(&self.0.robust);
         }
         // Release, with [take_now]: what the token stands for.
@@ -72,7 +72,7 @@ impl TokenWords {
         step("tokens:waited");
         // We may have been woken in another's place, or stand for one that died when it had woken only us.
         let left = self.0.word().load(Ordering::Relaxed);
-        if high(left) > 0 && left & WAITERS != 0 && !is_planted("wake-up is not passed on") {
+        if high(left) > 0 && left & WAITERS != 0 && !planted("wake-up is not passed on") {
             self.wake(1);
         }
         thread.end();
@@ -117,6 +117,6 @@ const TOKENS: u32 = robust::OWNER_DIED;
 
 /// The word with another count and the same mark.
 fn with_count(seen: u64, count: u32) -> u64 {
-    let tokens = if count > 0 && !is_planted("bit is not set") { TOKENS } else { 0 };
+    let tokens = if count > 0 && !planted("bit is not set") { TOKENS } else { 0 };
     pair(low(seen & WAITERS) | tokens, count)
 }

@@ -14,10 +14,8 @@ use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering};
 #[cfg(not(model))]
 use crate::raw::robust::is_held_here;
-use crate::raw::robust::{Thread, low, step};
-use crate::sync::line::{
-    ANYONE, Line, OWNER, WAITERS, favourite, give_back, has_passed, is_planted, mark, model_fence, watch,
-};
+use crate::raw::robust::{Thread, low, planted, step};
+use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, give_back, has_passed, mark, model_fence, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -83,7 +81,7 @@ impl PermitWords {
         model_fence();
         step("semaphore:released");
         // Dead from here on, the sleepers have been told only if one of them slept on this permit: all do.
-        if self.bell.word().load(Ordering::SeqCst) & WAITERS != 0 && !is_planted("bell is not rung") {
+        if self.bell.word().load(Ordering::SeqCst) & WAITERS != 0 && !planted("bell is not rung") {
             thread.begin(&self.bell.robust);
             step("semaphore:ringing");
             self.ring();
@@ -108,7 +106,7 @@ impl PermitWords {
     #[cold]
     fn wait(&self, thread: Thread, until: Until) -> Result<usize> {
         loop {
-            if !is_planted("wait is not announced") {
+            if !planted("wait is not announced") {
                 thread.begin(&self.bell.robust);
             }
             self.bell.word().fetch_or(WAITERS, Ordering::SeqCst);

@@ -65,6 +65,45 @@ fn loans_are_not_copied_and_come_back_in_any_order() {
     assert!(publisher.committed_payloads() <= 8, "{}", publisher.committed_payloads());
 }
 
+/// Bytes of memory behind the log of that name, as its publisher, this process, has it open.
+fn memory_of_log(name: &str) -> u64 {
+    let wanted = format!("memfd:tieline:log:{}", name.rsplit('/').next().unwrap());
+    let is_it = |path: &std::path::PathBuf| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains(&wanted))
+    };
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let log = descriptors.into_iter().find(is_it).expect("the log is open");
+    std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(log).unwrap()) * 512
+}
+
+/// A publisher that may send 16 MiB and sends 300 bytes takes no memory for what it does not send, however many of
+/// those wait for a slow subscriber.
+#[test]
+fn memory_is_taken_for_messages_as_long_as_they_are() {
+    let (_place, name) = place();
+    let topic = Topic::<[u8]>::open_or_create(&name).unwrap();
+    let mut slow = topic.subscriber().unwrap();
+    let publisher = topic.publisher_options().depth(64).payload_max_bytes(16 << 20).max_payloads(64).open().unwrap();
+    for _ in 0..64 {
+        publisher.try_publish(&[7; 300]).unwrap();
+    }
+    let (short, count) = (memory_of_log(&name), publisher.committed_payloads());
+    assert!(count == 64 && short <= 8 << 20, "{short} bytes for {count} messages");
+
+    // One that is longer has all the memory it needs, wherever it is put, and what was there stays.
+    for _ in 0..64 {
+        assert_eq!(slow.recv().unwrap()[..], [7; 300]);
+    }
+    let long: Vec<u8> = (0..(16 << 20)).map(|byte: u32| byte.to_le_bytes()[byte as usize % 4]).collect();
+    for len in [70_000, 3 << 20, 16 << 20] {
+        publisher.try_publish(&long[..len]).unwrap();
+        assert!(slow.recv().unwrap()[..] == long[..len], "{len} bytes came otherwise");
+    }
+    let grown = memory_of_log(&name) - short;
+    assert!(grown <= (16 << 20) + (4 << 20) + (1 << 20), "{grown} bytes more for three messages");
+    assert_eq!(publisher.try_publish(&[0; (16 << 20) + 1]).unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
 #[test]
 fn a_held_sample_outlives_subscriber_and_publisher() {
     let (_place, name) = place();
