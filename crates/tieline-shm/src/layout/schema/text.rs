@@ -5,7 +5,7 @@ use super::{Primitive, Schema, SchemaError, SchemaField, SchemaShape};
 impl std::str::FromStr for Schema {
     type Err = SchemaError;
 
-    /// Reads what [`Layout`]'s `Display` prints; names of structs and enums are forgotten.
+    /// Reads what [`Layout`](crate::Layout)'s `Display` prints; names of structs and enums are forgotten.
     ///
     /// The text may come from a stranger: nesting is limited to 32, and no size or count is believed before it agrees
     /// with the others.

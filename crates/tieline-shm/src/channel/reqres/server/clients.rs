@@ -53,7 +53,8 @@ pub(super) struct Client {
 }
 
 impl Shared {
-    /// Without clients yet; the limits are the sizes of a connection, and how many there may be. `own` is one of the places that `state` has.
+    /// Without clients yet; the limits are the sizes of a connection, and how many there may be. `own` is one of the places
+    /// that `state` has.
     pub(super) fn new(
         name: String,
         signature: Signature,
