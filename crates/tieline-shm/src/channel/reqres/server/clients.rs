@@ -213,6 +213,9 @@ impl Participant for Shared {
             // Users come and go; what was made for one is not kept for ever.
             state.bells.remove(&gone.uid);
             state.bell_changes += 1;
+            if let Some(alarms) = self.alarms.get() {
+                alarms.remove(u64::from(gone.uid));
+            }
         }
         drop(state);
         gone.peer.connection.peer_is_gone();
