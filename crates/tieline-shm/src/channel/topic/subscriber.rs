@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::raw::atomic::pause;
 use crate::rendezvous::{Membership, Role};
-use crate::structure::inlet::Found;
+use crate::structure::inlet::{AtOnce, Found};
 use crate::structure::items::Inline;
 use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
 use around::Look;
@@ -153,27 +153,34 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     fn recv_until(&mut self, until: Until) -> Result<Sample<T>> {
         self.membership.check()?;
         let mut inline = Inline::new();
-        let is_taken = self.recv_at_once(&mut inline)
-            || self.waiting == Waiting::Poll
-                && !matches!(until, Until::Now)
-                && self.poll_briefly()
-                && self.recv_at_once(&mut inline);
-        if is_taken { Ok(Sample { body: Body::Inline(inline) }) } else { self.recv_slowly(until) }
+        match self.recv_at_once(&mut inline) {
+            AtOnce::Inline => return Ok(Sample { body: Body::Inline(inline) }),
+            AtOnce::Held(items) => return Ok(Sample { body: Body::Held(items) }),
+            AtOnce::No => {}
+        }
+        if self.waiting == Waiting::Poll && !matches!(until, Until::Now) && self.poll_briefly() {
+            match self.recv_at_once(&mut inline) {
+                AtOnce::Inline => return Ok(Sample { body: Body::Inline(inline) }),
+                AtOnce::Held(items) => return Ok(Sample { body: Body::Held(items) }),
+                AtOnce::No => {}
+            }
+        }
+        self.recv_slowly(until)
     }
 
-    /// Takes the next message if it is a small one of the publisher whose turn it is, and nothing else has happened.
+    /// Takes the next message if it is there, of the publisher whose turn it is, and nothing else has happened.
     #[inline(always)]
-    fn recv_at_once(&mut self, inline: &mut Inline<T::Item>) -> bool {
+    fn recv_at_once(&mut self, inline: &mut Inline<T::Item>) -> AtOnce<T::Item> {
         if self.shared.changes() != self.seen {
-            return false;
+            return AtOnce::No;
         }
-        let Some(source) = self.sources.get_mut(self.turn) else { return false };
-        let is_taken = source.inlet.try_receive_inline(inline, T::COUNT);
-        if is_taken {
+        let Some(source) = self.sources.get_mut(self.turn) else { return AtOnce::No };
+        let found = source.inlet.try_receive_at_once(inline, T::COUNT);
+        if !matches!(found, AtOnce::No) {
             self.last = Some(self.turn);
             self.turn = if self.turn + 1 < self.sources.len() { self.turn + 1 } else { 0 };
         }
-        is_taken
+        found
     }
 
     #[inline(never)]
