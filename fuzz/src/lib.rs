@@ -10,11 +10,13 @@ mod kernel;
 mod memory;
 mod stream;
 mod text;
+mod topic;
 
 pub use kernel::{ancillary, inotify, unix_name};
 pub use memory::{meeting, recording, schema, segment, topic_line};
 pub use stream::{decoder, encoder};
 pub use text::{address, framing, mode, pid, quantity, signal, sysv_key, vsock_address};
+pub use topic::topic_log;
 
 /// A check of one decoder.
 pub type Target = fn(&[u8]);
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signal", signal),
     ("sysv_key", sysv_key),
     ("topic_line", topic_line),
+    ("topic_log", topic_log),
     ("unix_name", unix_name),
     ("vsock_address", vsock_address),
 ];

@@ -76,6 +76,7 @@ replays! {
     signal
     sysv_key
     topic_line
+    topic_log
     unix_name
     vsock_address
 }

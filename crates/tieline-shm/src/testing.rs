@@ -8,6 +8,7 @@ use std::time::Duration;
 use tieline_os::Access;
 use tieline_os::futex::Deadline;
 
+pub use crate::channel::topic::stranger::Stranger;
 use crate::error::Result;
 use crate::raw::View;
 use crate::raw::atomic::{AtomicU64, Ordering};

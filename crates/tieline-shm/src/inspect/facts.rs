@@ -53,7 +53,9 @@ impl Facts {
             let count = place.count.min(most);
             let span = if is_sparse { u64::from(count) * width } else { u64::from(count - 1) * stride + width };
             let last = place.offset.saturating_add(u64::from(count - 1) * stride).saturating_add(width);
-            if last > end || span > left {
+            // Numbers that overlap are no structure's.
+            let overlap = place.count > 1 && place.stride < place.width;
+            if overlap || last > end || span > left {
                 facts.is_cut = true;
                 continue;
             }

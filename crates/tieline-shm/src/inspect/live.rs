@@ -434,9 +434,12 @@ fn roster<S: Source + ?Sized>(source: &S, facts: &Facts) -> Roster {
     let hazards = RosterGeometry::hazard_bytes(usize::try_from(held_most).unwrap_or(usize::MAX));
     let entry = facts.find("cursor");
     let held = |index: usize| {
-        let Some(start) = entry.map(|entry| entry.place(index)) else { return 0 };
+        let Some(entry) = entry else { return 0 };
+        let start = entry.place(index);
         let count = |range: &std::ops::Range<usize>| {
-            let mut bytes = vec![0; range.len()];
+            // What lies in the entry, however many it claims to hold.
+            let end = range.end.min(usize::try_from(entry.stride).unwrap_or(usize::MAX));
+            let mut bytes = vec![0; end.saturating_sub(range.start)];
             // What cannot be read is not counted.
             let _ = source.read(start.saturating_add(range.start as u64), &mut bytes);
             bytes.chunks_exact(8).filter(|word| word.iter().any(|byte| *byte != 0)).count()

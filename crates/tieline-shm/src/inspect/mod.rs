@@ -119,7 +119,7 @@ impl State {
 /// Reads a segment.
 ///
 /// Takes one read for the first page and some more for each number that is declared there: microseconds usually; at most
-/// some thousand reads and a MiB. It never reads where the segment says that no memory is.
+/// some ten thousand reads and 12 MiB. It never reads where the segment says that no memory is.
 ///
 /// ```
 /// use tieline_shm::inspect::{self, Live};

@@ -10,6 +10,7 @@ pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod numa;
+mod per_process;
 pub(crate) mod private_fd;
 pub(crate) mod process;
 #[cfg(all(feature = "tokio", not(model)))]
@@ -19,6 +20,7 @@ mod step;
 mod view;
 pub(crate) mod words;
 
+pub(crate) use per_process::PerProcess;
 #[cfg(all(test, model))]
 pub(crate) use step::PLANT;
 pub(crate) use step::{planted, step};

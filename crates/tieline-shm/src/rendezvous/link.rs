@@ -39,7 +39,7 @@ impl Link {
     }
 
     /// A line to a peer of that user, and its other end.
-    #[cfg(all(test, not(model)))]
+    #[cfg(all(any(test, feature = "steps"), not(model)))]
     pub(crate) fn to_user(uid: u32) -> (Self, SeqPacket) {
         let (here, there) = SeqPacket::pair().expect("two descriptors");
         let peer = Peer { id: super::PeerId(1), uid, gid: uid, pid: 0 };

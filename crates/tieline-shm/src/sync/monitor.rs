@@ -77,7 +77,7 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     /// # Errors
     /// `InvalidInput` for a recursive lock; `OutOfMemory`, `LimitReached` (descriptors), `System`.
     pub fn anonymous(value: T, options: &MutexOptions) -> Result<Self> {
-        Self::over(Place::anonymous(options.name_of(), Self::plan(value, options)?)?, options.name_of())
+        Self::over(Place::anonymous(&options.name, Self::plan(value, options)?)?, &options.name)
     }
 
     /// The monitor whose segment a peer sent.
@@ -95,7 +95,7 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
     }
 
     fn plan(value: T, options: &MutexOptions) -> Result<Plan<'_>> {
-        if options.kind_of() == MutexKind::Recursive {
+        if options.kind == MutexKind::Recursive {
             return Err(Error::new("create a monitor", ErrorKind::InvalidInput)
                 .because("a recursive lock cannot hand out its value"));
         }

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::raw::PerProcess;
 
 /// Switches the check on or off for this process, whatever the environment says. Locks that are held at this moment
 /// are not known to it.
@@ -88,7 +89,10 @@ struct Edge {
     taken_at: Place,
 }
 
-static GRAPH: Mutex<Option<HashMap<Class, HashMap<Class, Edge>>>> = Mutex::new(None);
+/// For each class those that were taken while it was held.
+type Graph = HashMap<Class, HashMap<Class, Edge>>;
+
+static GRAPH: PerProcess<Mutex<Option<Graph>>> = PerProcess::new(Mutex::new(None));
 
 /// A program with more classes than this has unnamed locks without end.
 const CLASSES_MAX: usize = 4096;
@@ -122,8 +126,10 @@ impl Class {
             }
             for &(ref before, held_at) in held() {
                 if edges.len() < CLASSES_MAX || edges.contains_key(before) {
-                    let edge = Edge { held_at, taken_at: here };
-                    edges.entry(before.clone()).or_default().entry(self.clone()).or_insert(edge);
+                    let after = edges.entry(before.clone()).or_default();
+                    if after.len() < CLASSES_MAX {
+                        after.entry(self.clone()).or_insert(Edge { held_at, taken_at: here });
+                    }
                 }
             }
             Ok(())
@@ -144,6 +150,18 @@ impl Class {
                 held.remove(place);
             }
         });
+    }
+
+    /// When a lock goes: one without a name has no order any more, for another may come to lie where it was.
+    pub(crate) fn forget(&self) {
+        if is_on() && matches!(self, Self::At(_)) {
+            let mut graph = graph();
+            let edges = graph.get_or_insert_default();
+            edges.remove(self);
+            for after in edges.values_mut() {
+                after.remove(self);
+            }
+        }
     }
 
     fn reversed(&self, before: &Self, held_at: Place, here: Place, path: &[(Class, Edge)]) -> Error {
@@ -170,7 +188,7 @@ impl std::fmt::Display for Class {
 }
 
 /// The edges that lead from `from` to `to`, if any do.
-fn path(edges: &HashMap<Class, HashMap<Class, Edge>>, from: &Class, to: &Class) -> Option<Vec<(Class, Edge)>> {
+fn path(edges: &Graph, from: &Class, to: &Class) -> Option<Vec<(Class, Edge)>> {
     let mut came: HashMap<&Class, (&Class, Edge)> = HashMap::new();
     let mut next = vec![from];
     while let Some(class) = next.pop() {
@@ -195,8 +213,8 @@ fn path(edges: &HashMap<Class, HashMap<Class, Edge>>, from: &Class, to: &Class) 
     None
 }
 
-fn graph() -> MutexGuard<'static, Option<HashMap<Class, HashMap<Class, Edge>>>> {
-    GRAPH.lock().unwrap_or_else(PoisonError::into_inner)
+fn graph() -> MutexGuard<'static, Option<Graph>> {
+    GRAPH.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

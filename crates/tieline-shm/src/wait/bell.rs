@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use super::event_count::{BELL_COUNT, EventCount};
-use crate::raw::View;
+use crate::raw::{PerProcess, View};
 
 #[cfg(not(model))]
 pub(crate) use kernel::Bell;
@@ -115,8 +115,11 @@ mod model {
 /// What hangs at one `EventCount`: bells with their numbers.
 type Place = Vec<(u32, Bell)>;
 
-/// The bells of this process, by the address of the `EventCount` they hang at.
-static HANGING: RwLock<Option<HashMap<usize, Place>>> = RwLock::new(None);
+/// Bells by the address of the `EventCount` they hang at.
+type Table = RwLock<Option<HashMap<usize, Place>>>;
+
+/// The bells of this process.
+static HANGING: PerProcess<Table> = PerProcess::new(RwLock::new(None));
 
 /// A bell that hangs until this is dropped.
 #[derive(Debug)]
@@ -124,22 +127,31 @@ pub(crate) struct Hung {
     /// Keeps the memory mapped, so that the address stays this one's.
     count: View<EventCount>,
     bell: Bell,
+    /// Of the process that hung it.
+    table: &'static Table,
 }
 
 impl Hung {
     /// Hangs `bell` at `count` under `number` (taken modulo [`BELL_COUNT`]): from now on it is rung when a notification
     /// of this process finds that number announced there.
     pub(crate) fn new(bell: &Bell, count: &View<EventCount>, number: u32) -> Self {
-        let mut hanging = HANGING.write().unwrap_or_else(PoisonError::into_inner);
+        let table = HANGING.get();
+        let mut hanging = table.write().unwrap_or_else(PoisonError::into_inner);
         let place = hanging.get_or_insert_default().entry(count.address()).or_default();
         place.push((number % BELL_COUNT, bell.clone()));
-        Self { count: count.clone(), bell: bell.clone() }
+        Self { count: count.clone(), bell: bell.clone(), table }
     }
 }
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        let mut hanging = HANGING.write().unwrap_or_else(PoisonError::into_inner);
+        let mut hanging = if std::ptr::eq(self.table, HANGING.get()) {
+            self.table.write().unwrap_or_else(PoisonError::into_inner)
+        } else {
+            // A forked child: a thread of its parent may have had the table, and nobody looks at this copy of it.
+            let Ok(hanging) = self.table.try_write() else { return };
+            hanging
+        };
         let Some(places) = hanging.as_mut() else { return };
         if let Some(place) = places.get_mut(&self.count.address()) {
             if let Some(index) = place.iter().position(|(_, bell)| bell.is(&self.bell)) {
@@ -155,11 +167,43 @@ impl Drop for Hung {
 /// Rings what hangs at `address` under the numbers whose bits are set.
 #[cold]
 pub(super) fn ring(address: usize, numbers: u64) {
-    let hanging = HANGING.read().unwrap_or_else(PoisonError::into_inner);
+    let hanging = HANGING.get().read().unwrap_or_else(PoisonError::into_inner);
     let Some(place) = hanging.as_ref().and_then(|places| places.get(&address)) else { return };
     for (number, bell) in place {
         if numbers & (1 << number) != 0 {
             bell.ring();
         }
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use tieline_testkit::{Forked, Peer, role, test_name};
+
+    use super::*;
+
+    /// The parent forks while one of its threads hangs a bell.
+    #[test]
+    fn a_forked_child_hangs_and_takes_down_bells_whatever_its_parents_threads_did() {
+        if role().is_none() {
+            return Peer::of(test_name!()).role("parent").spawn().succeeds();
+        }
+        let count = View::leak(Box::new(EventCount::new()));
+        let bell = Bell::new().unwrap();
+        let mut inherited = Some(Hung::new(&bell, &count, 1));
+        let held = HANGING.get().write().unwrap();
+        let child = Forked::run(|| {
+            drop(inherited.take());
+            let own = Bell::new().unwrap();
+            let _own = Hung::new(&own, &count, 2);
+            count.announce_bell(2);
+            count.notify();
+            assert_eq!(own.counter().try_read().unwrap(), 1);
+        });
+        drop(held);
+        child.succeeds();
+        count.announce_bell(1);
+        count.notify();
+        assert_eq!(bell.counter().try_read().unwrap(), 1, "the parent's hangs as before");
     }
 }

@@ -12,6 +12,8 @@
 //! | for many things and descriptors, in this thread | [`WaitSet`], over [`Alarm`]s |
 //! | in a task | `aio::Parker`, over [`Alarm`]s |
 
+#[cfg(not(model))]
+mod alarm;
 mod barrier;
 mod bell;
 mod event_count;
@@ -20,6 +22,7 @@ mod planted;
 mod relay;
 #[cfg(not(model))]
 mod set;
+mod sleep;
 mod spin;
 
 #[cfg(all(test, model))]
@@ -29,13 +32,14 @@ mod tests;
 
 use tieline_os::futex::Deadline;
 
+#[cfg(not(model))]
+pub(crate) use alarm::{Alarm, Alarms, Source};
 pub(crate) use barrier::{heavy_within_process, light, prepare};
 pub(crate) use bell::{Bell, Hung};
-pub(crate) use event_count::{EventCount, wait_on_word};
-#[cfg(not(model))]
-pub(crate) use set::{Alarm, Alarms, Source};
+pub(crate) use event_count::EventCount;
 #[cfg(not(model))]
 pub use set::{Ready, WaitSet, Waitable, Watch};
+pub(crate) use sleep::wait_on_word;
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug)]

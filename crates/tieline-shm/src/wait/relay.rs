@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bell::Bell;
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::{View, futex, process};
+use crate::raw::{PerProcess, View, futex};
 
 /// How many counts one thread can sleep on, beside the word that tells it of new ones.
 const SERVED: usize = futex::MAX_WORDS - 1;
@@ -22,6 +22,8 @@ const SERVED: usize = futex::MAX_WORDS - 1;
 pub(super) struct Relayed {
     relay: Arc<Relay>,
     id: u64,
+    /// Those of the process whose relay it is.
+    relays: &'static Relays,
 }
 
 #[derive(Debug)]
@@ -29,8 +31,6 @@ struct Relay {
     /// Moves when the entries change; private to this process.
     changes: AtomicU32,
     entries: Mutex<Entries>,
-    /// A child of fork has the entries but not the thread.
-    generation: u32,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +48,10 @@ struct Entry {
     seen: u32,
 }
 
-static RELAYS: Mutex<Vec<Arc<Relay>>> = Mutex::new(Vec::new());
+type Relays = Mutex<Vec<Arc<Relay>>>;
+
+/// Those of this process: a forked child has the entries of its parent's, but not the threads.
+static RELAYS: PerProcess<Relays> = PerProcess::new(Mutex::new(Vec::new()));
 
 impl Relayed {
     /// `word` must be woken on after each change, as the relay turn of an event count is.
@@ -63,21 +66,27 @@ impl Relayed {
         let seen = word.load(Ordering::Acquire);
         let entry = Entry { id, word, bell: bell.clone(), seen };
 
-        let mut relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
-        relays.retain(|relay| relay.generation == process::generation() && !relay.entries().ended);
-        if let Some(relay) = relays.iter().find(|relay| relay.take(&entry)) {
-            return Ok(Self { relay: Arc::clone(relay), id });
+        let relays = RELAYS.get();
+        let mut list = relays.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|relay| !relay.entries().ended);
+        if let Some(relay) = list.iter().find(|relay| relay.take(&entry)) {
+            return Ok(Self { relay: Arc::clone(relay), id, relays });
         }
         let relay = Relay::start(entry)?;
-        relays.push(Arc::clone(&relay));
-        Ok(Self { relay, id })
+        list.push(Arc::clone(&relay));
+        Ok(Self { relay, id, relays })
     }
 }
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        self.relay.entries().list.retain(|entry| entry.id != self.id);
-        self.relay.changed();
+        if std::ptr::eq(self.relays, RELAYS.get()) {
+            self.relay.entries().list.retain(|entry| entry.id != self.id);
+            self.relay.changed();
+        } else if let Ok(mut entries) = self.relay.entries.try_lock() {
+            // A forked child, whose parent's threads may have had them; no thread sleeps on this copy.
+            entries.list.retain(|entry| entry.id != self.id);
+        }
     }
 }
 
@@ -90,7 +99,6 @@ impl Relay {
         let relay = Arc::new(Self {
             changes: AtomicU32::new(0),
             entries: Mutex::new(Entries { list: vec![first], ended: false }),
-            generation: process::generation(),
         });
         let run = Arc::clone(&relay);
         let thread = std::thread::Builder::new().name("tieline-bells".to_owned());
@@ -162,5 +170,37 @@ impl Relay {
             known.unwrap_or(entry).clone()
         });
         Some(list.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_testkit::{Forked, Peer, role, test_name};
+
+    use super::*;
+    use crate::wait::EventCount;
+
+    /// The parent forks while one of its threads starts a relay, and the relay looks at its entries.
+    #[test]
+    fn a_forked_child_has_relays_of_its_own_whatever_its_parents_threads_did() {
+        if role().is_none() {
+            return Peer::of(test_name!()).role("parent").spawn().succeeds();
+        }
+        let count = View::leak(Box::new(EventCount::new()));
+        let relayed = |bell: &Bell| Relayed::new(count.part(EventCount::relay_turn), bell).unwrap();
+        let bell = Bell::new().unwrap();
+        let mut inherited = Some(relayed(&bell));
+        let relay = Arc::clone(&inherited.as_ref().unwrap().relay);
+        let (relays, entries) = (RELAYS.get().lock().unwrap(), relay.entries());
+        let child = Forked::run(|| {
+            drop(inherited.take());
+            let own = Bell::new().unwrap();
+            let _own = relayed(&own);
+            count.announce_relay();
+            count.notify();
+            tieline_testkit::until("the child's relay rings", || own.counter().try_read().ok());
+        });
+        drop((relays, entries));
+        child.succeeds();
     }
 }

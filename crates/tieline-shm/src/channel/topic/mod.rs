@@ -86,6 +86,8 @@ mod patience;
 mod publisher;
 mod sample;
 mod sources;
+#[cfg(feature = "steps")]
+pub(crate) mod stranger;
 mod subscriber;
 mod wire;
 

@@ -1,11 +1,12 @@
 //! The subscriber's side of the meeting place: which publishers there are, and what they sent of their memory.
 //!
 //! The invariant: a publisher's log is mapped only after everything it claims about it was checked, and it is taken off
-//! the list only after all it had published before it went was received.
+//! the list only after all it had published before it went was received. One that loses its line and is introduced again is
+//! another, with a line of another number.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::admission::{SLEEPERS, bell_number, roster};
@@ -26,9 +27,13 @@ use crate::wait::{self, Alarm, Alarms, Bell, EventCount};
 
 const SUBSCRIBE: &str = "subscribe";
 
+/// The lines that a subscriber has had, counted from 1.
+pub(super) type LineNumber = u64;
+
 /// One publisher.
 pub(super) struct Source {
     pub(super) peer: PeerId,
+    pub(super) line: LineNumber,
     pub(super) inlet: Inlet,
     /// Its line is down: what is there is all there will be.
     pub(super) is_gone: bool,
@@ -41,6 +46,8 @@ pub(super) struct Sources {
     uid: u32,
     /// Counts arrivals and departures; the subscriber looks when it has changed.
     changes: AtomicU64,
+    /// The subscriber's next call tells its user something, whether or not there is a message.
+    has_news: AtomicBool,
     /// Notified with them: a subscriber that sleeps sleeps here, too, unless it has one publisher only. A kernel takes
     /// longer to watch two places than one.
     bell: View<EventCount>,
@@ -52,7 +59,7 @@ pub(super) struct Sources {
 
 /// What tells whether a publisher has something for us, without its [`Source`], which is the subscriber's.
 struct Probe {
-    peer: PeerId,
+    line: LineNumber,
     slots: Slots,
     /// The number of the message that the subscriber takes next.
     position: Arc<AtomicU64>,
@@ -77,7 +84,10 @@ struct State {
     /// Publishers that have not answered yet, or whose source is with the subscriber.
     lines: HashMap<PeerId, Line>,
     arrived: Vec<Source>,
-    gone: Vec<PeerId>,
+    /// The lines that are down.
+    gone: Vec<LineNumber>,
+    /// How many there were so far.
+    count: LineNumber,
     /// Of every source that the subscriber has, or will find among the arrived.
     probes: Vec<Probe>,
     /// Why a publisher refused, until the subscriber is told.
@@ -89,6 +99,7 @@ struct State {
 }
 
 struct Line {
+    number: LineNumber,
     link: Link,
     is_answered: bool,
 }
@@ -100,6 +111,7 @@ impl Sources {
             layout_hash,
             uid: rustix::process::geteuid().as_raw(),
             changes: AtomicU64::new(0),
+            has_news: AtomicBool::new(false),
             bell: View::private(EventCount::new()),
             state: Mutex::default(),
             answered: Condvar::new(),
@@ -137,29 +149,34 @@ impl Sources {
         self.changes.load(Ordering::Acquire)
     }
 
+    pub(super) fn set_has_news(&self, has_news: bool) {
+        // Relaxed: as the position of a probe.
+        self.has_news.store(has_news, Ordering::Relaxed);
+    }
+
     pub(super) fn bell(&self) -> &View<EventCount> {
         &self.bell
     }
 
-    /// Who has come, and who has gone, since the last call, and why one has refused.
-    pub(super) fn take(&self) -> (Vec<Source>, Vec<PeerId>, Option<ErrorKind>) {
+    /// Who has come, and which lines are down, since the last call, and why one has refused.
+    pub(super) fn take(&self) -> (Vec<Source>, Vec<LineNumber>, Option<ErrorKind>) {
         let mut state = self.lock();
         (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone), state.refused.take())
     }
 
-    /// Of a publisher the subscriber has no source any more.
-    pub(super) fn forget(&self, peer: PeerId) {
+    /// The subscriber has the source no more that came over this line.
+    pub(super) fn forget(&self, line: LineNumber) {
         let mut state = self.lock();
-        state.probes.retain(|probe| probe.peer != peer);
+        state.probes.retain(|probe| probe.line != line);
         if let Some(alarms) = self.alarms.get() {
-            alarms.remove(peer.0);
+            alarms.remove(line);
         }
     }
 
     fn add(&self, source: Source, probe: Probe) -> Result<()> {
         let mut state = self.lock();
         if let Some(alarms) = self.alarms.get() {
-            alarms.add(probe.peer.0, probe.alarm(alarms.bell())?);
+            alarms.add(probe.line, probe.alarm(alarms.bell())?);
         }
         if state.is_retired {
             source.inlet.reader().retire();
@@ -185,20 +202,21 @@ impl Sources {
     /// A publisher did not get our bell: the relay rings for it.
     fn bell_was_lost(&self, peer: PeerId) -> Result<()> {
         let state = self.lock();
-        let probe = state.probes.iter().find(|probe| probe.peer == peer);
+        let line = state.lines.get(&peer).map(|line| line.number);
+        let probe = state.probes.iter().find(|probe| Some(probe.line) == line);
         if let (Some(probe), Some(alarms)) = (probe, self.alarms.get()) {
-            alarms.remove(peer.0);
-            alarms.add(peer.0, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
+            alarms.remove(probe.line);
+            alarms.add(probe.line, Alarm::by_relay(alarms.bell(), &probe.sleepers)?);
         }
         Ok(())
     }
 
     /// Ends the conversation with a publisher that cannot be believed; who it is, if it is still there.
-    pub(super) fn cut(&self, peer: PeerId) -> Option<Peer> {
+    pub(super) fn cut(&self, line: LineNumber) -> Option<Peer> {
         let state = self.lock();
-        let link = &state.lines.get(&peer)?.link;
-        link.close();
-        Some(*link.peer())
+        let line = state.lines.values().find(|known| known.number == line)?;
+        line.link.close();
+        Some(*line.link.peer())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -223,7 +241,7 @@ impl Sources {
         self.lock().lone = lone;
     }
 
-    fn accept(&self, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<(Source, Probe)> {
+    fn accept(&self, line: LineNumber, link: &Link, admitted: Admitted, fds: Vec<OwnedFd>) -> Result<(Source, Probe)> {
         let broken = |why| Error::new(SUBSCRIBE, ErrorKind::Corrupted).because(why);
         let mut fds = fds.into_iter();
         let mut next = || fds.next().ok_or_else(|| broken("a publisher sent less than a log and a roster"));
@@ -265,15 +283,15 @@ impl Sources {
             }
             None => (header, slots, geometry),
         };
-        let peer = link.peer().id;
         let sleepers = roster.sleepers().clone();
         let depth = if self.wishes.depth == 0 { u64::MAX } else { self.wishes.depth };
         let reader = Reader::new(header, slots.clone(), geometry, roster, entry, overflow, admitted.start);
         let reader = reader.with_depth(depth);
         let number = bell_number(admitted.entry as usize);
         let position = reader.position();
-        let probe = Probe { peer, slots, position, sleepers, link: Some(link.clone()), number, is_gone: false };
-        Ok((Source { peer, inlet: Inlet::new(reader, Some(Arc::new(holder))), is_gone: false }, probe))
+        let probe = Probe { line, slots, position, sleepers, link: Some(link.clone()), number, is_gone: false };
+        let inlet = Inlet::new(reader, Some(Arc::new(holder)));
+        Ok((Source { peer: link.peer().id, line, inlet, is_gone: false }, probe))
     }
 }
 
@@ -300,7 +318,8 @@ impl wait::Source for Sources {
             // Relaxed: stored by the subscriber's thread; who waits has called it before.
             probe.is_gone || probe.slots.is_published(probe.position.load(Ordering::Relaxed))
         };
-        state.refused.is_some() || state.probes.iter().any(is_news)
+        // Relaxed: likewise.
+        self.has_news.load(Ordering::Relaxed) || state.refused.is_some() || state.probes.iter().any(is_news)
     }
 
     fn alarms(&self) -> Result<&Alarms> {
@@ -310,10 +329,10 @@ impl wait::Source for Sources {
         // Under the lock, so that whoever arrives is either among the probes or finds the alarms.
         let state = self.lock();
         let alarms = Alarms::new()?;
-        // No publisher has this number: theirs are random, and not zero. Only this process notifies there.
+        // No line has this number. Only this process notifies there.
         alarms.add(0, Alarm::by_lines(alarms.bell(), &self.bell, 0));
         for probe in &state.probes {
-            alarms.add(probe.peer.0, probe.alarm(alarms.bell())?);
+            alarms.add(probe.line, probe.alarm(alarms.bell())?);
         }
         Ok(self.alarms.get_or_init(|| alarms))
     }
@@ -326,7 +345,9 @@ impl Participant for Sources {
             if state.is_retired {
                 return Err(Error::new(SUBSCRIBE, ErrorKind::PeerGone).because("nobody subscribes any more"));
             }
-            state.lines.insert(link.peer().id, Line { link: link.clone(), is_answered: false });
+            state.count += 1;
+            let line = Line { number: state.count, link: link.clone(), is_answered: false };
+            state.lines.insert(link.peer().id, line);
         }
         link.send(&self.wishes.encode(), &[]).inspect_err(|_| {
             self.lock().lines.remove(&link.peer().id);
@@ -338,15 +359,15 @@ impl Participant for Sources {
         if doorbell::hear(message) == Some(Heard::NoBell(SLEEPERS)) {
             return self.bell_was_lost(peer);
         }
-        let link = {
+        let (number, link) = {
             let mut state = self.lock();
             let line = state.lines.get_mut(&peer).filter(|line| !line.is_answered).ok_or_else(broken)?;
             line.is_answered = true;
-            line.link.clone()
+            (line.number, line.link.clone())
         };
         let mut is_ready = false;
         let answer = match (Admitted::decode(message), Refused::decode(message)) {
-            (Some(admitted), _) => self.accept(&link, admitted, fds).and_then(|(source, probe)| {
+            (Some(admitted), _) => self.accept(number, &link, admitted, fds).and_then(|(source, probe)| {
                 is_ready = true;
                 self.add(source, probe)
             }),
@@ -367,10 +388,9 @@ impl Participant for Sources {
     fn disconnected(&self, peer: PeerId) {
         {
             let mut state = self.lock();
-            state.lines.remove(&peer);
-            state.gone.push(peer);
-            // More than one if it lost its end of a line and was introduced again before the subscriber looked.
-            for probe in state.probes.iter_mut().filter(|probe| probe.peer == peer) {
+            let Some(Line { number, .. }) = state.lines.remove(&peer) else { return };
+            state.gone.push(number);
+            if let Some(probe) = state.probes.iter_mut().find(|probe| probe.line == number) {
                 probe.is_gone = true;
                 probe.link = None;
             }

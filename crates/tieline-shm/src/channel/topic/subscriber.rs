@@ -8,7 +8,7 @@ use tieline_os::futex::Deadline;
 
 use super::crowd::Crowd;
 use super::sample::Body;
-use super::sources::{Source, Sources, refusal};
+use super::sources::{LineNumber, Source, Sources, refusal};
 use super::wire::Subscribe;
 use super::{Payload, Sample, SubscriberOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,9 +64,11 @@ pub struct Subscriber<T: Payload + ?Sized> {
     seen: u64,
     /// Where to sleep: at the place of the only publisher; or else the bell, then every publisher's place.
     counts: Vec<View<EventCount>>,
-    shared: Arc<Sources>,
+    pub(super) shared: Arc<Sources>,
     /// What was received from, and lost of, publishers that are gone.
     past: Counters,
+    /// A publisher was cut off while messages were taken, and the user was not told yet.
+    broken: Option<Error>,
     /// The last publisher has gone, or one has refused, and the user was not told yet.
     news: Option<ErrorKind>,
     /// Also kept by samples: the line to their publisher must not end before them.
@@ -92,7 +94,13 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         let shared = Arc::new(Sources::new(wishes, builder.topic.layout_hash()));
         let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<_>)?);
         shared.settle()?;
-        let mut subscriber = Self {
+        let mut subscriber = Self::new(shared, membership, builder.waiting);
+        subscriber.refresh();
+        Ok(subscriber)
+    }
+
+    pub(super) fn new(shared: Arc<Sources>, membership: Arc<Membership>, waiting: Waiting) -> Self {
+        Self {
             sources: Vec::new(),
             turn: 0,
             last: None,
@@ -100,14 +108,13 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             counts: Vec::new(),
             shared,
             past: Counters::default(),
+            broken: None,
             news: None,
             membership,
-            waiting: builder.waiting,
+            waiting,
             crowd: None,
             _of: std::marker::PhantomData,
-        };
-        subscriber.refresh();
-        Ok(subscriber)
+        }
     }
 
     /// The next message, if one is there.
@@ -217,48 +224,64 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// At most as many as one publisher keeps are taken from each, so that it comes to an end.
     ///
     /// # Errors
-    /// As [`try_recv`](Self::try_recv), but `WouldBlock`: none is 0.
+    /// As [`try_recv`](Self::try_recv), but `WouldBlock`: none is 0. If messages were there, the next call answers the
+    /// error.
     #[inline]
     pub fn drain(&mut self, each: impl FnMut(&T)) -> Result<usize> {
-        self.take_up_to(usize::MAX, each)
+        self.take_up_to(usize::MAX, 0, each)
     }
 
     /// Waits for a message, then calls `each` with it and with those behind it that are there, `count` at most. Answers
     /// how many.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv).
+    /// As [`recv`](Self::recv). If messages were there, the next call answers the error.
     pub fn recv_many(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
         if count == 0 {
             return Ok(0);
         }
-        let taken = self.take_up_to(count, &mut each)?;
+        let taken = self.take_up_to(count, 0, &mut each)?;
         if taken > 0 {
             return Ok(taken);
         }
         each(&*self.recv()?);
-        Ok(1 + self.take_up_to(count - 1, each)?)
+        self.take_up_to(count, 1, each)
     }
 
+    /// Takes what is there beside the `taken`, `count` in all, and answers how many these are; an error only if none.
     #[inline]
-    fn take_up_to(&mut self, count: usize, mut each: impl FnMut(&T)) -> Result<usize> {
+    fn take_up_to(&mut self, count: usize, mut taken: usize, mut each: impl FnMut(&T)) -> Result<usize> {
         self.membership.check()?;
         if self.shared.changes() != self.seen {
             self.refresh();
         }
-        let mut taken = 0;
-        let mut outcome = Ok(());
+        let mut errors = Vec::new();
         for source in &mut self.sources {
             let slots = source.inlet.reader().geometry().slots;
             let room = slots.min(count - taken);
             let some = drain_source::<T>(source, room, slots / 8, &mut each, &mut taken);
-            outcome = outcome.and(some.map_err(|error| (source.peer, error)));
+            errors.extend(some.err().map(|error| (source.line, error)));
         }
-        match outcome {
-            Err((peer, error)) if taken == 0 => Err(self.failed(peer, error)),
-            _ if taken > 0 => Ok(taken),
-            _ => self.bury().map_or(Ok(0), Err),
+        if !errors.is_empty() {
+            self.failed_all(errors, taken)?;
         }
+        if taken > 0 { Ok(taken) } else { self.bury().map_or(Ok(0), Err) }
+    }
+
+    /// Answers the first error, unless messages were `taken`. What would not be met again is kept for the next call.
+    #[cold]
+    fn failed_all(&mut self, errors: Vec<(LineNumber, Error)>, taken: usize) -> Result<()> {
+        let mut first = None;
+        for (line, error) in errors {
+            let error = self.failed(line, error);
+            if taken == 0 && first.is_none() {
+                first = Some(error);
+            } else if error.kind() == ErrorKind::Corrupted {
+                self.broken.get_or_insert(error);
+            }
+        }
+        self.set_news(self.news);
+        first.map_or(Ok(()), Err)
     }
 
     /// Where the message came from that [`recv`](Self::recv), [`try_recv`](Self::try_recv) or
@@ -270,14 +293,16 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         Some(Origin { publisher: source.peer.0, sequence })
     }
 
-    /// Received, lost, behind, connected.
+    /// Received, lost, behind, connected. Publishers that have come or gone since the last call that receives do not show
+    /// yet.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut sum = self.past;
         for source in &self.sources {
             let reader = source.inlet.reader();
             sum.received += reader.received();
-            sum.lost += reader.lost();
+            // A hostile publisher may claim any number of these.
+            sum.lost = sum.lost.saturating_add(reader.lost());
             sum.lag = sum.lag.saturating_add(reader.lag());
             sum.publishers += usize::from(!source.is_gone);
         }
@@ -302,8 +327,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
                     return Ok(Look::Found(found));
                 }
                 Err(error) => {
-                    let peer = source.peer;
-                    return Err(self.failed(peer, error));
+                    let line = source.line;
+                    return Err(self.failed(line, error));
                 }
             }
         }
@@ -314,10 +339,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     }
 
     #[cold]
-    fn failed(&mut self, peer: crate::rendezvous::PeerId, error: Error) -> Error {
+    fn failed(&mut self, line: LineNumber, error: Error) -> Error {
         if error.kind() == ErrorKind::Corrupted {
-            let who = self.shared.cut(peer);
-            self.remove(|source| source.peer == peer);
+            let who = self.shared.cut(line);
+            self.remove(|source| source.line == line);
             if let Some(who) = who {
                 return error.also(format_args!("it is of process {} of user {}", who.pid, who.uid));
             }
@@ -332,10 +357,19 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             // Gone before we looked, so what it published before is seen now.
             self.remove(|source| source.is_gone && !source.inlet.reader().is_ready());
         }
-        match self.news.take()? {
-            ErrorKind::PeerGone => Some(Error::new(RECEIVE, ErrorKind::PeerGone)),
-            kind => Some(refusal(RECEIVE, kind)),
-        }
+        if self.broken.is_some() || self.news.is_some() { self.tell() } else { None }
+    }
+
+    #[cold]
+    fn tell(&mut self) -> Option<Error> {
+        let error = self.broken.take().or_else(|| {
+            self.news.take().map(|kind| match kind {
+                ErrorKind::PeerGone => Error::new(RECEIVE, ErrorKind::PeerGone),
+                kind => refusal(RECEIVE, kind),
+            })
+        });
+        self.set_news(self.news);
+        error
     }
 
     fn remove(&mut self, which: impl Fn(&Source) -> bool) {
@@ -344,32 +378,37 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         self.sources.retain(|source| {
             let keep = !which(source);
             if !keep {
-                shared.forget(source.peer);
+                shared.forget(source.line);
                 past.received += source.inlet.reader().received();
-                past.lost += source.inlet.reader().lost();
+                past.lost = past.lost.saturating_add(source.inlet.reader().lost());
             }
             keep
         });
         if self.sources.len() != before {
             if self.sources.is_empty() {
-                self.news = Some(ErrorKind::PeerGone);
+                self.set_news(Some(ErrorKind::PeerGone));
             }
             (self.turn, self.last) = (0, None);
             self.list_counts();
         }
     }
 
+    fn set_news(&mut self, news: Option<ErrorKind>) {
+        self.news = news;
+        self.shared.set_has_news(self.broken.is_some() || news.is_some());
+    }
+
     #[cold]
     fn refresh(&mut self) {
         self.seen = self.shared.changes();
         let (arrived, gone, refused) = self.shared.take();
-        self.news = self.news.or(refused);
+        self.set_news(self.news.or(refused));
         for source in &arrived {
             source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
         }
         self.sources.extend(arrived);
         for source in &mut self.sources {
-            if gone.contains(&source.peer) {
+            if gone.contains(&source.line) {
                 source.is_gone = true;
                 source.inlet.distrust();
             }
@@ -438,7 +477,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     }
 
     pub(crate) fn poll_recv_many(&mut self, count: usize, each: impl FnMut(&T)) -> Option<Result<usize>> {
-        match self.take_up_to(count, each) {
+        match self.take_up_to(count, 0, each) {
             Ok(0) if count > 0 => None,
             answer => Some(answer),
         }

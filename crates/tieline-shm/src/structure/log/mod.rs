@@ -26,6 +26,7 @@
 //!
 //! The bytes are described in `docs/formats/shm-topic.md`.
 
+mod gates;
 mod layout;
 mod reader;
 pub(crate) mod roster;
@@ -45,6 +46,7 @@ pub(in crate::structure) mod tests;
 
 use planted::{Bug, planted};
 
+pub(crate) use gates::{Gates, Joiner};
 pub(crate) use layout::{BUCKET_MAX_BYTES, PAGE_BYTES, SLOTS_MAX, SLOTS_OFFSET};
 pub(crate) use layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 pub(crate) use reader::{Overflow, Reader, release};
@@ -53,4 +55,4 @@ pub(crate) use roster::ADMITTED;
 pub(crate) use roster::{ENTRIES_OFFSET, Entry, Roster, RosterGeometry, RosterHeader};
 pub(crate) use side::SideLog;
 pub(crate) use slot::{FIRST, Length, Slots, Tag, prefetch, prefetch_to_write};
-pub(crate) use writer::{Gates, Joiner, Room, Survey, Writer};
+pub(crate) use writer::{Room, Survey, Writer};

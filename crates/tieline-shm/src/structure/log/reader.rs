@@ -348,7 +348,7 @@ impl Reader {
 
 /// Gives back a payload that was [held](Reader::hold): any thread, any order.
 pub(crate) fn release(roster: &Roster, entry: &Entry, index: usize) {
-    // (R1) pairs with the acquire load of `Gates::survey`: our reads of the payload are done.
+    // (R1) pairs with the acquire load of `Writer::survey`: our reads of the payload are done.
     entry.hazard(index).store(0, if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release });
     entry.give_hazard_back(index);
     roster.room().notify();

@@ -24,7 +24,7 @@ pub(crate) const HELD_MAX: usize = 1024;
 
 /// Hazard words that share the line of the cursor.
 const NEAR_HAZARDS: usize = 7;
-/// Line 0: cursor and near hazards; line 1: counters; line 2: the alive word; far hazards follow.
+/// Line 0: cursor and near hazards; line 1: counters; line 2: what the publisher writes; far hazards follow.
 const FIXED_WORDS: usize = 24;
 
 /// The cursor of a subscriber that will take nothing more, but may hold what it has taken.

@@ -94,6 +94,27 @@ fn the_publisher_waits_for_the_slowest_of_those_it_waits_for() {
     assert_eq!(fast.lost(), 0);
 }
 
+/// Subscribers of two users wake the publisher at two rosters, and it sleeps at one: that of whoever holds it up.
+#[test]
+fn the_publisher_sleeps_where_the_one_it_waits_for_wakes_it() {
+    let (log, mut writer) = Log::new(8, 8);
+    let mut lagging = log.join(0, Overflow::Gated, 0); // as far behind as the log allows
+    let (elsewhere, _) = Log::new(8, 8);
+    let entry = elsewhere.entry(0);
+    let joiner = Joiner { id: 1, roster: &elsewhere.roster, entry: &entry, policy: 0, process: 0, history: 0 };
+    let start = log.gates.admit(&joiner, Some(4), &log.header);
+    let (header, slots, roster) = (log.header.clone(), log.slots.clone(), elsewhere.roster.clone());
+    let mut prompt = Reader::new(header, slots, log.geometry, roster, entry, Overflow::Gated, start);
+    for value in 0..8 {
+        assert!(put(&mut writer, value));
+        assert_eq!(get(&mut prompt), Some(value));
+    }
+    assert!(!put(&mut writer, 8), "the lagging one has taken nothing");
+    assert_eq!(writer.slowest().map(|(id, _)| id), Some(0));
+    assert_eq!(get(&mut lagging), Some(0));
+    assert!(put(&mut writer, 8));
+}
+
 #[test]
 fn in_a_stream_the_publisher_is_told_late_by_a_part_of_the_depth() {
     for (depth, late_max) in [(1024, 31), (256, 15), (16, 0), (4, 0)] {

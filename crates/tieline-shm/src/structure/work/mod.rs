@@ -20,6 +20,8 @@
 //! The slots with a number of their own are D. Vyukov's bounded MPMC queue, whose words say "it is position p's turn";
 //! new here are the owner in the word, going past, and recovery. It knows nothing of names, processes and types.
 
+mod consume;
+mod control;
 #[cfg(all(test, model))]
 pub(in crate::structure) mod model;
 mod slot;
@@ -27,88 +29,21 @@ mod slot;
 mod tests;
 mod word;
 
-#[cfg(not(model))]
-use std::mem::offset_of;
-
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::atomic::{AtomicU64, Ordering, pause};
-use crate::raw::{View, Words, step};
-#[cfg(not(model))]
-use crate::segment::Fact;
+use crate::raw::atomic::{AtomicU64, Ordering};
+use crate::raw::{View, step};
 use crate::structure::cells::Cells;
 use crate::structure::planted::{Bug, planted};
 use crate::wait::EventCount;
 use word::{State, Word, is_after};
 
+#[cfg(all(test, model))]
+use control::Position;
+pub(crate) use control::{Control, Counters};
 pub(crate) use slot::{Claimed, Geometry, Taken};
 pub(crate) use word::Owner;
 #[cfg(not(model))]
 pub(crate) use word::Seen;
-
-/// What all members share besides the slots; see `docs/formats/shm-queue.md`.
-#[repr(C, align(128))]
-pub(crate) struct Control {
-    /// The next position a producer may take: every slot that is ready lies before it.
-    tail: Position,
-    /// The next position a consumer looks at.
-    head: Position,
-    /// Raised for each item that became ready where consumers had gone past.
-    behind: AtomicU64,
-    /// Up to which count of `behind` somebody looked and found nothing.
-    served: AtomicU64,
-    /// Slots that dead producers left half written.
-    skipped: AtomicU64,
-    /// Deliveries that ended with the death of a consumer.
-    orphaned: AtomicU64,
-    /// Deliveries that a consumer handed back.
-    requeued: AtomicU64,
-    /// Items that a consumer refused.
-    rejected: AtomicU64,
-    _reserved: [AtomicU64; 10],
-    /// Consumers sleep here.
-    pub(crate) items: EventCount,
-    /// Producers sleep here.
-    pub(crate) room: EventCount,
-}
-
-// SAFETY: repr(C), atomics and structs of atomics; the alignments (128, 128, 8, 64) leave no gap, which a test of the
-// offsets pins.
-unsafe impl Words for Control {}
-
-impl Control {
-    /// Where a queue tells lookers how it is, if its control part lies at `at` and its slots at `cells_at`.
-    #[cfg(not(model))]
-    pub(crate) fn facts(at: usize, cells_at: usize, geometry: Geometry) -> [Fact<'static>; 9] {
-        let slots = usize::try_from(geometry.slots()).unwrap_or(usize::MAX);
-        [
-            Fact::word("tail", at + offset_of!(Self, tail)),
-            Fact::word("head", at + offset_of!(Self, head)),
-            Fact::word("skipped", at + offset_of!(Self, skipped)),
-            Fact::word("orphaned", at + offset_of!(Self, orphaned)),
-            Fact::word("requeued", at + offset_of!(Self, requeued)),
-            Fact::word("rejected", at + offset_of!(Self, rejected)),
-            Fact::word("consumers asleep", at + offset_of!(Self, items)),
-            Fact::word("producers asleep", at + offset_of!(Self, room)),
-            Fact::words("slot", cells_at, slots, geometry.stride()),
-        ]
-    }
-}
-
-/// A position on lines of its own, so that producers and consumers do not take each other's.
-#[repr(C, align(128))]
-struct Position {
-    value: AtomicU64,
-    _rest: [AtomicU64; 15],
-}
-
-/// Counters of a queue since it was made. A death in the middle of recovery can leave one uncounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) skipped: u64,
-    pub(crate) orphaned: u64,
-    pub(crate) requeued: u64,
-    pub(crate) rejected: u64,
-}
 
 /// The queue as one member sees it.
 #[derive(Clone, Debug)]
@@ -120,10 +55,6 @@ pub(crate) struct WorkQueue {
 
 const SEND: &str = "send to the queue";
 const RECEIVE: &str = "receive from the queue";
-
-/// How long a consumer watches a producer that is writing before it goes past: about a microsecond, longer than a
-/// running producer needs for a small item.
-const PATIENCE_PAUSES: u32 = if cfg!(model) { 0 } else { 32 };
 
 /// Swaps that fail because others succeed are tried again; so often in a row only if a peer does it on purpose.
 const MAX_RETRIES: u32 = 1 << 16;
@@ -212,68 +143,6 @@ impl WorkQueue {
     /// `OwnerDied` as [`commit`](Self::commit).
     pub(crate) fn abandon(&self, claimed: Claimed) -> Result<()> {
         self.leave(claimed.position, claimed.word, Word::release, SEND)?;
-        Ok(())
-    }
-
-    /// Takes the next item. To be ended by [`finish`](Self::finish) or [`requeue`](Self::requeue).
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is none; `Corrupted` if a peer wrote what none writes.
-    pub(crate) fn take(&self, owner: Owner) -> Result<Taken> {
-        for _ in 0..MAX_RETRIES {
-            // Acquire: pairs with `raise_behind`, before which the item became ready.
-            let behind = self.control.behind.load(Ordering::Acquire);
-            // Relaxed: an old value costs one more look.
-            if behind != self.control.served.load(Ordering::Relaxed)
-                && let Some(taken) = self.take_behind(owner, behind)?
-            {
-                return Ok(taken);
-            }
-            let tail = self.control.tail.value.load(Ordering::Acquire);
-            let head = self.first_position(tail);
-            let Some(ready) = self.first_ready(head, tail) else {
-                return Err(Error::new(RECEIVE, ErrorKind::WouldBlock));
-            };
-            let passed_all = positions(head, ready).all(|position| self.pass(position));
-            if passed_all && let Some(taken) = self.take_at(ready, owner)? {
-                return Ok(taken);
-            }
-        }
-        Err(livelock(RECEIVE))
-    }
-
-    /// The item was dealt with: its slot is free. The caller [tells](Self::room_changed).
-    ///
-    /// # Errors
-    /// `OwnerDied` if the item was taken away, because the others believe this member dead: it is delivered again.
-    pub(crate) fn finish(&self, taken: Taken) -> Result<()> {
-        step("work:finishing");
-        self.leave(taken.position, taken.word, Word::release, "finish an item")?;
-        step("work:finished");
-        Ok(())
-    }
-
-    /// The item is refused for good: as [`finish`](Self::finish), and counted.
-    ///
-    /// # Errors
-    /// As [`finish`](Self::finish).
-    pub(crate) fn reject(&self, taken: Taken) -> Result<()> {
-        self.finish(taken)?;
-        // Relaxed: a counter for people.
-        self.control.rejected.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Hands the item back for somebody else, ahead of all others. The caller [tells](Self::item_added).
-    ///
-    /// # Errors
-    /// `OwnerDied` as [`finish`](Self::finish).
-    pub(crate) fn requeue(&self, taken: Taken) -> Result<()> {
-        self.leave(taken.position, taken.word, Word::redeliver, "hand an item back")?;
-        step("work:requeued");
-        // Relaxed: a counter for people.
-        self.control.requeued.fetch_add(1, Ordering::Relaxed);
-        self.raise_behind();
         Ok(())
     }
 
@@ -387,102 +256,6 @@ impl WorkQueue {
         }
     }
 
-    /// Where consumers look first. Positions more than a lap behind `tail` have their slots looked at a lap later.
-    fn first_position(&self, tail: u64) -> u64 {
-        // Acquire: pairs with `raise`; the slots before it were seen gone past.
-        let head = self.control.head.value.load(Ordering::Acquire);
-        let slots = self.geometry.slots();
-        if distance(head, tail) > slots.cast_signed() { tail.wrapping_sub(slots) } else { head }
-    }
-
-    /// The first item that may be taken, if a producer that is writing before it does not finish right now.
-    fn first_ready(&self, head: u64, tail: u64) -> Option<u64> {
-        for position in positions(head, tail) {
-            let lap = self.geometry.lap(position);
-            let mut word = self.load(position);
-            let mut patience = PATIENCE_PAUSES;
-            while word.state() == State::Writing && patience > 0 {
-                pause();
-                patience -= 1;
-                word = self.load(position);
-            }
-            if word.state() == State::Ready && !is_after(word.lap(), lap) {
-                return Some(position);
-            }
-        }
-        None
-    }
-
-    /// Leaves the mark that consumers look at `position` no more. `false` if there is an item by now.
-    fn pass(&self, position: u64) -> bool {
-        if planted(Bug::PassWithoutMark) {
-            return true;
-        }
-        let lap = self.geometry.lap(position);
-        let word = self.load(position);
-        let is_late = is_after(lap, word.lap());
-        let marked = match word.state() {
-            State::Ready => return is_after(word.lap(), lap),
-            // Nobody may claim it for this lap any more.
-            State::Free if !is_after(word.lap(), lap) => Word::free(lap.wrapping_add(1)),
-            // Its producer will find the mark and raise `behind`.
-            State::Writing if !is_after(word.lap(), lap) => word.at_lap(lap).passed(),
-            // Held since an earlier lap: it must not become free for this one.
-            State::Taken if is_late => word.at_lap(lap),
-            _ => return true,
-        };
-        marked == word || self.swap(position, word, marked).is_ok()
-    }
-
-    /// Takes the item at `position`; `None` if somebody else did.
-    fn take_at(&self, position: u64, owner: Owner) -> Result<Option<Taken>> {
-        let word = self.load(position);
-        if word.state() != State::Ready || is_after(word.lap(), self.geometry.lap(position)) {
-            return Ok(None);
-        }
-        let taken = self.take_word(position, word, owner)?;
-        if taken.is_some() {
-            self.raise(&self.control.head.value, position.wrapping_add(1));
-            step("work:head-raised");
-        }
-        Ok(taken)
-    }
-
-    /// Takes the oldest item whose turn was over before it was ready.
-    fn take_behind(&self, owner: Owner, behind: u64) -> Result<Option<Taken>> {
-        let mut oldest: Option<(u64, Word)> = None;
-        for position in 0..self.geometry.slots() {
-            let word = self.load(position);
-            let is_older = oldest.is_none_or(|(_, other)| is_after(other.lap(), word.lap()));
-            if word.state() == State::Ready && word.is_passed() && is_older {
-                oldest = Some((position, word));
-            }
-        }
-        let Some((position, word)) = oldest else {
-            // Release, though it orders nothing that is read: the count only ever grows to what somebody has seen.
-            self.raise(&self.control.served, behind);
-            return Ok(None);
-        };
-        self.take_word(position, word, owner)
-    }
-
-    fn take_word(&self, position: u64, word: Word, owner: Owner) -> Result<Option<Taken>> {
-        let taken = word.taken(owner);
-        if self.swap(position, word, taken).is_err() {
-            return Ok(None);
-        }
-        step("work:taken");
-        // Relaxed: the swap acquired what the producer's released.
-        let len = self.len(position).load(Ordering::Relaxed);
-        let taken = Taken { position, word: taken, len_bytes: len as usize, attempts: word.attempts() };
-        if len > self.geometry.item_len_bytes() as u64 {
-            // Whatever it was, it will not come again.
-            let _ = self.finish(taken);
-            return Err(Error::new(RECEIVE, ErrorKind::Corrupted).because("an item is longer than the queue allows"));
-        }
-        Ok(Some(taken))
-    }
-
     /// Ends a holding: swaps what the word has become, by marks of others, for what `next` makes of it.
     fn leave(&self, position: u64, held: Word, next: fn(Word) -> Word, operation: &'static str) -> Result<Word> {
         let mut word = held;
@@ -542,10 +315,6 @@ impl WorkQueue {
 /// How far `to` lies after `from`; positions wrap around.
 fn distance(from: u64, to: u64) -> i64 {
     to.wrapping_sub(from).cast_signed()
-}
-
-fn positions(from: u64, to: u64) -> impl Iterator<Item = u64> {
-    (0..distance(from, to).max(0).cast_unsigned()).map(move |ahead| from.wrapping_add(ahead))
 }
 
 #[cold]

@@ -14,7 +14,7 @@ use tieline_testkit::{PATIENCE, Peer, test_name};
 use super::*;
 use crate::Waiting;
 use crate::segment::{Kind, Purpose, Segment};
-use crate::wait::Until;
+use crate::wait::{Bell, Hung, Until};
 
 fn segment_for(geometry: Geometry) -> Segment {
     let purpose = Purpose { kind: Kind::Queue, name: "test", layout_hash: 0 };
@@ -72,6 +72,20 @@ fn put_waiting(queue: &WorkQueue, owner: Owner, number: u64) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Full => None,
         answer => Some(answer),
     })?
+}
+
+/// A peer that writes too long a length frees a slot, in the end, for whoever waits for room.
+#[test]
+fn a_producer_that_waits_is_told_of_the_room_that_a_refused_item_left() {
+    let queue = queue(1, 8);
+    put(&queue, owner(0), 1).unwrap();
+    queue.len(0).store(9, Ordering::Relaxed);
+    let bell = Bell::new().unwrap();
+    let _hung = Hung::new(&bell, &queue.room_count(), 0);
+    queue.room_count().announce_bell(0);
+    assert_eq!(queue.take(owner(1)).unwrap_err().kind(), ErrorKind::Corrupted);
+    assert!(queue.has_room());
+    assert_eq!(bell.counter().try_read().unwrap(), 1);
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl CondvarWords {
                 if other != place && !planted("watch") {
                     // Acquire: pairs with the kernel's mark.
                     let state = low(slot.state.load(Ordering::Acquire));
-                    has_dead |= state & OWNER_DIED != 0;
+                    has_dead |= has_died(state);
                     watched[count] = (&slot.state, state);
                     count += 1;
                 }
@@ -260,16 +260,16 @@ impl CondvarWords {
     }
 
     fn oldest(&self) -> Option<(usize, u64)> {
-        // Relaxed: a ticket drawn meanwhile is younger than all.
+        // Relaxed: tickets drawn meanwhile lie ahead of this one, and are younger than all.
         let next = low(self.tickets.load(Ordering::Relaxed));
         let waiting = self.slots[..self.in_use()].iter().enumerate().filter_map(|(place, slot)| {
             // SeqCst: see `enter`.
             let turn = slot.turn.load(Ordering::SeqCst);
             // Relaxed: a mark that comes later is looked for after the signal.
-            let is_dead = low(slot.state.load(Ordering::Relaxed)) & OWNER_DIED != 0;
-            (low(turn) == WAITING && !is_dead).then_some((place, turn))
+            let state = low(slot.state.load(Ordering::Relaxed));
+            (low(turn) == WAITING && !has_died(state)).then_some((place, turn))
         });
-        waiting.max_by_key(|&(_, turn)| next.wrapping_sub(high(turn)))
+        waiting.max_by_key(|&(_, turn)| next.wrapping_sub(high(turn)).cast_signed())
     }
 
     fn rescue_all(&self, me: Thread) {
@@ -284,7 +284,7 @@ impl CondvarWords {
         let slot = &self.slots[place];
         // SeqCst: before the look at `turn`; see `signal`.
         let state = slot.state.load(Ordering::SeqCst);
-        if low(state) & OWNER_DIED == 0 || low(state) & OWNER != 0 {
+        if !has_died(low(state)) {
             return;
         }
         loop {
@@ -339,6 +339,11 @@ impl CondvarWords {
     }
 }
 
+/// Whether the kernel has marked the slot of a dead waiter. With an owner beside the mark, which nobody writes, it has not.
+fn has_died(state: u32) -> bool {
+    state & (OWNER_DIED | OWNER) == OWNER_DIED
+}
+
 fn full(why: &'static str) -> Error {
     Error::new(WAIT, ErrorKind::LimitReached).because(why)
 }
@@ -359,16 +364,39 @@ mod tests {
         assert_eq!(offset_of!(CondvarWords, _tail), 2544);
     }
 
-    #[test]
-    fn nonsense_from_a_peer_ends_no_call_badly() {
-        let words: Box<CondvarWords> = Box::new(CondvarWords {
-            reach: AtomicU64::new(u64::MAX),
-            tickets: AtomicU64::new(u64::MAX),
-            form: AtomicU32::new(u32::MAX),
-            _reserved: std::array::from_fn(|_| AtomicU32::new(u32::MAX)),
+    fn words() -> Box<CondvarWords> {
+        Box::new(CondvarWords {
+            reach: AtomicU64::new(0),
+            tickets: AtomicU64::new(0),
+            form: AtomicU32::new(0),
+            _reserved: std::array::from_fn(|_| AtomicU32::new(0)),
             slots: std::array::from_fn(|_| RobustWord::new()),
             _tail: std::array::from_fn(|_| AtomicU64::new(0)),
-        });
+        })
+    }
+
+    /// Who notifies outside of the mutex may have looked at the tickets before the last ones were drawn.
+    #[test]
+    fn who_comes_while_another_notifies_is_not_taken_for_the_oldest() {
+        let words = words();
+        words.reach.store(pair(4, 4), Ordering::Relaxed);
+        words.tickets.store(5, Ordering::Relaxed);
+        for (slot, ticket) in words.slots.iter().zip([6, 3, 5, 4]) {
+            slot.turn.store(pair(WAITING, ticket), Ordering::Relaxed);
+        }
+        let oldest = || {
+            let (place, seen) = words.oldest()?;
+            words.slots[place].turn.store(pair(SIGNALLED, high(seen)), Ordering::Relaxed);
+            Some(high(seen))
+        };
+        assert_eq!([oldest(), oldest(), oldest(), oldest(), oldest()], [Some(3), Some(4), Some(5), Some(6), None]);
+    }
+
+    #[test]
+    fn nonsense_from_a_peer_ends_no_call_badly() {
+        let words = words();
+        words.reach.store(u64::MAX, Ordering::Relaxed);
+        words.tickets.store(u64::MAX, Ordering::Relaxed);
         let me = Thread::current().unwrap();
         for nonsense in [u64::MAX, u64::from(OWNER_DIED), u64::from(WAITING), u64::from(SIGNALLED)] {
             for slot in &words.slots {
@@ -378,6 +406,8 @@ mod tests {
             words.notify_one(me);
             words.notify_all(me);
             let _ = words.waiters();
+            // With room for one.
+            words.slots[1].state.store(0, Ordering::Relaxed);
             if let Ok(place) = words.enter(me) {
                 let soon = tieline_os::futex::Deadline::after(std::time::Duration::from_millis(1));
                 let _ = words.sleep(place, me, Until::At(soon));

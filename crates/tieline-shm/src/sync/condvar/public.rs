@@ -209,8 +209,8 @@ impl Condvar {
     }
 }
 
-fn with_outcome<G>(joined: LockResult<G>, outcome: WaitOutcome) -> LockResult<(G, WaitOutcome)> {
-    joined.map(|guard| (guard, outcome)).map_err(|error| error.map(|guard| (guard, outcome)))
+fn with_outcome<G>(locked: LockResult<G>, outcome: WaitOutcome) -> LockResult<(G, WaitOutcome)> {
+    locked.map(|guard| (guard, outcome)).map_err(|error| error.map(|guard| (guard, outcome)))
 }
 
 /// Waits on `words` with the lock that `guard` holds.
@@ -233,11 +233,18 @@ pub(in crate::sync) fn wait_in<'a>(
     let slept = words.sleep(place, me, until);
     let locked = lock.lock_with(Until::Forever);
     words.leave(place, me);
-    let outcome = match slept? {
-        core::Outcome::Notified => WaitOutcome::Notified,
-        core::Outcome::TimedOut => WaitOutcome::TimedOut,
+    ended(slept, locked)
+}
+
+/// What a wait answers whose sleep ended as `slept` and whose lock was then taken again. A guard that is to be repaired
+/// goes before an error of the sleep: dropped here, it would give the lock up for everyone.
+fn ended<G>(slept: Result<core::Outcome>, locked: LockResult<G>) -> LockResult<(G, WaitOutcome)> {
+    let outcome = match slept {
+        Ok(core::Outcome::TimedOut) => WaitOutcome::TimedOut,
+        Err(error) if !matches!(locked, Err(LockError::OwnerDied(_))) => return Err(error.into()),
+        Ok(core::Outcome::Notified) | Err(_) => WaitOutcome::Notified,
     };
-    locked.map(|guard| (guard, outcome)).map_err(|error| error.map(|guard| (guard, outcome)))
+    with_outcome(locked, outcome)
 }
 
 impl fmt::Debug for Condvar {
@@ -251,3 +258,17 @@ const FORM: u32 = 0x4356_0100;
 
 /// What a segment says whose body is a condition variable.
 const LAYOUT_HASH: u64 = u64::from_le_bytes(*b"condvar\x01");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_holders_lock_comes_back_to_be_repaired_also_when_the_sleep_failed() {
+        let failed = || Err(Error::new(core::WAIT, ErrorKind::Unsupported));
+        let died = ended(failed(), Err(LockError::OwnerDied("guard"))).unwrap_err();
+        assert!(matches!(died, LockError::OwnerDied(("guard", WaitOutcome::Notified))));
+        assert_eq!(ended(failed(), Ok("guard")).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(ended(Ok(core::Outcome::TimedOut), Ok("guard")).unwrap(), ("guard", WaitOutcome::TimedOut));
+    }
+}

@@ -10,6 +10,8 @@ pub(in crate::sync) mod spins;
 #[cfg(not(model))]
 mod inheriting;
 #[cfg(not(model))]
+mod options;
+#[cfg(not(model))]
 mod raw;
 #[cfg(not(model))]
 mod typed;
@@ -18,9 +20,11 @@ mod typed;
 mod model;
 
 #[cfg(not(model))]
+pub use options::{MutexKind, MutexOptions};
+#[cfg(not(model))]
 pub(in crate::sync) use raw::MutexWords;
 #[cfg(not(model))]
-pub use raw::{MutexKind, MutexOptions, RawMutex, RawMutexGuard};
+pub use raw::{RawMutex, RawMutexGuard};
 #[cfg(not(model))]
 pub(in crate::sync) use typed::Data;
 #[cfg(not(model))]

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering as Order};
 use std::time::Duration;
 
-use super::raw::{MutexKind, MutexOptions, MutexWords, RawMutex, RawMutexGuard};
+use super::options::{MutexKind, MutexOptions};
+use super::raw::{MutexWords, RawMutex, RawMutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::View;
@@ -145,7 +146,7 @@ impl<T: ShmSafe> Mutex<T> {
     /// `InvalidInput` for a recursive lock: two guards would give two unique references to one value; use a
     /// [`RawMutex`]. Otherwise `OutOfMemory`, `LimitReached` (descriptors), `System`.
     pub fn anonymous(value: T, options: &MutexOptions) -> Result<Self> {
-        Self::over(Place::anonymous(options.name_of(), Self::plan(value, options)?)?, options.name_of())
+        Self::over(Place::anonymous(&options.name, Self::plan(value, options)?)?, &options.name)
     }
 
     /// The lock whose segment a peer sent.
@@ -174,7 +175,7 @@ impl<T: ShmSafe> Mutex<T> {
     const DATA_OFFSET: usize = Data::<T>::offset_after(size_of::<MutexWords>());
 
     fn plan(value: T, options: &MutexOptions) -> Result<Plan<'_>> {
-        if options.kind_of() == MutexKind::Recursive {
+        if options.kind == MutexKind::Recursive {
             return Err(Error::new("create a mutex", ErrorKind::InvalidInput)
                 .because("a recursive lock cannot hand out its value; use RawMutex"));
         }

@@ -1,106 +1,26 @@
 //! The lock with what it guards: [`RwLock`].
 
-use std::cell::Cell;
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
-use super::words::{Reading, RwWords, Writing};
-use crate::error::{Error, ErrorKind, Result};
+use super::guard::{ReadGuard, WriteGuard};
+use super::options::{MAX_READERS, RwLockKind, RwLockOptions};
+use super::words::RwWords;
+use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::raw::robust::Thread;
 use crate::rendezvous::IntoName;
 use crate::segment::{Details, Fact, Segment};
-use crate::sync::error::{LockError, LockResult};
+use crate::sync::error::LockResult;
 use crate::sync::line::{self, Line};
 use crate::sync::mutex::Data;
 use crate::sync::order;
 use crate::sync::place::{Form, Place, Plan, by_name};
 use crate::wait::Until;
-
-/// The largest number of [readers](RwLockOptions::readers) a lock can be made for.
-pub const MAX_READERS: u32 = 512;
-
-/// Who goes first when both readers and writers want the lock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RwLockKind {
-    /// Writers: readers who come while a writer waits wait until no writer does. Readers may wait for ever if writers
-    /// never pause.
-    #[default]
-    WriterPreferring,
-    /// Turns: a writer that leaves lets in all readers who came while it was inside or waited for, and the next writer
-    /// waits for those. A reader waits for one writer at most, a writer for one group of readers and for other writers.
-    /// Writers among themselves have no order.
-    Fair,
-}
-
-/// How a lock is made. Those who attach find it as it was made.
-#[derive(Clone, Debug)]
-pub struct RwLockOptions {
-    kind: RwLockKind,
-    readers: u32,
-    name: String,
-}
-
-impl RwLockOptions {
-    /// A lock that prefers writers, for 32 readers at a time, without a name.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { kind: RwLockKind::default(), readers: 32, name: String::new() }
-    }
-
-    /// Who goes first.
-    #[must_use]
-    pub fn kind(mut self, kind: RwLockKind) -> Self {
-        self.kind = kind;
-        self
-    }
-
-    /// How many threads can read at a time without being in each other's way, from 1 to [`MAX_READERS`].
-    ///
-    /// Each takes 64 bytes, and each makes locking for writing a little slower, because a writer looks at all of them.
-    /// The limit is soft. One reader more is let in, but while it reads, those who come later wait until it leaves.
-    /// Choose at least twice the number of threads that really read at the same moment, so that each finds its own line
-    /// of the cache.
-    #[must_use]
-    pub fn readers(mut self, readers: u32) -> Self {
-        self.readers = readers;
-        self
-    }
-
-    /// A name for people who look at the segment, and the lock's class for the [order check](order).
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-}
-
-impl RwLockOptions {
-    pub(crate) fn checked(&self) -> Result<&Self> {
-        if (1..=MAX_READERS).contains(&self.readers) {
-            return Ok(self);
-        }
-        Err(Error::new("create a reader-writer lock", ErrorKind::InvalidInput)
-            .because(format!("it can have 1 to {MAX_READERS} readers, not {}", self.readers)))
-    }
-
-    pub(crate) fn reader_count(&self) -> u32 {
-        self.readers
-    }
-}
-
-impl Default for RwLockOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// A value in shared memory that many threads may read, or one may change, in whichever processes they run.
 ///
@@ -147,35 +67,12 @@ impl Default for RwLockOptions {
 /// [`RawMutex`](crate::sync::RawMutex). Whoever shares a lock is trusted: it can write the lock,
 /// and what the lock guards.
 pub struct RwLock<T: ShmSafe> {
-    words: RwWords,
-    data: Data<T>,
+    pub(super) words: RwWords,
+    pub(super) data: Data<T>,
     class: order::Class,
     kind: RwLockKind,
     readers: usize,
     place: Place,
-}
-
-/// The value can be read as long as this lives, and nobody changes it. Not to be sent to another thread.
-///
-/// In a child made by `fork` an inherited guard is no guard: the parent's thread holds the lock, others may change the
-/// value as soon as it lets go, and dropping it in the child does nothing. Do not use what it dereferences to there.
-#[must_use = "the lock is given back when this is dropped"]
-pub struct ReadGuard<'a, T: ShmSafe> {
-    lock: &'a RwLock<T>,
-    thread: Thread,
-    held: Reading,
-    not_send: PhantomData<*const ()>,
-}
-
-/// The value is ours alone as long as this lives. Not to be sent to another thread; for `fork` see [`ReadGuard`].
-#[must_use = "the lock is given back when this is dropped"]
-pub struct WriteGuard<'a, T: ShmSafe> {
-    lock: &'a RwLock<T>,
-    thread: Thread,
-    held: Writing,
-    /// Whether the value makes sense when this is dropped.
-    whole: Cell<bool>,
-    not_send: PhantomData<*const ()>,
 }
 
 impl<T: ShmSafe> RwLock<T> {
@@ -360,9 +257,7 @@ impl<T: ShmSafe> RwLock<T> {
             && thread.has_room()
             && let Some(held) = self.words.read_at_once(thread)
         {
-            let guard = ReadGuard { lock: self, thread, held, not_send: PhantomData };
-            self.data.check(false)?;
-            return Ok(guard);
+            return ReadGuard::over(self, thread, held);
         }
         self.read_slowly(until)
     }
@@ -378,9 +273,7 @@ impl<T: ShmSafe> RwLock<T> {
         if order::is_on() {
             self.class.taken(Location::caller());
         }
-        let guard = ReadGuard { lock: self, thread, held, not_send: PhantomData };
-        self.data.check(false)?;
-        Ok(guard)
+        ReadGuard::over(self, thread, held)
     }
 
     #[track_caller]
@@ -394,12 +287,10 @@ impl<T: ShmSafe> RwLock<T> {
         if order::is_on() {
             self.class.taken(Location::caller());
         }
-        let guard = WriteGuard { lock: self, thread, held, whole: Cell::new(!held.owner_died), not_send: PhantomData };
-        self.data.check(held.owner_died)?;
-        if held.owner_died { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
+        WriteGuard::over(self, thread, held)
     }
 
-    fn given_back(&self) {
+    pub(super) fn given_back(&self) {
         if order::is_on() {
             self.class.given_back();
         }
@@ -412,70 +303,7 @@ impl<T: ShmSafe> Drop for RwLock<T> {
             // A guard was forgotten: the thread's list of what it holds names this memory.
             std::mem::forget(self.words.clone());
         }
-    }
-}
-
-impl<T: ShmSafe> WriteGuard<'_, T> {
-    /// Whether the writer before died inside, and nobody has repaired since.
-    #[must_use]
-    pub fn is_inherited(&self) -> bool {
-        !self.whole.get()
-    }
-
-    /// Says that the value is whole again. Who drops the guard of a dead writer without this gives the lock up:
-    /// everyone who waits, and everyone who comes, is told `NotRecoverable`, for ever.
-    pub fn mark_consistent(&self) {
-        self.whole.set(true);
-    }
-}
-
-impl<T: ShmSafe> Drop for ReadGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        // In a forked child the thread is another one, and holds nothing.
-        if self.thread.is_current() {
-            self.lock.words.unlock_read(self.thread, self.held);
-        }
-        self.lock.given_back();
-    }
-}
-
-impl<T: ShmSafe> Drop for WriteGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.thread.is_current() {
-            self.lock.words.unlock_write(self.thread, self.held, self.whole.get());
-        }
-        self.lock.given_back();
-    }
-}
-
-impl<T: ShmSafe> Deref for ReadGuard<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held for reading, so nobody has a unique reference; the bytes were checked when the guard
-        // was made.
-        unsafe { self.lock.data.get() }
-    }
-}
-
-impl<T: ShmSafe> Deref for WriteGuard<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held for writing, by this guard alone; the bytes were checked when it was made.
-        unsafe { self.lock.data.get() }
-    }
-}
-
-impl<T: ShmSafe> DerefMut for WriteGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and the guard is borrowed uniquely.
-        unsafe { self.lock.data.get_mut() }
+        self.class.forget();
     }
 }
 
@@ -486,18 +314,6 @@ impl<T: ShmSafe> fmt::Debug for RwLock<T> {
             .field("writer", &self.writer())
             .field("reading", &self.reading())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T: ShmSafe + fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ShmSafe + fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
     }
 }
 

@@ -3,7 +3,9 @@
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 
-use super::words::{Reading, RwWords, Writing};
+use super::reading::Reading;
+use super::words::RwWords;
+use super::writing::Writing;
 use crate::model::{explore, must_notice, name_in};
 use crate::raw::View;
 use crate::raw::robust::{Thread, model::live};

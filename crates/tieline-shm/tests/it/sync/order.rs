@@ -39,3 +39,18 @@ fn a_reversed_order_is_refused_with_both_orders_told() {
     let _held = three.lock().unwrap();
     assert!(one.lock().is_ok(), "switched off");
 }
+
+/// A lock without a name is a class where it lies, and where it lay another lock comes to lie.
+#[test]
+fn the_order_of_a_lock_without_a_name_goes_with_it() {
+    if role().is_none() {
+        return Peer::of(test_name!()).role("checked").env("TIELINE_LOCK_ORDER", "1").spawn().succeeds();
+    }
+    let lasting = named("lasting");
+    for round in 0..20 {
+        let passing = named("");
+        let (first, second) = if round % 2 == 0 { (&lasting, &passing) } else { (&passing, &lasting) };
+        let _first = first.lock().unwrap();
+        let _second = second.lock().unwrap();
+    }
+}
