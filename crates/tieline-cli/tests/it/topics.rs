@@ -13,7 +13,7 @@ use tieline_shm::queue::Queue;
 use tieline_shm::recording::part_path;
 use tieline_shm::stream::Listener;
 use tieline_shm::topic::{Subscriber, Topic};
-use tieline_testkit::until;
+use tieline_testkit::{PATIENCE, until};
 
 use crate::support::{Job, Place, assert_same, data, run, run_with, shell, tieline};
 
@@ -172,6 +172,31 @@ fn a_name_that_nobody_offers_is_told() {
     }
 }
 
+/// The library says what a program is to do about it; here it is a flag.
+#[test]
+fn a_publisher_that_does_not_wait_for_us_is_heard_with_another_policy() {
+    let place = Place::new();
+    let (topic, file) = (place.at("shm", "proud"), place.text("a.rec"));
+    let offered = Topic::<[u8]>::create(bare(&topic)).unwrap();
+    let proud = offered.publisher_options().waits_for_nobody().open().unwrap();
+    let told = ["does not wait for subscribers of this user", "--slow drop-oldest"];
+    run(&["sub", &topic]).failed(4, &told);
+    run(&["record", &topic, &file]).failed(4, &told);
+    assert!(!Path::new(&file).exists(), "nothing is made for nothing");
+    let heard = Job::start(tieline(["sub", "--slow", "drop-oldest", "--count", "1", &topic]));
+    until("it subscribes", || (proud.subscribers() == 1).then_some(()));
+    proud.publish(b"hear").unwrap();
+    assert_eq!(heard.end().well().text(), "hear\n");
+    // Also if it comes later.
+    drop(proud);
+    let offered = Topic::<[u8]>::open_or_create(bare(&topic)).unwrap();
+    let patient = offered.publisher().unwrap();
+    let heard = Job::start(tieline(["sub", &topic]));
+    until("it subscribes", || (patient.subscribers() == 1).then_some(()));
+    let _proud = offered.publisher_options().waits_for_nobody().open().unwrap();
+    heard.end().failed(4, &told);
+}
+
 #[test]
 fn another_kind_of_object_is_told() {
     let place = Place::new();
@@ -323,10 +348,16 @@ fn who_waits_is_not_woken_until_something_comes() {
         vec!["sub".into(), at("event")],
         vec!["recv".into(), stream],
         vec!["send".into(), topic.clone()],
+        // Held up by a subscriber that stands still.
+        vec!["pub".into(), at("held")],
     ];
+    let held = Topic::<[u8]>::open_or_create(bare(&at("held"))).unwrap();
+    let mut still = held.subscriber().unwrap();
     let words = waiting.iter().map(|words| words.iter().map(|word| (*word).to_owned()).collect()).chain(others);
-    let jobs: Vec<(Vec<String>, Job)> =
+    let mut jobs: Vec<(Vec<String>, Job)> =
         words.map(|words: Vec<String>| (words.clone(), Job::start(tieline(words)))).collect();
+    let last = jobs.last_mut().unwrap();
+    last.1.write(lines(1000).as_bytes());
     until("all subscribe", || (publisher.subscribers() == 4).then_some(()));
     // What else happens: another name comes and goes in the same directory only before.
     let all = || jobs.iter().map(|(_, job)| sleeps(job.id())).collect::<Vec<_>>();
@@ -351,9 +382,16 @@ fn who_waits_is_not_woken_until_something_comes() {
         until(&format!("{words} was told"), || jobs[words].1.out_so_far().contains(told).then_some(()));
     }
     members(&later, 2);
-    for (_, job) in jobs {
+    for number in 1..=500 {
+        assert_eq!(*still.recv_timeout(PATIENCE).unwrap(), *number.to_string().as_bytes());
+    }
+    for (words, job) in jobs {
         job.signal("TERM");
-        job.end();
+        let said = job.end();
+        if words[1] == at("held") {
+            assert_eq!(said.code, 143, "{said:?}");
+            assert!(said.err.contains("ended by SIGTERM: 756 messages went to"), "{}", said.err);
+        }
     }
 }
 
