@@ -180,6 +180,7 @@ fn a_publisher_that_does_not_wait_for_us_is_heard_with_another_policy() {
     let told = ["does not wait for subscribers of this user", "--slow drop-oldest"];
     run(&["sub", &topic]).failed(4, &told);
     run(&["record", &topic, &file]).failed(4, &told);
+    run(&["recv", &topic]).failed(4, &["`tieline sub --slow drop-oldest` need not be waited for"]);
     assert!(!Path::new(&file).exists(), "nothing is made for nothing");
     let heard = Job::start(tieline(["sub", "--slow", "drop-oldest", "--count", "1", &topic]));
     until("it subscribes", || (proud.subscribers() == 1).then_some(()));
