@@ -151,7 +151,9 @@ fn replay(flags: &Replay, mut player: Player, name: &str, until: &Until<'_>, don
             }
             Some(Ending::Torn { at }) => {
                 let file = flags.file.display();
-                done.remark = Some(format!("{file} has no end, as its recorder died; {at} bytes of it are whole"));
+                done.remark = Some(format!(
+                    "{file} has no end, as its recorder died or could not go on; {at} bytes of it are whole"
+                ));
             }
             _ => {}
         }
@@ -274,7 +276,10 @@ fn show(inside: &Inside) -> Outcome {
         ("complete", Some(lost), _) => page.prose(&[format!("The recorder lost {}.", topic::messages(lost))]),
         ("damaged", _, Some(at)) => page.prose(&[format!("It is damaged behind byte {at}; the rest is not read.")]),
         (_, _, at) => {
-            page.prose(&[format!("It has no end, as its recorder died; {} bytes are whole.", at.unwrap_or(0))]);
+            page.prose(&[format!(
+                "It has no end, as its recorder died or could not go on; {} bytes are whole.",
+                at.unwrap_or(0)
+            )]);
         }
     }
     page.gap();

@@ -14,11 +14,12 @@ use tieline_shm::untyped::Found;
 use tieline_shm::{ErrorKind, Kind, Ready, WaitSet};
 
 use super::{Reason, Until};
-use crate::exit::Outcome;
+use crate::exit::{Code, Failure, Outcome};
 use crate::flags::{Listening, Slow, Start};
 
 /// A subscriber.
 pub(crate) struct Ear {
+    name: String,
     source: Source,
     follow: bool,
     set: WaitSet,
@@ -96,13 +97,13 @@ impl Ear {
                 Source::Event(Box::new(Events { listener, fired, waiting, as_json }))
             }
             _ => {
-                let subscriber = subscribe(name, found, flags)?;
+                let subscriber = subscribe(name, found, flags).map_err(|error| refused(error, name))?;
                 set.attach(&subscriber, MESSAGES)?;
                 Source::Topic(Box::new(subscriber))
             }
         };
         set.attach_fd(until.stop(), Interest::READABLE, STOP)?;
-        Ok(Self { source, follow: flags.follow, set, ready: Vec::new() })
+        Ok(Self { name: name.to_owned(), source, follow: flags.follow, set, ready: Vec::new() })
     }
 
     /// Has waits end also when nobody reads standard output any more.
@@ -159,7 +160,7 @@ impl Ear {
             Err(error) if error.kind() == ErrorKind::PeerGone && self.follow => Ok(Heard::Nothing),
             Err(error) if error.kind() == ErrorKind::PeerGone => Ok(Heard::Gone),
             Err(error) if error.kind() == ErrorKind::Lagged => Ok(Heard::Lagged),
-            answer => Ok(answer?),
+            answer => Ok(answer.map_err(|error| refused(error, &self.name))?),
         }
     }
 
@@ -186,7 +187,17 @@ impl Events {
     }
 }
 
-fn subscribe(name: &str, found: &Found, flags: &Listening) -> Outcome<Subscriber<[u8]>> {
+/// A refusal to wait for us, with what to do about it on a command line: the library tells programs.
+fn refused(error: tieline_shm::Error, name: &str) -> Failure {
+    if error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("Policy::Block") {
+        let why = "a publisher does not wait for subscribers of this user";
+        let how = "with --slow drop-oldest, or any other than block, it need not";
+        return Failure::new(Code::PermissionDenied, format_args!("cannot listen to {name}: {why}; {how}"));
+    }
+    error.into()
+}
+
+fn subscribe(name: &str, found: &Found, flags: &Listening) -> tieline_shm::Result<Subscriber<[u8]>> {
     let policy = match flags.slow {
         Slow::Block => Policy::Block,
         Slow::DropOldest => Policy::DropOldest,
@@ -199,5 +210,5 @@ fn subscribe(name: &str, found: &Found, flags: &Listening) -> Outcome<Subscriber
         Start::Newest => 0,
     };
     let topic = Topic::<[u8]>::open(name)?.carrying(found.carried());
-    Ok(topic.subscriber_options().policy(policy).history(history).open()?)
+    topic.subscriber_options().policy(policy).history(history).open()
 }

@@ -37,7 +37,9 @@ const DEPTH: usize = 256;
 const COUNT_AGAIN: Duration = Duration::from_millis(5);
 const COUNT_SELDOM: Duration = Duration::from_millis(250);
 
-/// How long nobody looks whether a signal came while the kernel waits for us until a slow subscriber has made room.
+/// How long a slow subscriber is waited for before the wait is one that a signal ends.
+const BRIEFLY: Duration = Duration::from_millis(2);
+/// The same where there are no such waits, before Linux 5.16: how long nobody looks whether a signal came.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// An event as JSON.
@@ -114,18 +116,27 @@ impl Voice {
 }
 
 fn publish(publisher: &Publisher<[u8]>, message: &[u8], until: &Until<'_>) -> Outcome<Option<Reason>> {
+    let is_full = |error: &tieline_shm::Error| error.is_would_block() || error.kind() == ErrorKind::Full;
     match publisher.try_publish(message) {
-        Err(error) if error.is_would_block() => {}
+        Err(error) if is_full(&error) => {}
         answer => return Ok(answer.map(|()| None)?),
     }
+    let mut slice = BRIEFLY;
     loop {
         if let Some(reason) = until.is_over() {
             return Ok(Some(reason));
         }
-        let slice = until.left().map_or(SLICE, |left| left.min(SLICE));
-        match publisher.publish_timeout(message, slice) {
-            Err(error) if error.is_timeout() || error.is_would_block() => {}
+        // Most often there is room soon, and who waits in the log itself is told first.
+        match publisher.publish_timeout(message, until.left().map_or(slice, |left| left.min(slice))) {
+            Err(error) if error.is_timeout() => {}
             answer => return Ok(answer.map(|()| None)?),
+        }
+        match publisher.publish_unless(message, until.stop(), until.left()) {
+            Ok(true) => return Ok(None),
+            // The kernel is too old for it.
+            Err(error) if error.kind() == ErrorKind::Unsupported => slice = SLICE,
+            Err(error) if !error.is_timeout() => return Err(error.into()),
+            _ => {}
         }
     }
 }

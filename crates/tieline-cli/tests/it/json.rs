@@ -111,7 +111,7 @@ fn documents() -> Vec<Value> {
     // A transfer whose data goes elsewhere says what it did on standard error.
     let said = run_with(&["send", "--json", &objects[4].0], b"1\n2\n");
     texts.push(said.err.into_bytes());
-    texts.extend(crate::topics::reports().into_iter().map(String::into_bytes));
+    texts.extend(crate::recordings::reports().into_iter().map(String::into_bytes));
     texts.iter().map(|text| serde_json::from_slice(text).unwrap()).collect()
 }
 

@@ -8,6 +8,8 @@ mod errors;
 mod json;
 mod messages;
 mod objects;
+mod queues;
+mod recordings;
 mod seeing;
 mod segments;
 mod signals;

@@ -1,7 +1,6 @@
 //! Topics and queues in shared memory from the shell, with programs of the library, and with deaths, at the other end.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,56 +9,55 @@ use tieline_shm::ShmSafe;
 use tieline_shm::event::Event;
 use tieline_shm::latest::Latest;
 use tieline_shm::queue::Queue;
-use tieline_shm::recording::part_path;
 use tieline_shm::stream::Listener;
 use tieline_shm::topic::{Subscriber, Topic};
-use tieline_testkit::until;
+use tieline_testkit::{PATIENCE, until};
 
-use crate::support::{Job, Place, assert_same, data, run, run_with, shell, tieline};
+use crate::support::{Job, Place, run, run_with, shell, tieline};
 
 #[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
 #[repr(C)]
-struct Reading {
-    sensor: u32,
+pub(crate) struct Reading {
+    pub(crate) sensor: u32,
     unit: Unit,
     _pad: [u8; 3],
-    celsius: f64,
+    pub(crate) celsius: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
 #[repr(u8)]
-enum Unit {
+pub(crate) enum Unit {
     Raw,
     Calibrated,
 }
 
-fn reading(sensor: u32) -> Reading {
+pub(crate) fn reading(sensor: u32) -> Reading {
     Reading { sensor, unit: Unit::Calibrated, _pad: [0; 3], celsius: 21.5 }
 }
 
-fn lines(count: u32) -> String {
+pub(crate) fn lines(count: u32) -> String {
     (1..=count).map(|number| format!("{number}\n")).collect()
 }
 
 /// The name as the library takes it.
-fn bare(address: &str) -> &str {
+pub(crate) fn bare(address: &str) -> &str {
     address.strip_prefix("shm:").unwrap()
 }
 
 /// A publisher that has said that it is there: it publishes its input when it comes.
-fn publisher(arguments: &[&str], topic: &str) -> Job {
+pub(crate) fn publisher(arguments: &[&str], topic: &str) -> Job {
     let job = Job::start(tieline([&["pub"], arguments, &[topic]].concat()));
     exists(topic);
     job
 }
 
 /// Waits until somebody offers the name.
-fn exists(address: &str) {
+pub(crate) fn exists(address: &str) {
     until("the name is offered", || tieline_shm::untyped::look(bare(address)).ok());
 }
 
 /// Waits until so many processes use the name.
-fn members(address: &str, count: u32) {
+pub(crate) fn members(address: &str, count: u32) {
     let enough = || tieline_shm::untyped::look(bare(address)).ok().filter(|found| found.members() == count);
     until("the members are there", enough);
 }
@@ -172,6 +170,32 @@ fn a_name_that_nobody_offers_is_told() {
     }
 }
 
+/// The library says what a program is to do about it; here it is a flag.
+#[test]
+fn a_publisher_that_does_not_wait_for_us_is_heard_with_another_policy() {
+    let place = Place::new();
+    let (topic, file) = (place.at("shm", "proud"), place.text("a.rec"));
+    let offered = Topic::<[u8]>::create(bare(&topic)).unwrap();
+    let proud = offered.publisher_options().waits_for_nobody().open().unwrap();
+    let told = ["does not wait for subscribers of this user", "--slow drop-oldest"];
+    run(&["sub", &topic]).failed(4, &told);
+    run(&["record", &topic, &file]).failed(4, &told);
+    run(&["recv", &topic]).failed(4, &["`tieline sub --slow drop-oldest` need not be waited for"]);
+    assert!(!Path::new(&file).exists(), "nothing is made for nothing");
+    let heard = Job::start(tieline(["sub", "--slow", "drop-oldest", "--count", "1", &topic]));
+    until("it subscribes", || (proud.subscribers() == 1).then_some(()));
+    proud.publish(b"hear").unwrap();
+    assert_eq!(heard.end().well().text(), "hear\n");
+    // Also if it comes later.
+    drop(proud);
+    let offered = Topic::<[u8]>::open_or_create(bare(&topic)).unwrap();
+    let patient = offered.publisher().unwrap();
+    let heard = Job::start(tieline(["sub", &topic]));
+    until("it subscribes", || (patient.subscribers() == 1).then_some(()));
+    let _proud = offered.publisher_options().waits_for_nobody().open().unwrap();
+    heard.end().failed(4, &told);
+}
+
 #[test]
 fn another_kind_of_object_is_told() {
     let place = Place::new();
@@ -253,38 +277,6 @@ fn events_are_told_and_heard_in_words() {
     }
 }
 
-#[test]
-fn a_stream_carries_bytes_both_ways() {
-    let place = Place::new();
-    let name = place.at("shm", "line");
-    let listening = format!("{name}?listen=yes&capacity=64K");
-    let mut receiver = Job::start(tieline(["recv", "-v", &listening]));
-    receiver.expect_err("waiting at");
-    let bytes = data(3 << 20);
-    run_with(&["send", &name], &bytes).well();
-    assert_same(&receiver.end().out, &bytes);
-    // The program of the library at the other end, and both directions.
-    let listener = Listener::bind(bare(&name)).unwrap();
-    let joined = Job::start(tieline(["connect", &name, "exec:tr a-z A-Z"]));
-    let mut stream = listener.accept_timeout(Duration::from_secs(20)).unwrap();
-    stream.write_all(b"loud\n").unwrap();
-    stream.writer().shutdown();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "LOUD\n");
-    assert_eq!(joined.end().code, 0);
-    drop((stream, listener));
-    // Lines are messages where they are asked for, and an idle sender sees that nobody reads any more.
-    let mut sender = Job::start(tieline(["send", "-v", "--listen", "--lines", &name]));
-    sender.expect_err("waiting at");
-    let reader = Job::start(tieline(["recv", "--lines", "--count", "2", &name]));
-    sender.write(b"one\ntwo\n");
-    assert_eq!(reader.end().text(), "one\ntwo\n");
-    assert_eq!(crate::support::code_of(sender.wait()), 8);
-    run(&["recv", &format!("{name}?listen=yes&create=yes")]).failed(2, &["listen is for a stream"]);
-    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0, "nothing is left");
-}
-
 /// How often the threads of a process went to sleep so far.
 fn sleeps(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
@@ -323,10 +315,16 @@ fn who_waits_is_not_woken_until_something_comes() {
         vec!["sub".into(), at("event")],
         vec!["recv".into(), stream],
         vec!["send".into(), topic.clone()],
+        // Held up by a subscriber that stands still.
+        vec!["pub".into(), at("held")],
     ];
+    let held = Topic::<[u8]>::open_or_create(bare(&at("held"))).unwrap();
+    let mut still = held.subscriber().unwrap();
     let words = waiting.iter().map(|words| words.iter().map(|word| (*word).to_owned()).collect()).chain(others);
-    let jobs: Vec<(Vec<String>, Job)> =
+    let mut jobs: Vec<(Vec<String>, Job)> =
         words.map(|words: Vec<String>| (words.clone(), Job::start(tieline(words)))).collect();
+    let last = jobs.last_mut().unwrap();
+    last.1.write(lines(1000).as_bytes());
     until("all subscribe", || (publisher.subscribers() == 4).then_some(()));
     // What else happens: another name comes and goes in the same directory only before.
     let all = || jobs.iter().map(|(_, job)| sleeps(job.id())).collect::<Vec<_>>();
@@ -351,9 +349,16 @@ fn who_waits_is_not_woken_until_something_comes() {
         until(&format!("{words} was told"), || jobs[words].1.out_so_far().contains(told).then_some(()));
     }
     members(&later, 2);
-    for (_, job) in jobs {
+    for number in 1..=500 {
+        assert_eq!(*still.recv_timeout(PATIENCE).unwrap(), *number.to_string().as_bytes());
+    }
+    for (words, job) in jobs {
         job.signal("TERM");
-        job.end();
+        let said = job.end();
+        if words[1] == at("held") {
+            assert_eq!(said.code, 143, "{said:?}");
+            assert!(said.err.contains("ended by SIGTERM: 756 messages went to"), "{}", said.err);
+        }
     }
 }
 
@@ -534,272 +539,4 @@ fn a_flood_does_not_hold_up_the_time() {
         said.failed(7, &["the time is up"]);
         recorded.well();
     });
-}
-
-#[test]
-fn a_queue_gives_each_item_to_one() {
-    let place = Place::new();
-    let queue = place.at("shm", "jobs");
-    let mut sender = Job::start(tieline(["send", "-v", &queue]));
-    sender.write(lines(500).as_bytes());
-    exists(&queue);
-    sender.close_stdin();
-    let receivers = [(); 3].map(|()| Job::start(tieline(["recv", "--idle", "500ms", &queue])));
-    assert_eq!(sender.end().code, 0, "it stays until its items are taken");
-    let mut all: Vec<u32> = Vec::new();
-    for receiver in receivers {
-        let said = receiver.end();
-        all.extend(said.text().lines().map(|line| line.parse::<u32>().unwrap()));
-    }
-    all.sort_unstable();
-    assert_eq!(all, (1..=500).collect::<Vec<_>>());
-}
-
-#[test]
-fn items_that_nobody_takes_are_told() {
-    let place = Place::new();
-    let queue = place.at("shm", "jobs");
-    let mut sender = Job::start(tieline(["send", &queue]));
-    sender.write(b"1\n2\n3\n");
-    sender.close_stdin();
-    exists(&queue);
-    let looker = Queue::<[u8]>::open(bare(&queue)).unwrap();
-    until("all are in the queue", || (looker.counters().waiting == 3).then_some(()));
-    drop(looker);
-    sender.signal("INT");
-    sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
-    run_with(&["send", "--timeout", "100ms", &queue], b"1\n2\n3\n").failed(7, &["3 of its items were not taken"]);
-    run_with(&["send", &format!("{queue}?create=no")], b"1\n").failed(3, &["nobody offers this name"]);
-    // A queue is made by whoever receives first, if it says so.
-    let receiver = Job::start(tieline(["recv", "--count", "1", &format!("{queue}?create=yes")]));
-    exists(&queue);
-    run_with(&["send", &queue], b"work\n").well();
-    assert_eq!(receiver.end().well().text(), "work\n");
-}
-
-#[test]
-fn a_queue_of_a_type_takes_its_bytes_and_nothing_else() {
-    let place = Place::new();
-    let address = place.at("shm", "typed");
-    let queue = Queue::<Reading>::create(bare(&address)).unwrap();
-    run_with(&["send", "--timeout", "2s", "--whole", &address], b"short").failed(1, &["a value has 16 bytes"]);
-    queue.send(&reading(9)).unwrap();
-    let said = run(&["recv", "--raw", "--timeout", "0", &address]).well();
-    assert_eq!((said.out.len(), said.out[0]), (16, 9));
-    let mut sender = Job::start(tieline(["send", "--whole", &address]));
-    sender.write(&said.out);
-    sender.close_stdin();
-    assert_eq!(*queue.recv_timeout(Duration::from_secs(10)).unwrap(), reading(9));
-    sender.end().well();
-}
-
-#[test]
-fn an_item_of_a_killed_receiver_is_delivered_again() {
-    let place = Place::new();
-    let address = place.at("shm", "jobs");
-    let queue = Queue::<[u8]>::create(bare(&address)).unwrap();
-    // Its input to the FIFO stays there: nobody reads it, so what it took last is never done with.
-    let receiver = Job::start(tieline(["connect", "--one-way", &address, "exec:sleep 60"]));
-    members(&address, 2);
-    let item = vec![7; 4000];
-    for _ in 0..40 {
-        let _ = queue.try_send(&item);
-    }
-    // Its pipe is full, and one item is in its hands.
-    let (mut before, mut same) = (0, 0);
-    until("it takes nothing more", || {
-        let waiting = queue.counters().waiting;
-        same = if waiting == before && waiting < 30 { same + 1 } else { 0 };
-        before = waiting;
-        (same > 30).then_some(())
-    });
-    receiver.signal("KILL");
-    drop(receiver);
-    let again = until("an item comes again", || {
-        let item = queue.try_recv().ok()?;
-        item.is_redelivered().then_some(item.len())
-    });
-    assert_eq!(again, 4000);
-}
-
-#[test]
-fn a_queue_and_a_topic_are_joined_to_anything() {
-    let place = Place::new();
-    let (queue, topic) = (place.at("shm", "queue"), place.at("shm", "topic"));
-    let out = format!("{}?create=yes", place.at("file", "out"));
-    let _keep = Queue::<[u8]>::create(bare(&queue)).unwrap();
-    run_with(&["send", "--timeout", "0", &queue], b"").well();
-    let mut publisher = publisher(&["--subscribers", "1"], &topic);
-    let bridge = Job::start(tieline(["connect", &topic, &queue]));
-    publisher.write(b"through\nboth\n");
-    publisher.end().well();
-    run(&["connect", "--count", "2", "--timeout", "10s", &queue, &out]).well();
-    bridge.end().well();
-    assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "through\nboth\n");
-}
-
-/// Records what `input` makes a publisher say.
-fn record(place: &Place, topic: &str, input: &[u8], flags: &[&str]) -> String {
-    let file = place.text("a.rec");
-    let mut publisher = publisher(&["--subscribers", "1"], topic);
-    let recorder = Job::start(tieline([&["record"], flags, &[topic, &file]].concat()));
-    publisher.write(input);
-    publisher.end().well();
-    recorder.end().well();
-    file
-}
-
-#[test]
-fn a_recording_is_played_again() {
-    let place = Place::new();
-    let topic = place.at("shm", "tape");
-    let file = record(&place, &topic, lines(300).as_bytes(), &[]);
-    let listed = run(&["replay", "--list", &file]).well();
-    for word in ["300 messages of 792 bytes", &topic, "PUBLISHER", "\nbytes\n"] {
-        assert!(listed.text().contains(word), "no {word}: {}", listed.text());
-    }
-    let json: serde_json::Value =
-        serde_json::from_str(run(&["replay", "--list", "--json", &file]).well().text()).unwrap();
-    assert_eq!((&json["messages"], &json["end"], &json["lost"]), (&300.into(), &"complete".into(), &0.into()));
-    assert_eq!(json["publishers"][0]["missing"], 0);
-
-    let player = Job::start(tieline(["replay", "-v", "--speed", "max", "--subscribers", "1", &file]));
-    exists(&topic);
-    let said = run(&["sub", &topic]).well();
-    assert_eq!(said.text(), lines(300), "to where it came from");
-    assert!(player.end().err.contains("300 messages"));
-
-    let elsewhere = place.at("shm", "elsewhere");
-    let arguments = ["replay", "--loop", "--speed", "max", "--count", "450", "--subscribers", "1", &file, &elsewhere];
-    let player = Job::start(tieline(arguments));
-    exists(&elsewhere);
-    assert_eq!(run(&["sub", &elsewhere]).well().text(), format!("{}{}", lines(300), lines(150)));
-    player.end().well();
-
-    let _other = Topic::<Reading>::create(bare(&place.at("shm", "other"))).unwrap().publisher().unwrap();
-    run(&["replay", &file, &place.at("shm", "other")]).failed(2, &["another type", "--list"]);
-    run(&["record", &topic, &file]).failed(3, &["nobody offers"]);
-}
-
-#[test]
-fn a_recording_of_values_keeps_their_type_and_their_pace() {
-    let place = Place::new();
-    let topic = place.at("shm", "typed");
-    let file = place.text("typed.rec");
-    let owner = Topic::<Reading>::create(bare(&topic)).unwrap().publisher().unwrap();
-    let recorder = Job::start(tieline(["record", &topic, &file]));
-    until("the recorder is there", || (owner.subscribers() == 1).then_some(()));
-    let value = |sensor: u32| format!("{{\"sensor\":{sensor},\"unit\":\"Calibrated\",\"celsius\":21.5}}\n");
-    let values = value(1) + &value(2);
-    run_with(&["pub", "--rate", "3", "--subscribers", "1", &topic], values.as_bytes()).well();
-    drop(owner);
-    recorder.end().well();
-
-    let again = place.at("shm", "again");
-    let player = Job::start(tieline(["replay", "--subscribers", "1", &file, &again]));
-    exists(&again);
-    let mut library: Subscriber<Reading> = Topic::open(bare(&again)).unwrap().subscriber().unwrap();
-    assert_eq!(*library.recv().unwrap(), reading(1));
-    let first = Instant::now();
-    assert_eq!(*library.recv().unwrap(), reading(2));
-    let pause = first.elapsed();
-    assert!((200..2000).contains(&pause.as_millis()), "{pause:?}");
-    player.end().well();
-    // Somebody who has another type is told so, and nothing is published.
-    let file_of = |what: &str| run(&["replay", "--list", what]).well();
-    assert!(file_of(&file).text().contains("celsius: f64"));
-}
-
-#[test]
-fn a_recording_in_numbered_files_and_its_limits() {
-    let place = Place::new();
-    let topic = place.at("shm", "long");
-    let file = record(&place, &topic, lines(300).as_bytes(), &["--rotate", "2K"]);
-    let first = part_path(Path::new(&file), 1);
-    assert!(first.exists() && !Path::new(&file).exists());
-    assert!(fs::metadata(&first).unwrap().len() <= 2048);
-    let listed = run(&["replay", "--list", &file]).well();
-    assert!(listed.text().contains("300 messages") && listed.text().contains(" files."), "{}", listed.text());
-
-    // Not the publisher that follows, which would take this recorder for the one that it waits for.
-    let other = Topic::<[u8]>::create(bare(&topic)).unwrap().publisher().unwrap();
-    run(&["record", "--rotate", "2K", &topic, &file]).failed(5, &["--force writes over it"]);
-    drop(other);
-    let mut publisher = publisher(&["--subscribers", "1"], &topic);
-    let limited = place.text("limited.rec");
-    let recorder = Job::start(tieline(["record", "--max-size", "1K", "--json", &topic, &limited]));
-    publisher.write(lines(300).as_bytes());
-    let said = recorder.end();
-    assert_eq!(said.code, 0, "{}", said.err);
-    let report: serde_json::Value = serde_json::from_str(&said.err).unwrap();
-    let bytes = report["bytes"].as_u64().unwrap();
-    assert!((900..=1024).contains(&bytes), "{report}");
-    assert_eq!(fs::metadata(&limited).unwrap().len(), bytes);
-    let timed = place.text("timed.rec");
-    let started = Instant::now();
-    run(&["record", "--duration", "200ms", &topic, &timed]).well();
-    assert!((200..5000).contains(&started.elapsed().as_millis()));
-    publisher.end().well();
-}
-
-#[test]
-fn the_recording_of_a_killed_recorder_is_played() {
-    let place = Place::new();
-    let topic = place.at("shm", "killed");
-    let file = place.text("killed.rec");
-    let mut publisher = publisher(&["--subscribers", "1"], &topic);
-    let recorder = Job::start(tieline(["record", &topic, &file]));
-    publisher.write(lines(50).as_bytes());
-    // It hands to the system what it has whenever nothing comes.
-    until("all of it is in the file", || (fs::metadata(&file).ok()?.len() > 50 * 37).then_some(()));
-    recorder.signal("KILL");
-    drop(recorder);
-    publisher.end().well();
-    // And a death in the middle of a write leaves half of a message.
-    let mut bytes = fs::read(&file).unwrap();
-    bytes.truncate(bytes.len() - 5);
-    fs::write(&file, &bytes).unwrap();
-    let listed = run(&["replay", "--list", &file]).well();
-    assert!(listed.text().contains("49 messages") && listed.text().contains("It has no end"), "{}", listed.text());
-    let player = Job::start(tieline(["replay", "--speed", "max", "--subscribers", "1", &file]));
-    exists(&topic);
-    assert_eq!(run(&["sub", &topic]).well().text(), lines(49));
-    let said = player.end();
-    assert_eq!(said.code, 0);
-    assert!(said.err.contains("has no end, as its recorder died"), "{}", said.err);
-    // Damage in the middle is a failure, after what is before it.
-    bytes[600] ^= 1;
-    fs::write(&file, &bytes).unwrap();
-    run(&["replay", "--speed", "max", &file]).failed(1, &["is damaged behind byte", "messages went to"]);
-    fs::write(&file, b"something else").unwrap();
-    run(&["replay", &file]).failed(1, &["does not begin as"]);
-}
-
-/// Every report of these verbs, of a success and of a failure: for the page that describes them.
-pub(crate) fn reports() -> Vec<String> {
-    let place = Place::new();
-    let topic = place.at("shm", "reports");
-    let file = place.text("a.rec");
-    let mut reports = Vec::new();
-    let mut keep =
-        |said: crate::support::Said| reports.push(if said.err.is_empty() { said.text().to_owned() } else { said.err });
-    let publisher = Topic::<u32>::create(bare(&topic)).unwrap().publisher().unwrap();
-    let subscribers = || publisher.subscribers();
-    let recorder = Job::start(tieline(["record", "--json", &topic, &file]));
-    let subscriber = Job::start(tieline(["sub", "--json", "--count", "9", &topic]));
-    until("both are there", || (subscribers() == 2).then_some(()));
-    keep(run_with(&["pub", "--json", &topic], b"1\n2\nthree\n"));
-    recorder.signal("INT");
-    keep(recorder.end());
-    drop(publisher);
-    let said = subscriber.end();
-    assert_eq!(said.text(), "1\n2\n");
-    keep(said);
-    keep(run(&["replay", "--list", "--json", &file]));
-    let mut bytes = fs::read(&file).unwrap();
-    let last = bytes.len() - 40;
-    bytes[last] ^= 1;
-    fs::write(&file, bytes).unwrap();
-    keep(run(&["replay", "--json", "--speed", "max", &file]));
-    reports
 }

@@ -201,8 +201,9 @@ impl Outbox {
                     continue;
                 }
             };
-            let text = format!("cannot leave the queue: {left} of its items were not taken by anybody");
-            return Err(Error::new(kind, text).hint("they are lost when nobody has it open any more"));
+            let (were, are) = if left == 1 { ("was", "it is") } else { ("were", "they are") };
+            let text = format!("cannot leave the queue: {left} of its items {were} not taken by anybody");
+            return Err(Error::new(kind, text).hint(format!("{are} lost when nobody has it open any more")));
         }
     }
 }

@@ -36,8 +36,9 @@
 //! | [`Disconnect`](Policy::Disconnect) | goes on | is told [`Lagged`](crate::ErrorKind::Lagged), for good | who must not lose anything unnoticed |
 //!
 //! What was lost is counted ([`Subscriber::counters`]). A publisher that waits can be given a deadline
-//! ([`Publisher::publish_timeout`]); a subscriber that leaves or dies is not waited for. Whom it waits for at all is the
-//! publisher's choice, see [several users](#several-users).
+//! ([`Publisher::publish_timeout`]), or a descriptor that ends the wait ([`Publisher::publish_unless`]); a subscriber that
+//! leaves or dies is not waited for. Whom it waits for at all is the publisher's choice, see [several
+//! users](#several-users).
 //!
 //! # Order
 //! Messages of one publisher arrive in order. Between publishers there is no order; a subscriber takes turns among

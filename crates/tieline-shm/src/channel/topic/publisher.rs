@@ -1,13 +1,16 @@
 //! The publishing end, as users hold it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tieline_os::epoll::{Epoll, Events, Options};
 use tieline_os::futex::Deadline;
+use tieline_os::poll::{Interest, PollSet};
 
-use super::admission::{self, Admission};
+use super::admission::{self, Admission, RoomAlarms};
 use super::{Payload, PublisherOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
@@ -23,6 +26,7 @@ use crate::structure::pool::Buckets;
 use crate::wait::{Until, Waiting};
 
 const OPEN: &str = "make a publisher";
+const PUBLISH: &str = "publish";
 
 /// Slots of a log whose messages lie in the slots: as many as keep two processors from meeting in one cache.
 const DEPTH: usize = 4096;
@@ -58,6 +62,9 @@ pub struct Publisher<T: Payload + ?Sized> {
     admission: Arc<Admission>,
     pub(super) membership: Membership,
     pub(super) waiting: Waiting,
+    /// For waits that a descriptor ends: what rings, and who hears each ring once.
+    room: RoomAlarms,
+    ring: OnceCell<Epoll>,
     _of: std::marker::PhantomData<fn(&T)>,
 }
 
@@ -96,8 +103,9 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let admission = Arc::new(Admission::new(name, shown, gates, rosters, waits_for));
         let membership = joined.start(Arc::clone(&admission) as Arc<_>)?;
         admission.settle();
-        let waiting = builder.waiting;
-        Ok(Self { outlet: RefCell::new(outlet), admission, membership, waiting, _of: std::marker::PhantomData })
+        let (outlet, waiting) = (RefCell::new(outlet), builder.waiting);
+        let (room, ring) = (RoomAlarms::new(Arc::clone(&admission)), OnceCell::new());
+        Ok(Self { outlet, admission, membership, waiting, room, ring, _of: std::marker::PhantomData })
     }
 
     /// Publishes a copy of `value`. Waits while a subscriber with [`Policy::Block`](super::Policy::Block) has not read
@@ -130,6 +138,82 @@ impl<T: Payload + ?Sized> Publisher<T> {
         self.publish_until(value, Until::At(Deadline::after(timeout)))
     }
 
+    /// [`publish`](Self::publish), unless `stop` becomes readable first; whether it was published. At most so long, if
+    /// there is a `timeout`.
+    ///
+    /// For whoever must be able to end while a subscriber stands still: it sleeps until there is room, the subscriber has
+    /// gone, or `stop` is readable, as the descriptor of a signal or an event is. If there is room at once, `stop`
+    /// is not looked at.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let name = format!("{}/ticks", folder.path().display());
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use tieline_shm::topic::Topic;
+    ///
+    /// let ticks = Topic::<u64>::open_or_create(&name)?;
+    /// let publisher = ticks.publisher_options().depth(1).open()?;
+    /// let _stands_still = ticks.subscriber()?;
+    /// let (stop, mut elsewhere) = UnixStream::pair().unwrap();
+    /// assert!(publisher.publish_unless(&1, &stop, None)?);
+    /// elsewhere.write_all(b"stop").unwrap();
+    /// assert!(!publisher.publish_unless(&2, &stop, None)?);
+    /// # Ok::<(), tieline_shm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), but `Full` only if no subscriber is left to wait for; `TimedOut`; `LimitReached`
+    /// also if there is no descriptor left; `Unsupported` if it has to wait before Linux 5.16 (`futex_waitv`).
+    pub fn publish_unless(&self, value: &T, stop: impl AsFd, timeout: Option<Duration>) -> Result<bool> {
+        let refused = |error| Error::system_refused(PUBLISH, error);
+        let deadline = timeout.map(Deadline::after);
+        loop {
+            if let Some(answer) = self.attempt(value) {
+                return answer.map(|()| true);
+            }
+            let alarms = self.room.of_all()?;
+            alarms.arm();
+            // Whoever made room before it was announced to told nobody.
+            if let Some(answer) = self.attempt(value) {
+                return answer.map(|()| true);
+            }
+            if self.ring.get().is_none() {
+                let ring = Epoll::new().map_err(refused)?;
+                ring.add_with(alarms.bell().as_fd(), 0, Interest::READABLE, Options::EDGE).map_err(refused)?;
+                let _ = self.ring.set(ring);
+            }
+            let ring = self.ring.get().ok_or_else(|| Error::new(PUBLISH, ErrorKind::System))?;
+            let mut set = PollSet::new();
+            set.add(ring, Interest::READABLE);
+            set.add(&stop, Interest::READABLE);
+            match deadline.map(Deadline::remaining) {
+                Some(rest) => match set.wait_timeout(rest) {
+                    Err(error) if error.is_timeout() => return Err(Error::new(PUBLISH, ErrorKind::TimedOut)),
+                    waited => waited.map_err(refused)?,
+                },
+                None => set.wait().map_err(refused)?,
+            };
+            if !set.readiness(1).is_empty() {
+                return Ok(false);
+            }
+            match ring.try_wait(&mut Events::with_capacity(1)) {
+                Err(error) if !error.is_would_block() => return Err(refused(error)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Publishes without waiting; `None` if it would have to, and somebody can make room.
+    fn attempt(&self, value: &T) -> Option<Result<()>> {
+        match self.try_publish(value) {
+            Err(error) if error.is_would_block() => None,
+            // Buckets come back from subscribers only.
+            Err(error) if error.kind() == ErrorKind::Full && self.subscribers() > 0 => None,
+            answer => Some(answer),
+        }
+    }
+
     #[inline]
     fn publish_until(&self, value: &T, until: Until) -> Result<()> {
         self.membership.check()?;
@@ -160,12 +244,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
 impl<T: Payload + ?Sized> Publisher<T> {
     /// By `&mut`, although `&` would do, so that a future that calls it may go from thread to thread.
     pub(crate) fn poll_publish(&mut self, value: &T) -> Option<Result<()>> {
-        match self.try_publish(value) {
-            Err(error) if error.is_would_block() => None,
-            // Buckets come back from subscribers only.
-            Err(error) if error.kind() == ErrorKind::Full && self.subscribers() > 0 => None,
-            answer => Some(answer),
-        }
+        self.attempt(value)
     }
 
     /// As [`poll_publish`](Self::poll_publish).
@@ -179,8 +258,8 @@ impl<T: Payload + ?Sized> Publisher<T> {
         }
     }
 
-    pub(crate) fn room_alarms(&self) -> super::RoomAlarms {
-        super::RoomAlarms::new(Arc::clone(&self.admission))
+    pub(crate) fn room_alarms(&self) -> RoomAlarms {
+        RoomAlarms::new(Arc::clone(&self.admission))
     }
 
     pub(crate) fn how(&self) -> Waiting {

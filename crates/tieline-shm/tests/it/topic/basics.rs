@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_shm::topic::{Policy, Topic};
+use tieline_shm::topic::{Policy, Publisher, Topic};
 use tieline_shm::{ErrorKind, WaitSet};
 use tieline_testkit::{PATIENCE, eventually};
 
@@ -319,4 +319,43 @@ fn a_subscriber_sleeps_beside_more_publishers_than_the_kernel_watches_at_once() 
         });
         assert_eq!(*subscriber.recv_timeout(PATIENCE).unwrap(), 7);
     });
+}
+
+/// A program that must be able to end is not held up by a subscriber that stands still, and does not look again and
+/// again: it goes on when there is room, when the subscriber leaves, and when it is told to stop.
+#[test]
+fn a_wait_for_room_ends_with_room_with_its_subscriber_or_with_a_descriptor() {
+    let (_place, name) = place();
+    let topic = Topic::<[u8]>::open_or_create(&name).unwrap();
+    // Short messages find no room in the log, long ones none in the pool.
+    for len in [8, 1000] {
+        let mut publisher = topic.publisher_options().depth(64).history(32).max_payloads(40).open().unwrap();
+        let message = vec![1; len];
+        let full = |publisher: &Publisher<[u8]>| while publisher.try_publish(&message).is_ok() {};
+        let (stop, mut teller) = std::os::unix::net::UnixStream::pair().unwrap();
+        // The second subscriber of this user comes when the first has gone: it tells elsewhere.
+        for leaves in [true, false] {
+            let mut slow = topic.subscriber().unwrap();
+            full(&publisher);
+            let brief = Some(Duration::from_millis(20));
+            assert_eq!(publisher.publish_unless(&message, &stop, brief).unwrap_err().kind(), ErrorKind::TimedOut);
+            let (told, answer) = std::sync::mpsc::channel();
+            let (bytes, ends) = (message.clone(), stop.try_clone().unwrap());
+            let thread = std::thread::spawn(move || {
+                told.send(publisher.publish_unless(&bytes, &ends, None).unwrap()).unwrap();
+                publisher
+            });
+            assert!(answer.recv_timeout(Duration::from_millis(50)).is_err(), "there is no room");
+            match leaves {
+                true => drop(slow),
+                false => while slow.try_recv().is_ok() {},
+            }
+            assert!(answer.recv_timeout(PATIENCE).expect("it goes on"), "it was published");
+            publisher = thread.join().unwrap();
+        }
+        let _stands_still = topic.subscriber().unwrap();
+        full(&publisher);
+        std::io::Write::write_all(&mut teller, b"stop").unwrap();
+        assert!(!publisher.publish_unless(&message, &stop, None).unwrap());
+    }
 }

@@ -161,7 +161,12 @@ fn topic(topic: &Topic<[u8]>, contents: Contents, direction: Direction) -> Resul
     let capabilities = Capabilities { boundaries: true, ordered: true, reliable: true, ..Capabilities::default() };
     let mut opened = Opened { capabilities, ..Opened::default() };
     if direction.receives() {
-        let inbox = Inbox::new(From::Topic(Box::new(topic.subscriber()?)));
+        let subscriber = topic.subscriber().map_err(|error| {
+            let is_refusal = error.kind() == tieline_shm::ErrorKind::PermissionDenied;
+            let error = Error::from(error);
+            if is_refusal { error.hint("`tieline sub --slow drop-oldest` need not be waited for") } else { error }
+        })?;
+        let inbox = Inbox::new(From::Topic(Box::new(subscriber)));
         opened.source = Some(Source::Messages(MessageSource::new(messages::Input::Shm(Box::new(inbox)), 0)));
     } else {
         let publisher =
