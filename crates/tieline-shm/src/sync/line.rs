@@ -48,12 +48,12 @@ impl Line {
     /// afterwards. A word that changes all the time does not outlast the deadline.
     pub(crate) fn sleep(&self, seen: u64, kind: u32, until: Until) -> Result<bool> {
         let Ok(marked) = mark(self.word(), seen) else {
-            return Ok(has_passed(until));
+            return Ok(until.has_passed());
         };
-        let waited = self.robust.wait_as(low(marked), kind, deadline(until));
+        let waited = self.robust.wait_as(low(marked), kind, until.deadline());
         Ok(match waited.map_err(|error| Error::system_refused("wait", error))? {
             Waited::Woken => false,
-            Waited::Changed => has_passed(until),
+            Waited::Changed => until.has_passed(),
             Waited::TimedOut => true,
         })
     }
@@ -109,11 +109,11 @@ pub(crate) fn thread(operation: &'static str) -> Result<Thread> {
 /// Linux 5.16) sleeps on the first, for a while: what happens to the others is noticed so much later.
 pub(crate) fn watch(first: &RobustWord, words: &[(&AtomicU64, u32)], until: Until) -> Result<AnyWaited> {
     let refused = |error| Error::system_refused("wait", error);
-    match robust::wait_any(words, deadline(until)) {
+    match robust::wait_any(words, until.deadline()) {
         Err(error) if error.kind() == tieline_os::ErrorKind::Unsupported => {}
         waited => return waited.map_err(refused),
     }
-    if has_passed(until) {
+    if until.has_passed() {
         return Ok(AnyWaited::TimedOut);
     }
     let waited = first.wait(words[0].1, Some(Deadline::after(LOOK_AGAIN))).map_err(refused)?;
@@ -175,19 +175,6 @@ pub(crate) fn before_long(until: Until) -> Until {
         Until::At(deadline) if deadline.remaining() < AMONG_STRANGERS => until,
         _ => Until::At(soon),
     }
-}
-
-/// The moment at which a wait is over, if there is one.
-pub(crate) fn deadline(until: Until) -> Option<Deadline> {
-    match until {
-        Until::At(deadline) => Some(deadline),
-        Until::Now | Until::Forever => None,
-    }
-}
-
-/// Whether a wait is over its time.
-pub(crate) fn has_passed(until: Until) -> bool {
-    matches!(until, Until::At(deadline) if deadline.has_passed())
 }
 
 /// Puts the mark on a word that is `seen`, unless it is there; answers what stands there then.

@@ -188,7 +188,7 @@ impl<T: ShmSafe, const CONDITIONS: usize> Monitor<T, CONDITIONS> {
             if is_ready(&guard) {
                 return Ok(guard);
             }
-            if matches!(until, Until::At(deadline) if deadline.has_passed()) {
+            if until.has_passed() {
                 return Err(Error::new(WAIT, ErrorKind::TimedOut).into());
             }
             guard = guard.wait_until(condition, until)?;

@@ -49,6 +49,21 @@ pub(crate) enum Until {
     Forever,
 }
 
+impl Until {
+    /// The moment at which the wait is over, if there is one.
+    pub(crate) fn deadline(self) -> Option<Deadline> {
+        match self {
+            Self::At(deadline) => Some(deadline),
+            Self::Now | Self::Forever => None,
+        }
+    }
+
+    /// Whether the wait is over its time.
+    pub(crate) fn has_passed(self) -> bool {
+        matches!(self, Self::At(deadline) if deadline.has_passed())
+    }
+}
+
 /// How a call waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

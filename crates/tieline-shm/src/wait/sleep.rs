@@ -128,11 +128,10 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
     let Some(first) = counts.first() else {
         return Err(Error::new(operation, ErrorKind::InvalidInput).because("there is nothing to wait for"));
     };
-    let deadline = match until {
-        Until::Now => return Err(Error::new(operation, ErrorKind::WouldBlock)),
-        Until::At(deadline) => Some(deadline),
-        Until::Forever => None,
-    };
+    if matches!(until, Until::Now) {
+        return Err(Error::new(operation, ErrorKind::WouldBlock));
+    }
+    let deadline = until.deadline();
     let habit = Habit::of(first.address());
     // Those that the kernel cannot watch are looked at every so often.
     let (watched, rest) = counts.split_at(counts.len().min(if counts.len() == 1 { 1 } else { futex::most_words() }));
@@ -167,7 +166,7 @@ fn wait_any<R, C: Deref<Target = EventCount>>(
             return Ok(answer);
         }
         // Wake-ups in vain, however many, do not carry us past the deadline.
-        if deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
+        if until.has_passed() {
             return Err(timed_out());
         }
     }
@@ -188,11 +187,10 @@ pub(crate) fn wait_on_word<R>(
     if let Some(answer) = ready() {
         return Ok(answer);
     }
-    let deadline = match until {
-        Until::Now => return Err(Error::new(operation, ErrorKind::WouldBlock)),
-        Until::At(deadline) => Some(deadline),
-        Until::Forever => None,
-    };
+    if matches!(until, Until::Now) {
+        return Err(Error::new(operation, ErrorKind::WouldBlock));
+    }
+    let deadline = until.deadline();
     let habit = Habit::of(std::ptr::from_ref(word).addr());
     let timed_out = || Error::new(operation, ErrorKind::TimedOut);
     loop {
@@ -216,7 +214,7 @@ pub(crate) fn wait_on_word<R>(
             return Ok(answer);
         }
         // As above.
-        if deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
+        if until.has_passed() {
             return Err(timed_out());
         }
     }

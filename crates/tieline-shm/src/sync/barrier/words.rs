@@ -14,7 +14,7 @@ use crate::raw::atomic::{AtomicU64, Ordering};
 #[cfg(not(model))]
 use crate::raw::robust::is_held_here;
 use crate::raw::robust::{Thread, low, planted, step};
-use crate::sync::line::{DIED, Line, OWNER, WAITERS, has_passed, mark, model_fence, watch};
+use crate::sync::line::{DIED, Line, OWNER, WAITERS, mark, model_fence, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -217,7 +217,7 @@ impl BarrierWords {
                 continue;
             }
             let Ok(marked) = mark(line.word(), seen) else {
-                return Ok(has_passed(until));
+                return Ok(until.has_passed());
             };
             words[count] = (line.word(), low(marked));
             count += 1;
@@ -234,7 +234,7 @@ impl BarrierWords {
                 self.wake_all();
                 false
             }
-            AnyWaited::Changed => has_passed(until),
+            AnyWaited::Changed => until.has_passed(),
             AnyWaited::TimedOut => true,
         })
     }

@@ -148,11 +148,9 @@ impl CondvarWords {
     }
 
     fn sleep_signalled(&self, place: usize, me: Thread, until: Until) -> Result<Outcome> {
-        let deadline = match until {
-            Until::Now => return Ok(Outcome::TimedOut),
-            Until::At(deadline) => Some(deadline),
-            Until::Forever => None,
-        };
+        if matches!(until, Until::Now) {
+            return Ok(Outcome::TimedOut);
+        }
         let own = &self.slots[place];
         loop {
             self.rescue_all(me);
@@ -179,7 +177,8 @@ impl CondvarWords {
                 continue;
             }
             step("condvar:sleeping");
-            let waited = wait_any(&watched[..count], deadline).map_err(|error| Error::system_refused(WAIT, error))?;
+            let waited =
+                wait_any(&watched[..count], until.deadline()).map_err(|error| Error::system_refused(WAIT, error))?;
             step("condvar:woken");
             if waited == AnyWaited::TimedOut {
                 self.rescue_all(me);

@@ -23,7 +23,7 @@ use super::spins::Spins;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::{OWNER, OWNER_DIED, RobustWord, Thread, WAITERS, high, low, pair, planted, step};
-use crate::sync::line::{before_long, deadline, has_passed, is_shared_by_strangers};
+use crate::sync::line::{before_long, is_shared_by_strangers};
 use crate::wait::Until;
 
 /// In the high half: the lock was given up by an owner that inherited it from a dead one and did not repair.
@@ -204,7 +204,7 @@ fn wait_and_take(word: &RobustWord, me: Thread, until: Until, spins: &Spins) -> 
             }
             continue;
         }
-        if has_passed(until) {
+        if until.has_passed() {
             return Err(Error::new(LOCK, ErrorKind::TimedOut));
         }
         let marked = seen | u64::from(WAITERS);
@@ -229,7 +229,7 @@ fn sleep(word: &RobustWord, me: Thread, marked: u32, until: Until) -> Result<()>
     } else {
         me.end();
     }
-    let _ = word.wait(marked, deadline(until)).map_err(|error| Error::system_refused(LOCK, error))?;
+    let _ = word.wait(marked, until.deadline()).map_err(|error| Error::system_refused(LOCK, error))?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::words::RwWords;
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::{Thread, planted, step};
 use crate::sync::line::{
-    DIED, Line, OWNER, WAITERS, before_long, give_back, has_passed, is_shared_by_strangers, mark, model_fence,
+    DIED, Line, OWNER, WAITERS, before_long, give_back, is_shared_by_strangers, mark, model_fence,
 };
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
@@ -160,7 +160,7 @@ impl RwWords {
 /// different among threads of several pid namespaces.
 pub(super) fn sleep_at(thread: Thread, gate: &Line, seen: u64, kind: u32, until: Until) -> Result<bool> {
     let Ok(marked) = mark(gate.word(), seen) else {
-        return Ok(has_passed(until));
+        return Ok(until.has_passed());
     };
     if !is_shared_by_strangers(&gate.robust) {
         return gate.sleep(marked, kind, until);
@@ -169,5 +169,5 @@ pub(super) fn sleep_at(thread: Thread, gate: &Line, seen: u64, kind: u32, until:
     let slept = gate.sleep(marked, kind, before_long(until));
     thread.begin(&gate.robust);
     slept?;
-    Ok(has_passed(until))
+    Ok(until.has_passed())
 }

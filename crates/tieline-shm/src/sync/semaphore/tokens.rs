@@ -12,7 +12,7 @@
 use crate::raw::View;
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::{self, Thread, high, low, pair, planted, step};
-use crate::sync::line::{ANYONE, Line, WAITERS, has_passed};
+use crate::sync::line::{ANYONE, Line, WAITERS};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -105,7 +105,7 @@ impl TokenWords {
             step("tokens:waits");
             is_over = match marked {
                 Ok(_) => self.0.sleep(WAITERS, ANYONE, until)?,
-                Err(_) => has_passed(until),
+                Err(_) => until.has_passed(),
             };
             step("tokens:woken");
         }

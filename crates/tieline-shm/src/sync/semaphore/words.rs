@@ -15,7 +15,7 @@ use crate::raw::atomic::{AtomicU64, Ordering};
 #[cfg(not(model))]
 use crate::raw::robust::is_held_here;
 use crate::raw::robust::{Thread, low, planted, step};
-use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, give_back, has_passed, mark, model_fence, watch};
+use crate::sync::line::{ANYONE, Line, OWNER, WAITERS, favourite, give_back, mark, model_fence, watch};
 use crate::wait::Until;
 use crate::{Error, ErrorKind, Result};
 
@@ -134,16 +134,16 @@ impl PermitWords {
         for (place, permit) in words[1..].iter_mut().zip(self.permits.iter()) {
             let seen = permit.word().load(Ordering::SeqCst);
             let Ok(marked) = mark(permit.word(), seen) else {
-                return Ok(has_passed(until));
+                return Ok(until.has_passed());
             };
             if seen & OWNER == 0 {
-                return Ok(has_passed(until));
+                return Ok(until.has_passed());
             }
             *place = (permit.word(), low(marked));
         }
         match watch(&self.bell.robust, &words[..=self.permits.len()], until)? {
             AnyWaited::Woken(_) => Ok(false),
-            AnyWaited::Changed => Ok(has_passed(until)),
+            AnyWaited::Changed => Ok(until.has_passed()),
             AnyWaited::TimedOut => Ok(true),
         }
     }
