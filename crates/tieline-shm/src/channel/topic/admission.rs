@@ -231,8 +231,8 @@ pub(super) fn roster(segment: &Segment, geometry: RosterGeometry) -> Result<Rost
 pub(crate) struct RoomAlarms {
     admission: Arc<Admission>,
     alarms: std::sync::OnceLock<Alarms>,
-    /// Whose users' rosters are among the alarms already.
-    known: Mutex<Vec<u32>>,
+    /// Where the rosters lie that are among the alarms, by user. One who comes again has another.
+    known: Mutex<HashMap<u32, usize>>,
 }
 
 #[cfg(feature = "tokio")]
@@ -250,9 +250,12 @@ impl RoomAlarms {
         let alarms = self.alarms.get().ok_or_else(|| Error::new("publish", ErrorKind::System))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (uid, shared) in &self.admission.lock().rosters {
-            if !known.contains(uid) {
-                alarms.add(u64::from(*uid), Alarm::by_relay(alarms.bell(), shared.roster.room())?);
-                known.push(*uid);
+            let (key, room) = (u64::from(*uid), shared.roster.room());
+            // An alarm keeps its place mapped, so no other lies there.
+            if known.get(uid) != Some(&room.address()) {
+                alarms.remove(key);
+                alarms.add(key, Alarm::by_relay(alarms.bell(), room)?);
+                known.insert(*uid, room.address());
             }
         }
         Ok(alarms)
@@ -309,6 +312,4 @@ impl Participant for Admission {
         }
         self.changed.notify_all();
     }
-
-    fn departed(&self, _: u32) {}
 }
