@@ -50,8 +50,9 @@ use crate::wait::Until;
 ///
 /// # Death
 /// Of a reader, at any instruction: nobody is told, a writer who waits for it goes on. Of a writer: the next writer is
-/// told ([`LockError::OwnerDied`]) and gets the lock to repair the value; until one has, readers are refused with
-/// `OwnerDied`, whether they wait already or come later. A writer that dies before it was let in has changed nothing,
+/// told ([`OwnerDied`](crate::sync::LockError::OwnerDied)) and gets the lock to repair the value; until one has, readers
+/// are refused with `OwnerDied`, whether they wait already or come later. A writer that dies before it was let in has
+/// changed nothing,
 /// and nobody is told. A writer that was told and leaves without [`mark_consistent`](WriteGuard::mark_consistent) gives
 /// the lock up: `NotRecoverable`, for everyone, for ever. A thread that is only stopped (`SIGSTOP`) holds what it
 /// holds, and those who wait without a deadline wait for it.
