@@ -47,6 +47,7 @@
 //! | [`sysv::msg`] | a queue read by type |
 //! | **Memory** | |
 //! | [`mapping`] | pages of a file, a memfd or nothing, in this address space |
+//! | [`atomic_bytes`] | copies of bytes that others may change meanwhile |
 //! | [`memfd`] | memory without a name, sealable |
 //! | [`posix::shm`], [`sysv::shm`] | memory with a name, or a key |
 //! | [`process_memory`] | another process's own memory |
@@ -110,6 +111,7 @@
 
 pub mod account;
 pub mod address_space;
+pub mod atomic_bytes;
 mod backoff;
 pub mod description;
 mod descriptor;

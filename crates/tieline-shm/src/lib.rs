@@ -100,7 +100,7 @@
 //! | [`topic`] | publish and receive as itself | hold up a publisher that did not [say so](topic::PublisherOptions::waits_for), or write another's messages |
 //! | [`stream`], [`reqres`] | spoil its own connection | touch another's, or hold up the other side beyond its deadlines |
 //! | [`latest`] | read; if it may publish too, write any value | as a reader: disturb anybody |
-//! | [`queue`], [`event`] | lose, forge and repeat what is in it; spoil it for all, who get [`Corrupted`](ErrorKind::Corrupted) or [`LimitReached`](ErrorKind::LimitReached), until its last member leaves | have anybody read or write wrong memory, or wait beyond a deadline |
+//! | [`queue`], [`event`] | lose, forge and repeat what is in it; spoil it for all, who get [`Corrupted`](ErrorKind::Corrupted), until its last member leaves; keep others out while it lives | have anybody read or write wrong memory, or wait beyond a deadline |
 //! | locks, arenas, segments | everything, if handed a descriptor: they are plain memory | find them by name |
 //!
 //! What members share says nothing to who joins: kind, layout, sizes and rule come from the host. Where several could have

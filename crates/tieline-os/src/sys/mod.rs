@@ -4,6 +4,7 @@
 //! neither retry nor interpret; meaning is added by the facility one level up. A second system gets a folder with the
 //! same file names; the table of what it lacks is `docs/platforms.md`.
 
+pub(crate) mod bytes;
 #[cfg(target_os = "linux")]
 mod linux;
 mod promise;

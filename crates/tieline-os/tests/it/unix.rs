@@ -14,7 +14,7 @@ use tieline_os::unix::{
     StreamListener,
 };
 use tieline_os::{ErrorKind, Mode};
-use tieline_testkit::{PATIENCE, Peer, eventually, has_command, role, skip, test_name};
+use tieline_testkit::{PATIENCE, Peer, eventually, has_command, role, skip, test_name, until};
 
 const SHORT: Duration = Duration::from_millis(30);
 
@@ -99,13 +99,15 @@ fn a_killed_server_leaves_a_file_that_the_next_one_takes() {
 #[test]
 fn only_dead_sockets_are_replaced() {
     let (_dir, path, address) = place();
-    let bound = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None).unwrap();
+    let (family, kind) = (rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM);
+    let bound = rustix::net::socket_with(family, kind, rustix::net::SocketFlags::CLOEXEC, None).unwrap();
     rustix::net::bind(&bound, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
     assert_eq!(StreamListener::bind(&address).unwrap_err().kind(), ErrorKind::AlreadyExists);
     rustix::net::listen(&bound, 1).expect("its file is still there");
     drop(Stream::connect(&address).expect("and its own"));
     drop(bound);
-    let datagram = Datagram::bind(&address).unwrap();
+    // A process that another test starts has a copy until it runs its program.
+    let datagram = until("the socket is dead", || Datagram::bind(&address).ok());
     assert_eq!(StreamListener::bind(&address).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(SeqPacketListener::bind(&address).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(Stream::connect(&address).unwrap_err().errno(), Some(libc::EPROTOTYPE));

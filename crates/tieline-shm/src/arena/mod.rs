@@ -12,10 +12,10 @@
 //! store, is the commit.
 //!
 //! # Who keeps order
-//! An arena is meant to live under a lock: one changes while nobody reads. [`SharedArena`] is both, under a name. What is checked without one: a second change while one is open is refused, and so is a read that
-//! overlaps a change ([`ErrorKind::OwnerDied`] in both cases, because a change that was left open by the dead looks the
-//! same). Call [`recover`](Arena::recover) only while holding the lock: it takes back the change of whoever is in the
-//! middle of one.
+//! An arena is meant to live under a lock: one changes while nobody reads. [`SharedArena`] is both, under a name. What is
+//! checked without one: a second change while one is open is refused, and so is a read that overlaps a change
+//! ([`ErrorKind::OwnerDied`] in both cases, because a change that was left open by the dead looks the same). Call
+//! [`recover`](Arena::recover) only while holding the lock: it takes back the change of whoever is in the middle of one.
 //!
 //! The invariant: at every instant the memory is one recovery away from the state before or after each change.
 //!
@@ -195,7 +195,8 @@ impl ArenaOptions {
     }
 
     /// How many words of existing memory one change may alter: 512 to 2²⁰, 16 bytes each. Without this, one in 32 words
-    /// of the arena's greatest length, but at most 65536, and no more than take a quarter of its first length. Memory that a change allocates itself does not count.
+    /// of the arena's greatest length, but at most 65536, and no more than take a quarter of its first length. Memory that
+    /// a change allocates itself does not count.
     #[must_use]
     pub fn journal_entries(mut self, entries: usize) -> Self {
         self.journal_entries = Some(entries);

@@ -10,13 +10,14 @@
 //! could be made to block whoever rings it. Others sleep through the relay, as does one whose bell did not arrive.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use tieline_os::unix::Credentials;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::Link;
-use crate::wait::{Alarm, Bell, EventCount, Hung};
+use crate::wait::{Alarm, Alarms, Bell, EventCount, Hung};
 
 const BELL: u8 = 0xb0;
 const NO_BELL: u8 = 0xb1;
@@ -47,6 +48,20 @@ pub(crate) fn hear(message: &[u8]) -> Option<Heard> {
 /// As [`Alarm::by_relay`].
 pub(crate) fn alarm(link: &Link, place: u8, bell: &Bell, count: &View<EventCount>, number: u32) -> Result<Alarm> {
     if hand(link, place, bell) { Ok(Alarm::by_lines(bell, count, number)) } else { Alarm::by_relay(bell, count) }
+}
+
+/// The alarms of a handle that is woken at one place, made when they are first asked for.
+///
+/// # Errors
+/// As [`Alarms::new`]; what `alarm` answers.
+pub(crate) fn alarms_at(made: &OnceLock<Alarms>, alarm: impl FnOnce(&Bell) -> Result<Alarm>) -> Result<&Alarms> {
+    if let Some(alarms) = made.get() {
+        return Ok(alarms);
+    }
+    let alarms = Alarms::new()?;
+    alarms.add(0, alarm(alarms.bell())?);
+    // Another thread may have been first; its alarms are as good.
+    Ok(made.get_or_init(|| alarms))
 }
 
 /// Hands our bell to the peer. `false` if it may not have it, or its line is down or jammed: then the relay must ring.

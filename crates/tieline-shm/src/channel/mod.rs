@@ -7,6 +7,7 @@ pub(crate) mod payload;
 pub mod queue;
 pub mod reqres;
 pub mod stream;
+mod succession;
 #[cfg(not(model))]
 pub mod topic;
 pub mod untyped;

@@ -12,6 +12,7 @@
 
 mod facts;
 mod live;
+mod meaning;
 #[cfg(test)]
 mod tests;
 
@@ -108,7 +109,7 @@ impl State {
                 }
                 name if name.ends_with(" asleep") => (SLEEPERS_BYTES, WaitsFor::Something),
                 "version" => (4, WaitsFor::Something),
-                name if live::is_lock(name) => (LOCK_BYTES, WaitsFor::Lock),
+                name if meaning::is_lock(name) => (LOCK_BYTES, WaitsFor::Lock),
                 _ => return None,
             };
             is_within(bytes).map(|()| meaning)
@@ -141,9 +142,9 @@ pub fn describe<S: Source + ?Sized>(source: &S) -> Result<State> {
     let description = Description::parse(&page)?;
     let facts = Facts::read(source, &description);
     Ok(State {
-        members: live::members(&facts),
-        live: live::of(source, &description, &facts),
-        locks: live::locks_of(&description, &facts),
+        members: meaning::members(&facts),
+        live: meaning::of(source, &description, &facts),
+        locks: meaning::locks_of(&description, &facts),
         is_cut: facts.is_cut,
         facts: facts.values,
         description,

@@ -47,7 +47,14 @@ pub(crate) struct Register {
     thread: u32,
     generation: u32,
     /// What is on the list, first entry last. The list in memory is written from this and never read.
-    held: Mutex<Vec<Arc<Twin>>>,
+    held: Mutex<List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    words: Vec<Arc<Twin>>,
+    /// The thread has ended, or is about to: nobody looks at its list any more.
+    has_ended: bool,
 }
 
 impl std::fmt::Debug for Head {
@@ -69,7 +76,7 @@ impl Register {
         head.next.store(head.address(), Ordering::Relaxed);
         set_robust_list(ptr::from_ref(&*head))?;
         let (thread, generation) = (process::thread_id(), process::generation());
-        Ok(Registration(Arc::new(Self { head, thread, generation, held: Mutex::new(Vec::new()) })))
+        Ok(Registration(Arc::new(Self { head, thread, generation, held: Mutex::default() })))
     }
 
     /// Sets a word from `expected` to this thread's id (and `mark`), from where it stays true until released;
@@ -78,7 +85,7 @@ impl Register {
     /// The word lies `offset` bytes into the file, at a multiple of 8.
     ///
     /// # Errors
-    /// `LimitReached` beyond 1024 words; `OutOfMemory`, or `System` if it cannot be mapped.
+    /// `LimitReached` beyond 1024 words; `OutOfMemory`, or `System` if it cannot be mapped, or the thread has ended.
     pub(crate) fn hold(
         self: &Arc<Self>,
         file: BorrowedFd<'_>,
@@ -88,9 +95,14 @@ impl Register {
     ) -> Result<Option<Held>> {
         let twin = Arc::new(Twin::map(file, offset)?);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= WORDS_MAX {
-            return Err(Error::new("say that this process lives", ErrorKind::LimitReached)
-                .because(format!("a process can be member of {WORDS_MAX} objects")));
+        let refused = |kind| Error::new("say that this process lives", kind);
+        if held.has_ended {
+            return Err(refused(ErrorKind::System).because("the thread whose death would tell of ours has ended"));
+        }
+        if held.words.len() >= WORDS_MAX {
+            return Err(
+                refused(ErrorKind::LimitReached).because(format!("a process can be member of {WORDS_MAX} objects"))
+            );
         }
         // Between the exchange and the entry's place on the list, `pending` tells the kernel. Release, here and below:
         // the kernel reads at the thread's death, on whatever processor, what was stored before in this order.
@@ -101,7 +113,7 @@ impl Register {
         if taken {
             twin.entry().store(self.head.next.load(Ordering::Relaxed), Ordering::Release);
             self.head.next.store(twin.entry_address(), Ordering::Release);
-            held.push(Arc::clone(&twin));
+            held.words.push(Arc::clone(&twin));
         }
         self.head.pending.store(0, Ordering::Release);
         drop(held);
@@ -110,7 +122,7 @@ impl Register {
 
     /// Takes `twin` off the list and sets its word to `value`, unless somebody else has changed it.
     fn release(&self, twin: &Arc<Twin>, mark: u32, value: u32) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = &mut self.held.lock().unwrap_or_else(PoisonError::into_inner).words;
         let Some(place) = held.iter().position(|other| Arc::ptr_eq(other, twin)) else { return };
         self.head.pending.store(twin.entry_address(), Ordering::Release);
         let after = match place {
@@ -144,11 +156,14 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         // What is still held is dead from now on, as the kernel would have it; then the kernel need not look.
-        for twin in self.0.held.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.has_ended = true;
+        for twin in held.words.drain(..) {
             let mark = twin.word().load(Ordering::Relaxed) & MARKED;
             let ours = self.0.thread | mark;
             let _ = twin.word().compare_exchange(ours, DIED | mark, Ordering::AcqRel, Ordering::Relaxed);
         }
+        drop(held);
         // A kernel that took a list takes none as well.
         let _ = set_robust_list(ptr::null());
     }
@@ -270,4 +285,35 @@ fn set_robust_list(head: *const Head) -> Result<()> {
     }
     let errno = Errno::from_io_error(&std::io::Error::last_os_error()).map_or(0, Errno::raw_os_error);
     Err(Error::system_refused("watch over the members", tieline_os::Error::from_errno("set the robust list", errno)))
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::segment::{HEADER_BYTES, Kind, Purpose, Segment};
+
+    #[test]
+    fn nobody_lives_by_the_list_of_a_thread_that_has_ended() {
+        let segment = Segment::create(&Purpose { kind: Kind::Event, name: "alive", layout_hash: 0 }, 4096).unwrap();
+        let word = segment.view::<AtomicU32>(0).unwrap();
+        let at = HEADER_BYTES as u64;
+        let (register, held) = std::thread::spawn({
+            let segment = segment.share();
+            move || {
+                let registration = Register::this_thread().unwrap();
+                let register = Arc::clone(registration.register());
+                let held = register.hold(segment.as_fd(), at, 0, 0).unwrap().unwrap();
+                (register, held)
+            }
+        })
+        .join()
+        .unwrap();
+        assert_eq!(word.load(Ordering::Relaxed), DIED);
+        let refused = register.hold(segment.as_fd(), at, DIED, 0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::System);
+        drop(held);
+        assert_eq!(word.load(Ordering::Relaxed), DIED);
+    }
 }

@@ -5,8 +5,8 @@
 //! The invariant: a number in the table is open and belongs to the value that registered it, in the child too, so
 //! dropping the child's copy of that value closes nothing of anybody else's.
 //!
-//! Limits: a descriptor opened at the moment another thread forks may be missed, since it is registered after it was
-//! opened; a raw `clone` runs no handlers.
+//! Limits: a descriptor opened or closed at the moment another thread forks may be missed, since it is registered after
+//! it was opened, and struck off before it is closed; a raw `clone` runs no handlers.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -45,10 +45,16 @@ enum Owner {
     ),
 }
 
-// SAFETY: a view is a shared reference with an owner; the atomics behind it may be used from any thread.
+// SAFETY: a view is a shared reference with an owner; the atomics behind it may be used from any thread, and so may the
+// owner be dropped by any (`Owner` is Send and Sync by itself).
 unsafe impl<T: ?Sized + Sync> Send for View<T> {}
 // SAFETY: as for Send.
 unsafe impl<T: ?Sized + Sync> Sync for View<T> {}
+
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Owner>();
+};
 
 impl<T: Words> View<T> {
     /// The `T` at `offset` bytes into the mapping.

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use tieline_os::unix::{Credentials, RecvOptions, SendOptions, SeqPacket};
 
-use super::host::random;
 use super::join::{settle, take_over};
 use super::keeper::KeeperUse;
 use super::station::{About, Standing, State};
 use super::wire::{Greeting, Hello, Message, PACKET_MAX, Welcome};
-use super::{Joined, Link, MEMBERS_MAX, Member, Members, Offer, Peer, PeerId};
+use super::{Joined, Link, MEMBERS_MAX, Member, Members, Offer, Peer, PeerId, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::private_fd::Private;
 use crate::segment::Segment;
@@ -100,7 +99,7 @@ pub(crate) fn meet(end: Anonymous, mut offer: Offer<'_>, creates: bool, timeout:
             ((PeerId(random()), made.about(&mut offer)), member, peer)
         }
         (None, Some(welcome)) if welcome.has_core == their_core.is_some() && welcome.peers_max <= MEMBERS_MAX => {
-            let (about, member) = take_over(&offer, welcome, their_core, &keeper)?;
+            let (about, member) = take_over(&offer, welcome, their_core, None, &keeper)?;
             (about, member, PeerId(random()))
         }
         (Some(_), Some(_)) => return Err(Error::new(MEET, ErrorKind::Mismatch).because("both ends create")),
@@ -146,6 +145,8 @@ fn make(offer: &mut Offer<'_>, keeper: &KeeperUse) -> Result<Made> {
         layout_hash: offer.layout_hash,
         introductions: 0,
         has_core: core.is_some(),
+        has_roll: false,
+        number: None,
         access: offer.access.clone(),
         config: offer.config.clone(),
     };

@@ -261,6 +261,12 @@ impl Keeper {
         })
     }
 
+    /// How many descriptors are watched for `station`.
+    #[cfg(test)]
+    pub(super) fn watched(&self, station: &Arc<Station>) -> usize {
+        lock(&self.sources).by_token.values().filter(|other| Arc::ptr_eq(other, station)).count()
+    }
+
     /// Also watches for room to send, or no longer.
     pub(super) fn watch_room(&self, token: u64, fd: impl std::os::fd::AsFd, room: bool) {
         let interest = if room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };

@@ -7,12 +7,16 @@
 //!
 //! The states of a word, in `docs/formats/shm-rendezvous.md` to the bit: 0 free; a thread's id: alive; a thread's id and
 //! [`MARKED`]: left or dead, and that thread undoes what it held; [`DIED`]: dead.
+//!
+//! Where other users share the segment, any of them may write the words. Then they only tell the news: who has a number
+//! is told by the [`Roll`], and the host gives them.
 
 use std::fmt;
 use std::mem::offset_of;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::roll::{self, Roll};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::alive::{DIED, Held, MARKED, Register};
 use crate::raw::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -53,11 +57,16 @@ unsafe impl Words for Line {}
 const HEAD_BYTES: usize = 64;
 const LINE_BYTES: usize = 64;
 
+/// How often somebody may write over our word while we take it, until we give up.
+const TRIES: usize = 32;
+
 /// A view of the table. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Members {
     lines: View<[Line]>,
     segment: Arc<Segment>,
+    /// If other users share the segment.
+    roll: Option<Arc<Roll>>,
 }
 
 /// What a line says of its member.
@@ -68,14 +77,6 @@ pub(crate) enum Condition {
     Alive,
     /// Left or died, and what it held is not yet all undone.
     Dead,
-}
-
-/// Who a member is, as it says itself: for people, not for decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MemberInfo {
-    pub(crate) pid: u32,
-    pub(crate) uid: u32,
-    pub(crate) generation: u32,
 }
 
 impl Members {
@@ -97,7 +98,7 @@ impl Members {
         let lines = front.slice(HEAD_BYTES, capacity as usize)?;
         // Relaxed: nobody else has the segment yet, and handing over its descriptor orders everything.
         front.view::<Head>(0)?.capacity.store(capacity, Ordering::Relaxed);
-        Ok(Self { lines, segment: Arc::clone(segment) })
+        Ok(Self { lines, segment: Arc::clone(segment), roll: None })
     }
 
     /// Where a table for `capacity` members tells lookers who is in it.
@@ -117,23 +118,35 @@ impl Members {
     /// `Corrupted` if the segment has no room for such a table.
     pub(crate) fn open(segment: &Arc<Segment>, capacity: u32) -> Result<Self> {
         let lines = segment.with_front(0).slice(HEAD_BYTES, capacity as usize)?;
-        Ok(Self { lines, segment: Arc::clone(segment) })
+        Ok(Self { lines, segment: Arc::clone(segment), roll: None })
+    }
+
+    /// The same table, of which the roll tells who has a number.
+    pub(super) fn with_roll(self, roll: Arc<Roll>) -> Self {
+        Self { roll: Some(roll), ..self }
+    }
+
+    pub(super) fn roll(&self) -> Option<&Arc<Roll>> {
+        self.roll.as_ref()
     }
 
     pub(crate) fn capacity(&self) -> u32 {
         u32::try_from(self.lines.len()).unwrap_or(MEMBERS_MAX)
     }
 
-    /// One load; a number beyond the table is nobody's.
+    /// By one load, and where other users may write the word, by what the kernel says of who it calls alive or free. A
+    /// number beyond the table is nobody's.
     pub(crate) fn condition(&self, member: u32) -> Condition {
-        match self.line(member) {
-            // Acquire: meets the kernel's (or the leaver's) change, so what the member wrote before is seen after.
-            Some(line) => match line.alive.load(Ordering::Acquire) {
-                0 => Condition::Free,
-                word if word & (DIED | MARKED) != 0 => Condition::Dead,
-                _ => Condition::Alive,
-            },
-            None => Condition::Free,
+        let Some(line) = self.line(member) else { return Condition::Free };
+        // Acquire: meets the kernel's (or the leaver's) change, so what the member wrote before is seen after.
+        let word = line.alive.load(Ordering::Acquire);
+        // What the kernel cannot say is left to the word.
+        let told = |roll: &Arc<Roll>| roll.number() == Some(member) || roll.has_other(member).unwrap_or(word != 0);
+        match word {
+            word if word & (DIED | MARKED) != 0 => Condition::Dead,
+            word if self.roll.as_ref().map_or(word != 0, told) => Condition::Alive,
+            0 => Condition::Free,
+            _ => Condition::Dead,
         }
     }
 
@@ -144,31 +157,69 @@ impl Members {
         self.condition(member) == Condition::Dead
     }
 
-    /// Who has a number, if somebody has.
-    pub(crate) fn who(&self, member: u32) -> Option<MemberInfo> {
-        let line = self.line(member).filter(|_| self.condition(member) != Condition::Free)?;
-        // Relaxed: for people; a member that is just arriving may show what the last one wrote.
-        Some(MemberInfo {
-            pid: line.pid.load(Ordering::Relaxed),
-            uid: line.uid.load(Ordering::Relaxed),
-            generation: line.generation.load(Ordering::Relaxed),
-        })
+    /// How often the number was claimed, so that who has it now is told from who had it before.
+    pub(crate) fn generation(&self, member: u32) -> Option<u32> {
+        // Relaxed: who has the number wrote it itself; others ask after they have seen, by an acquire, that it is dead.
+        self.line(member).map(|line| line.generation.load(Ordering::Relaxed))
     }
 
-    /// Takes a free number for as long as the answer lives.
+    /// Takes the number that the host has given us; without a roll, a free one. For as long as the answer lives.
     pub(super) fn claim(&self, register: &Arc<Register>) -> Result<Member> {
+        if let Some(roll) = &self.roll {
+            return self.take_given(register, roll);
+        }
         for number in 0..self.capacity() {
             let Some(line) = self.line(number).filter(|line| line.alive.load(Ordering::Relaxed) == 0) else { continue };
             let Some(held) = self.hold(register, number, 0, 0)? else { continue };
-            // Relaxed: for people.
-            line.generation.fetch_add(1, Ordering::Relaxed);
-            line.pid.store(std::process::id(), Ordering::Relaxed);
-            line.uid.store(rustix::process::geteuid().as_raw(), Ordering::Relaxed);
-            step("members:claimed");
-            return Ok(Member { number, held });
+            line.introduce();
+            return Ok(Member { number, held, _on_roll: None });
         }
         Err(Error::new("join", ErrorKind::LimitReached)
             .because(format!("it was made for {} members and has as many", self.capacity())))
+    }
+
+    fn take_given(&self, register: &Arc<Register>, roll: &Arc<Roll>) -> Result<Member> {
+        let corrupted = |why| Error::new("join", ErrorKind::Corrupted).because(why);
+        let nobody = || corrupted("its host gave us a number that is none, or another's");
+        let number = roll.number().ok_or_else(nobody)?;
+        let line = self.line(number).ok_or_else(nobody)?;
+        let on_roll = roll.take(number)?.ok_or_else(nobody)?;
+        for _ in 0..TRIES {
+            // Whatever is written there: the number is ours. Relaxed: the exchange decides.
+            let there = line.alive.load(Ordering::Relaxed);
+            if let Some(held) = self.hold(register, number, there, 0)? {
+                line.introduce();
+                return Ok(Member { number, held, _on_roll: Some(on_roll) });
+            }
+        }
+        Err(corrupted("another member keeps writing over its table of members"))
+    }
+
+    /// Finds a number for a new member that nobody alive has, and a description of the roll on which it is its. What
+    /// the last who had it held is undone before, whatever the words say of that; `None` if all are taken.
+    pub(super) fn give(
+        &self,
+        register: &Arc<Register>,
+        mut departed: impl FnMut(u32),
+    ) -> Result<Option<(u32, OwnedFd)>> {
+        let Some(roll) = &self.roll else { return Ok(None) };
+        let fresh = roll.open_again()?;
+        for (number, line) in (0..).zip(&*self.lines) {
+            let undo = || {
+                step("members:giving");
+                // Acquire: what the dead wrote is seen by `departed`.
+                let word = line.alive.load(Ordering::Acquire);
+                departed(number);
+                // Free, so that nobody begins to undo once more; by a mapping of its own, since readers host, too. If
+                // somebody changes it at the same time, it has a right to, or none to the memory.
+                if word != 0 { self.hold(register, number, word, MARKED).map(drop) } else { Ok(()) }
+            };
+            if roll::give(&fresh, number, undo)? {
+                step("members:given");
+                return Ok(Some((number, fresh)));
+            }
+        }
+        Ok(None)
     }
 
     /// Calls `departed` for every dead member whose line nobody else works on, and frees the line. Anybody may call it,
@@ -183,6 +234,13 @@ impl Members {
             if word & DIED == 0 {
                 continue;
             }
+            let _undoing = match &self.roll {
+                Some(roll) => match roll.undo(number)? {
+                    Some(undoing) => Some(undoing),
+                    None => continue,
+                },
+                None => None,
+            };
             if let Some(held) = self.hold(register, number, word, MARKED)? {
                 step("members:recovering");
                 departed(number);
@@ -204,6 +262,16 @@ impl Members {
     }
 }
 
+impl Line {
+    fn introduce(&self) {
+        // Relaxed: see `Members::generation`; the rest is for people.
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.pid.store(std::process::id(), Ordering::Relaxed);
+        self.uid.store(rustix::process::geteuid().as_raw(), Ordering::Relaxed);
+        step("members:claimed");
+    }
+}
+
 impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Members").field("capacity", &self.capacity()).finish_non_exhaustive()
@@ -215,6 +283,8 @@ impl fmt::Debug for Members {
 pub(crate) struct Member {
     number: u32,
     held: Held,
+    /// Let go of last, when the number is free for others.
+    _on_roll: Option<roll::Locked>,
 }
 
 impl Member {

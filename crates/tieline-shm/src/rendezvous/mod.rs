@@ -7,10 +7,11 @@
 //! peer leaves or dies.
 //!
 //! * [`name`], [`directory`], [`lock`]: where a name lies, and who may answer for it.
+//! * [`site`]: the files of one name.
 //! * [`wire`]: what is said, as bytes.
 //! * [`join`]: the joiner's side, on the joining thread.
 //! * [`station`], [`host`]: one membership as the [`keeper`]'s thread sees it, and what it does while it is the host.
-//! * [`members`]: who shares a core segment, in the segment itself.
+//! * [`members`]: who shares a core segment, in the segment itself; [`roll`]: as the kernel says, for other users' sake.
 //! * [`watch`]: being told when a name may have got a host.
 //! * [`anonymous`]: two processes that have a socket in common and need no name.
 //!
@@ -27,6 +28,8 @@ mod lock;
 mod members;
 mod membership;
 mod name;
+mod roll;
+mod site;
 mod station;
 #[cfg(test)]
 mod tests;
@@ -38,7 +41,6 @@ use std::os::fd::OwnedFd;
 pub use access::{Access, Allowed};
 pub(crate) use access::{Applicant, Right};
 pub(crate) use anonymous::{Anonymous, meet, pair};
-pub(crate) use host::{kind_name, random};
 pub(crate) use join::{create, look, open, open_or_create};
 pub(crate) use link::Link;
 pub(crate) use members::{Condition, MEMBERS_MAX, Member, Members};
@@ -104,6 +106,17 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PeerId(pub(crate) u64);
 
+impl PeerId {
+    /// One for a member of this user: which user, in the low half, so that who registers again cannot do so as another's.
+    fn of_user(uid: u32) -> Self {
+        Self(random() << 32 | u64::from(uid))
+    }
+
+    fn user(self) -> u32 {
+        (self.0 & u64::from(u32::MAX)) as u32
+    }
+}
+
 /// Who a counterpart is, as the kernel told the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -119,25 +132,75 @@ pub(crate) struct Peer {
 /// The calls come one after the other: from the keeper's thread, or, for what happened before, from the thread that
 /// is in [`Joined::start`]. They must not block, and must not wait for a lock under which a [`Membership`] is dropped.
 /// Dropping the membership in one of them is allowed. After the drop (by another thread) no call runs or follows.
+///
+/// Who shares a core segment has no counterparts, and hears of departures only; who has counterparts, of those only.
 pub(crate) trait Participant: Send + Sync {
     /// A counterpart is there; `link` is the direct line to it until `disconnected`. What is sent here by a host is
     /// [`received`](Self::received) by a joiner before its `start` returns.
     ///
     /// # Errors
     /// The counterpart is not wanted; the line is closed and `disconnected` does not follow.
-    fn connected(&self, link: &Link) -> Result<()>;
+    fn connected(&self, _link: &Link) -> Result<()> {
+        Ok(())
+    }
 
     /// A counterpart sent a message. Descriptors that are not wanted are dropped.
     ///
     /// # Errors
     /// The counterpart broke the rules; the line is closed and `disconnected` follows.
-    fn received(&self, peer: PeerId, message: &[u8], fds: Vec<OwnedFd>) -> Result<()>;
+    fn received(&self, _peer: PeerId, _message: &[u8], _fds: Vec<OwnedFd>) -> Result<()> {
+        Ok(())
+    }
 
     /// A counterpart left or died; all it had sent was `received`.
-    fn disconnected(&self, peer: PeerId);
+    fn disconnected(&self, _peer: PeerId) {}
 
     /// A sharer of the same segment left or died: to undo what it held there, and wake whoever may wait for that.
     /// Nobody else has or gets its number meanwhile. It is called in one process, and again in another if that one dies
     /// in it. The membership's own number comes, too, when it is dropped.
-    fn departed(&self, member: u32);
+    fn departed(&self, _member: u32) {}
+}
+
+impl Role {
+    fn right(self) -> Right {
+        match self {
+            Self::Sharer => Right::Both,
+            Self::Producer => Right::Publish,
+            Self::Reader | Self::Consumer => Right::Subscribe,
+        }
+    }
+
+    fn shares(self) -> bool {
+        matches!(self, Self::Sharer | Self::Reader)
+    }
+
+    fn meets(self, other: Self) -> bool {
+        matches!((self, other), (Self::Producer, Self::Consumer) | (Self::Consumer, Self::Producer))
+    }
+}
+
+/// A number that nobody else has drawn, as far as 64 bits reach.
+pub(crate) fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // Its keys come from the kernel's source of randomness, and differ for each call.
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn name_of(kind: u32) -> String {
+    Kind::from_number(kind).map_or_else(|| format!("of kind {kind}"), |kind| kind_name(kind).to_owned())
+}
+
+/// What people call it.
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Log | Kind::Roster => "a topic",
+        Kind::Queue => "a queue",
+        Kind::Stream => "a stream",
+        Kind::Calls => "a service",
+        Kind::Latest => "a latest value",
+        Kind::Event => "an event",
+        Kind::Locks => "a set of locks",
+        Kind::Arena => "an arena",
+        Kind::Memory => "plain memory",
+    }
 }

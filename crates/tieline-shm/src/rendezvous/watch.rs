@@ -11,7 +11,7 @@ use tieline_os::inotify::{Inotify, Options, What};
 
 use super::Name;
 use super::directory::Directory;
-use super::station::Site;
+use super::site::Site;
 use crate::error::{Error, ErrorKind, Result};
 
 const WATCH: &str = "wait for a name";

@@ -64,6 +64,14 @@ impl<'a> Reader<'a> {
         self.take().map(u64::from_le_bytes)
     }
 
+    fn bool(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
     fn bytes(&mut self, max: usize) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok().filter(|len| *len <= max)?;
         let (bytes, rest) = self.0.split_at_checked(len)?;
@@ -107,7 +115,7 @@ pub(super) struct Again {
     pub(super) linked: Vec<u64>,
 }
 
-/// The host's yes. The core segment comes with it, if there is one.
+/// The host's yes. The core segment comes with it, if there is one, and then the roll, if other users share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Welcome {
     pub(super) id: u64,
@@ -118,6 +126,9 @@ pub(super) struct Welcome {
     /// How many introductions follow at once.
     pub(super) introductions: u32,
     pub(super) has_core: bool,
+    pub(super) has_roll: bool,
+    /// The joiner's number, if it is locked on the roll.
+    pub(super) number: Option<u32>,
     pub(super) access: Access,
     pub(super) config: Vec<u8>,
 }
@@ -151,6 +162,8 @@ pub(super) enum Reason {
     Stale = 4,
     /// Bytes without meaning.
     Protocol = 5,
+    /// There is room, but no number: those of the dead are not yet free, or somebody keeps more than its own.
+    Busy = 6,
 }
 
 /// The host's answer to who only asks, and joins nothing.
@@ -322,6 +335,9 @@ impl Welcome {
         to.u64(self.layout_hash);
         to.u32(self.introductions);
         to.u8(self.has_core.into());
+        to.u8(self.has_roll.into());
+        to.u8(self.number.is_some().into());
+        self.number.iter().for_each(|number| to.u32(*number));
         self.access.write(to);
         to.bytes(&self.config, CONFIG_MAX);
     }
@@ -334,11 +350,9 @@ impl Welcome {
             peers_max: from.u32()?,
             layout_hash: from.u64()?,
             introductions: from.u32()?,
-            has_core: match from.u8()? {
-                0 => false,
-                1 => true,
-                _ => return None,
-            },
+            has_core: from.bool()?,
+            has_roll: from.bool()?,
+            number: if from.bool()? { Some(from.u32()?) } else { None },
             access: Access::read(from)?,
             config: from.bytes(CONFIG_MAX)?.to_vec(),
         })
@@ -347,7 +361,7 @@ impl Welcome {
 
 impl Reason {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
-        [Self::Mismatch, Self::Access, Self::Full, Self::Stale, Self::Protocol]
+        [Self::Mismatch, Self::Access, Self::Full, Self::Stale, Self::Protocol, Self::Busy]
             .into_iter()
             .nth(from.u8()?.checked_sub(1)?.into())
     }

@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::FallocateFlags;
+use tieline_os::memfd::Seals;
 
 use super::{Segment, Store};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,6 +53,9 @@ impl Segment {
         if new_len_bytes >= now {
             return Ok(());
         }
+        if self.keeps_memory() {
+            return Err(kept());
+        }
         // The length first, so that no peer finds a length without memory behind it.
         self.header()?.committed_bytes.store((self.front + new_len_bytes) as u64, Ordering::Release);
         self.discard(new_len_bytes, now - new_len_bytes)
@@ -81,14 +85,23 @@ impl Segment {
         let start = (self.start() + offset) as u64;
         match &*self.store {
             Store::Memfd(memfd) => memfd.punch_hole(start, len as u64).map_err(|error| match error.kind() {
-                tieline_os::ErrorKind::PermissionDenied => Error::new(SHRINK, ErrorKind::Unsupported)
-                    .because("a segment that only its creator may write keeps its memory"),
+                tieline_os::ErrorKind::PermissionDenied => kept(),
                 _ => Error::system_refused(SHRINK, error),
             }),
             Store::File(file) => {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 rustix::fs::fallocate(file.as_fd(), flags, start, len as u64).map_err(|errno| no_room(SHRINK, errno))
             }
+        }
+    }
+
+    /// Whether the kernel will not take memory back, because that counts as writing.
+    fn keeps_memory(&self) -> bool {
+        match &*self.store {
+            Store::Memfd(memfd) => {
+                memfd.seals().is_ok_and(|seals| seals.intersects(Seals::FUTURE_WRITE | Seals::WRITE))
+            }
+            Store::File(_) => false,
         }
     }
 
@@ -106,6 +119,10 @@ impl Segment {
         let why = format!("{len} bytes from {offset} do not lie within its {}", self.len());
         Err(Error::new(operation, ErrorKind::InvalidInput).because(why))
     }
+}
+
+fn kept() -> Error {
+    Error::new(SHRINK, ErrorKind::Unsupported).because("a segment that only its creator may write keeps its memory")
 }
 
 /// A file system's refusal of room.

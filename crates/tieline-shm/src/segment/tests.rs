@@ -162,6 +162,7 @@ fn memory_grows_and_shrinks_under_those_who_have_it() {
     let log = SegmentOptions::new("log").growable(1 << 20).writer_only().create(8192).unwrap();
     log.grow(65536).unwrap();
     assert_eq!(log.shrink(0).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(log.committed_len(), 65536, "what was refused changes nothing");
 }
 
 #[test]

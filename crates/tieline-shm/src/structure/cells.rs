@@ -5,13 +5,13 @@
 //! is decided above. Ranges are checked by callers and asserted here, because this is the last line before the memory.
 
 use crate::raw::View;
-use crate::raw::atomic::{AtomicU64, Ordering};
+use crate::raw::atomic::AtomicU64;
 
 /// Memory for payload, as 64-bit words.
 #[derive(Clone, Debug)]
 pub(crate) struct Cells(View<[AtomicU64]>);
 
-const WORD: usize = 8;
+const WORD: usize = size_of::<u64>();
 
 impl Cells {
     pub(crate) fn new(words: View<[AtomicU64]>) -> Self {
@@ -37,11 +37,10 @@ impl Cells {
 mod copy {
     use std::ptr::NonNull;
 
-    use super::{AtomicU64, Cells, Ordering, WORD};
-    use crate::raw::atomic::AtomicU8;
+    use tieline_os::atomic_bytes;
 
-    /// From this many bytes on, one string instruction beats a loop of word copies.
-    const STRING_COPY_MIN_BYTES: usize = 512;
+    use super::Cells;
+    use crate::raw::atomic::AtomicU8;
 
     impl Cells {
         /// Copies `bytes` to `offset`.
@@ -49,27 +48,8 @@ mod copy {
         /// # Panics
         /// If they do not fit there.
         pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
-            let to = self.start(offset, bytes.len());
-            if cfg!(target_arch = "x86_64") && bytes.len() >= STRING_COPY_MIN_BYTES {
-                // SAFETY: `to` is valid for so many bytes (`start` asserts it), and shared memory is never a Rust
-                // variable, so the two cannot overlap.
-                unsafe { string_copy(to.as_ptr(), bytes.as_ptr(), bytes.len()) };
-                return;
-            }
-            let (head, rest) = bytes.split_at(to.align_offset(WORD).min(bytes.len()));
-            let (words, tail) = rest.as_chunks::<WORD>();
-            for (index, byte) in head.iter().enumerate() {
-                self.byte(offset + index).store(*byte, Ordering::Relaxed);
-            }
-            // Relaxed throughout: whoever says that the bytes are there says so by a release store afterwards.
-            let first = (offset + head.len()) / WORD;
-            for (cell, word) in self.0[first..first + words.len()].iter().zip(words) {
-                cell.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-            }
-            let done = bytes.len() - tail.len();
-            for (index, byte) in tail.iter().enumerate() {
-                self.byte(offset + done + index).store(*byte, Ordering::Relaxed);
-            }
+            // Relaxed: whoever says that the bytes are there says so by a release store afterwards.
+            atomic_bytes::store(self.bytes(offset, bytes.len()), bytes);
         }
 
         /// Copies from `offset` into all of `buffer`.
@@ -77,26 +57,7 @@ mod copy {
         /// # Panics
         /// If there are not so many bytes.
         pub(crate) fn copy_out(&self, offset: usize, buffer: &mut [u8]) {
-            let from = self.start(offset, buffer.len());
-            let len = buffer.len();
-            if cfg!(target_arch = "x86_64") && len >= STRING_COPY_MIN_BYTES {
-                // SAFETY: as in `copy_in`.
-                unsafe { string_copy(buffer.as_mut_ptr(), from.as_ptr(), len) };
-                return;
-            }
-            let (head, rest) = buffer.split_at_mut(from.align_offset(WORD).min(len));
-            let (words, tail) = rest.as_chunks_mut::<WORD>();
-            for (index, byte) in head.iter_mut().enumerate() {
-                *byte = self.byte(offset + index).load(Ordering::Relaxed);
-            }
-            let first = (offset + head.len()) / WORD;
-            for (cell, word) in self.0[first..first + words.len()].iter().zip(words) {
-                *word = cell.load(Ordering::Relaxed).to_ne_bytes();
-            }
-            let done = len - tail.len();
-            for (index, byte) in tail.iter_mut().enumerate() {
-                *byte = self.byte(offset + done + index).load(Ordering::Relaxed);
-            }
+            atomic_bytes::load(self.bytes(offset, buffer.len()), buffer);
         }
 
         /// Where `len` bytes from `offset` lie. To read or write them through the pointer is sound only while every
@@ -108,44 +69,19 @@ mod copy {
             unsafe { base.add(offset) }
         }
 
-        fn byte(&self, offset: usize) -> &AtomicU8 {
-            let place = self.start(offset, 1);
-            // SAFETY: inside the slice, which lives as long as &self and is made of atomics (`UnsafeCell`), so it may
-            // be written through a pointer from a shared reference; alignment 1.
-            unsafe { AtomicU8::from_ptr(place.as_ptr()) }
+        fn bytes(&self, offset: usize, len: usize) -> &[AtomicU8] {
+            let start = self.start(offset, len);
+            // SAFETY: inside the slice (`start` asserts it), which lives as long as &self and is made of atomics, so it
+            // may be written through a shared reference; alignment 1.
+            unsafe { std::slice::from_raw_parts(start.as_ptr().cast(), len) }
         }
     }
-
-    /// `rep movsb`: the processor's own copy, which the compiler treats as unknown and so cannot break by a race.
-    ///
-    /// # Safety
-    /// `from` must be readable and `to` writable for `len` bytes, and the two must not overlap.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn string_copy(to: *mut u8, from: *const u8, len: usize) {
-        // SAFETY: validity of both ranges is the caller's promise; the direction flag is clear by the ABI, and the
-        // instruction changes only the three registers named as outputs and the memory at `to`.
-        unsafe {
-            std::arch::asm!(
-                "rep movsb",
-                inout("rcx") len => _,
-                inout("rdi") to => _,
-                inout("rsi") from => _,
-                options(nostack, preserves_flags),
-            );
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    unsafe fn string_copy(_: *mut u8, _: *const u8, _: usize) {
-        unreachable!("called on x86_64 only");
-    }
-
-    const _: () = assert!(size_of::<AtomicU64>() == WORD);
 }
 
 #[cfg(model)]
 mod copy {
-    use super::{Cells, Ordering, WORD};
+    use super::{Cells, WORD};
+    use crate::raw::atomic::Ordering;
 
     /// In models offsets are multiples of eight, and what follows the last byte in its word is zeroed.
     impl Cells {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::structure::items::{Held, HeldItems, Holder, Inline};
+use crate::structure::items::{Grip, Held, HeldItems, Holder, Inline};
 use crate::structure::log::{INLINE_MAX_BYTES, Length, Reader};
 use crate::structure::pool::Descriptor;
 
@@ -28,11 +28,23 @@ pub(crate) struct Inlet {
     reader: Reader,
     /// `None` if the log has no pool.
     holder: Option<Arc<Holder>>,
+    /// For the payload that is held next: to count references is to wait for all stores before.
+    handle: Option<Arc<Holder>>,
+}
+
+/// What there was to take at once.
+pub(crate) enum AtOnce<T> {
+    /// Nothing, or nothing so simple: [`Inlet::try_receive`] tells.
+    No,
+    /// Copied out of the slot, to where the caller wanted it.
+    Inline,
+    /// In the publisher's pool, held there.
+    Held(HeldItems<T>),
 }
 
 impl Inlet {
     pub(crate) fn new(reader: Reader, holder: Option<Arc<Holder>>) -> Self {
-        Self { reader, holder }
+        Self { reader, holder, handle: None }
     }
 
     pub(crate) fn reader(&self) -> &Reader {
@@ -100,28 +112,71 @@ impl Inlet {
         self.reader.is_ready()
     }
 
-    /// The next message, if it is one of `count` values in its slot, copied into `inline`; whether it was. All else is
-    /// for [`try_receive`](Self::try_receive).
+    /// The next message, if it is there, as [`try_receive`](Self::try_receive) answers it, but nothing that takes long or
+    /// has to be explained.
     #[inline(always)]
-    pub(crate) fn try_receive_inline<T: ShmSafe>(&mut self, inline: &mut Inline<T>, count: Option<usize>) -> bool {
-        let Some(room) = inline_room::<T>(count) else { return false };
+    pub(crate) fn try_receive_at_once<T: ShmSafe>(
+        &mut self,
+        inline: &mut Inline<T>,
+        count: Option<usize>,
+    ) -> AtOnce<T> {
         if !self.reader.is_ready() {
-            return false;
+            return AtOnce::No;
         }
-        // In pieces of sixteen bytes, as it is moved afterwards; a slot has room for whole ones.
-        let pieces = room.next_multiple_of(16);
-        let Ok(Some(tag)) = self.reader.peek(inline.room(pieces), Length::Room) else { return false };
-        let is_whole = tag.inline_len() == Some(room) && inline.fill(RECEIVE, room).is_ok();
+        // Known when this is compiled for values of one size. In pieces of sixteen bytes, as it is moved afterwards; a slot
+        // has room for whole ones.
+        let pieces = match count {
+            Some(_) => inline_room::<T>(count).unwrap_or(0).next_multiple_of(16).max(Descriptor::BYTES),
+            None => INLINE_MAX_BYTES,
+        };
+        let length = if count.is_some() { Length::Room } else { Length::Message };
+        let Ok(Some(tag)) = self.reader.peek(inline.room(pieces), length) else { return AtOnce::No };
+        let Some(len_bytes) = tag.inline_len() else {
+            let Some(grip) = self.grasp(inline.room(Descriptor::BYTES)) else { return AtOnce::No };
+            return self.take_held(grip, count).map_or(AtOnce::No, AtOnce::Held);
+        };
+        let is_whole = inline_room::<T>(count).is_none_or(|room| room == len_bytes)
+            && inline.fill(RECEIVE, len_bytes).is_ok()
+            && count.is_none_or(|count| inline.items().len() == count);
         if is_whole {
             self.reader.advance(true);
+            return AtOnce::Inline;
         }
-        is_whole
+        AtOnce::No
+    }
+
+    /// Holds the payload of the descriptor that was peeked, if its publisher is trusted.
+    #[inline(never)]
+    fn grasp(&mut self, slot: &[u8]) -> Option<Grip> {
+        let holder = self.holder.as_ref().filter(|holder| holder.is_trusted)?;
+        let descriptor = Descriptor::claimed(slot, self.reader.geometry()).ok()?;
+        holder.buckets.prefetch(descriptor.bucket, descriptor.len_bytes);
+        // If it was lost meanwhile, the next one is looked for; errors come again.
+        let hazard = self.reader.hold().ok()??;
+        Some(Grip::new(descriptor, hazard))
+    }
+
+    /// Takes what is held; gives it back if it is no such value, as is found out again by who explains it.
+    #[inline(always)]
+    fn take_held<T: ShmSafe>(&mut self, grip: Grip, count: Option<usize>) -> Option<HeldItems<T>> {
+        let handle = self.handle.take().or_else(|| self.holder.clone())?;
+        let items = Held::new(handle, grip).into_items::<T>(RECEIVE).ok()?;
+        if count.is_some_and(|count| items.items().len() != count) {
+            return None;
+        }
+        self.reader.advance(false);
+        // Buckets are few: told at once.
+        self.reader.tell();
+        Some(items)
     }
 
     /// To be called before the caller waits.
     #[inline(always)]
     pub(crate) fn pause(&mut self) {
         self.reader.pause();
+        if self.handle.is_none() {
+            self.handle.clone_from(&self.holder);
+        }
     }
 
     /// The publisher does not wait for us any more, so what is read may be overwritten.
@@ -169,7 +224,7 @@ impl Inlet {
         };
         holder.buckets.prefetch(descriptor.bucket, descriptor.len_bytes);
         let hazard = self.reader.hold()?;
-        Ok(hazard.map(|hazard| Held::new(holder, hazard, descriptor.bucket, descriptor.len_bytes)))
+        Ok(hazard.map(|hazard| Held::new(Arc::clone(holder), Grip::new(descriptor, hazard))))
     }
 }
 

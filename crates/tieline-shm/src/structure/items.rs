@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,8 +14,8 @@ use crate::layout::{ShmSafe, is_spared};
 use crate::raw::atomic::Ordering;
 use crate::raw::process;
 use crate::raw::words::bytes_of;
-use crate::structure::log::{Entry, INLINE_MAX_BYTES, Roster, release};
-use crate::structure::pool::{Bucket, Buckets};
+use crate::structure::log::{BUCKET_MAX_BYTES, Entry, HELD_MAX, INLINE_MAX_BYTES, PAGE_BYTES, Roster, release};
+use crate::structure::pool::{Bucket, Buckets, Descriptor};
 
 /// The bytes of values that follow each other.
 #[inline(always)]
@@ -153,7 +154,7 @@ impl<T: ShmSafe> Inline<T> {
 /// A bucket with the publisher's user, not published yet.
 #[derive(Debug)]
 pub(crate) struct Loaned {
-    buckets: Buckets,
+    buckets: Arc<Buckets>,
     bucket: Bucket,
     len_bytes: usize,
 }
@@ -161,7 +162,8 @@ pub(crate) struct Loaned {
 impl Loaned {
     /// `bucket` must be one that the publisher's pool just took, of which there is no other `Loaned`; it must be at
     /// least `len_bytes` long.
-    pub(super) fn new(buckets: Buckets, bucket: Bucket, len_bytes: usize) -> Self {
+    #[inline(always)]
+    pub(super) fn new(buckets: Arc<Buckets>, bucket: Bucket, len_bytes: usize) -> Self {
         Self { buckets, bucket, len_bytes }
     }
 
@@ -174,7 +176,7 @@ impl Loaned {
     }
 
     /// What the next one may be made of.
-    pub(super) fn into_buckets(self) -> Buckets {
+    pub(super) fn into_buckets(self) -> Arc<Buckets> {
         self.buckets
     }
 
@@ -199,7 +201,7 @@ impl Loaned {
     /// As values, if what happens to lie in the bucket is such: zeros, or an earlier message.
     pub(crate) fn into_items<T: ShmSafe>(self) -> Result<LoanedItems<T>, Self> {
         match check_all::<T>("loan", self.bytes()) {
-            Ok(count) => Ok(LoanedItems { loaned: self, count, of: PhantomData }),
+            Ok(count) => Ok(LoanedItems::over(self, count)),
             Err(_) => Err(self),
         }
     }
@@ -207,7 +209,7 @@ impl Loaned {
     /// As values that are yet to be written.
     pub(crate) fn into_uninit<T: ShmSafe>(self) -> LoanedItems<MaybeUninit<T>> {
         let count = count_of::<T>(self.len_bytes).unwrap_or(0);
-        LoanedItems { loaned: self, count, of: PhantomData }
+        LoanedItems::over(self, count)
     }
 }
 
@@ -225,9 +227,15 @@ unsafe impl<T: Send> Send for LoanedItems<T> {}
 unsafe impl<T: Sync> Sync for LoanedItems<T> {}
 
 impl<T> LoanedItems<T> {
+    /// `loaned` has `count` values.
+    fn over(loaned: Loaned, count: usize) -> Self {
+        assert!(align_of::<T>() <= PAGE_BYTES, "no publisher is made for types of such alignment");
+        Self { loaned, count, of: PhantomData }
+    }
+
     pub(crate) fn items(&self) -> &[T] {
-        // SAFETY: `loaned` has `count` values of T, checked (or T is MaybeUninit), at a page's start, so aligned:
-        // no ShmSafe type asks for more (`Outlet::new` refuses). Nobody else reaches them (`Loaned::bytes`).
+        // SAFETY: `loaned` has `count` values of T, checked (or T is MaybeUninit), at a page's start, and `over` saw that
+        // no more alignment is asked for. Nobody else reaches them (`Loaned::bytes`).
         unsafe { std::slice::from_raw_parts(self.loaned.bytes().as_ptr().cast(), self.count) }
     }
 
@@ -247,7 +255,7 @@ impl<T> LoanedItems<MaybeUninit<T>> {
         for (index, place) in self.items_mut().iter_mut().enumerate() {
             place.write(item(index));
         }
-        LoanedItems { loaned: self.loaned, count: self.count, of: PhantomData }
+        LoanedItems::over(self.loaned, self.count)
     }
 }
 
@@ -264,27 +272,64 @@ pub(crate) struct Holder {
     pub(crate) generation: u32,
 }
 
+/// Which bucket is held, and by which hazard: two words, so that a function answers it in registers. A processor waits
+/// where words that were just stored one by one are loaded in one piece, and that is how structures are moved.
+#[derive(Clone, Copy)]
+pub(crate) struct Grip {
+    /// The length, and in the lowest bits the hazard's number, plus one.
+    len_and_hazard: NonZero<u64>,
+    bucket: Bucket,
+}
+
+/// Hazards are fewer than a thousand and 24; lengths less than 2 to the 41.
+const HAZARD_BITS: u32 = 16;
+
+impl Grip {
+    /// `hazard` must be the answer of [`Reader::hold`](crate::structure::log::Reader::hold) for the message whose
+    /// descriptor said, checked, what this one says; not used elsewhere.
+    #[inline(always)]
+    pub(crate) fn new(descriptor: Descriptor, hazard: usize) -> Self {
+        debug_assert!(hazard < HELD_MAX && descriptor.len_bytes <= BUCKET_MAX_BYTES);
+        let len_and_hazard = (descriptor.len_bytes as u64) << HAZARD_BITS | (hazard as u64 + 1);
+        // The hazard's part is not zero.
+        Self { len_and_hazard: NonZero::new(len_and_hazard).unwrap_or(NonZero::<u64>::MIN), bucket: descriptor.bucket }
+    }
+
+    fn hazard(self) -> usize {
+        // At most 1024.
+        (self.len_and_hazard.get() & ((1 << HAZARD_BITS) - 1)) as usize - 1
+    }
+
+    fn len_bytes(self) -> usize {
+        // It was a usize.
+        (self.len_and_hazard.get() >> HAZARD_BITS) as usize
+    }
+}
+
 /// A bucket that a hazard of ours keeps from being reused; dropping gives it back.
 pub(crate) struct Held {
     holder: Arc<Holder>,
-    hazard: usize,
-    bucket: Bucket,
-    len_bytes: usize,
+    grip: Grip,
 }
 
 impl Held {
-    /// `hazard` must be the answer of [`Reader::hold`](crate::structure::log::Reader::hold) for the message whose
-    /// descriptor said `bucket` and, checked, `len_bytes`; not used elsewhere.
-    pub(crate) fn new(holder: &Arc<Holder>, hazard: usize, bucket: Bucket, len_bytes: usize) -> Self {
-        Self { holder: Arc::clone(holder), hazard, bucket, len_bytes }
+    /// `grip` must be of the log that `holder` is of, and not used elsewhere.
+    #[inline(always)]
+    pub(crate) fn new(holder: Arc<Holder>, grip: Grip) -> Self {
+        Self { holder, grip }
     }
 
     /// As values, in place.
     ///
     /// # Errors
     /// `Corrupted` if they are none.
+    #[inline(always)]
     pub(crate) fn into_items<T: ShmSafe>(self, operation: &'static str) -> Result<HeldItems<T>> {
         assert!(self.holder.is_trusted, "a reference into memory of another user");
+        if align_of::<T>() > PAGE_BYTES {
+            // No publisher of ours has such a type; one that says so may be of anybody's making.
+            return Err(Error::new(operation, ErrorKind::Unsupported).because("its type is aligned beyond a page"));
+        }
         let count = check_all::<T>(operation, self.bytes())?;
         Ok(HeldItems { held: self, count, of: PhantomData })
     }
@@ -297,14 +342,14 @@ impl Held {
         let mut copy: Box<[u64]> = self
             .holder
             .buckets
-            .words(self.bucket)
+            .words(self.grip.bucket)
             .iter()
-            .take(self.len_bytes.div_ceil(8))
+            .take(self.grip.len_bytes().div_ceil(8))
             // Relaxed: ordered by the acquire load of the stamp; a mixture from a hostile publisher is checked.
             .map(|word| word.load(Ordering::Relaxed))
             .collect();
         // SAFETY: the words are ours, initialised, and at least `len_bytes` long.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), self.len_bytes) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), self.grip.len_bytes()) };
         let count = check_all::<T>(operation, bytes)?;
         let start = bytes.as_ptr().cast::<T>();
         let value = |index| {
@@ -321,19 +366,21 @@ impl Held {
     }
 
     fn bytes(&self) -> &[u8] {
+        let start = self.holder.buckets.start(self.grip.bucket);
         // SAFETY: the descriptor's bucket and length were checked against the geometry, so the bytes lie within the
         // mapping that `holder` keeps. The publisher is trusted (`into_items`) to keep the pool's rule: it writes no
         // bucket of a message that a hazard names, and ours does until `self` is dropped; it does not forget the hazard
         // before, because `holder` keeps the line to it.
-        unsafe { std::slice::from_raw_parts(self.holder.buckets.start(self.bucket).as_ptr(), self.len_bytes) }
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.grip.len_bytes()) }
     }
 }
 
 impl Drop for Held {
+    #[inline]
     fn drop(&mut self) {
         // A forked child has a copy of what its parent holds.
         if self.holder.generation == process::generation() {
-            release(&self.holder.roster, &self.holder.entry, self.hazard);
+            release(&self.holder.roster, &self.holder.entry, self.grip.hazard());
         }
     }
 }
@@ -352,7 +399,7 @@ unsafe impl<T: Sync> Sync for HeldItems<T> {}
 
 impl<T> HeldItems<T> {
     pub(crate) fn items(&self) -> &[T] {
-        // SAFETY: `count` checked values at a page's start; unchanged and mapped as long as `held` (`Held::bytes`).
+        // SAFETY: `count` checked values at a page's start, which `into_items` found to be aligned enough; unchanged and mapped as long as `held` (`Held::bytes`).
         unsafe { std::slice::from_raw_parts(self.held.bytes().as_ptr().cast(), self.count) }
     }
 }

@@ -11,7 +11,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
 use crate::raw::atomic::{AtomicU32, Ordering, fence};
-use crate::raw::{View, Words, futex, step};
+pub(crate) use crate::raw::words::bytes_of;
+use crate::raw::{View, Words, futex, step, words};
 #[cfg(not(model))]
 use crate::segment::Fact;
 use crate::structure::cells::Cells;
@@ -196,26 +197,12 @@ const fn is_untouched(version: u32, now: u32) -> bool {
     (now.wrapping_sub(version) as usize) < BUFFERS - 1
 }
 
-/// The bytes of a value.
-pub(crate) fn bytes_of<T: ShmSafe>(value: &T) -> &[u8] {
-    // SAFETY: `ShmSafe` promises that the type has no padding and no interior mutability, so that all its bytes may be
-    // read for as long as the value is borrowed.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
-}
-
 /// The value that `bytes`, our own copy, are.
 ///
 /// # Errors
 /// `Corrupted` if they are no value of the type.
 pub(crate) fn value_of<T: ShmSafe>(bytes: &[u8], operation: &'static str) -> Result<T> {
-    let corrupted = |why: String| Error::new(operation, ErrorKind::Corrupted).because(why);
-    if bytes.len() != size_of::<T>() {
-        return Err(corrupted(format!("{} bytes are not {}", bytes.len(), size_of::<T>())));
-    }
-    T::check(bytes).map_err(|invalid| corrupted(invalid.to_string()))?;
-    // SAFETY: as many bytes as the type has, which `check` found to be a value of it; the type is `Copy`, and the read
-    // does not need alignment.
-    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    words::value_of(bytes).map_err(|invalid| Error::new(operation, ErrorKind::Corrupted).because(invalid.to_string()))
 }
 
 #[cfg(all(test, not(model)))]

@@ -4,12 +4,13 @@
 //! and no hazard names it ([`log`](super::log) tells, [`pool`](super::pool) keeps the books).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::structure::items::Loaned;
 use crate::structure::log::{Room, Survey, Tag, Writer};
-use crate::structure::pool::{Buckets, Descriptor, Pool};
+use crate::structure::pool::{Bucket, Buckets, Descriptor, Pool};
 use crate::wait::{EventCount, Until, Waiting};
 
 const PUBLISH: &str = "publish";
@@ -32,9 +33,9 @@ pub(crate) struct Outlet {
 
 struct Lending {
     pool: Pool,
-    buckets: Buckets,
+    buckets: Arc<Buckets>,
     /// For loans to come: to count references is to wait for all stores before.
-    handles: Vec<Buckets>,
+    handles: Vec<Arc<Buckets>>,
     back: Back,
     bucket_bytes: usize,
     loans_max: usize,
@@ -46,7 +47,14 @@ impl Outlet {
         let pool = Pool::new(writer.geometry());
         let bucket_bytes = writer.geometry().bucket_bytes;
         let handles = Vec::new();
-        let lending = buckets.map(|(buckets, back)| Lending { pool, buckets, handles, back, bucket_bytes, loans_max });
+        let lending = buckets.map(|(buckets, back)| Lending {
+            pool,
+            buckets: Arc::new(buckets),
+            handles,
+            back,
+            bucket_bytes,
+            loans_max,
+        });
         Self { writer, lending }
     }
 
@@ -107,7 +115,16 @@ impl Outlet {
     /// # Errors
     /// `TooLarge`; `LimitReached` if too many are lent already; `OutOfMemory`; `Full` at once, or `TimedOut`, if
     /// subscribers hold, or have yet to read, all there are.
+    #[inline(always)]
     pub(crate) fn loan(&mut self, len_bytes: usize, how: Waiting, until: Until) -> Result<Loaned> {
+        match self.lending.as_mut().and_then(|lending| lending.lend(len_bytes)) {
+            Some(loaned) => Ok(loaned),
+            None => self.loan_slowly(len_bytes, how, until),
+        }
+    }
+
+    #[cold]
+    fn loan_slowly(&mut self, len_bytes: usize, how: Waiting, until: Until) -> Result<Loaned> {
         let bucket_bytes = self.writer.geometry().bucket_bytes;
         let Some(lending) = self.lending.as_mut().filter(|_| len_bytes <= bucket_bytes) else {
             return Err(Error::new(LOAN, ErrorKind::TooLarge)
@@ -125,8 +142,7 @@ impl Outlet {
                     lending.pool.give_back(bucket);
                     return Err(error);
                 }
-                let buckets = lending.handles.pop().unwrap_or_else(|| lending.buckets.clone());
-                return Ok(Loaned::new(buckets, bucket, len_bytes));
+                return Ok(lending.loaned(bucket, len_bytes));
             }
             if !lending.find(&mut self.writer, len_bytes)? {
                 lending.wait(&mut self.writer, len_bytes, how, until)?;
@@ -197,6 +213,23 @@ impl Outlet {
 impl Lending {
     fn hot_buckets(&self) -> usize {
         if self.bucket_bytes < LARGE_BYTES { HOT_BUCKETS } else { HOT_BUCKETS / 2 }
+    }
+
+    /// A bucket that is free and has memory enough, if there is one and may be lent.
+    #[inline(always)]
+    fn lend(&mut self, len_bytes: usize) -> Option<Loaned> {
+        if self.pool.loaned() >= self.loans_max {
+            return None;
+        }
+        // No message is longer than a bucket, which has no more memory than that.
+        let bucket = self.pool.take_backed(len_bytes)?;
+        Some(self.loaned(bucket, len_bytes))
+    }
+
+    #[inline(always)]
+    fn loaned(&mut self, bucket: Bucket, len_bytes: usize) -> Loaned {
+        let buckets = self.handles.pop().unwrap_or_else(|| Arc::clone(&self.buckets));
+        Loaned::new(buckets, bucket, len_bytes)
     }
 
     /// Frees what everybody has passed.

@@ -139,7 +139,21 @@ impl Pool {
         }
     }
 
+    /// A free bucket that has memory for a message of `len_bytes`, now with the publisher's user.
+    #[inline(always)]
+    pub(crate) fn take_backed(&mut self, len_bytes: usize) -> Option<Bucket> {
+        let next = self.next_free()?;
+        if self.is_backed(next, len_bytes) { self.take() } else { None }
+    }
+
+    #[inline(always)]
+    fn is_backed(&self, bucket: Bucket, len_bytes: usize) -> bool {
+        let backed = self.backed_bytes[bucket.0 as usize];
+        len_bytes <= backed && backed > 0
+    }
+
     /// A free bucket, now with the publisher's user.
+    #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<Bucket> {
         let bucket = self.free.pop()?;
         self.loaned += 1;
@@ -175,17 +189,16 @@ impl Pool {
     ///
     /// # Errors
     /// What `back` answers.
-    #[inline(always)]
     pub(crate) fn back(
         &mut self,
         bucket: Bucket,
         len_bytes: usize,
         back: impl FnOnce(std::ops::Range<usize>) -> Result<()>,
     ) -> Result<()> {
-        let backed = &mut self.backed_bytes[bucket.0 as usize];
-        if len_bytes <= *backed && *backed > 0 {
+        if self.is_backed(bucket, len_bytes) {
             return Ok(());
         }
+        let backed = &mut self.backed_bytes[bucket.0 as usize];
         let whole = self.geometry.bucket_bytes;
         let wanted = len_bytes.max(BACKED_MIN_BYTES).checked_next_power_of_two().unwrap_or(whole).min(whole);
         let start = bucket.0 as usize * whole;
@@ -228,6 +241,7 @@ impl Pool {
     }
 
     /// The one that is taken next, if it is free by then.
+    #[inline(always)]
     pub(crate) fn next_free(&self) -> Option<Bucket> {
         self.free.last().copied()
     }

@@ -7,7 +7,7 @@
 //! refused.
 //!
 //! A lock's class is its name; locks of one name are one class, so order within a class is not checked. A lock without a
-//! name is a class of its own, for as long as it is mapped where it is.
+//! name is a class of its own; when one of its handles is dropped, what was learned of it is forgotten.
 //!
 //! # Switch
 //! [`set`], or the environment variable `TIELINE_LOCK_ORDER=1`, read when the first lock is taken. Off, it costs one

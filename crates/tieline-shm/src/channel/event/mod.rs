@@ -31,21 +31,21 @@
 //! are 64 bits long.
 //!
 //! The memory is `docs/formats/shm-event.md`, to the byte. Whom [`Access`] admits may write all of it: a hostile one can forge
-//! notifications, keep listeners from being woken, and keep others from joining
-//! ([`LimitReached`](crate::ErrorKind::LimitReached)) until the last member leaves; no more. Deadlines hold.
+//! notifications, keep listeners from being woken, and, as long as it lives, keep others from joining
+//! ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
+use crate::channel::doorbell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::rendezvous::{
-    self, Access, IntoName, Joined, Link, MEMBERS_MAX, Members, Membership, Name, Offer, Participant, PeerId, Role,
+    self, Access, IntoName, Joined, MEMBERS_MAX, Members, Membership, Name, Offer, Participant, Role,
 };
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::event::{Control, Counters, Seen};
@@ -274,16 +274,6 @@ impl Shared {
 }
 
 impl Participant for Shared {
-    fn connected(&self, _: &Link) -> Result<()> {
-        Ok(())
-    }
-
-    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
-        Ok(())
-    }
-
-    fn disconnected(&self, _: PeerId) {}
-
     fn departed(&self, _: u32) {
         // It may have died between taking an announcement off and waking.
         self.counters.control.count.wake_after_death();
@@ -306,13 +296,7 @@ impl Source for Watched {
     }
 
     fn alarms(&self) -> Result<&Alarms> {
-        if self.alarms.get().is_none() {
-            let alarms = Alarms::new()?;
-            alarms.add(0, Alarm::by_relay(alarms.bell(), &self.shared.count())?);
-            // Another thread may have been first; its alarms are as good.
-            let _ = self.alarms.set(alarms);
-        }
-        self.alarms.get().ok_or_else(|| Error::new(WAIT, ErrorKind::System))
+        doorbell::alarms_at(&self.alarms, |bell| Alarm::by_relay(bell, &self.shared.count()))
     }
 }
 

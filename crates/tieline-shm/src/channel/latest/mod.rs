@@ -33,8 +33,8 @@
 //! # Several users
 //! A reader of another user gets a descriptor that cannot write, and no mapping of it can. A user who may write (both
 //! rights of [`Access`]) can write any value, also one that is none, which readers get as
-//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and it can keep other writers out until the last
-//! user of the name leaves. Readers can always join.
+//! [`Corrupted`](crate::ErrorKind::Corrupted) with all who may write; and as long as it lives it can keep
+//! other writers out. Readers can always join.
 //!
 //! # Threads and limits
 //! The writer and each reader belong to one thread at a time; have a reader for each. Reading and writing copy the
@@ -44,18 +44,18 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tieline_os::futex::Deadline;
 
+use crate::channel::doorbell;
 use crate::channel::untyped::Carried;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, ShmSafe};
 use crate::rendezvous::{
-    self, Access, Condition, IntoName, Joined, Link, Members, Membership, Name, Offer, Participant, PeerId, Role,
+    self, Access, Condition, IntoName, Joined, Members, Membership, Name, Offer, Participant, Role,
 };
 use crate::segment::{Details, Kind, Purpose, Segment};
 use crate::structure::cells::Cells;
@@ -244,16 +244,6 @@ impl Shared {
 }
 
 impl Participant for Shared {
-    fn connected(&self, _: &Link) -> Result<()> {
-        Ok(())
-    }
-
-    fn received(&self, _: PeerId, _: &[u8], _: Vec<OwnedFd>) -> Result<()> {
-        Ok(())
-    }
-
-    fn disconnected(&self, _: PeerId) {}
-
     fn departed(&self, member: u32) {
         if self.is_read_only {
             self.cell.wake();
@@ -269,13 +259,7 @@ impl Source for Shared {
     }
 
     fn alarms(&self) -> Result<&Alarms> {
-        if self.alarms.get().is_none() {
-            let alarms = Alarms::new()?;
-            alarms.add(0, Alarm::by_word(alarms.bell(), self.cell.word())?);
-            // Another thread may have been first; its alarms are as good.
-            let _ = self.alarms.set(alarms);
-        }
-        self.alarms.get().ok_or_else(|| corrupted("no alarms"))
+        doorbell::alarms_at(&self.alarms, |bell| Alarm::by_word(bell, self.cell.word()))
     }
 }
 

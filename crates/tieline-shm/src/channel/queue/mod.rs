@@ -47,8 +47,8 @@
 //!
 //! The memory is `docs/formats/shm-queue.md`, to the byte. Every user whom
 //! [`Access`](crate::Access) admits can write all of it: a hostile one can lose or forge items and make calls answer
-//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; it can keep others from
-//! joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
+//! [`Corrupted`](crate::ErrorKind::Corrupted), with the queue's name and all who may write there; as long as it lives, it can
+//! keep others from joining ([`LimitReached`](crate::ErrorKind::LimitReached)); no more. Deadlines hold. What it has spoilt is spoilt
 //! until the last member leaves; then the name is free. In a queue for one user, payloads are used in place; in one for
 //! several, they are copied first.
 
@@ -66,7 +66,7 @@ use tieline_os::futex::Deadline;
 use crate::channel::payload::{self, Payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ShmSafe;
-use crate::rendezvous::{IntoName, Link, Members, Membership, Participant, PeerId};
+use crate::rendezvous::{IntoName, Members, Membership, Participant};
 use crate::structure::cells::Cells;
 use crate::structure::held::{Held, Trust};
 use crate::structure::work::{Claimed, Owner, Taken, WorkQueue};
@@ -120,16 +120,6 @@ struct Recovery {
 }
 
 impl Participant for Recovery {
-    fn connected(&self, _: &Link) -> Result<()> {
-        Ok(())
-    }
-
-    fn received(&self, _: PeerId, _: &[u8], _: Vec<std::os::fd::OwnedFd>) -> Result<()> {
-        Ok(())
-    }
-
-    fn disconnected(&self, _: PeerId) {}
-
     fn departed(&self, member: u32) {
         if let Some(owner) = owner_of(&self.members, member) {
             // What a hostile peer keeps from being recovered is lost with the queue, which it may write anyway.
@@ -139,7 +129,7 @@ impl Participant for Recovery {
 }
 
 fn owner_of(members: &Members, member: u32) -> Option<Owner> {
-    Owner::new(member, members.who(member)?.generation)
+    Owner::new(member, members.generation(member)?)
 }
 
 const SEND: &str = "send to the queue";
@@ -228,7 +218,8 @@ impl<T: Payload + ?Sized> Queue<T> {
     /// Waits for an item, and takes as many more as are there, up to `most` in all.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv). What was taken before an error is delivered.
+    /// As [`recv`](Self::recv). What was taken before an error is delivered; the next call answers the error, unless it
+    /// was of one item that is none, which is [counted](Counters::rejected).
     pub fn recv_many(&self, most: usize) -> Result<Vec<Delivery<T>>> {
         if most == 0 {
             return Ok(Vec::new());

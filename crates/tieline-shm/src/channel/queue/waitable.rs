@@ -7,8 +7,9 @@
 use std::sync::{Arc, OnceLock};
 
 use super::Queue;
+use crate::channel::doorbell;
 use crate::channel::payload::Payload;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::raw::process;
 use crate::structure::work::WorkQueue;
 use crate::wait::{Alarm, Alarms, Source, Waitable, Watch};
@@ -52,17 +53,13 @@ impl Source for Watched {
     }
 
     fn alarms(&self) -> Result<&Alarms> {
-        if self.alarms.get().is_none() {
+        doorbell::alarms_at(&self.alarms, |bell| {
             let count = match self.side {
                 Side::Items => self.queue.items_count(),
                 Side::Room => self.queue.room_count(),
             };
-            let alarms = Alarms::new()?;
-            alarms.add(0, Alarm::by_relay(alarms.bell(), &count)?);
-            // Another thread may have been first; its alarms are as good.
-            let _ = self.alarms.set(alarms);
-        }
-        self.alarms.get().ok_or_else(|| Error::new(super::RECEIVE, ErrorKind::System))
+            Alarm::by_relay(bell, &count)
+        })
     }
 }
 
@@ -90,8 +87,9 @@ impl<T: Payload + ?Sized> Queue<T> {
 /// For tasks, to which "not yet" is `None`.
 #[cfg(feature = "tokio")]
 mod tasks {
-    use super::{Arc, ErrorKind, Payload, Queue, Result, Source};
+    use super::{Arc, Payload, Queue, Result, Source};
     use crate::channel::payload;
+    use crate::error::ErrorKind;
     use crate::queue::Delivery;
     use crate::wait::{Until, Waiting};
 

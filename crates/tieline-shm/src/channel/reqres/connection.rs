@@ -436,7 +436,10 @@ impl<T: ShmSafe> DerefMut for Loan<T> {
 
 impl<T: ShmSafe> Drop for Loan<T> {
     fn drop(&mut self) {
-        if let Some(area) = self.area.take() {
+        // In a forked child the area is the parent's, and so may the lock be for ever.
+        if let Some(area) = self.area.take()
+            && self.connection.check().is_ok()
+        {
             self.connection.sender().put_back(area);
             self.connection.room.room.notify();
         }

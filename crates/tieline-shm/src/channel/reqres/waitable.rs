@@ -49,13 +49,7 @@ impl Bells {
     /// Those of the room at `count`.
     #[cfg(feature = "tokio")]
     pub(super) fn room(&self, count: &View<EventCount>) -> Result<&Alarms> {
-        if self.room.get().is_none() {
-            let alarms = Alarms::new()?;
-            alarms.add(0, Alarm::by_relay(alarms.bell(), count)?);
-            // Another thread may have been first; its alarms are as good.
-            let _ = self.room.set(alarms);
-        }
-        self.room.get().ok_or_else(|| Error::new(WAIT, ErrorKind::System))
+        doorbell::alarms_at(&self.room, |bell| Alarm::by_relay(bell, count))
     }
 }
 

@@ -206,6 +206,4 @@ impl Participant for One {
             line.peer_is_gone();
         }
     }
-
-    fn departed(&self, _: u32) {}
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::Stream;
 use super::connection::{self, Line, MAX_CAPACITY, MIN_CAPACITY, REFUSAL};
+use crate::channel::succession;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Access, IntoName, Joined, Link, Membership, Name, Offer, Participant, PeerId, Role};
+use crate::rendezvous::{Access, IntoName, Link, Membership, Offer, Participant, PeerId, Role};
 use crate::segment::Kind;
 use crate::wait::{Alarms, Source};
 
@@ -36,8 +37,6 @@ const BACKLOG: usize = 128;
 const PEERS: u32 = 1024;
 const ACCEPT: &str = "accept a stream";
 const LISTEN: &str = "listen for streams";
-/// The name of a listener that died is still held by its clients until they have noticed.
-const SUCCESSION: Duration = Duration::from_millis(200);
 
 impl Default for ListenerOptions {
     fn default() -> Self {
@@ -78,7 +77,7 @@ impl ListenerOptions {
         if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&self.capacity) {
             return Err(Error::new(LISTEN, ErrorKind::InvalidInput).because("a stream holds 4 KiB to 1 GiB"));
         }
-        let joined = take_name(&name, &self.access)?;
+        let joined = succession::create(&name, || offer(Role::Producer, self.access.clone()))?;
         let shared = Arc::new(Shared {
             name: name.as_str().to_owned(),
             capacity: self.capacity.next_power_of_two(),
@@ -89,20 +88,6 @@ impl ListenerOptions {
         });
         let membership = Arc::new(joined.start(Arc::clone(&shared) as Arc<dyn Participant>)?);
         Ok(Listener { shared, membership })
-    }
-}
-
-/// Creates the name, waiting for a moment if it is held by those whom a dead listener left behind.
-fn take_name(name: &Name, access: &Access) -> Result<Joined> {
-    let start = Instant::now();
-    loop {
-        let offer = offer(Role::Producer, access.clone());
-        match rendezvous::create(name, offer, SUCCESSION * 10) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && start.elapsed() < SUCCESSION => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            joined => return joined,
-        }
     }
 }
 
@@ -278,6 +263,4 @@ impl Participant for Shared {
             line.peer_is_gone();
         }
     }
-
-    fn departed(&self, _: u32) {}
 }

@@ -244,6 +244,7 @@ impl Read for ReadHalf {
 /// otherwise they are copied first. They stay the reader's until [`consume`](BufRead::consume).
 impl BufRead for ReadHalf {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.line.check().map_err(read_error)?;
         if self.shown.is_none() {
             let span = self.attempt(Until::Forever, Reader::try_peek).map_err(read_error)?;
             let cells = self.reader.ring().cells();
@@ -253,7 +254,8 @@ impl BufRead for ReadHalf {
     }
 
     fn consume(&mut self, amount: usize) {
-        if amount > 0 {
+        // In a forked child the bytes are the parent's.
+        if amount > 0 && self.line.check().is_ok() {
             self.shown = None;
             self.reader.consume(amount);
         }

@@ -228,8 +228,8 @@ pub(super) fn roster(segment: &Segment, geometry: RosterGeometry) -> Result<Rost
 pub(crate) struct RoomAlarms {
     admission: Arc<Admission>,
     alarms: std::sync::OnceLock<Alarms>,
-    /// Whose users' rosters are among the alarms already, and where the counts of those lie.
-    known: Mutex<Vec<(u32, usize)>>,
+    /// Where the rosters lie that are among the alarms, by user. One who comes again has another.
+    known: Mutex<HashMap<u32, usize>>,
 }
 
 impl RoomAlarms {
@@ -245,21 +245,13 @@ impl RoomAlarms {
         }
         let alarms = self.alarms.get().ok_or_else(|| Error::new("publish", ErrorKind::System))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.admission.lock();
-        known.retain(|(uid, room)| {
-            // A user whose last subscriber left has a new roster when the next one comes. The old one's memory is
-            // mapped as long as its alarm is there, so no other lies where it lay.
-            let is_there = state.rosters.get(uid).is_some_and(|shared| shared.roster.room().address() == *room);
-            if !is_there {
-                alarms.remove(u64::from(*uid));
-            }
-            is_there
-        });
-        for (uid, shared) in &state.rosters {
-            if !known.iter().any(|(user, _)| user == uid) {
-                let room = shared.roster.room();
-                alarms.add(u64::from(*uid), Alarm::by_relay(alarms.bell(), room)?);
-                known.push((*uid, room.address()));
+        for (uid, shared) in &self.admission.lock().rosters {
+            let (key, room) = (u64::from(*uid), shared.roster.room());
+            // An alarm keeps its place mapped, so no other lies there.
+            if known.get(uid) != Some(&room.address()) {
+                alarms.remove(key);
+                alarms.add(key, Alarm::by_relay(alarms.bell(), room)?);
+                known.insert(*uid, room.address());
             }
         }
         Ok(alarms)
@@ -316,6 +308,4 @@ impl Participant for Admission {
         }
         self.changed.notify_all();
     }
-
-    fn departed(&self, _: u32) {}
 }

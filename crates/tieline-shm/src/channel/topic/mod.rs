@@ -45,8 +45,8 @@
 //! them. A subscriber that is there when a publisher comes, or was there before, gets all it publishes; one that comes
 //! later gets the last messages if it asks for [`history`](SubscriberOptions::history). "There" is a subscriber once its
 //! opening has returned. The exception is a publisher that was stopped (`SIGSTOP`, a debugger) meanwhile, or took longer
-//! than five seconds to answer (another user's, one second): it is not waited for, and its messages come from the one on at which it goes on and lets
-//! the subscriber in, with as many before that as were asked for as history.
+//! than five seconds to answer (another user's, one second): it is not waited for, and its messages come from the one on
+//! at which it goes on and lets the subscriber in, with as many before that as were asked for as history.
 //!
 //! # Several users
 //! The creator says who may publish and who may subscribe ([`Topic::access`]). Nobody but a publisher can write what it
@@ -64,8 +64,9 @@
 //! ([`LimitReached`](crate::ErrorKind::LimitReached)).
 //!
 //! # Death
-//! A process that dies, at any instruction, leaves no half message: what it had published is received,
-//! then, if it was the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone). What a dead subscriber held is free again.
+//! A process that dies, at any instruction, leaves no half message: what it had published is received, then, if it was
+//! the last publisher, [`PeerGone`](crate::ErrorKind::PeerGone), once. A publisher that waits for a subscriber goes on
+//! within milliseconds of its death, and what the dead held is free again.
 //!
 //! # Threads and limits
 //! A [`Publisher`] and a [`Subscriber`] belong to one thread at a time, and may be moved: have one for each thread. A
@@ -249,8 +250,9 @@ impl<T: Payload + ?Sized> Topic<T> {
 }
 
 impl Topic<[u8]> {
-    /// Messages of a type that this program was not compiled with, as bytes. Who publishes [checks](crate::untyped::Contents::check)
-    /// them; values of one size want that size as [`payload_max_bytes`](PublisherOptions::payload_max_bytes).
+    /// Messages of a type that this program was not compiled with, as bytes. Who publishes
+    /// [checks](crate::untyped::Contents::check) them; values of one size want that size as
+    /// [`payload_max_bytes`](PublisherOptions::payload_max_bytes).
     #[must_use]
     pub fn carrying(mut self, carried: Carried) -> Self {
         self.carried = Some(carried);

@@ -177,9 +177,9 @@ impl<'a, T: Payload + ?Sized> PublisherOptions<'a, T> {
         self
     }
 
-    /// Joins the topic, and waits until those who subscribe already are connected, for 5 s at most (1 s for
-    /// another user's). One that is stopped is waited for 200 ms; it is connected when it goes on, and gets what is published
-    /// from then on.
+    /// Joins the topic, and waits until those who subscribe already are connected, for 5 s at most (1 s for another
+    /// user's). One that is stopped is waited for 200 ms; it is connected when it goes on, and gets what is published from
+    /// then on.
     ///
     /// # Errors
     /// * `Mismatch`: the topic carries another type.
@@ -254,9 +254,9 @@ impl<'a, T: Payload + ?Sized> SubscriberOptions<'a, T> {
         self
     }
 
-    /// Joins the topic, and waits until it is connected with those who publish already, for 5 s at most (1 s
-    /// for another user's): what they publish after this has returned is received. One that is stopped is waited for 200 ms; it is connected when it goes
-    /// on, and what it publishes before that is received only as [`history`](Self::history).
+    /// Joins the topic, and waits until it is connected with those who publish already, for 5 s at most (1 s for another
+    /// user's): what they publish after this has returned is received. One that is stopped is waited for 200 ms; it is
+    /// connected when it goes on, and what it publishes before that is received only as [`history`](Self::history).
     ///
     /// # Errors
     /// * `Mismatch`: the topic carries another type.

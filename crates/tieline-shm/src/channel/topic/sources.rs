@@ -397,8 +397,6 @@ impl Participant for Sources {
         }
         self.changed();
     }
-
-    fn departed(&self, _: u32) {}
 }
 
 #[cfg(all(test, not(model)))]

@@ -1,5 +1,7 @@
 //! The receiving end, as users hold it.
 
+mod around;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +10,17 @@ use tieline_os::futex::Deadline;
 
 use super::crowd::Crowd;
 use super::sample::Body;
-use super::sources::{LineNumber, Source, Sources, refusal};
+use super::sources::{LineNumber, Source, Sources};
 use super::wire::Subscribe;
 use super::{Payload, Sample, SubscriberOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::View;
 use crate::raw::atomic::pause;
 use crate::rendezvous::{Membership, Role};
-use crate::structure::inlet::Found;
+use crate::structure::inlet::{AtOnce, Found};
 use crate::structure::items::Inline;
 use crate::wait::{EventCount, Until, Waitable, Waiting, Watch};
+use around::Look;
 
 const RECEIVE: &str = "receive";
 
@@ -76,14 +79,6 @@ pub struct Subscriber<T: Payload + ?Sized> {
     pub(super) waiting: Waiting,
     pub(super) crowd: Crowd,
     _of: std::marker::PhantomData<fn() -> Box<T>>,
-}
-
-/// What one look around brought.
-enum Look<F> {
-    Found(F),
-    Nothing,
-    /// Other publishers are there than before.
-    Changed,
 }
 
 impl<T: Payload + ?Sized> Subscriber<T> {
@@ -158,27 +153,34 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     fn recv_until(&mut self, until: Until) -> Result<Sample<T>> {
         self.membership.check()?;
         let mut inline = Inline::new();
-        let is_taken = self.recv_at_once(&mut inline)
-            || self.waiting == Waiting::Poll
-                && !matches!(until, Until::Now)
-                && self.poll_briefly()
-                && self.recv_at_once(&mut inline);
-        if is_taken { Ok(Sample { body: Body::Inline(inline) }) } else { self.recv_slowly(until) }
+        match self.recv_at_once(&mut inline) {
+            AtOnce::Inline => return Ok(Sample { body: Body::Inline(inline) }),
+            AtOnce::Held(items) => return Ok(Sample { body: Body::Held(items) }),
+            AtOnce::No => {}
+        }
+        if self.waiting == Waiting::Poll && !matches!(until, Until::Now) && self.poll_briefly() {
+            match self.recv_at_once(&mut inline) {
+                AtOnce::Inline => return Ok(Sample { body: Body::Inline(inline) }),
+                AtOnce::Held(items) => return Ok(Sample { body: Body::Held(items) }),
+                AtOnce::No => {}
+            }
+        }
+        self.recv_slowly(until)
     }
 
-    /// Takes the next message if it is a small one of the publisher whose turn it is, and nothing else has happened.
+    /// Takes the next message if it is there, of the publisher whose turn it is, and nothing else has happened.
     #[inline(always)]
-    fn recv_at_once(&mut self, inline: &mut Inline<T::Item>) -> bool {
+    fn recv_at_once(&mut self, inline: &mut Inline<T::Item>) -> AtOnce<T::Item> {
         if self.shared.changes() != self.seen {
-            return false;
+            return AtOnce::No;
         }
-        let Some(source) = self.sources.get_mut(self.turn) else { return false };
-        let is_taken = source.inlet.try_receive_inline(inline, T::COUNT);
-        if is_taken {
+        let Some(source) = self.sources.get_mut(self.turn) else { return AtOnce::No };
+        let found = source.inlet.try_receive_at_once(inline, T::COUNT);
+        if !matches!(found, AtOnce::No) {
             self.last = Some(self.turn);
             self.turn = if self.turn + 1 < self.sources.len() { self.turn + 1 } else { 0 };
         }
-        is_taken
+        found
     }
 
     #[inline(never)]
@@ -307,152 +309,6 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             sum.publishers += usize::from(!source.is_gone);
         }
         sum
-    }
-
-    #[inline(always)]
-    fn look(&mut self, inline: &mut Inline<T::Item>) -> Result<Look<Found<T::Item>>> {
-        if self.shared.changes() != self.seen {
-            self.refresh();
-            return Ok(Look::Changed);
-        }
-        let count = self.sources.len();
-        for _ in 0..count {
-            let index = self.turn;
-            let source = &mut self.sources[index];
-            self.turn = if self.turn + 1 < count { self.turn + 1 } else { 0 };
-            match source.inlet.try_receive(inline, T::COUNT, true) {
-                Ok(Found::Nothing) => {}
-                Ok(found) => {
-                    self.last = Some(index);
-                    return Ok(Look::Found(found));
-                }
-                Err(error) => {
-                    let line = source.line;
-                    return Err(self.failed(line, error));
-                }
-            }
-        }
-        match self.bury() {
-            Some(error) => Err(error),
-            None => Ok(Look::Nothing),
-        }
-    }
-
-    #[cold]
-    fn failed(&mut self, line: LineNumber, error: Error) -> Error {
-        if error.kind() == ErrorKind::Corrupted {
-            let who = self.shared.cut(line);
-            self.remove(|source| source.line == line);
-            if let Some(who) = who {
-                return error.also(format_args!("it is of process {} of user {}", who.pid, who.uid));
-            }
-        }
-        error
-    }
-
-    /// Forgets publishers that are gone and of which nothing is left to receive.
-    #[inline(always)]
-    fn bury(&mut self) -> Option<Error> {
-        if self.sources.iter().any(|source| source.is_gone) {
-            // Gone before we looked, so what it published before is seen now.
-            self.remove(|source| source.is_gone && !source.inlet.reader().is_ready());
-        }
-        if self.broken.is_some() || self.news.is_some() { self.tell() } else { None }
-    }
-
-    #[cold]
-    fn tell(&mut self) -> Option<Error> {
-        let error = self.broken.take().or_else(|| {
-            self.news.take().map(|kind| match kind {
-                ErrorKind::PeerGone => Error::new(RECEIVE, ErrorKind::PeerGone),
-                kind => refusal(RECEIVE, kind),
-            })
-        });
-        self.set_news(self.news);
-        error
-    }
-
-    fn remove(&mut self, which: impl Fn(&Source) -> bool) {
-        let before = self.sources.len();
-        let (past, shared) = (&mut self.past, &self.shared);
-        self.sources.retain(|source| {
-            let keep = !which(source);
-            if !keep {
-                shared.forget(source.line);
-                past.received += source.inlet.reader().received();
-                past.lost = past.lost.saturating_add(source.inlet.reader().lost());
-            }
-            keep
-        });
-        if self.sources.len() != before {
-            if self.sources.is_empty() {
-                self.set_news(Some(ErrorKind::PeerGone));
-            }
-            (self.turn, self.last) = (0, None);
-            self.list_counts();
-        }
-    }
-
-    fn set_news(&mut self, news: Option<ErrorKind>) {
-        self.news = news;
-        self.shared.set_has_news(self.broken.is_some() || news.is_some());
-    }
-
-    #[cold]
-    fn refresh(&mut self) {
-        self.seen = self.shared.changes();
-        let (arrived, gone, refused) = self.shared.take();
-        self.set_news(self.news.or(refused));
-        for source in &arrived {
-            source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
-        }
-        self.sources.extend(arrived);
-        for source in &mut self.sources {
-            if gone.contains(&source.line) {
-                source.is_gone = true;
-                source.inlet.distrust();
-            }
-        }
-        self.list_counts();
-    }
-
-    fn list_counts(&mut self) {
-        let places = self.sources.iter().filter(|source| !source.is_gone);
-        let mut places: Vec<_> = places.map(|source| source.inlet.reader().roster().sleepers().clone()).collect();
-        self.shared.sleeps_at(if let [lone] = &*places { Some(lone.clone()) } else { None });
-        if places.len() != 1 {
-            places.insert(0, self.shared.bell().clone());
-        }
-        self.counts = places;
-    }
-
-    fn wait(&mut self, inline: &mut Inline<T::Item>, until: Until) -> Result<Found<T::Item>> {
-        loop {
-            if self.is_crowded(self.counts.len()) {
-                match self.look(inline)? {
-                    Look::Found(found) => return Ok(found),
-                    Look::Changed => {}
-                    Look::Nothing => self.sleep_in_crowd(until)?,
-                }
-                continue;
-            }
-            let counts = std::mem::take(&mut self.counts);
-            let waiting = self.waiting;
-            // Who never sleeps needs no places to sleep at.
-            let places = if waiting == Waiting::Poll { &counts[..1] } else { &counts[..] };
-            let found = EventCount::wait_any(places, waiting, until, RECEIVE, || match self.look(inline) {
-                Ok(Look::Nothing) => None,
-                Ok(look) => Some(Ok(look)),
-                Err(error) => Some(Err(error)),
-            });
-            if self.counts.is_empty() {
-                // Unless the list was made anew.
-                self.counts = counts;
-            }
-            if let Look::Found(found) = found?? {
-                return Ok(found);
-            }
-        }
     }
 }
 

@@ -26,6 +26,8 @@
 //! Source: the kernel's `locking/robust-futex-ABI.rst` and `kernel/futex/core.c` (`handle_futex_death`).
 
 #[cfg(not(model))]
+mod list;
+#[cfg(not(model))]
 mod thread;
 #[cfg(not(model))]
 mod word;

@@ -16,8 +16,9 @@ use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 
+use super::list::{Head, inheriting, registered_head, set_next, set_prev, unsupported, untagged};
 use super::{OWNER, OWNER_DIED, RobustWord, Watched};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// How many words a thread can own at a time. The kernel stops after 2,048 entries of a list, so that it cannot be
 /// kept busy for ever; the C library's robust mutexes and our sentinels count there as well.
@@ -26,14 +27,6 @@ pub(crate) const HELD_MAX: usize = 1024;
 /// The calling thread as the owner of words. Cheap to ask for; not to be sent to another thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Thread(&'static Block);
-
-/// As the kernel's `struct robust_list_head`.
-#[repr(C)]
-struct Head {
-    list: *mut u8,
-    futex_offset: isize,
-    pending: *mut u8,
-}
 
 /// What a thread needs to own words; used again by another thread when this one has ended, never freed.
 #[repr(C)]
@@ -329,86 +322,6 @@ impl Block {
     }
 }
 
-/// # Safety
-/// `entry` points at an entry: a word's links, a sentinel's, or one of the C library's.
-#[inline]
-unsafe fn set_next(entry: *mut u8, next: *mut u8) {
-    compiler_fence(Ordering::SeqCst);
-    // Unaligned: musl's entries lie 28 bytes behind the word.
-    // SAFETY: the caller's promise; nobody reads the links but the kernel, after this thread's death.
-    unsafe { entry.cast::<*mut u8>().write_unaligned(next) };
-    compiler_fence(Ordering::SeqCst);
-}
-
-/// # Safety
-/// As [`set_next`], and the entry is a sentinel or one of the C library's: only these have a link back.
-unsafe fn set_prev(entry: *mut u8, prev: *mut u8) {
-    let place = entry.wrapping_sub(size_of::<*mut u8>());
-    // SAFETY: the caller's promise: the link back stands right before the entry.
-    unsafe { place.cast::<*mut u8>().write_unaligned(prev) };
-}
-
-/// The lowest bit of a link tells the kernel that the entry is a priority-inheriting lock.
-fn inheriting(entry: *mut u8) -> *mut u8 {
-    entry.map_addr(|address| address | 1)
-}
-
-#[inline]
-fn untagged(entry: *mut u8) -> *mut u8 {
-    entry.map_addr(|address| address & !1)
-}
-
-/// The list head that the C library registered for the calling thread; makes it register one if it has not yet.
-fn registered_head() -> Result<*mut Head> {
-    let asked = ask_for_head()?;
-    if !asked.is_null() {
-        return Ok(asked);
-    }
-    // musl registers a thread's list when the thread first takes a robust mutex.
-    take_and_leave_a_robust_mutex();
-    let asked = ask_for_head()?;
-    if asked.is_null() {
-        return Err(unsupported("the C library registers no list of held locks"));
-    }
-    Ok(asked)
-}
-
-fn ask_for_head() -> Result<*mut Head> {
-    let mut head: *mut Head = ptr::null_mut();
-    let mut len: usize = 0;
-    // SAFETY: 0 is the calling thread; both are places of the right type.
-    let answer = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-    if answer != 0 {
-        return Err(unsupported("the kernel, or a sandbox, does not tell the list of held locks"));
-    }
-    if !head.is_null() && len != size_of::<Head>() {
-        return Err(unsupported("the C library's list of held locks has a size that is not known"));
-    }
-    Ok(head)
-}
-
-fn take_and_leave_a_robust_mutex() {
-    // SAFETY: all zeros is a valid value of the type before it is initialised.
-    let mut attributes: libc::pthread_mutexattr_t = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    let mut mutex: libc::pthread_mutex_t = unsafe { std::mem::zeroed() };
-    // SAFETY: objects of our own, in the order POSIX demands; a call that fails leaves the head unregistered, which the
-    // caller finds out.
-    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one argument for one sequence")]
-    unsafe {
-        libc::pthread_mutexattr_init(&raw mut attributes);
-        libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
-        libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
-        if libc::pthread_mutex_init(&raw mut mutex, &raw const attributes) == 0 {
-            if libc::pthread_mutex_lock(&raw mut mutex) == 0 {
-                libc::pthread_mutex_unlock(&raw mut mutex);
-            }
-            libc::pthread_mutex_destroy(&raw mut mutex);
-        }
-        libc::pthread_mutexattr_destroy(&raw mut attributes);
-    }
-}
-
 fn watch_forks() {
     static WATCHED: Once = Once::new();
     // SAFETY: the handler is async-signal-safe: it stores to memory of ours.
@@ -422,10 +335,6 @@ fn watch_forks() {
 extern "C" fn forget_parent() {
     BLOCK.set(ptr::null());
     BLOCKS.store(ptr::null_mut(), Ordering::Relaxed);
-}
-
-fn unsupported(why: &'static str) -> Error {
-    Error::new("own a lock", ErrorKind::Unsupported).because(why)
 }
 
 #[cfg(test)]

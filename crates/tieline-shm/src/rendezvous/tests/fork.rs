@@ -73,13 +73,11 @@ fn the_parents_death_is_seen_at_once_though_a_child_lives() {
     let mut parent =
         Peer::of(test_name!()).role("parent").env("PAIRS", pairs.to_string()).env("SHARED", shared.to_string()).spawn();
     let child: i32 = parent.hear().parse().expect("the child's id");
-    let killed = std::time::Instant::now();
     parent.kill();
-    let told = producer.diary.wait("disconnected", 1, is_disconnected);
+    producer.diary.wait("disconnected", 1, is_disconnected);
     sharer.diary.wait("departed", 1, is_departed);
-    assert!(told.duration_since(killed) < Duration::from_secs(5), "long before the child's end");
     let child = rustix::process::Pid::from_raw(child).unwrap();
-    // The child is nobody's now; it was started by a process of this test, and still sleeps.
+    // Before its end. The child is nobody's now; it was started by a process of this test, and still sleeps.
     rustix::process::test_kill_process(child).expect("the child lives");
     rustix::process::kill_process(child, rustix::process::Signal::KILL).expect("the child lives");
 }

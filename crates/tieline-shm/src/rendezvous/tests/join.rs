@@ -7,7 +7,7 @@ use super::actor::{
     offer, peer, play,
 };
 use crate::error::ErrorKind;
-use crate::rendezvous::{Role, create, look, open, open_or_create};
+use crate::rendezvous::{Condition, Role, create, look, open, open_or_create};
 
 #[test]
 fn a_name_is_created_once_and_opened_only_while_somebody_uses_it() {
@@ -109,9 +109,9 @@ fn sharers_get_the_core_segment_and_numbers_and_readers_get_it_to_read() {
     let reader = open(&name, offer(Role::Reader), TIMEOUT).unwrap();
     assert_eq!(reader.member(), None);
     assert!(reader.core().is_some());
-    assert_eq!(reader.members().unwrap().who(1).unwrap().pid, std::process::id());
+    assert_eq!(reader.members().unwrap().condition(1), Condition::Alive);
     drop(second);
-    assert_eq!(reader.members().unwrap().who(1), None);
+    assert_eq!(reader.members().unwrap().condition(1), Condition::Free);
     drop((reader, first));
     assert!(files(directory.path()).is_empty());
 }

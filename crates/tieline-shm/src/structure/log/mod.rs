@@ -52,7 +52,7 @@ pub(crate) use layout::{Geometry, INLINE_MAX_BYTES, LogHeader};
 pub(crate) use reader::{Overflow, Reader, release};
 #[cfg(not(model))]
 pub(crate) use roster::ADMITTED;
-pub(crate) use roster::{ENTRIES_OFFSET, Entry, Roster, RosterGeometry, RosterHeader};
+pub(crate) use roster::{ENTRIES_OFFSET, Entry, HELD_MAX, Roster, RosterGeometry, RosterHeader};
 pub(crate) use side::SideLog;
 pub(crate) use slot::{FIRST, Length, Slots, Tag, prefetch, prefetch_to_write};
 pub(crate) use writer::{Room, Survey, Writer};

@@ -294,12 +294,14 @@ impl WorkQueue {
         }
     }
 
+    #[inline]
     fn load(&self, position: u64) -> Word {
         // Acquire: pairs with the release in `swap`.
         Word(self.cells.word(self.geometry.slot_offset(position)).load(Ordering::Acquire))
     }
 
     /// The one place where a slot's word changes.
+    #[inline]
     fn swap(&self, position: u64, from: Word, to: Word) -> Result<(), Word> {
         let cell = self.cells.word(self.geometry.slot_offset(position));
         // Release: what the former owner wrote. Acquire: what owners before it wrote. Pairs with itself and `load`.
@@ -307,12 +309,14 @@ impl WorkQueue {
         swapped.map(drop).map_err(Word)
     }
 
+    #[inline]
     fn len(&self, position: u64) -> &AtomicU64 {
         self.cells.word(self.geometry.slot_offset(position) + slot::LEN_OFFSET)
     }
 }
 
 /// How far `to` lies after `from`; positions wrap around.
+#[inline]
 fn distance(from: u64, to: u64) -> i64 {
     to.wrapping_sub(from).cast_signed()
 }

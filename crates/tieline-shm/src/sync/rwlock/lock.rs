@@ -221,7 +221,8 @@ impl<T: ShmSafe> RwLock<T> {
     /// Locks for writing, waiting as long as it takes.
     ///
     /// # Errors
-    /// * [`LockError::OwnerDied`] with the guard: the writer before died inside; see [there](RwLock#death).
+    /// * [`LockError::OwnerDied`](crate::sync::LockError::OwnerDied) with the guard: the writer before died inside; see
+    ///   [there](RwLock#death).
     /// * Otherwise as [`read`](Self::read), without `OwnerDied`.
     #[track_caller]
     #[inline]

@@ -89,14 +89,17 @@ impl RwWords {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn gate(&self, phase: u32) -> &Line {
         &self.gates[(phase & 1) as usize]
     }
 
+    #[inline]
     pub(super) fn phase(&self) -> &AtomicU32 {
         &self.gates[0].more[PHASE]
     }
 
+    #[inline]
     pub(super) fn data(&self) -> &AtomicU32 {
         &self.gates[0].more[DATA]
     }

@@ -1,6 +1,6 @@
 //! Tasks of two processes, and of two users, that work together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tieline_shm::reqres::{Client, Server};
 use tieline_shm::topic::Topic;
@@ -9,7 +9,7 @@ use tieline_testkit::{PATIENCE, Peer, can_run_as, role, skip, test_name};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::Place;
+use super::{Place, runtime};
 
 const NOBODY: u32 = 65_534;
 
@@ -53,7 +53,36 @@ fn two_processes_play_at_ball() {
     peer.succeeds();
 }
 
-/// Another user's bell is never taken: the relay of its own process rings it.
+/// The roster of a user whose last subscriber has left is gone; the publisher's task was never woken by the next one.
+#[test]
+fn a_publisher_that_waits_is_woken_by_who_subscribes_after_all_had_left() {
+    let place = Place::new();
+    runtime().block_on(async {
+        let topic = Topic::<u64>::open_or_create(&place.name("topic")).unwrap();
+        let mut publisher = aio::topic::Publisher::from(topic.publisher_options().depth(4).open().unwrap());
+        for round in 0..3 {
+            let mut subscriber = topic.subscriber().unwrap();
+            while publisher.try_publish(&round).is_ok() {}
+            let receiver = std::thread::spawn(move || {
+                // When the publisher sleeps.
+                tieline_testkit::pause(Duration::from_millis(20));
+                assert_eq!(*subscriber.try_recv().unwrap(), round);
+                subscriber
+            });
+            let began = Instant::now();
+            timeout(PATIENCE, publisher.publish(&round)).await.unwrap().unwrap();
+            // What is over looks once more.
+            assert!(began.elapsed() < PATIENCE, "round {round}: it slept on");
+            drop(receiver.join().unwrap());
+            while publisher.get_ref().subscribers() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
+/// Another user's bell is never taken: the relay of its own process rings it. Also when the user comes again, for whom the
+/// server has another place to sleep then.
 #[test]
 fn another_user_is_served_without_its_bell() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -80,16 +109,18 @@ fn another_user_is_served_without_its_bell() {
     std::fs::set_permissions(place.0.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let access = Access::owner().subscribe(Allowed::Users(vec![NOBODY]));
     let server = Server::<u64, u64>::options().access(access).bind(&name).unwrap();
-    let mut peer = Peer::of(test_name!()).role("client").env("NAME", &name).user(NOBODY).spawn();
-    runtime.block_on(async {
-        let server = aio::reqres::Server::from(server);
-        for _ in 0..200 {
-            let request = timeout(PATIENCE, server.recv()).await.unwrap().unwrap();
-            let answer = *request + 1;
-            request.respond(&answer).await.unwrap();
-        }
-    });
-    peer.wait_for("done");
-    peer.say("end");
-    peer.succeeds();
+    let server = aio::reqres::Server::from(server);
+    for _ in 0..2 {
+        let mut peer = Peer::of(test_name!()).role("client").env("NAME", &name).user(NOBODY).spawn();
+        runtime.block_on(async {
+            for _ in 0..200 {
+                let request = timeout(PATIENCE, server.recv()).await.unwrap().unwrap();
+                let answer = *request + 1;
+                request.respond(&answer).await.unwrap();
+            }
+        });
+        peer.wait_for("done");
+        peer.say("end");
+        peer.succeeds();
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::ErrorKind;
 use tieline_shm::stream::{Listener, Stream, StreamEnd};
-use tieline_testkit::{Peer, Role, assert_same, data, role, test_name};
+use tieline_testkit::{Forked, Peer, Role, assert_same, data, role, test_name};
 
 use crate::alone::{alone, peer};
 
@@ -39,6 +39,28 @@ fn both_directions_end_separately() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "answer", "the end, not an error");
+    });
+}
+
+/// It took them away from its parent.
+#[test]
+fn a_child_of_fork_consumes_nothing_of_what_its_parent_was_shown() {
+    alone(test_name!(), |_| {
+        let (_listener, mut client, mut server) = pair();
+        client.write_all(b"for the parent").unwrap();
+        assert_eq!(server.fill_buf().unwrap(), b"for the parent");
+        Forked::run(|| {
+            server.consume(4);
+            let error = server.fill_buf().unwrap_err();
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<tieline_shm::Error>());
+            assert_eq!(inner.map(tieline_shm::Error::kind), Some(ErrorKind::Forked));
+        })
+        .succeeds();
+        server.consume(4);
+        drop(client);
+        let mut rest = String::new();
+        server.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "the parent");
     });
 }
 

@@ -67,10 +67,8 @@ fn loans_are_not_copied_and_come_back_in_any_order() {
 
 /// Bytes of memory behind the log of that name, as its publisher, this process, has it open.
 fn memory_of_log(name: &str) -> u64 {
-    let wanted = format!("memfd:tieline:log:{}", name.rsplit('/').next().unwrap());
-    let is_it = |path: &std::path::PathBuf| {
-        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains(&wanted))
-    };
+    let wanted = format!("/memfd:tieline:log:{} (deleted)", name.rsplit('/').next().unwrap());
+    let is_it = |path: &std::path::PathBuf| std::fs::read_link(path).is_ok_and(|target| target == *wanted);
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
     let log = descriptors.into_iter().find(is_it).expect("the log is open");
     std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(log).unwrap()) * 512
@@ -80,7 +78,9 @@ fn memory_of_log(name: &str) -> u64 {
 /// those wait for a slow subscriber.
 #[test]
 fn memory_is_taken_for_messages_as_long_as_they_are() {
-    let (_place, name) = place();
+    let (place, _) = place();
+    // A name of its own: other tests have logs open, too.
+    let name = format!("{}/lengths", place.path().display());
     let topic = Topic::<[u8]>::open_or_create(&name).unwrap();
     let mut slow = topic.subscriber().unwrap();
     let publisher = topic.publisher_options().depth(64).payload_max_bytes(16 << 20).max_payloads(64).open().unwrap();

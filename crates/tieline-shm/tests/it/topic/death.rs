@@ -1,22 +1,35 @@
-//! `kill -9` and SIGSTOP at every step, on either side.
+//! `kill -9` and SIGSTOP at every step, on either side. How soon who waits is told of a death is measured in
+//! `survive::told`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tieline_shm::ErrorKind;
-use tieline_shm::topic::{Policy, Topic};
-use tieline_testkit::{Peer, role, test_name, until};
+use tieline_shm::topic::{Policy, Subscriber, Topic};
+use tieline_testkit::{Peer, Role, role, test_name, until};
 
-use super::place;
+use super::{place, whole};
 
 /// The steps of a publisher, and those of a subscriber; see `step` in the sources.
 const PUBLISHER_STEPS: [&str; 6] =
     ["log:guard", "log:words", "log:published", "log:batch", "pool:filled", "topic:admitted"];
 const SUBSCRIBER_STEPS: [&str; 2] = ["log:held", "log:taken"];
 
-fn whole(sample: &[u64]) -> u64 {
-    assert!(sample.iter().all(|word| *word == sample[0]), "a torn message: {sample:?}");
-    sample[0]
+/// In a peer: subscribes as it was told to.
+fn subscribe(me: &Role) -> Subscriber<[u64; 1000]> {
+    let topic = Topic::open_or_create(&me.env("NAME")).unwrap();
+    let policy = if me.env("POLICY") == "block" { Policy::Block } else { Policy::DropOldest };
+    let subscriber = topic.subscriber_options().policy(policy).open().unwrap();
+    me.say("ready");
+    subscriber
+}
+
+/// A peer that has subscribed, and is killed or stopped at a step.
+fn subscriber(test: &str, name: &str, policy: &str, step: &str) -> Peer {
+    let peer = Peer::of(test).role("subscriber").env("NAME", name).env("POLICY", policy);
+    let mut peer = peer.env("TIELINE_STEP", step).spawn();
+    peer.wait_for("ready");
+    peer
 }
 
 #[test]
@@ -88,10 +101,7 @@ fn a_publisher_killed_in_a_batch_has_published_none_of_it() {
 #[test]
 fn a_subscriber_killed_at_any_step_neither_stops_the_publisher_nor_keeps_its_memory() {
     if let Some(me) = role() {
-        let topic = Topic::<[u64; 1000]>::open_or_create(&me.env("NAME")).unwrap();
-        let policy = if me.env("POLICY") == "block" { Policy::Block } else { Policy::DropOldest };
-        let mut subscriber = topic.subscriber_options().policy(policy).open().unwrap();
-        me.say("ready");
+        let mut subscriber = subscribe(&me);
         let mut held = Vec::new();
         loop {
             held.push(subscriber.recv().unwrap());
@@ -105,14 +115,7 @@ fn a_subscriber_killed_at_any_step_neither_stops_the_publisher_nor_keeps_its_mem
             let (_place, name) = place();
             let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
             let publisher = topic.publisher_options().max_payloads(6).open().unwrap();
-            let kill = format!("kill:{step}:20");
-            let mut peer = Peer::of(test_name!())
-                .role("subscriber")
-                .env("NAME", &name)
-                .env("POLICY", policy)
-                .env("TIELINE_STEP", kill)
-                .spawn();
-            peer.wait_for("ready");
+            let mut peer = subscriber(&test_name!(), &name, policy, &format!("kill:{step}:20"));
             let mut survivor = topic.subscriber().unwrap();
             let mut value = 0;
             until("it is killed and forgotten", || {
@@ -135,79 +138,9 @@ fn a_subscriber_killed_at_any_step_neither_stops_the_publisher_nor_keeps_its_mem
 }
 
 #[test]
-fn a_publisher_that_waits_for_a_killed_subscriber_goes_on_at_once() {
-    if let Some(me) = role() {
-        let mut subscriber = Topic::<u64>::open_or_create(&me.env("NAME")).unwrap().subscriber().unwrap();
-        assert_eq!(*subscriber.recv().unwrap(), 0);
-        me.say("received");
-        me.wait_for("never");
-    }
-    let (_place, name) = place();
-    let mut times: Vec<Duration> = (0..10)
-        .map(|_| {
-            let topic = Topic::<u64>::open_or_create(&name).unwrap();
-            let publisher = topic.publisher_options().depth(4).open().unwrap();
-            let mut peer = Peer::of(test_name!()).role("subscriber").env("NAME", &name).spawn();
-            until("it subscribes", || (publisher.subscribers() == 1).then_some(()));
-            publisher.publish(&0).unwrap();
-            peer.wait_for("received");
-            (1..=4).for_each(|value| publisher.publish(&value).unwrap());
-            std::thread::scope(|scope| {
-                let killer = scope.spawn(|| {
-                    tieline_testkit::pause(Duration::from_millis(20));
-                    let killed = Instant::now();
-                    peer.kill();
-                    killed
-                });
-                publisher.publish(&5).unwrap();
-                let now = Instant::now();
-                now.duration_since(killer.join().unwrap())
-            })
-        })
-        .collect();
-    times.sort();
-    // As above of the quickest: what the machine does besides is in most of them.
-    assert!(times[2] < Duration::from_millis(10), "{times:?}");
-}
-
-#[test]
-fn a_subscriber_that_waits_for_a_killed_publisher_is_told_at_once() {
-    if let Some(me) = role() {
-        let publisher = Topic::<u64>::open_or_create(&me.env("NAME")).unwrap().publisher().unwrap();
-        publisher.publish(&1).unwrap();
-        me.wait_for("never");
-    }
-    let (_place, name) = place();
-    let mut subscriber = Topic::<u64>::open_or_create(&name).unwrap().subscriber().unwrap();
-    let mut times: Vec<Duration> = (0..10)
-        .map(|_| {
-            let mut peer = Peer::of(test_name!()).role("publisher").env("NAME", &name).spawn();
-            assert_eq!(*subscriber.recv().unwrap(), 1);
-            std::thread::scope(|scope| {
-                let killer = scope.spawn(move || {
-                    tieline_testkit::pause(Duration::from_millis(20));
-                    let killed = Instant::now();
-                    peer.kill();
-                    killed
-                });
-                assert_eq!(subscriber.recv().unwrap_err().kind(), ErrorKind::PeerGone);
-                let now = Instant::now();
-                now.duration_since(killer.join().unwrap())
-            })
-        })
-        .collect();
-    times.sort();
-    // What the machine does besides is in most of them; what the telling takes is in the quickest.
-    assert!(times[2] < Duration::from_millis(10), "{times:?}");
-}
-
-#[test]
 fn a_stopped_subscriber_is_waited_for_with_a_deadline_and_harms_nobody_when_it_goes_on() {
     if let Some(me) = role() {
-        let topic = Topic::<[u64; 1000]>::open_or_create(&me.env("NAME")).unwrap();
-        let policy = if me.env("POLICY") == "block" { Policy::Block } else { Policy::DropOldest };
-        let mut subscriber = topic.subscriber_options().policy(policy).open().unwrap();
-        me.say("ready");
+        let mut subscriber = subscribe(&me);
         let mut last = 0;
         loop {
             let value = whole(&*subscriber.recv().unwrap());
@@ -225,13 +158,7 @@ fn a_stopped_subscriber_is_waited_for_with_a_deadline_and_harms_nobody_when_it_g
             let (_place, name) = place();
             let topic = Topic::<[u64; 1000]>::open_or_create(&name).unwrap();
             let publisher = topic.publisher().unwrap();
-            let mut peer = Peer::of(test_name!())
-                .role("subscriber")
-                .env("NAME", &name)
-                .env("POLICY", policy)
-                .env("TIELINE_STEP", format!("stop:{step}:3"))
-                .spawn();
-            peer.wait_for("ready");
+            let mut peer = subscriber(&test_name!(), &name, policy, &format!("stop:{step}:3"));
             let mut value = 0;
             let stuck = loop {
                 value += 1;

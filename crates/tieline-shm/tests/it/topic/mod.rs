@@ -19,3 +19,9 @@ pub(crate) fn place() -> (TempDir, String) {
     let name = format!("{}/topic", directory.path().display());
     (directory, name)
 }
+
+/// The word of which a message consists.
+fn whole(words: &[u64]) -> u64 {
+    assert!(words.iter().all(|word| *word == words[0]), "a torn message: {words:?}");
+    words[0]
+}

@@ -8,7 +8,7 @@ use tieline_shm::topic::{Policy, Subscriber, Topic};
 use tieline_shm::{Access, Allowed, ErrorKind};
 use tieline_testkit::{Peer, role, test_name, until};
 
-use super::place;
+use super::{place, whole};
 
 fn newest<const N: usize>(topic: &Topic<[u64; N]>, depth: usize) -> Subscriber<[u64; N]> {
     topic.subscriber_options().policy(Policy::DropNewest).depth(depth).open().unwrap()
@@ -16,11 +16,6 @@ fn newest<const N: usize>(topic: &Topic<[u64; N]>, depth: usize) -> Subscriber<[
 
 fn take<const N: usize>(subscriber: &mut Subscriber<[u64; N]>) -> Vec<u64> {
     std::iter::from_fn(|| subscriber.try_recv().ok().map(|sample| whole(&*sample))).collect()
-}
-
-fn whole(words: &[u64]) -> u64 {
-    assert!(words.iter().all(|word| *word == words[0]), "a torn message: {words:?}");
-    words[0]
 }
 
 #[test]

@@ -131,6 +131,4 @@ impl Participant for One {
             shared.server_is_gone();
         }
     }
-
-    fn departed(&self, _: u32) {}
 }

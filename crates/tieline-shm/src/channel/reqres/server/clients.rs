@@ -53,7 +53,8 @@ pub(super) struct Client {
 }
 
 impl Shared {
-    /// Without clients yet; the limits are the sizes of a connection, and how many there may be. `own` is one of the places that `state` has.
+    /// Without clients yet; the limits are the sizes of a connection, and how many there may be. `own` is one of the places
+    /// that `state` has.
     pub(super) fn new(
         name: String,
         signature: Signature,
@@ -212,12 +213,13 @@ impl Participant for Shared {
             // Users come and go; what was made for one is not kept for ever.
             state.bells.remove(&gone.uid);
             state.bell_changes += 1;
+            if let Some(alarms) = self.alarms.get() {
+                alarms.remove(u64::from(gone.uid));
+            }
         }
         drop(state);
         gone.peer.connection.peer_is_gone();
         // Who waits for credit must look now.
         bell.iter().for_each(|bell| bell.wake_after_death());
     }
-
-    fn departed(&self, _: u32) {}
 }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tieline_os::unix::Credentials;
 
@@ -11,9 +11,10 @@ use super::super::signature::Signature;
 use super::Server;
 use super::clients::{Shared, State};
 use crate::channel::payload::{self, Payload};
-use crate::error::{ErrorKind, Result};
+use crate::channel::succession;
+use crate::error::Result;
 use crate::raw::View;
-use crate::rendezvous::{self, Access, IntoName, Joined, MEMBERS_MAX, Participant, Role};
+use crate::rendezvous::{Access, IntoName, Joined, MEMBERS_MAX, Participant, Role};
 use crate::wait::{EventCount, Waiting};
 
 /// How a [`Server`] is made.
@@ -42,8 +43,6 @@ const ENTRIES: u32 = 64;
 const AREAS: u32 = 4;
 const AREA_LEN: u32 = 64 * 1024;
 const CLIENTS: u32 = 256;
-/// The name of a server that died is still held by its clients until they have noticed.
-const SUCCESSION: Duration = Duration::from_millis(200);
 /// A client that takes no messages is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -128,21 +127,13 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ServerOptions<Q, R> {
         let mut state = State::default();
         // Others come with the first client of another user.
         let own = state.bell_of(Credentials::own().uid, name.as_str())?.1.clone();
-        let start = Instant::now();
-        let joined = loop {
-            // The server, its clients, and one more, so that it is the server that refuses and says why.
-            let members = match self.clients.saturating_add(1) {
-                MEMBERS_MAX => MEMBERS_MAX,
-                members => members.saturating_add(1),
-            };
-            let offer = signature.offer(Role::Producer, self.access.clone(), members);
-            match rendezvous::create(&name, offer, SUCCESSION * 10) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && start.elapsed() < SUCCESSION => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                joined => break joined?,
-            }
+        // The server, its clients, and one more, so that it is the server that refuses and says why.
+        let members = match self.clients.saturating_add(1) {
+            MEMBERS_MAX => MEMBERS_MAX,
+            members => members.saturating_add(1),
         };
+        let offer = || signature.offer(Role::Producer, self.access.clone(), members);
+        let joined = succession::create(&name, offer)?;
         self.start(joined, name.as_str(), signature, state, own)
     }
 
