@@ -357,7 +357,7 @@ fn who_waits_is_not_woken_until_something_comes() {
         let said = job.end();
         if words[1] == at("held") {
             assert_eq!(said.code, 143, "{said:?}");
-            assert!(said.err.contains("ended by SIGTERM: 756 messages went to"), "{}", said.err);
+            assert!(said.err.contains("ended by SIGTERM: ") && said.err.contains("messages went to"), "{}", said.err);
         }
     }
 }

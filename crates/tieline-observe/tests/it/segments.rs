@@ -285,9 +285,12 @@ fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
     if as_peer() {
         return;
     }
-    let mutex = RawMutex::anonymous(&MutexOptions::new().name("books")).unwrap();
+    // Who asks by name is told of all of that name.
+    let name = format!("books-{}", std::process::id());
+    let query = format!("shm:{name}");
+    let mutex = RawMutex::anonymous(&MutexOptions::new().name(&name)).unwrap();
     let lock_of = |snapshot: &Snapshot, pid: u32| {
-        let (object, _) = named(snapshot, Kind::ShmLocks, "books")?;
+        let (object, _) = named(snapshot, Kind::ShmLocks, &name)?;
         let lock = |how: &How| match how {
             How::Lock(lock) => Some(lock.clone()),
             _ => None,
@@ -307,7 +310,7 @@ fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
     assert_eq!((waited.kind, waited.number, waited.is_waiting), (LockKind::Shm, held.number, true));
     let snapshot = Scan::new().waits(true).take().unwrap();
     let view = View::new(&snapshot, Users::default());
-    let sets = view.locks(Some(&Query::parse(b"shm:books").unwrap()));
+    let sets = view.locks(Some(&Query::parse(query.as_bytes()).unwrap()));
     let behind: Vec<u32> =
         sets.iter().flat_map(|set| &set.behind).map(|process| snapshot.process(*process).pid).collect();
     assert_eq!((sets.len(), behind), (2, vec![holder.id()]));
@@ -316,7 +319,7 @@ fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
     waiter.wait_for("inherited");
     waiter.succeeds();
     // The last owner was told and gave it back unrepaired: nobody takes it again.
-    let text = said(&look(), "shm:books");
+    let text = said(&look(), &query);
     assert!(text.contains("nobody will take it again"), "{text}");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tieline_os::udp::Socket;
 use tieline_os::{ErrorKind, Packet};
-use tieline_testkit::{Isolation, Namespace, PATIENCE, skip, test_name};
+use tieline_testkit::{Isolation, Namespace, PATIENCE, skip, test_name, until};
 
 const HOME: &str = "127.0.0.1:0";
 
@@ -102,7 +102,8 @@ fn multicast_reaches_every_member() {
     member.join_multicast_v6(group, interface).unwrap();
     let sender = Socket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
     sender.set_multicast_interface_v6(interface).unwrap();
-    sender.send_to(b"all six", (group, 7778).into()).unwrap();
+    // A device has no route for groups before its link is known to be up, which the kernel sees to by and by.
+    until("the pair of devices carries IPv6", || sender.send_to(b"all six", (group, 7778).into()).ok());
     assert_eq!(member.recv_timeout(&mut buffer, PATIENCE).unwrap().len, 7);
     member.leave_multicast_v6(group, interface).unwrap();
 }

@@ -156,9 +156,12 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// let publisher = ticks.publisher_options().depth(1).open()?;
     /// let _stands_still = ticks.subscriber()?;
     /// let (stop, mut elsewhere) = UnixStream::pair().unwrap();
-    /// assert!(publisher.publish_unless(&1, &stop, None)?);
+    /// assert!(publisher.publish_unless(&0, &stop, None)?);
     /// elsewhere.write_all(b"stop").unwrap();
-    /// assert!(!publisher.publish_unless(&2, &stop, None)?);
+    /// let mut next = 1;
+    /// while publisher.publish_unless(&next, &stop, None)? {
+    ///     next += 1; // As long as there is room.
+    /// }
     /// # Ok::<(), tieline_shm::Error>(())
     /// ```
     ///
