@@ -1,5 +1,10 @@
 //! The gates: the words that a writer owns, and who is woken when one of them is free.
 
+#[cfg(not(model))]
+use std::cell::Cell;
+#[cfg(not(model))]
+use std::time::{Duration, Instant};
+
 use super::words::RwWords;
 use crate::raw::atomic::Ordering;
 use crate::raw::robust::{Thread, planted, step};
@@ -13,6 +18,18 @@ use crate::{Error, ErrorKind, Result};
 pub(super) const READER: u32 = 1;
 pub(super) const WRITER: u32 = 2;
 
+/// For so long at most whoever left a fair lock gives precedence to the writer that it woke: more than it takes to wake one
+/// on a processor that has time. One that is dead or stopped holds nobody up for longer.
+#[cfg(not(model))]
+const PRECEDENCE: Duration = Duration::from_millis(1);
+
+#[cfg(not(model))]
+thread_local! {
+    /// Where the number of phases lies of the fair lock in which this thread woke a writer when it last left it, and the
+    /// phase that then began.
+    static LEFT: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
+
 impl RwWords {
     /// Takes the gate of the present phase. `admissible` is asked about what stands in a word that nobody owns.
     #[inline]
@@ -24,6 +41,10 @@ impl RwWords {
         admissible: impl Fn(u64) -> Result<()>,
     ) -> Result<u32> {
         let me = u64::from(thread.id());
+        #[cfg(not(model))]
+        if self.fair && !matches!(until, Until::Now) {
+            self.give_precedence(until);
+        }
         loop {
             let phase = self.phase().load(Ordering::SeqCst);
             let gate = self.gate(phase);
@@ -110,10 +131,35 @@ impl RwWords {
         // Release, with [look] and [take].
         let before = give_back(gate.word(), thread.id().into());
         step("rwlock:gate-open");
-        if before & WAITERS != 0 {
-            self.wake(gate);
-        }
+        let has_woken = before & WAITERS != 0 && self.wake(gate);
         thread.end();
+        #[cfg(not(model))]
+        if has_woken && next_phase {
+            LEFT.set((std::ptr::from_ref(self.phase()).addr(), phase.wrapping_add(1)));
+        }
+        #[cfg(model)]
+        let _ = has_woken;
+    }
+
+    /// Lets the writer that we woke when we left go first. It takes a thousand times longer to come than we do, and one that
+    /// comes back at once would have the gate for itself: it sleeps with the gate in its hands, until the readers have gone.
+    #[cfg(not(model))]
+    #[inline]
+    fn give_precedence(&self, until: Until) {
+        let (lock, phase) = LEFT.get();
+        if lock != std::ptr::from_ref(self.phase()).addr() {
+            return;
+        }
+        LEFT.set((0, 0));
+        let begun = Instant::now();
+        // Relaxed: guesses; who takes the gate looks again.
+        while self.phase().load(Ordering::Relaxed) == phase
+            && self.gate(phase).word().load(Ordering::Relaxed) & OWNER == 0
+            && begun.elapsed() < PRECEDENCE
+            && !until.has_passed()
+        {
+            std::thread::yield_now();
+        }
     }
 
     /// Gives up a gate we hold as if we had died: the data is as a dead writer left it.
@@ -147,12 +193,15 @@ impl RwWords {
     }
 
     /// Wakes whose turn it is at a gate that nobody owns: a writer; without one, or if phases let them in, the readers.
-    fn wake(&self, gate: &Line) {
-        if gate.robust.wake_as(1, WRITER) == 0 {
+    /// Whether there was a writer.
+    fn wake(&self, gate: &Line) -> bool {
+        let is_writer_woken = gate.robust.wake_as(1, WRITER) > 0;
+        if !is_writer_woken {
             gate.robust.unmark();
         } else if self.fair {
             gate.robust.wake_as(u32::MAX, READER);
         }
+        is_writer_woken
     }
 }
 

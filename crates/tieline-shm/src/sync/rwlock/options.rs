@@ -17,7 +17,8 @@ pub enum RwLockKind {
     WriterPreferring,
     /// Turns: a writer that leaves lets in all readers who came while it was inside or waited for, and the next writer
     /// waits for those. A reader waits for one writer at most, a writer for one group of readers and for other writers.
-    /// Writers among themselves have no order.
+    /// Writers among themselves have no order, but a thread that leaves and comes back gives precedence, for a
+    /// millisecond at most, to the writer that it woke.
     Fair,
 }
 

@@ -1,6 +1,6 @@
 //! The reader-writer lock among real processes: who may enter, and what deaths leave.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tieline_shm::sync::{LockError, LockResult, MAX_READERS, RwLock, RwLockKind, RwLockOptions, WriteGuard};
@@ -11,7 +11,7 @@ use super::{Chance, peer, rounds, segment};
 
 type Pair = [u64; 2];
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(30);
 const KINDS: [RwLockKind; 2] = [RwLockKind::WriterPreferring, RwLockKind::Fair];
 
@@ -190,6 +190,38 @@ fn fair_readers_are_not_starved_by_a_writer_that_never_pauses() {
             read(&lock);
         }
         over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// It holds the lock while it sleeps, until the readers have gone, and wants it back a moment after it has left: whoever
+/// else is woken then must not find it taken every time.
+#[test]
+fn fair_writers_are_not_starved_by_one_that_never_pauses() {
+    const TURNS: u64 = 100;
+    let lock = lock(RwLockKind::Fair, 8);
+    let is_over = AtomicBool::new(false);
+    let others = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    read(&lock);
+                }
+            });
+        }
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                write(&lock);
+                others.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        eventually("the others have begun", || others.load(Ordering::Relaxed) > 10);
+        let before = others.load(Ordering::Relaxed);
+        (0..TURNS).for_each(|_| write(&lock));
+        let theirs = others.load(Ordering::Relaxed) - before;
+        is_over.store(true, Ordering::Relaxed);
+        println!("{theirs} turns of another for {TURNS} of ours");
+        assert!(theirs < 50 * TURNS, "{theirs} turns of another for {TURNS} of ours");
     });
 }
 
