@@ -177,3 +177,39 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Request<Q, R> {
         f.debug_struct("Request").field("call", &self.call).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::super::Server;
+    use super::*;
+    use crate::channel::reqres::client::Client;
+    use crate::error::ErrorKind;
+
+    /// The first call is cancelled, the second waits; the server answers another for as long as somebody takes it.
+    fn error_when_flooded_with(answered: fn(u64) -> u64) -> Error {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("{}/lies", folder.path().display());
+        let server = Server::<u64, u64>::bind(name.as_str()).unwrap();
+        let client = Client::<u64, u64>::connect(name.as_str()).unwrap();
+        drop(client.start(&1).unwrap());
+        let pending = client.start(&2).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let _cancelled = server.recv().unwrap();
+                let request = server.recv().unwrap();
+                let head = Head { kind: to_client::ITEM, call: answered(request.call), extra: 0 };
+                let until = || Until::At(Deadline::after(tieline_testkit::PATIENCE));
+                let connection = &request.client.connection;
+                while connection.send(head, &Outgoing::Bytes(&[]), Waiting::Adaptive, until(), RESPOND).is_ok() {}
+            });
+            pending.wait_timeout(tieline_testkit::PATIENCE).unwrap_err()
+        })
+    }
+
+    #[test]
+    fn a_server_that_sends_for_ever_what_nobody_asked_for_is_left() {
+        for answered in [(|call| call - 1) as fn(u64) -> u64, |call| call + 1, |_| u64::MAX] {
+            assert_eq!(error_when_flooded_with(answered).kind(), ErrorKind::Corrupted);
+        }
+    }
+}
