@@ -22,6 +22,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("zsh", "zsh"),
 ];
 
+/// The tests of the workspace: one run names all that fail, not only those of the first binary.
+const TESTS: &[&str] = &["test", "--workspace", "--all-features", "--no-fail-fast"];
+
 /// The fuzz workspace without its engine: every kept input against every check, in seconds and on any toolchain.
 const REPLAY: &[&str] = &["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
 
@@ -39,7 +42,7 @@ pub fn run(rest: &[String]) -> Outcome {
     fs::create_dir_all(root().join("target")).map_err(|error| format!("cannot make target/: {error}"))?;
     let _ = fs::remove_file(&log);
     let mut counts = Counts { is_whole: rest.is_empty(), ..Counts::default() };
-    let mut test = cargo(&["test", "--workspace", "--all-features"]);
+    let mut test = cargo(TESTS);
     let mut answer = counts.add(test.args(rest).env("TIELINE_SKIP_LOG", &log));
     if answer.is_ok() && rest.is_empty() {
         answer = counts.add(&mut cargo(REPLAY));

@@ -15,7 +15,7 @@ pub(crate) fn json(value: &impl Serialize) -> Outcome {
 /// Prints one JSON document to standard error, on one line. There is nobody to tell if that fails.
 pub(crate) fn json_to_stderr(value: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(value) {
-        let _ = writeln!(io::stderr().lock(), "{}", ascii_controls(&line));
+        line_to_stderr(&ascii_controls(&line));
     }
 }
 
@@ -65,7 +65,12 @@ pub(crate) fn text(text: &str) -> Outcome {
 
 /// Says a sentence on standard error. There is nobody to tell if that fails.
 pub(crate) fn say(sentence: &str) {
-    let _ = writeln!(io::stderr().lock(), "tieline: {}", plain(sentence));
+    line_to_stderr(&format!("tieline: {}", plain(sentence)));
+}
+
+/// One line, one write: the commands of a pipeline share a terminal, and pieces of their lines would mix.
+fn line_to_stderr(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// The text with everything escaped that a terminal would obey or that would change how the rest reads: names come

@@ -1,5 +1,7 @@
 //! Bad input: one clear sentence, the right code, nothing raw on the terminal.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 
 use tieline_testkit::{can_run_as, skip};
@@ -56,6 +58,23 @@ fn one_sentence_and_its_code() {
     ];
     for (words, code, sentence) in given {
         run_with(words, b"input\n").failed(*code, sentence);
+    }
+}
+
+/// The commands of a pipeline share a terminal: a line in pieces would mix with theirs. On a datagram socket each write
+/// is a message of its own.
+#[test]
+fn a_sentence_and_a_document_are_written_at_once() {
+    for (words, start, end) in
+        [(&["send", "foo:bar"][..], "tieline: ", "\n"), (&["send", "--json", "foo:bar"], "{", "}\n")]
+    {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let status = tieline(words).stderr(OwnedFd::from(theirs)).stdin(std::process::Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(2));
+        let mut buffer = [0; 4096];
+        let length = ours.recv(&mut buffer).unwrap();
+        let first = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert!(first.starts_with(start) && first.ends_with(end), "{first:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use tieline::os::job;
 use tieline::os::process::Pid;
 use tieline::os::signal::{self, Signal};
 
+use crate::say;
 use crate::shell::Shell;
 use crate::table::State;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(shell: &mut Shell, words: &[String], out: &mut dyn Write) -> i
         _ => Err("wrong number of arguments".to_owned()),
     };
     outcome.unwrap_or_else(|reason| {
-        eprintln!("jobs: {}: {reason}", words[0]);
+        say(format_args!("jobs: {}: {reason}", words[0]));
         1
     })
 }

@@ -13,6 +13,8 @@ use tieline::os::Result;
 use tieline::os::process::{self, Pid};
 use tieline::os::signal::{self, Blocked, Signal, SignalSet};
 
+use crate::say;
+
 /// Marks a shell that is only the gate; the process id of its parent, the mask, and the command line follow.
 pub(crate) const ARGUMENT: &str = "--gate";
 
@@ -45,15 +47,15 @@ pub(crate) fn open(group: Pid) -> Result<()> {
 pub(crate) fn wait(parent: &str, mask: &str, words: &[&str]) -> ExitCode {
     let [program, arguments @ ..] = words else { return ExitCode::from(NOT_EXECUTABLE) };
     if let Err(error) = pass(parent, mask) {
-        eprintln!("jobs: {program}: {error}");
+        say(format_args!("jobs: {program}: {error}"));
         return ExitCode::from(NOT_EXECUTABLE);
     }
     let error = Command::new(program).args(arguments).exec();
     if error.kind() == io::ErrorKind::NotFound {
-        eprintln!("jobs: {program}: command not found");
+        say(format_args!("jobs: {program}: command not found"));
         ExitCode::from(NOT_FOUND)
     } else {
-        eprintln!("jobs: {program}: {error}");
+        say(format_args!("jobs: {program}: {error}"));
         ExitCode::from(NOT_EXECUTABLE)
     }
 }

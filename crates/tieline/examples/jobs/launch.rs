@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use tieline::os::job::Terminal;
 use tieline::os::process::{Pid, WaitStatus};
 
-use crate::gate;
 use crate::parse::{Pipeline, Redirection, Stage};
 use crate::table::Process;
+use crate::{gate, say};
 
 /// What was started of a pipeline.
 pub(crate) struct Launched {
@@ -43,7 +43,7 @@ pub(crate) fn launch(pipeline: &Pipeline) -> tieline::os::Result<Launched> {
                 Process { pid: Some(pid), last: None }
             }
             Err(error) => {
-                eprintln!("jobs: {}: {error}", stage.words[0]);
+                say(format_args!("jobs: {}: {error}", stage.words[0]));
                 Process { pid: None, last: Some(WaitStatus::Exited(1)) }
             }
         };

@@ -22,7 +22,8 @@ mod parse;
 mod shell;
 mod table;
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use input::Input;
@@ -43,12 +44,12 @@ fn main() -> ExitCode {
         [gate::ARGUMENT, parent, mask, ref words @ ..] => return gate::wait(parent, mask, words),
         ["-c", text] => Shell::batch().and_then(|shell| run(shell, Input::text(text))),
         _ => {
-            eprintln!("usage: jobs [-c LINES]");
+            say("usage: jobs [-c LINES]");
             return ExitCode::from(USAGE_ERROR);
         }
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("jobs: {error}");
+        say(format_args!("jobs: {error}"));
         ExitCode::FAILURE
     })
 }
@@ -60,10 +61,15 @@ fn run(mut shell: Shell, mut input: Input) -> tieline::os::Result<ExitCode> {
             Ok(Some(line)) => shell.run_line(&line),
             Ok(None) => shell.end_of_input(),
             Err(error) => {
-                eprintln!("jobs: cannot read: {error}");
+                say(format_args!("jobs: cannot read: {error}"));
                 return Ok(ExitCode::FAILURE);
             }
         }
     }
     Ok(ExitCode::from(shell.status().to_le_bytes()[0]))
+}
+
+/// Says a line to the user in one write: in pieces, what a background job writes could come between them.
+fn say(line: impl Display) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

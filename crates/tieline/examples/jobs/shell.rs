@@ -10,7 +10,7 @@ use tieline::os::{ErrorKind, Result};
 use crate::launch::{Launched, launch, open};
 use crate::parse::{Pipeline, Redirection, parse};
 use crate::table::{State, Table};
-use crate::{USAGE_ERROR, builtin, gate};
+use crate::{USAGE_ERROR, builtin, gate, say};
 
 /// How often a shell in the background asks to be brought to the foreground: an orphaned one never will be.
 const ATTEMPTS: usize = 16;
@@ -102,7 +102,7 @@ impl Shell {
     pub(crate) fn exit(&mut self, status: i32) {
         let stopped = self.table.iter().any(|job| job.state() == State::Stopped);
         if stopped && self.is_interactive && !self.has_warned {
-            eprintln!("jobs: there are stopped jobs");
+            say("jobs: there are stopped jobs");
             self.has_warned = true;
             return;
         }
@@ -112,7 +112,7 @@ impl Shell {
 
     pub(crate) fn end_of_input(&mut self) {
         if self.is_interactive {
-            eprintln!("exit");
+            say("exit");
         }
         self.exit(self.status);
     }
@@ -122,7 +122,7 @@ impl Shell {
         self.look();
         let news = self.table.take_news();
         if self.is_interactive {
-            news.iter().for_each(|line| eprintln!("{line}"));
+            news.iter().for_each(say);
         }
         self.table.forget_ended();
     }
@@ -146,7 +146,7 @@ impl Shell {
                 }
             }
             Err(error) => {
-                eprintln!("jobs: {error}");
+                say(format_args!("jobs: {error}"));
                 self.status = USAGE_ERROR.into();
             }
         }
@@ -165,7 +165,7 @@ impl Shell {
                     (Ok(_), Redirection::From(_)) => {}
                     (Ok(file), _) => out = Box::new(file),
                     (Err(error), _) => {
-                        eprintln!("jobs: {error}");
+                        say(format_args!("jobs: {error}"));
                         return 1;
                     }
                 }
@@ -175,7 +175,7 @@ impl Shell {
         let Launched { group, processes } = match launch(pipeline) {
             Ok(launched) => launched,
             Err(error) => {
-                eprintln!("jobs: {error}");
+                say(format_args!("jobs: {error}"));
                 return 1;
             }
         };
@@ -183,17 +183,18 @@ impl Shell {
             return processes.last().and_then(|process| process.last).map_or(1, WaitStatus::shell_code);
         };
         let number = self.table.add(group, pipeline.text.clone(), processes);
+        // Before the gate opens, so that it stands before all that the job itself writes.
+        if pipeline.background && self.is_interactive {
+            say(format_args!("[{number}] {group}"));
+        }
         let handed_over = match &self.desk {
             Some(desk) if !pipeline.background => desk.terminal.set_foreground(group),
             _ => Ok(()),
         };
         if let Err(error) = handed_over.and_then(|()| gate::open(group)) {
-            eprintln!("jobs: {error}");
+            say(format_args!("jobs: {error}"));
         }
         if pipeline.background {
-            if self.is_interactive {
-                eprintln!("[{number}] {group}");
-            }
             return 0;
         }
         self.wait_in_foreground(number)
@@ -231,8 +232,8 @@ impl Shell {
         match state {
             State::Stopped | State::Running => {
                 if self.is_interactive {
-                    eprintln!();
-                    self.table.take_news().iter().for_each(|line| eprintln!("{line}"));
+                    say("");
+                    self.table.take_news().iter().for_each(say);
                 }
                 128 + Signal::TSTP.number()
             }
@@ -249,10 +250,10 @@ impl Shell {
     /// Says what killed a command, and ends a script that the user has interrupted.
     fn after(&mut self, end: WaitStatus) -> i32 {
         match end {
-            WaitStatus::Killed { signal: Signal::INT, .. } if self.is_interactive => eprintln!(),
+            WaitStatus::Killed { signal: Signal::INT, .. } if self.is_interactive => say(""),
             WaitStatus::Killed { signal: Signal::INT, .. } => self.exit(end.shell_code()),
             WaitStatus::Killed { signal: Signal::PIPE, .. } => {}
-            WaitStatus::Killed { signal, .. } => eprintln!("{signal}: {}", signal.description()),
+            WaitStatus::Killed { signal, .. } => say(format_args!("{signal}: {}", signal.description())),
             _ => {}
         }
         end.shell_code()
@@ -271,7 +272,7 @@ impl Shell {
                 Ok(change) => self.table.note(change),
                 Err(error) => {
                     if error.kind() != ErrorKind::NotFound {
-                        eprintln!("jobs: {error}");
+                        say(format_args!("jobs: {error}"));
                     }
                     return State::Ended(WaitStatus::Exited(1));
                 }
@@ -283,7 +284,7 @@ impl Shell {
         if let Some(desk) = &self.desk {
             let taken = desk.terminal.set_foreground(process::group());
             if let Err(error) = taken.and_then(|()| desk.terminal.set_modes(&desk.modes)) {
-                eprintln!("jobs: {error}");
+                say(format_args!("jobs: {error}"));
             }
         }
     }
