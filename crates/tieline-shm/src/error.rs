@@ -77,6 +77,12 @@ impl Error {
         Self { operation, kind, context: None }
     }
 
+    /// The same, met by another operation than the one that tells of it.
+    pub(crate) fn while_to(mut self, operation: &'static str) -> Self {
+        self.operation = operation;
+        self
+    }
+
     /// Says why and what to do, as the end of a sentence.
     pub(crate) fn because(mut self, why: impl Into<Cow<'static, str>>) -> Self {
         self.context.get_or_insert_default().why = Some(why.into());

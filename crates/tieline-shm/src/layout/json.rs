@@ -9,6 +9,9 @@ use serde_json::{Map, Number, Value};
 
 use super::schema::{Primitive, Schema, SchemaField, SchemaShape};
 
+/// What is made of JSON has at most so many bytes.
+const MAX_BYTES: usize = 1 << 30;
+
 impl Schema {
     /// A value as JSON (feature `json`).
     ///
@@ -61,9 +64,9 @@ impl Schema {
     /// Fields whose names begin with `_pad` or `_reserved` may be left out, and are zero then.
     ///
     /// # Errors
-    /// [`JsonError`] says where in the value something else should be.
+    /// [`JsonError`] says where in the value something else should be, or that it would take more than 1 GiB.
     pub fn from_json(&self, json: &Value) -> Result<Vec<u8>, JsonError> {
-        let mut bytes = vec![0; self.size];
+        let mut bytes = self.zeros(1)?;
         self.fill(json, &mut bytes)?;
         Ok(bytes)
     }
@@ -71,12 +74,23 @@ impl Schema {
     /// The bytes of any number of values, from an array.
     pub(crate) fn many_from_json(&self, json: &Value) -> Result<Vec<u8>, JsonError> {
         let values = json.as_array().ok_or_else(|| JsonError::expected("an array"))?;
-        let mut bytes = vec![0; self.size * values.len()];
+        let mut bytes = self.zeros(values.len())?;
         values.iter().enumerate().try_for_each(|(index, value)| {
             let part = &mut bytes[index * self.size..][..self.size];
             self.fill(value, part).map_err(|error| error.within(&format!("[{index}]")))
         })?;
         Ok(bytes)
+    }
+
+    /// Room for so many values. The schema may be a stranger's, and its size anything.
+    fn zeros(&self, count: usize) -> Result<Vec<u8>, JsonError> {
+        match self.size.checked_mul(count).filter(|len| *len <= MAX_BYTES) {
+            Some(len) => Ok(vec![0; len]),
+            None => Err(JsonError::expected(format!(
+                "smaller: {count} of {} bytes are more than the {MAX_BYTES} that are made of JSON",
+                self.size
+            ))),
+        }
     }
 
     fn fill(&self, json: &Value, bytes: &mut [u8]) -> Result<(), JsonError> {
@@ -335,6 +349,21 @@ mod tests {
         let bytes = schema().from_json(&value).unwrap();
         assert_eq!(bytes.len(), 40);
         assert_eq!(schema().to_json(&bytes), value);
+    }
+
+    #[test]
+    fn a_size_beyond_all_memory_is_refused_before_there_is_room_for_it() {
+        let schema: Schema = "0: Large { size 1152921504606846976, align 8
+            0: number: u64
+            8: _pad: [u8; 1152921504606846968]
+        }"
+        .parse()
+        .unwrap();
+        let value = json!({ "number": 1 });
+        let error = schema.from_json(&value).unwrap_err().to_string();
+        assert!(error.contains("smaller") && error.contains("1152921504606846976"), "{error}");
+        // Together beyond all numbers.
+        assert!(schema.many_from_json(&vec![value; 16].into()).is_err());
     }
 
     #[test]

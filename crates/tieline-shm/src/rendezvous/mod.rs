@@ -50,7 +50,7 @@ pub(crate) use watch::Watch;
 #[cfg(feature = "steps")]
 pub(crate) use wire::reread;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::segment::{Kind, Segment};
 
 /// On which side of an object a member stands. The numbers are part of the format.
@@ -152,7 +152,11 @@ pub(crate) trait Participant: Send + Sync {
         Ok(())
     }
 
-    /// A counterpart left or died; all it had sent was `received`.
+    /// A counterpart came, or sent a message, and this process could not take it, for `why`. The line, if there is one, is
+    /// closed, and `disconnected` follows.
+    fn missed(&self, _peer: &Peer, _why: Error) {}
+
+    /// A counterpart left or died; all it had sent was `received`, or `missed`.
     fn disconnected(&self, _peer: PeerId) {}
 
     /// A sharer of the same segment left or died: to undo what it held there, and wake whoever may wait for that.

@@ -1,7 +1,6 @@
 //! What goes wrong at the border, for every channel: each case its own kind of error, or its own rule, as
 //! `docs/shm-errors.md` lists them. What is special to one channel is tested beside it.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,16 +31,45 @@ fn refused<T>(result: Result<T, Error>) -> ErrorKind {
     }
 }
 
+/// What can be joined.
+const CHANNELS: [&str; 6] = ["topic", "queue", "stream", "reqres", "latest", "event"];
+
+/// Joins what is so called under `text`, and leaves it.
+fn join(channel: &str, text: &str) -> Result<(), Error> {
+    match channel {
+        "topic" => Topic::<u64>::open(text).and_then(|topic| topic.subscriber()).map(drop),
+        "queue" => Queue::<u64>::open(text).map(drop),
+        "stream" => Stream::connect(text).map(drop),
+        "reqres" => Client::<u64, u64>::connect(text).map(drop),
+        "latest" => Latest::<u64>::at(text).and_then(Latest::reader).map(drop),
+        "event" => Event::open(text).map(drop),
+        _ => panic!("{channel} is no channel"),
+    }
+}
+
 /// Everything that can be joined under `text`, tried; each with a sentence that tells which.
 fn join_all(text: &str) -> Vec<(&'static str, Result<(), Error>)> {
-    vec![
-        ("topic", Topic::<u64>::open(text).and_then(|topic| topic.subscriber()).map(drop)),
-        ("queue", Queue::<u64>::open(text).map(drop)),
-        ("stream", Stream::connect(text).map(drop)),
-        ("reqres", Client::<u64, u64>::connect(text).map(drop)),
-        ("latest", Latest::<u64>::at(text).and_then(Latest::reader).map(drop)),
-        ("event", Event::open(text).map(drop)),
-    ]
+    CHANNELS.iter().map(|channel| (*channel, join(channel, text))).collect()
+}
+
+/// All descriptors that this process may have, up to a limit of 96.
+struct Hoard(Vec<std::fs::File>);
+
+impl Hoard {
+    fn new() -> Self {
+        let limit = rustix::process::Rlimit { current: Some(96), maximum: Some(96) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        Self(Vec::new())
+    }
+
+    fn fill(&mut self) {
+        self.0.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+    }
+
+    fn give_up(&mut self, count: usize) {
+        let rest = self.0.len().checked_sub(count).expect("room at last");
+        self.0.truncate(rest);
+    }
 }
 
 #[test]
@@ -242,14 +270,10 @@ fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
 fn without_descriptors_each_channel_says_so_and_works_again_later() {
     if let Some(me) = role() {
         let at = |name: &str| format!("{}/{name}", me.env("PLACE"));
-        let limit = rustix::process::Rlimit { current: Some(96), maximum: Some(96) };
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let mut hoard = Hoard::new();
         let topic = Topic::<u64>::open_or_create(&at("topic")).unwrap();
         let (publisher, mut subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
-        let mut hoard: Vec<OwnedFd> = Vec::new();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            hoard.push(file.into());
-        }
+        hoard.fill();
         assert_eq!(refused(Queue::<u64>::open_or_create(at("queue"))), ErrorKind::LimitReached);
         assert_eq!(refused(topic.subscriber()), ErrorKind::LimitReached);
         assert_eq!(refused(Listener::bind(at("stream"))), ErrorKind::LimitReached);
@@ -259,7 +283,7 @@ fn without_descriptors_each_channel_says_so_and_works_again_later() {
         assert_eq!(refused(Mutex::anonymous(0_u64, &MutexOptions::new())), ErrorKind::LimitReached);
         publisher.publish(&5).unwrap();
         assert_eq!(*subscriber.recv().unwrap(), 5, "who is connected goes on");
-        hoard.clear();
+        drop(hoard);
         Queue::<u64>::open_or_create(at("queue")).unwrap();
         topic.subscriber().unwrap();
         Mutex::anonymous(0_u64, &MutexOptions::new()).unwrap();
@@ -267,6 +291,83 @@ fn without_descriptors_each_channel_says_so_and_works_again_later() {
         return;
     }
     let (place, _) = place();
+    let mut peer = Peer::of(test_name!()).role("hoarder").env("PLACE", place.path()).spawn();
+    peer.wait_for("done");
+    peer.succeeds();
+}
+
+/// A publisher comes while its subscriber can take no descriptor, or not all of them.
+#[test]
+fn a_subscriber_without_descriptors_is_told_of_the_publisher_that_it_cannot_hear() {
+    if let Some(me) = role() {
+        let mut hoard = Hoard::new();
+        let topic = Topic::<u64>::open(&me.env("NAME")).unwrap();
+        let mut subscriber = topic.subscriber_options().history(1).open().unwrap();
+        assert_eq!(*subscriber.recv().unwrap(), 1);
+        hoard.fill();
+        // The line to it cannot be taken; then its memory.
+        for room in [0, 1] {
+            hoard.give_up(room);
+            me.say("full");
+            let error = subscriber.recv_timeout(PATIENCE).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.kind(), ErrorKind::LimitReached, "{text}");
+            assert!(text.contains("RLIMIT_NOFILE") && text.contains("the publisher is process"), "{text}");
+            me.say("told");
+            assert_eq!(*subscriber.recv().unwrap(), 2, "who is connected goes on");
+        }
+        drop(hoard);
+        me.say("empty");
+        assert_eq!(*subscriber.recv().unwrap(), 4);
+        me.say("done");
+        return;
+    }
+    let (_place, at) = place();
+    let topic = Topic::<u64>::open_or_create(&at("topic")).unwrap();
+    let first = topic.publisher_options().history(1).open().unwrap();
+    first.publish(&1).unwrap();
+    let mut peer = Peer::of(test_name!()).role("hoarder").env("NAME", at("topic")).spawn();
+    for _ in 0..2 {
+        peer.wait_for("full");
+        let unheard = topic.publisher().unwrap();
+        peer.wait_for("told");
+        unheard.publish(&3).unwrap();
+        first.publish(&2).unwrap();
+    }
+    peer.wait_for("empty");
+    let heard = topic.publisher().unwrap();
+    heard.publish(&4).unwrap();
+    peer.wait_for("done");
+    peer.succeeds();
+}
+
+/// Whatever is missing at whatever moment of a connection, it is the limit that is told.
+#[test]
+fn who_has_too_few_descriptors_to_connect_is_told_of_the_limit() {
+    if let Some(me) = role() {
+        let place = me.env("PLACE");
+        let mut hoard = Hoard::new();
+        for what in CHANNELS {
+            hoard.fill();
+            let mut refused = 0;
+            while let Err(error) = join(what, &format!("{place}/{what}")) {
+                assert_eq!(error.kind(), ErrorKind::LimitReached, "{what}, with room for {refused}: {error}");
+                refused += 1;
+                hoard.give_up(1);
+            }
+            assert!(refused > 1, "{what} takes more than one descriptor");
+        }
+        me.say("done");
+        return;
+    }
+    let (place, at) = place();
+    let topic = Topic::<u64>::open_or_create(&at("topic")).unwrap();
+    let _publisher = topic.publisher().unwrap();
+    let _queue = Queue::<u64>::create(at("queue")).unwrap();
+    let _listener = Listener::bind(at("stream")).unwrap();
+    let _server = Server::<u64, u64>::bind(at("reqres")).unwrap();
+    let _writer = Latest::<u64>::at(at("latest")).unwrap().writer().unwrap();
+    let _event = Event::create(at("event")).unwrap();
     let mut peer = Peer::of(test_name!()).role("hoarder").env("PLACE", place.path()).spawn();
     peer.wait_for("done");
     peer.succeeds();

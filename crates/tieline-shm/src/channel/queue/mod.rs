@@ -347,16 +347,15 @@ impl Inner {
     }
 
     fn send_many<'a>(&self, items: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
-        let mut count = 0;
+        let mut sent = Unannounced { queue: &self.queue, count: 0 };
         for bytes in items {
             match self.put(bytes, Until::Now) {
-                Ok(()) => count += 1,
-                Err(error) if count == 0 => return Err(error),
+                Ok(()) => sent.count += 1,
+                Err(error) if sent.count == 0 => return Err(error),
                 Err(_) => break,
             }
         }
-        self.queue.items_added();
-        Ok(count)
+        Ok(sent.count)
     }
 
     /// Gives a slot back, by any way that makes room.
@@ -372,6 +371,20 @@ impl Inner {
 
     fn cells(&self) -> &Cells {
         self.queue.cells()
+    }
+}
+
+/// Items that are in the queue and of which no consumer was told yet; they are told also if the user's iterator panics.
+struct Unannounced<'q> {
+    queue: &'q WorkQueue,
+    count: usize,
+}
+
+impl Drop for Unannounced<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.queue.items_added();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::Stream;
 use super::connection::{self, Line, REFUSAL};
 use super::listener::{CAPACITY, offer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{self, Access, Anonymous, IntoName, Joined, Link, Participant, PeerId, Role};
+use crate::rendezvous::{self, Access, Anonymous, IntoName, Joined, Link, Participant, Peer, PeerId, Role};
 
 const CONNECT: &str = "connect a stream";
 /// A listener that does not answer for so long is stopped.
@@ -19,7 +19,8 @@ impl Stream {
     ///
     /// # Errors
     /// `NotFound` if nobody listens; `PermissionDenied`; `Mismatch` if the name is something else's; `PeerGone` if the
-    /// listener refuses, because too many wait; `TimedOut`; `Corrupted`.
+    /// listener refuses, because too many wait; `LimitReached`, `OutOfMemory` if this process has no descriptors or no
+    /// memory left; `TimedOut`; `Corrupted`.
     pub fn connect(name: impl IntoName) -> Result<Self> {
         Self::connect_timeout(name, TIMEOUT)
     }
@@ -112,6 +113,7 @@ fn establish(joined: Joined, role: Role, timeout: Duration) -> Result<Stream> {
                 return Ok(*stream);
             }
             State::Refused | State::Taken(..) => return Err(Error::new(CONNECT, ErrorKind::PeerGone)),
+            State::Failed(error) => return Err(error),
             waiting => *state = waiting,
         }
         let rest = deadline.saturating_duration_since(Instant::now());
@@ -138,11 +140,21 @@ enum State {
     Ready(Box<Stream>, PeerId),
     Taken(PeerId, Weak<Line>),
     Refused,
+    /// What the peer sent cannot be taken.
+    Failed(Error),
 }
 
 impl One {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the error for whoever waits; the answer is for the line.
+    fn fail(&self, state: &mut State, error: Error) -> Error {
+        let kind = error.kind();
+        *state = State::Failed(error);
+        self.changed.notify_all();
+        Error::new(CONNECT, kind)
     }
 
     fn become_ready(&self, state: &mut State, stream: Stream, peer: PeerId) {
@@ -158,8 +170,10 @@ impl Participant for One {
             return Err(Error::new(CONNECT, ErrorKind::LimitReached));
         }
         if self.role == Role::Producer {
-            let (stream, _) = connection::offer(link, "", CAPACITY)?;
-            self.become_ready(&mut state, stream, link.peer().id);
+            match connection::offer(link, "", CAPACITY) {
+                Ok((stream, _)) => self.become_ready(&mut state, stream, link.peer().id),
+                Err(error) => return Err(self.fail(&mut state, error)),
+            }
         } else {
             *state = State::Linked(link.clone());
         }
@@ -184,9 +198,18 @@ impl Participant for One {
             self.changed.notify_all();
             return Ok(());
         }
-        let (stream, _) = connection::accept(link, message, fds)?;
-        self.become_ready(&mut state, stream, peer);
+        match connection::accept(link, message, fds) {
+            Ok((stream, _)) => self.become_ready(&mut state, stream, peer),
+            Err(error) => return Err(self.fail(&mut state, error)),
+        }
         Ok(())
+    }
+
+    fn missed(&self, _peer: &Peer, why: Error) {
+        let mut state = self.state();
+        if matches!(*state, State::Waiting | State::Linked(_)) {
+            let _ = self.fail(&mut state, why.while_to(CONNECT));
+        }
     }
 
     fn disconnected(&self, peer: PeerId) {

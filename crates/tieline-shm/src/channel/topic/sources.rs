@@ -90,8 +90,9 @@ struct State {
     count: LineNumber,
     /// Of every source that the subscriber has, or will find among the arrived.
     probes: Vec<Probe>,
-    /// Why a publisher refused, until the subscriber is told.
-    refused: Option<ErrorKind>,
+    /// Why a publisher is not among the sources although it was there, until the subscriber is told: it refused, or what
+    /// it sent could not be taken.
+    trouble: Option<Error>,
     /// The one place where the subscriber sleeps, if it does not sleep at the bell.
     lone: Option<View<EventCount>>,
     /// The subscriber is gone, and only what it had received is still held.
@@ -122,7 +123,7 @@ impl Sources {
     /// Waits until every publisher that is connected has answered, but for those that are stopped.
     ///
     /// # Errors
-    /// Why one of them refused.
+    /// Why there is none, although there was one: it refused, or this process cannot take its memory.
     pub(super) fn settle(&self) -> Result<()> {
         let mut patience = Patience::new();
         let mut state = self.lock();
@@ -135,11 +136,10 @@ impl Sources {
             let Some(rest) = patience.rest(&silent) else { break };
             state = self.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
-        match state.refused {
-            // One publisher's refusal is not for all of them to bear.
-            Some(kind) if state.arrived.is_empty() => Err(refusal(SUBSCRIBE, kind)),
-            _ => Ok(()),
-        }
+        // One publisher's refusal is not for all of them to bear, and one that cannot be believed is none.
+        let has_none = state.arrived.is_empty();
+        let trouble = state.trouble.take_if(|error| has_none && error.kind() != ErrorKind::Corrupted);
+        trouble.map_or(Ok(()), Err)
     }
 
     /// A number that changes when there is something to [`take`](Self::take).
@@ -158,10 +158,10 @@ impl Sources {
         &self.bell
     }
 
-    /// Who has come, and which lines are down, since the last call, and why one has refused.
-    pub(super) fn take(&self) -> (Vec<Source>, Vec<LineNumber>, Option<ErrorKind>) {
+    /// Who has come, and which lines are down, since the last call, and why one is not heard that was there.
+    pub(super) fn take(&self) -> (Vec<Source>, Vec<LineNumber>, Option<Error>) {
         let mut state = self.lock();
-        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone), state.refused.take())
+        (std::mem::take(&mut state.arrived), std::mem::take(&mut state.gone), state.trouble.take())
     }
 
     /// The subscriber has the source no more that came over this line.
@@ -295,6 +295,11 @@ impl Sources {
     }
 }
 
+/// An error with a publisher, which is named.
+fn about(error: Error, publisher: &Peer) -> Error {
+    error.also(format_args!("the publisher is process {} of user {}", publisher.pid, publisher.uid))
+}
+
 /// A publisher's refusal, with what to do about it.
 pub(super) fn refusal(operation: &'static str, kind: ErrorKind) -> Error {
     Error::new(operation, kind).because(match kind {
@@ -319,7 +324,7 @@ impl wait::Source for Sources {
             probe.is_gone || probe.slots.is_published(probe.position.load(Ordering::Relaxed))
         };
         // Relaxed: likewise.
-        self.has_news.load(Ordering::Relaxed) || state.refused.is_some() || state.probes.iter().any(is_news)
+        self.has_news.load(Ordering::Relaxed) || state.trouble.is_some() || state.probes.iter().any(is_news)
     }
 
     fn alarms(&self) -> Result<&Alarms> {
@@ -372,17 +377,35 @@ impl Participant for Sources {
                 self.add(source, probe)
             }),
             (None, Some(refused)) => {
-                self.lock().refused = Some(refused.kind);
+                self.lock().trouble.get_or_insert(refusal(SUBSCRIBE, refused.kind));
                 Ok(())
             }
             (None, None) => Err(broken()),
         };
+        // Both the subscriber and the line need to know.
+        let answer = answer.map_err(|error| {
+            let short = Error::new(SUBSCRIBE, error.kind());
+            self.lock().trouble.get_or_insert(about(error, link.peer()));
+            short
+        });
         self.changed();
         if is_ready {
             // If it has left meanwhile, we are told next.
             let _ = link.send(&READY, &[]);
         }
         answer
+    }
+
+    fn missed(&self, publisher: &Peer, why: Error) {
+        {
+            let mut state = self.lock();
+            // What one says later is about bells, and without them it goes on.
+            if state.lines.get(&publisher.id).is_some_and(|line| line.is_answered) {
+                return;
+            }
+            state.trouble.get_or_insert(about(why.while_to(SUBSCRIBE), publisher));
+        }
+        self.changed();
     }
 
     fn disconnected(&self, peer: PeerId) {

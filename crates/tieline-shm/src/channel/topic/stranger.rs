@@ -179,6 +179,24 @@ mod tests {
         assert_eq!(subscriber.counters().lost, u64::MAX);
     }
 
+    /// It was cut off without a word.
+    #[test]
+    fn a_publisher_whose_memory_is_none_is_told_of_once() {
+        let mut subscriber = Stranger::subscriber::<u64>(Policy::Block, 0).unwrap();
+        let mut set = WaitSet::new().unwrap();
+        set.attach(&subscriber, 1).unwrap();
+        let mut stranger = stranger();
+        stranger.meet(&subscriber).unwrap();
+        stranger.say(&subscriber, &Admitted { entry: 0, start: FIRST }.encode(), 1).unwrap_err();
+        set.wait_timeout(&mut Vec::new(), PATIENCE).unwrap();
+        let error = subscriber.try_recv().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupted);
+        let text = error.to_string();
+        assert!(text.contains("less than a log and a roster") && text.contains("of user"), "{text}");
+        assert!(subscriber.try_recv().unwrap_err().is_would_block());
+        assert!(set.try_wait(&mut Vec::new()).unwrap_err().is_would_block());
+    }
+
     /// A wait set did not know of what the next call would say.
     #[test]
     fn a_set_is_ready_until_it_is_told_that_the_publisher_cut_off_was_the_last() {

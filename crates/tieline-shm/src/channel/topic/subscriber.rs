@@ -70,10 +70,11 @@ pub struct Subscriber<T: Payload + ?Sized> {
     pub(super) shared: Arc<Sources>,
     /// What was received from, and lost of, publishers that are gone.
     past: Counters,
-    /// A publisher was cut off while messages were taken, and the user was not told yet.
-    broken: Option<Error>,
-    /// The last publisher has gone, or one has refused, and the user was not told yet.
-    news: Option<ErrorKind>,
+    /// Why a publisher is not heard, if the user was not told yet: it refused, could not be taken up, or was cut off while
+    /// messages were taken.
+    trouble: Option<Error>,
+    /// The last publisher has gone, and the user was not told yet.
+    is_alone: bool,
     /// Also kept by samples: the line to their publisher must not end before them.
     membership: Arc<Membership>,
     pub(super) waiting: Waiting,
@@ -103,8 +104,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             counts: Vec::new(),
             shared,
             past: Counters::default(),
-            broken: None,
-            news: None,
+            trouble: None,
+            is_alone: false,
             membership,
             waiting,
             crowd: None,
@@ -120,6 +121,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     ///   calls wait for another publisher.
     /// * `PermissionDenied`, `LimitReached`, `OutOfMemory`, once: a publisher that came has refused; see
     ///   [`waits_for`](super::PublisherOptions::waits_for), [`max_subscribers`](super::PublisherOptions::max_subscribers).
+    ///   `LimitReached` and `OutOfMemory` also if this process has no descriptor or no memory left for its messages.
     ///   Messages of others arrive.
     /// * `Lagged`: the subscriber fell behind, and its policy is to be disconnected then.
     /// * `LimitReached`: too many samples are held; the message stays where it is.
@@ -279,10 +281,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             if taken == 0 && first.is_none() {
                 first = Some(error);
             } else if error.kind() == ErrorKind::Corrupted {
-                self.broken.get_or_insert(error);
+                self.trouble.get_or_insert(error);
             }
         }
-        self.set_news(self.news);
+        self.show_news();
         first.map_or(Ok(()), Err)
     }
 

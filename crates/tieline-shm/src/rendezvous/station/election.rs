@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tieline_os::unix::{RecvOptions, SeqPacket};
 
+use super::lines::{no_descriptor, peer};
 use super::{Part, Search, Standing, State, Station, Watched, introduced};
 use crate::raw::private_fd::Private;
 use crate::raw::step;
@@ -42,8 +43,12 @@ impl State {
             match connection.try_recv_with(&mut [IoSliceMut::new(&mut buffer)], options) {
                 Ok(Some(came)) => match Message::decode(&buffer[..came.len]) {
                     Some(Message::Introduction(who)) => {
-                        if let Some(link) = introduced(who, came.fds) {
-                            self.connect(station, link);
+                        // One descriptor was asked for, and none came although it was sent.
+                        let is_lost = came.control_truncated && came.fds.is_empty();
+                        match (introduced(who, came.fds), &self.participant) {
+                            (Some(link), _) => drop(self.connect(station, link)),
+                            (None, Some(participant)) if is_lost => participant.missed(&peer(who), no_descriptor()),
+                            (None, _) => {}
                         }
                     }
                     // The answer to our registering again.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tieline_os::unix::{RecvOptions, SeqPacket};
 
 use super::{Part, State, Station, Watched};
+use crate::error::{Error, ErrorKind};
 use crate::raw::private_fd::Private;
 use crate::rendezvous::wire::Introduction;
 use crate::rendezvous::{Link, Peer, PeerId, Role};
@@ -71,6 +72,9 @@ impl State {
                     let odd = odd || matches!(station.about.role, Role::Sharer);
                     // The kernel's word for each message: the line was not handed on to somebody else.
                     let stranger = came.credentials.is_some_and(|sender| sender.uid != link.peer().uid);
+                    if came.control_truncated && came.fds.len() < Link::FDS_MAX && !stranger {
+                        participant.missed(link.peer(), no_descriptor());
+                    }
                     if odd || stranger || participant.received(peer, &buffer[..came.len], came.fds).is_err() {
                         return self.disconnect(station, peer);
                     }
@@ -82,10 +86,19 @@ impl State {
     }
 }
 
+/// Fewer descriptors came than were sent, and fewer than there was room for.
+pub(super) fn no_descriptor() -> Error {
+    Error::new("hear a peer", ErrorKind::LimitReached)
+        .because("a descriptor that came could not be taken: the limit of this process is reached (RLIMIT_NOFILE)")
+}
+
 /// The line that came with an introduction; `None` if it is none.
 pub(in crate::rendezvous) fn introduced(who: Introduction, fds: Vec<OwnedFd>) -> Option<Link> {
     let [fd] = <[_; 1]>::try_from(fds).ok()?;
     let socket = SeqPacket::from_fd(fd).ok()?;
-    let peer = Peer { id: PeerId(who.id), uid: who.uid, gid: who.gid, pid: who.pid };
-    Some(Link::new(peer, Private::new(socket)))
+    Some(Link::new(peer(who), Private::new(socket)))
+}
+
+pub(super) fn peer(who: Introduction) -> Peer {
+    Peer { id: PeerId(who.id), uid: who.uid, gid: who.gid, pid: who.pid }
 }

@@ -56,6 +56,27 @@ fn values_and_bytes_go_through_and_come_back() {
     });
 }
 
+/// They lay in the queue while its consumer slept.
+#[test]
+fn items_sent_before_the_user_of_the_queue_panics_wake_its_consumer() {
+    if let Some(me) = role().filter(|me| me.name() == "consumer") {
+        let jobs = Queue::<Job>::open("jobs").unwrap();
+        me.say("there");
+        assert_eq!([jobs.recv().unwrap().number, jobs.recv().unwrap().number], [1, 2]);
+        return;
+    }
+    alone(test_name!(), |directory| {
+        let jobs = Queue::<Job>::create("jobs").unwrap();
+        let mut consumer = peer(test_name!(), "consumer", directory).spawn();
+        consumer.wait_for("there");
+        consumer.sleeps();
+        let two = [job(1), job(2)];
+        let panics = two.iter().chain(std::iter::from_fn(|| panic!("on purpose")));
+        std::panic::catch_unwind(|| jobs.try_send_many(panics)).unwrap_err();
+        consumer.succeeds();
+    });
+}
+
 #[test]
 fn slices_of_any_type_go_through_by_copy_and_in_place() {
     alone(test_name!(), |_| {

@@ -9,7 +9,7 @@ use super::super::signature::Signature;
 use super::super::waitable;
 use super::inbox::Shared;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::{Link, Participant, PeerId};
+use crate::rendezvous::{Link, Participant, Peer, PeerId};
 use crate::structure::calls::Sender;
 
 const CONNECT: &str = "connect to the server";
@@ -29,6 +29,8 @@ enum State {
     Taken(PeerId, Weak<Shared>),
     /// The server has all its clients.
     Refused,
+    /// What the server sent cannot be taken.
+    Failed(Error),
     Gone,
 }
 
@@ -54,6 +56,7 @@ impl One {
                     return Err(Error::new(CONNECT, ErrorKind::LimitReached)
                         .because("the server has as many clients as it may; try later, or let it take more"));
                 }
+                State::Failed(error) => return Err(error),
                 State::Gone | State::Taken(..) => return Err(Error::new(CONNECT, ErrorKind::PeerGone)),
                 waiting => *state = waiting,
             }
@@ -63,6 +66,14 @@ impl One {
             }
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Keeps the error for whoever waits; the answer is for the line.
+    fn fail(&self, state: &mut State, error: Error) -> Error {
+        let kind = error.kind();
+        *state = State::Failed(error);
+        self.changed.notify_all();
+        Error::new(CONNECT, kind)
     }
 
     pub(super) fn belongs_to(&self, shared: &Arc<Shared>) {
@@ -110,9 +121,21 @@ impl Participant for One {
             self.changed.notify_all();
             return Ok(());
         }
-        *state = State::Ready(Box::new(connection::accept(link, &self.signature, message, fds)?), peer);
-        self.changed.notify_all();
-        Ok(())
+        match connection::accept(link, &self.signature, message, fds) {
+            Ok(opened) => {
+                *state = State::Ready(Box::new(opened), peer);
+                self.changed.notify_all();
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&mut state, error)),
+        }
+    }
+
+    fn missed(&self, _peer: &Peer, why: Error) {
+        let mut state = self.state();
+        if matches!(*state, State::Waiting | State::Linked(_)) {
+            let _ = self.fail(&mut state, why.while_to(CONNECT));
+        }
     }
 
     fn disconnected(&self, peer: PeerId) {

@@ -47,7 +47,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Client<Q, R> {
     ///
     /// # Errors
     /// `NotFound` if nobody serves; `PermissionDenied`; `Mismatch` with both layouts; `LimitReached` if the
-    /// server has all its clients; `TimedOut`; `PeerGone`; `Corrupted`.
+    /// server has all its clients, or this process has no descriptors left; `OutOfMemory`; `TimedOut`; `PeerGone`; `Corrupted`.
     pub fn connect(name: impl IntoName) -> Result<Self> {
         Self::connect_timeout(name, TIMEOUT)
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::super::Payload;
-use super::super::sources::{LineNumber, Source, refusal};
+use super::super::sources::{LineNumber, Source};
 use super::{RECEIVE, Subscriber};
 use crate::error::{Error, ErrorKind, Result};
 use crate::structure::inlet::Found;
@@ -70,18 +70,14 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             // Gone before we looked, so what it published before is seen now.
             self.remove(|source| source.is_gone && !source.inlet.reader().is_ready());
         }
-        if self.broken.is_some() || self.news.is_some() { self.tell() } else { None }
+        if self.trouble.is_some() || self.is_alone { self.tell() } else { None }
     }
 
     #[cold]
     fn tell(&mut self) -> Option<Error> {
-        let error = self.broken.take().or_else(|| {
-            self.news.take().map(|kind| match kind {
-                ErrorKind::PeerGone => Error::new(RECEIVE, ErrorKind::PeerGone),
-                kind => refusal(RECEIVE, kind),
-            })
-        });
-        self.set_news(self.news);
+        let alone = || std::mem::take(&mut self.is_alone).then(|| Error::new(RECEIVE, ErrorKind::PeerGone));
+        let error = self.trouble.take().or_else(alone);
+        self.show_news();
         error
     }
 
@@ -99,23 +95,26 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         });
         if self.sources.len() != before {
             if self.sources.is_empty() {
-                self.set_news(Some(ErrorKind::PeerGone));
+                self.is_alone = true;
+                self.show_news();
             }
             (self.turn, self.last) = (0, None);
             self.list_counts();
         }
     }
 
-    pub(super) fn set_news(&mut self, news: Option<ErrorKind>) {
-        self.news = news;
-        self.shared.set_has_news(self.broken.is_some() || news.is_some());
+    pub(super) fn show_news(&self) {
+        self.shared.set_has_news(self.trouble.is_some() || self.is_alone);
     }
 
     #[cold]
     pub(super) fn refresh(&mut self) {
         self.seen = self.shared.changes();
-        let (arrived, gone, refused) = self.shared.take();
-        self.set_news(self.news.or(refused));
+        let (arrived, gone, trouble) = self.shared.take();
+        if let Some(error) = trouble {
+            self.trouble.get_or_insert(error.while_to(RECEIVE));
+        }
+        self.show_news();
         for source in &arrived {
             source.inlet.keep(Arc::clone(&self.membership) as Arc<_>);
         }
