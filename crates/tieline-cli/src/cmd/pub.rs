@@ -39,7 +39,8 @@ pub(crate) fn run(flags: &Pub) -> Outcome {
     let (kind, carried) = match topic::look(&name)? {
         Some(found) => {
             topic::demand(&name, &found, topic::SPOKEN)?;
-            if found.kind() != Kind::Log && (flags.presence.subscribers > 0 || flags.history > 0) {
+            topic::refuse_mode(&name, &flags.offer)?;
+            if found.kind() != Kind::Log && (flags.presence.subscribers > 0 || flags.offer.history > 0) {
                 let sentence = format_args!("{name} is {}: --subscribers and --history are for topics", found.what());
                 return Err(Failure::usage(sentence));
             }
@@ -74,7 +75,7 @@ fn publish(
         (_, form) => form,
     };
     let mut lines = Inward::new(form, contents.clone(), flags.max_message)?;
-    let options = VoiceOptions { history: flags.history as usize, max_message: flags.max_message };
+    let options = VoiceOptions { offer: &flags.offer, max_message: flags.max_message };
     let mut voice = match kind {
         Kind::Log => Voice::open(name, carried, contents, &options)?,
         kind => Voice::open_other(name, kind, &carried)?,

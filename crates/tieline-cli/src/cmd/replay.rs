@@ -103,6 +103,7 @@ fn replay(flags: &Replay, mut player: Player, name: &str, until: &Until<'_>, don
     let carried = player.header().carried.clone();
     if let Some(found) = topic::look(name)? {
         topic::demand(name, &found, topic::TOPIC)?;
+        topic::refuse_mode(name, &flags.offer)?;
         if found.carried().hash() != carried.hash() {
             let why = "its messages are of another type than the recorded ones";
             let how = "`tieline replay --list` shows the recorded layout, `tieline ls` the other";
@@ -111,7 +112,7 @@ fn replay(flags: &Replay, mut player: Player, name: &str, until: &Until<'_>, don
     }
     let contents = carried.contents().unwrap_or(Contents::Bytes);
     let largest = largest(flags, &contents)?;
-    let options = VoiceOptions { history: flags.history as usize, max_message: largest };
+    let options = VoiceOptions { offer: &flags.offer, max_message: largest };
     let mut voice = Voice::open(name, carried, &contents, &options)?;
     let over = |reason, done: &Done| {
         let tale = format!("{} went to {name}", topic::messages(done.messages));

@@ -17,7 +17,9 @@ pub(crate) use self::bench::{Bench, BenchOs, BenchShm, BenchSubject, Place};
 pub(crate) use self::compat::{Ipcmk, Ipcrm, Ipcs, Lsipc};
 pub(crate) use self::objects::{Mk, MkObject, Rm, Sem, SemAction, Signal, SocketType};
 pub(crate) use self::seeing::{Clean, Leaks, Limits, Locks, Ls, Who};
-pub(crate) use self::topics::{Listening, MessageForm, Presence, Pub, Record, Replay, Slow, Speed, Start, Sub};
+pub(crate) use self::topics::{
+    Listening, MessageForm, Presence, Pub, Record, Replay, Slow, Speed, Start, Sub, TopicOffer,
+};
 pub(crate) use self::transfer::{Connect, Recv, Send, Transfer, When};
 use crate::transfer::openable;
 

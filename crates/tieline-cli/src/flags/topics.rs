@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tieline_os::Mode;
+use tieline_shm::Access;
 use tieline_transport::frame::Framing;
 
 use super::values::{duration, message_size, size};
@@ -37,9 +39,8 @@ pub(crate) struct Pub {
     /// At most so many messages in a second; may be less than one
     #[arg(long, value_parser = rate, value_name = "N")]
     pub(crate) rate: Option<f64>,
-    /// Keep the last messages for subscribers that come later and ask for them
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=65536))]
-    pub(crate) history: u32,
+    #[command(flatten)]
+    pub(crate) offer: TopicOffer,
     #[command(flatten)]
     pub(crate) presence: Presence,
     /// The largest message in bytes, for topics of any length
@@ -51,6 +52,20 @@ pub(crate) struct Pub {
     /// Say at the end, on standard error, what was published
     #[arg(long, short)]
     pub(crate) verbose: bool,
+}
+
+/// What a topic that is published keeps, and for whom.
+#[derive(Args)]
+pub(crate) struct TopicOffer {
+    /// Keep the last messages for subscribers that come later and ask for them
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=65536))]
+    pub(crate) history: u32,
+    /// Who may take part in a topic that nobody offers yet, in octal: read is to subscribe, write to publish [default: 600]
+    ///
+    /// Other users also need to reach the name: give it as a path. They are not waited for, so they need --slow
+    /// drop-oldest or such.
+    #[arg(long, value_parser = access)]
+    pub(crate) mode: Option<Access>,
 }
 
 /// How long a publisher is there before and after its messages.
@@ -227,13 +242,12 @@ pub(crate) struct Replay {
     /// Stop after so many messages
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// Keep the last messages for subscribers that come later and ask for them
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=65536))]
-    pub(crate) history: u32,
+    #[command(flatten)]
+    pub(crate) offer: TopicOffer,
     #[command(flatten)]
     pub(crate) presence: Presence,
     /// Only show what is inside
-    #[arg(long, conflicts_with_all = ["topic", "repeat", "count", "history", "subscribers", "linger"])]
+    #[arg(long, conflicts_with_all = ["topic", "repeat", "count", "history", "mode", "subscribers", "linger"])]
     pub(crate) list: bool,
     /// Say at the end, on standard error, what was published
     #[arg(long, short)]
@@ -258,6 +272,13 @@ fn factor(text: &str) -> Result<f64, String> {
     } else {
         Err(format!("{text} is not between 0.000001 and 1000000000"))
     }
+}
+
+fn access(text: &str) -> Result<Access, String> {
+    let mode: Mode = text.parse().map_err(|error| format!("{error}"))?;
+    Access::from_mode(mode.bits().into()).ok_or_else(|| {
+        format!("of a topic, {text} has no meaning: the user has 6, the group 0, 2, 4 or 6, and others no more than it")
+    })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -18,6 +18,7 @@ pub(crate) use self::form::{Form, Inward, Outward, Read, contents};
 pub(crate) use self::hear::{Ear, Heard};
 pub(crate) use self::speak::{Voice, VoiceOptions};
 use crate::exit::{Code, Failure, Outcome};
+use crate::flags::TopicOffer;
 use crate::transfer::interrupts;
 
 /// No wait is longer, whatever a recording claims; then the time is looked at again.
@@ -66,6 +67,15 @@ pub(crate) fn demand(name: &str, found: &Found, kinds: &[Kind]) -> Outcome {
         _ => "`tieline who` and `tieline locks` show how it is",
     };
     Err(Failure::usage(format_args!("cannot use {name} as a topic: it is {}; {how}", found.what())))
+}
+
+/// Refuses a mode for what somebody offers already.
+pub(crate) fn refuse_mode(name: &str, offer: &TopicOffer) -> Outcome {
+    if offer.mode.is_none() {
+        return Ok(());
+    }
+    let why = "and who offered it first has decided who may take part; without --mode it is used as it is";
+    Err(Failure::new(Code::AlreadyExists, format_args!("cannot set the mode of {name}: it is offered already, {why}")))
 }
 
 /// What is at the name and of one of these kinds; waits for somebody to offer it if so asked.

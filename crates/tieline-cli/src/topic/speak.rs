@@ -12,7 +12,7 @@ use tieline_shm::{ErrorKind, Kind};
 
 use super::{Reason, Until};
 use crate::exit::{Code, Failure, Outcome};
-use crate::flags::Presence;
+use crate::flags::{Presence, TopicOffer};
 
 /// A publisher.
 pub(crate) struct Voice(Sink);
@@ -24,8 +24,8 @@ enum Sink {
 }
 
 /// What a publisher must know before it is made.
-pub(crate) struct VoiceOptions {
-    pub(crate) history: usize,
+pub(crate) struct VoiceOptions<'a> {
+    pub(crate) offer: &'a TopicOffer,
     /// For messages of any length.
     pub(crate) max_message: usize,
 }
@@ -57,9 +57,11 @@ fn once() -> u64 {
 
 impl Voice {
     /// Publishes to the topic, which is created if nobody offers it.
-    pub(crate) fn open(name: &str, carried: Carried, contents: &Contents, options: &VoiceOptions) -> Outcome<Self> {
-        let topic = Topic::<[u8]>::open_or_create(name)?.carrying(carried);
-        let publish = topic.publisher_options().depth(DEPTH.max(options.history * 2)).history(options.history);
+    pub(crate) fn open(name: &str, carried: Carried, contents: &Contents, options: &VoiceOptions<'_>) -> Outcome<Self> {
+        let access = options.offer.mode.clone().unwrap_or_default();
+        let topic = Topic::<[u8]>::open_or_create(name)?.carrying(carried).access(access);
+        let history = options.offer.history as usize;
+        let publish = topic.publisher_options().depth(DEPTH.max(history * 2)).history(history);
         let publisher = publish.payload_max_bytes(contents.len_bytes().unwrap_or(options.max_message)).open()?;
         Ok(Self(Sink::Topic(Box::new(publisher))))
     }

@@ -1,6 +1,8 @@
 //! Topics and queues in shared memory from the shell, with programs of the library, and with deaths, at the other end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use tieline_shm::latest::Latest;
 use tieline_shm::queue::Queue;
 use tieline_shm::stream::Listener;
 use tieline_shm::topic::{Subscriber, Topic};
-use tieline_testkit::{PATIENCE, until};
+use tieline_testkit::{PATIENCE, can_run_as, skip, until};
 
 use crate::support::{Job, Place, run, run_with, shell, tieline};
 
@@ -194,6 +196,39 @@ fn a_publisher_that_does_not_wait_for_us_is_heard_with_another_policy() {
     until("it subscribes", || (patient.subscribers() == 1).then_some(()));
     let _proud = offered.publisher_options().waits_for_nobody().open().unwrap();
     heard.end().failed(4, &told);
+}
+
+#[test]
+fn the_mode_of_a_topic_says_which_other_users_take_part() {
+    const NOBODY: u32 = 65534;
+    let place = Place::new();
+    let topic = place.at("shm", "ours");
+    for (senseless, why) in [("640x", "octal"), ("755", "of a topic"), ("606", "of a topic"), ("400", "of a topic")] {
+        let said = run(&["pub", "--mode", senseless, &topic]);
+        assert_eq!(said.code, 2, "{}", said.err);
+        assert!(said.err.contains(senseless) && said.err.contains(why), "{}", said.err);
+    }
+    if !can_run_as(NOBODY) {
+        skip!("this process cannot become another user");
+    }
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = |words: &[&str]| {
+        let mut command = tieline(words);
+        command.uid(NOBODY).gid(NOBODY);
+        Job::start(command)
+    };
+    let hear = ["sub", "--count", "1", "--slow", "drop-oldest", &topic];
+    let closed = publisher(&[], &topic);
+    as_nobody(&hear).end().failed(4, &["denied"]);
+    run_with(&["pub", "--mode", "644", &topic], b"").failed(5, &["offered already"]);
+    drop(closed);
+    until("nobody offers it", || (run(&["sub", "--timeout", "0", &topic]).code == 3).then_some(()));
+    let mut open = publisher(&["--mode", "644", "--subscribers", "1"], &topic);
+    let heard = as_nobody(&hear);
+    open.write(b"for all\n");
+    assert_eq!(heard.end().well().text(), "for all\n");
+    let said = as_nobody(&["pub", &topic]).end();
+    assert_eq!(said.code, 4, "only to subscribe: {}", said.err);
 }
 
 #[test]

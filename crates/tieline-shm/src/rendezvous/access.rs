@@ -68,6 +68,33 @@ impl Access {
         Self::default()
     }
 
+    /// The access that a file of these permission bits gives: who may read may subscribe, who may write may publish.
+    ///
+    /// The group is the effective group of this process.
+    ///
+    /// ```
+    /// use tieline_shm::{Access, Allowed};
+    ///
+    /// assert_eq!(Access::from_mode(0o644), Some(Access::owner().subscribe(Allowed::Anyone)));
+    /// assert_eq!(Access::from_mode(0o604), None); // All but the group cannot be told.
+    /// ```
+    ///
+    /// `None` for bits that have no such meaning: with execution or beyond `0o777`, without both rights for the user, or
+    /// with a right for others that the group has not.
+    #[must_use]
+    pub fn from_mode(bits: u32) -> Option<Self> {
+        let (user, group, others) = (bits >> 6, bits >> 3 & 7, bits & 7);
+        if user != 0o6 || (group | others) & 1 != 0 || others & !group != 0 {
+            return None;
+        }
+        let allowed = |right: u32| match (group & right != 0, others & right != 0) {
+            (_, true) => Allowed::Anyone,
+            (true, false) => Allowed::Group(rustix::process::getegid().as_raw()),
+            (false, false) => Allowed::Owner,
+        };
+        Some(Self::owner().subscribe(allowed(0o4)).publish(allowed(0o2)))
+    }
+
     /// Who may publish.
     #[must_use]
     pub fn publish(mut self, allowed: Allowed) -> Self {

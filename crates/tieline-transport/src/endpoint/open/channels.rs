@@ -8,7 +8,7 @@ use tieline_shm::queue::{Queue, QueueOptions};
 use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::topic::Topic;
 use tieline_shm::untyped::{self, Carried, Contents, Found};
-use tieline_shm::{Access, Allowed, ErrorKind as ShmErrorKind, Kind, WaitSet};
+use tieline_shm::{Access, ErrorKind as ShmErrorKind, Kind, WaitSet};
 
 use super::Opened;
 use super::sockets::of_messages;
@@ -209,18 +209,11 @@ fn options(address: &Address) -> Result<QueueOptions<[u8]>> {
 
 /// Who may use what is made.
 fn access(address: &Address) -> Result<Access> {
-    let allowed = match address.options().mode.map(tieline_os::Mode::bits) {
-        None | Some(0o600) => return Ok(Access::owner()),
-        Some(0o660) => Allowed::Group(own_group()),
-        Some(0o666) => Allowed::Anyone,
-        Some(_) => {
-            let text = format!("cannot open {address}: what is in shared memory has the mode 600, 660 or 666");
-            return Err(Error::new(ErrorKind::InvalidInput, text));
-        }
-    };
-    Ok(Access::owner().publish(allowed.clone()).subscribe(allowed))
-}
-
-fn own_group() -> u32 {
-    tieline_os::unix::Credentials::own().gid
+    let mode = address.options().mode.map_or(0o600, tieline_os::Mode::bits);
+    // Whoever takes part sends and receives.
+    let access = if matches!(mode, 0o600 | 0o660 | 0o666) { Access::from_mode(mode.into()) } else { None };
+    access.ok_or_else(|| {
+        let text = format!("cannot open {address}: what is in shared memory has the mode 600, 660 or 666");
+        Error::new(ErrorKind::InvalidInput, text)
+    })
 }
