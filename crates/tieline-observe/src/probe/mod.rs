@@ -5,6 +5,7 @@
 //! itself (sockets, System V, POSIX names), then who holds them (descriptors, mappings, locks), then who waits.
 //! An object is met again by its [identity](crate::model::Identity), so later probes complete what earlier ones found.
 
+mod at_hand;
 mod container;
 pub(crate) mod descriptors;
 mod elsewhere;

@@ -10,10 +10,11 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, openat2, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use tieline_os::process_memory::ProcessMemory;
 
+use super::at_hand;
 use super::kernel_files::KernelFiles;
 use super::locks::Ownerless;
 use super::mounts::Mounts;
@@ -336,7 +337,7 @@ impl Places {
             None | Some(AT_FDCWD) => self::path(format_args!("cwd")),
             Some(folder) => self::path(format_args!("fd/{folder}")),
         };
-        let stat = at_hand(at.folder, &from, &name, is_absolute)?;
+        let stat = stat_at_hand(at.folder, &from, &name, is_absolute)?;
         if !rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()).is_fifo() {
             return None;
         }
@@ -475,12 +476,12 @@ impl Places {
 
 /// What the kernel has at hand of the file that a process names. A name that a thread sleeps in opening is at hand, and
 /// no file system is asked for it, which might never answer. Nothing before Linux 5.12, which cannot be asked so.
-fn at_hand(process: BorrowedFd<'_>, from: &CStr, name: &[u8], is_absolute: bool) -> Option<Statx> {
-    let named = OFlags::PATH | OFlags::CLOEXEC;
-    let from: OwnedFd = openat(process, from, named | OFlags::DIRECTORY, Mode::empty()).ok()?;
+fn stat_at_hand(process: BorrowedFd<'_>, from: &CStr, name: &[u8], is_absolute: bool) -> Option<Statx> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let from: OwnedFd = openat(process, from, folder, Mode::empty()).ok()?;
     // A link that is absolute means the root of that process, which is known only where the path starts from it.
     let within = if is_absolute { ResolveFlags::IN_ROOT } else { ResolveFlags::NO_SYMLINKS };
-    let file = openat2(&from, name, named, Mode::empty(), within | ResolveFlags::CACHED | ResolveFlags::NO_MAGICLINKS);
+    let file = at_hand::open(&from, name, OFlags::empty(), within | ResolveFlags::NO_MAGICLINKS);
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     statx(file.ok()?, c"", flags, StatxFlags::INO | StatxFlags::TYPE).ok()
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, makedev};
 use rustix::io::Errno;
 
+use super::super::at_hand;
 use super::super::elsewhere::{Place, places};
 use crate::model::{
     Builder, Detail, Identity, Kind, Memory, NamespaceKind, Owner, PosixSem, Text, UnseenWhat, UnseenWhy,
@@ -139,20 +140,12 @@ fn open(pid: u32, device: u64) -> Result<Option<OwnedFd>, Errno> {
 /// Walks down without leaving `root` or following a link. The names on the way are mount points or lie in the kernel's
 /// own memory: it has them at hand, and no file system that answers late or never needs to be asked.
 fn look_up(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    /// A name that is being changed is not at hand for a moment.
-    const ATTEMPTS: usize = 8;
     let below = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let mut answer = Err(Errno::AGAIN);
-    for _ in 0..ATTEMPTS {
-        answer = rustix::fs::openat2(root, path, flags, Mode::empty(), below | ResolveFlags::CACHED);
-        match answer {
-            Err(Errno::AGAIN) => {}
-            // Linux before 5.12 cannot be asked so.
-            Err(Errno::INVAL) => return rustix::fs::openat2(root, path, flags, Mode::empty(), below),
-            _ => break,
-        }
+    match at_hand::open(root, path, flags, below) {
+        // Linux before 5.12 cannot be asked so.
+        Err(Errno::INVAL) => rustix::fs::openat2(root, path, flags, Mode::empty(), below),
+        answer => answer,
     }
-    answer
 }
 
 fn list(builder: &mut Builder, namespace: u64, directory: &OwnedFd, own: &Own) -> Result<(), UnseenWhy> {

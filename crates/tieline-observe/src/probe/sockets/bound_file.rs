@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tieline_os::sock_diag::{State, UnixKind, UnixSocket};
 
 use crate::model::Owner;
+use crate::probe::at_hand;
 
 /// Where paths begin for some process.
 pub(super) struct Root {
@@ -31,10 +32,6 @@ pub(super) struct BoundFile {
     pub(super) mode: u32,
     pub(super) owner: Owner,
 }
-
-/// How often a path is looked up: the kernel also says that it is not at hand whenever anything is mounted or unmounted
-/// meanwhile, anywhere on the machine.
-const TRIES: usize = 16;
 
 impl Root {
     /// The root of a process, which may have another one than we do.
@@ -64,12 +61,8 @@ impl Root {
     }
 
     fn look_up(&self, path: &OsStr) -> Option<BoundFile> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let at_hand = ResolveFlags::CACHED | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let folder = self.folder.as_ref()?;
-        let opened = (0..TRIES).map(|_| rustix::fs::openat2(folder, path, flags, Mode::empty(), at_hand));
-        let mut opened = opened.skip_while(|opened| matches!(opened, Err(Errno::AGAIN)));
-        let file = match opened.next()? {
+        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let file = match at_hand::open(self.folder.as_ref()?, path, OFlags::NOFOLLOW, within) {
             Ok(file) => file,
             Err(errno) => {
                 self.is_refused.set(matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::PERM));
@@ -84,36 +77,5 @@ impl Root {
             mode: u32::from(stat.stx_mode) & 0o777,
             owner: Owner { uid: stat.stx_uid, gid: stat.stx_gid },
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixListener;
-    use std::process::{Command, Stdio};
-
-    use tieline_testkit::skip;
-
-    use super::*;
-
-    /// Now and then the file of a socket was not found: whatever is mounted anywhere makes the kernel say so.
-    #[test]
-    fn a_file_is_found_while_others_mount() {
-        let once = || Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
-        if !once().is_ok_and(|status| status.success()) {
-            skip!("this process cannot make a mount namespace");
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let _listener = UnixListener::bind(&path).unwrap();
-        // Making a namespace mounts all that is mounted, and its end unmounts it.
-        let mut mounting = Command::new("unshare");
-        mounting.args(["-m", "sh", "-c", "while unshare -m true; do :; done"]);
-        let mut mounting = mounting.spawn().unwrap();
-        let root = Root::of_process(std::process::id());
-        let missed = (0..100_000).filter(|_| root.look_up(path.as_os_str()).is_none()).count();
-        mounting.kill().unwrap();
-        mounting.wait().unwrap();
-        assert_eq!(missed, 0);
     }
 }
