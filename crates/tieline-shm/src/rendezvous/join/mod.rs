@@ -204,6 +204,7 @@ impl Attempt<'_> {
                 if !file.has_its_name(&site.directory, &lock_file) {
                     return Ok(Tried::Changing);
                 }
+                step("meet:joining");
                 joining
             }
             None => None,
@@ -237,7 +238,11 @@ impl Attempt<'_> {
         };
         match self.mode {
             Mode::Open if file.has_host()? || file.has_members()? => Ok(closed.map_or(Tried::Changing, Tried::Closed)),
-            Mode::Open | Mode::Look => Err(self.error(ErrorKind::NotFound)),
+            Mode::Open | Mode::Look => {
+                // If the last one left while we were about to join, it left the files to us.
+                site.remove_if_unused(&file);
+                Err(self.error(ErrorKind::NotFound))
+            }
             Mode::Create | Mode::OpenOrCreate => Ok(match self.take(file)? {
                 Some(place) => Tried::Found(Box::new(place)),
                 None => closed.map_or(Tried::Changing, Tried::Closed),
@@ -251,7 +256,10 @@ impl Attempt<'_> {
             Mode::Create if what.is_none() => Err(self.error(ErrorKind::AlreadyExists)),
             _ => Ok(what),
         };
-        let Some(locked) = file.try_host()? else { return taken(None) };
+        let Some(locked) = file.try_host()? else {
+            // Without a member it is no host: one that is about to be, or somebody who takes the files of the last away.
+            return if file.has_members()? { taken(None) } else { Ok(None) };
+        };
         step("meet:locked");
         // The last host may have removed the file while we locked it.
         if !file.has_its_name(&self.site.directory, &self.site.lock_file()) {
