@@ -41,7 +41,7 @@ pub use older_kernel::{Missing, pretend_missing};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;
 pub use skip::{has_command, skipped};
-pub use wait::{PATIENCE, eventually, pause, sleeps, until};
+pub use wait::{PATIENCE, eventually, pause, sleeps, soon, until};
 
 /// The name of the enclosing test as the test runner knows it, for [`Peer::of`] and [`Namespace::enter`].
 #[macro_export]

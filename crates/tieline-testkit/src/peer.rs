@@ -76,7 +76,8 @@ impl Role {
     }
 }
 
-/// Whether a peer can be run as this user: we are root and the user may execute the test binary where it lies.
+/// Whether a peer can be run as this user: we are root, and the user may execute the test binary where it lies and enter
+/// the directory for temporary files.
 ///
 /// # Panics
 /// If the running executable cannot be found.
@@ -87,8 +88,8 @@ pub fn can_run_as(uid: u32) -> bool {
     }
     let program = std::env::current_exe().expect("the running test binary");
     let mut command = Command::new(program);
-    command.arg("--list").uid(uid).gid(uid).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    command.arg("--list").current_dir(std::env::temp_dir()).uid(uid).gid(uid);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// A peer that is about to be started.

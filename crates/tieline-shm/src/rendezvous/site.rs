@@ -30,7 +30,7 @@ impl Site {
     }
 
     /// Takes the files away if nobody uses the name any more. To be called with no lock held: of several who leave at
-    /// the same time, the one who looks last sees that the others have let go.
+    /// the same time, or were about to join and found nobody, the one who looks last sees that the others have let go.
     pub(super) fn remove_if_unused(&self, file: &LockFile) {
         let unused = || matches!(file.is_wanted(), Ok(false));
         if unused()

@@ -94,7 +94,7 @@ fn read_only_memory_can_be_slept_and_woken_on() {
     };
     let (sleeper, waker) = (accept(), accept());
     let thread = std::thread::spawn(move || {
-        let deadline = Deadline::after(Duration::from_secs(20));
+        let deadline = Deadline::after(tieline_testkit::PATIENCE);
         let waited = futex::wait(&sleeper, 0, Some(deadline)).unwrap();
         assert_ne!(waited, tieline_os::futex::Waited::TimedOut);
     });
@@ -113,7 +113,11 @@ fn waiting_in_vain_costs_little_processor_time() {
     };
     // The first waits spin their guess; an answer that comes late, again and again, teaches better.
     let mut least = Duration::MAX;
-    for wait in 0..40 {
+    for wait in 0..1000 {
+        // More, where a machine charges a thread for what it does besides.
+        if wait >= 40 && least < Duration::from_millis(1) {
+            break;
+        }
         let started = spent();
         // Before the other begins to sleep, so that what it notifies of is true by then.
         let wake = Instant::now() + Duration::from_millis(2);

@@ -173,7 +173,8 @@ fn one_peer_too_many_is_refused_and_room_comes_back() {
     let error = Client::<u64, u64>::connect(at("server")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}");
     assert!(error.to_string().contains("the server has as many clients as it may"), "{error}");
-    assert!(before.elapsed() < Duration::from_secs(2), "said, not waited for");
+    // It would be five seconds.
+    assert!(before.elapsed() < Duration::from_millis(4500), "said, not waited for");
     drop(client);
     tieline_testkit::eventually("there is room", || Client::<u64, u64>::connect(at("server")).is_ok());
 
@@ -196,7 +197,7 @@ fn what_is_full_and_what_is_too_large_are_told_apart() {
         queue.recv().unwrap().ack().unwrap();
     }
     for _ in 0..10 * capacity {
-        queue.send_timeout(&[2; 100], Duration::from_secs(5)).unwrap();
+        queue.send_timeout(&[2; 100], PATIENCE).unwrap();
         queue.recv().unwrap().ack().unwrap();
     }
     kept.ack().unwrap();
@@ -259,7 +260,7 @@ fn without_memory_each_channel_says_so_and_leaves_the_name_free() {
         Queue::<[u8]>::options().capacity(4).payload_max_bytes(100).create(at("queue")).unwrap();
         let publisher = topic.publisher_options().payload_max_bytes(5000).open().unwrap();
         publisher.publish(&[7; 5000]).unwrap();
-        assert_eq!(subscriber.recv_timeout(Duration::from_secs(20)).unwrap()[4999], 7);
+        assert_eq!(subscriber.recv_timeout(PATIENCE).unwrap()[4999], 7);
         return;
     }
     let (place, _) = place();

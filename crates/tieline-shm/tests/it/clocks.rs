@@ -11,7 +11,7 @@ use tieline_shm::stream::{Listener, Stream};
 use tieline_shm::sync::{Barrier, Condvar, Mutex, MutexOptions, Once, RwLock, RwLockOptions, Semaphore, WaitOutcome};
 use tieline_shm::topic::Topic;
 use tieline_shm::{ErrorKind, WaitSet};
-use tieline_testkit::{Namespace, Peer, role, skip, test_name};
+use tieline_testkit::{Namespace, PATIENCE, Peer, role, skip, test_name};
 
 const TIMEOUT: Duration = Duration::from_millis(30);
 
@@ -116,7 +116,7 @@ fn every_wait_ends_in_time() {
         let before = Instant::now();
         assert!(wait(), "{what}");
         let waited = before.elapsed();
-        assert!((TIMEOUT..Duration::from_secs(10)).contains(&waited), "{what}: {waited:?}");
+        assert!((TIMEOUT..PATIENCE / 2).contains(&waited), "{what}: {waited:?}");
     });
 }
 
@@ -167,10 +167,10 @@ fn processes_whose_clocks_differ_talk_and_wait_for_each_other() {
         let lock = Mutex::<u64>::open(at("lock")).unwrap();
         me.say(&seconds().to_string());
         loop {
-            let job = jobs.recv_timeout(Duration::from_secs(20)).unwrap();
-            *lock.lock_timeout(Duration::from_secs(20)).unwrap() += 1;
+            let job = jobs.recv_timeout(PATIENCE).unwrap();
+            *lock.lock_timeout(PATIENCE).unwrap() += 1;
             assert!(jobs.recv_timeout(TIMEOUT).is_err_and(|error| error.is_timeout()));
-            done.send_timeout(&job, Duration::from_secs(20)).unwrap();
+            done.send_timeout(&job, PATIENCE).unwrap();
         }
     }
     if !Namespace::can_make(&[Namespace::Time]) {
@@ -192,9 +192,7 @@ fn processes_whose_clocks_differ_talk_and_wait_for_each_other() {
         // It waits for the lock meanwhile.
         assert!(done.recv_timeout(TIMEOUT).is_err_and(|error| error.is_timeout()));
         drop(held);
-        let before = Instant::now();
-        assert_eq!(*done.recv_timeout(Duration::from_secs(20)).unwrap(), number);
-        assert!(before.elapsed() < Duration::from_secs(10));
+        assert_eq!(*done.recv_timeout(PATIENCE).unwrap(), number);
     }
     assert_eq!(*lock.lock().unwrap(), 5);
 }

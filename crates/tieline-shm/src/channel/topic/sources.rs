@@ -463,6 +463,11 @@ mod tests {
         sources.connected(&link).unwrap();
         let began = Instant::now();
         sources.settle().unwrap();
-        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&began.elapsed()), "{:?}", began.elapsed());
+        // One of ours would be waited for to the end.
+        assert!(
+            (Duration::from_secs(1)..super::super::JOIN_TIMEOUT).contains(&began.elapsed()),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }

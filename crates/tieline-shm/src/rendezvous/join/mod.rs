@@ -34,8 +34,10 @@ const JOINERS_PATIENCE: Duration = Duration::from_millis(5);
 /// How often one host may close the line without an answer before it is believed to have no room.
 const CLOSED_MAX: u32 = 12;
 
-/// How long to ask again where there is room and no number, because the kernel is not yet done with the dead.
+/// How long, and how often at least, to ask again where there is room and no number, because the kernel is not yet done with
+/// the dead.
 const BUSY_PATIENCE: Duration = Duration::from_millis(500);
+const BUSY_TRIES: u32 = 25;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -153,7 +155,7 @@ impl Attempt<'_> {
     fn find_place(&self, offer: &Offer<'_>) -> Result<Place> {
         let mut pause = FIRST_PAUSE;
         let (mut closer, mut closed) = (None, 0);
-        let mut busy_since = None;
+        let (mut busy_since, mut busy) = (None, 0);
         loop {
             match self.try_once(offer)? {
                 Tried::Found(place) => return Ok(*place),
@@ -163,7 +165,9 @@ impl Attempt<'_> {
                 }
                 Tried::Changing => closer = None,
                 Tried::Busy(why) => {
-                    if Instant::now() > *busy_since.get_or_insert_with(Instant::now) + BUSY_PATIENCE {
+                    busy += 1;
+                    let since = *busy_since.get_or_insert_with(Instant::now);
+                    if busy > BUSY_TRIES && since.elapsed() > BUSY_PATIENCE {
                         return Err(self.error(ErrorKind::LimitReached).because(why));
                     }
                 }
@@ -200,6 +204,7 @@ impl Attempt<'_> {
                 if !file.has_its_name(&site.directory, &lock_file) {
                     return Ok(Tried::Changing);
                 }
+                step("meet:joining");
                 joining
             }
             None => None,
@@ -233,7 +238,11 @@ impl Attempt<'_> {
         };
         match self.mode {
             Mode::Open if file.has_host()? || file.has_members()? => Ok(closed.map_or(Tried::Changing, Tried::Closed)),
-            Mode::Open | Mode::Look => Err(self.error(ErrorKind::NotFound)),
+            Mode::Open | Mode::Look => {
+                // If the last one left while we were about to join, it left the files to us.
+                site.remove_if_unused(&file);
+                Err(self.error(ErrorKind::NotFound))
+            }
             Mode::Create | Mode::OpenOrCreate => Ok(match self.take(file)? {
                 Some(place) => Tried::Found(Box::new(place)),
                 None => closed.map_or(Tried::Changing, Tried::Closed),
@@ -247,7 +256,10 @@ impl Attempt<'_> {
             Mode::Create if what.is_none() => Err(self.error(ErrorKind::AlreadyExists)),
             _ => Ok(what),
         };
-        let Some(locked) = file.try_host()? else { return taken(None) };
+        let Some(locked) = file.try_host()? else {
+            // Without a member it is no host: one that is about to be, or somebody who takes the files of the last away.
+            return if file.has_members()? { taken(None) } else { Ok(None) };
+        };
         step("meet:locked");
         // The last host may have removed the file while we locked it.
         if !file.has_its_name(&self.site.directory, &self.site.lock_file()) {

@@ -15,7 +15,7 @@ use crate::rendezvous::{
 };
 use crate::segment::{Kind, Purpose, Segment};
 
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A directory of the test's own, in which others can look if the test lets them.
 pub(super) fn directory() -> TempDir {

@@ -283,10 +283,7 @@ fn one_that_is_stopped_while_it_is_elected_is_the_host_when_it_goes_on() {
         let mut elected = peer(test_name!(), &name, Role::Producer, "open").env("TIELINE_STEP", slow).spawn();
         elected.wait_for("joined");
         host.kill();
-        eventually("it stops", || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", elected.id())).unwrap();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-        });
+        elected.until_stopped();
         let error = open(&name, offer(Role::Consumer), Duration::from_millis(100)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{point}: {error}");
         assert_eq!(create(&name, offer(Role::Consumer), TIMEOUT).unwrap_err().kind(), ErrorKind::AlreadyExists);

@@ -1,8 +1,6 @@
 //! What a forked child has of its parent's memberships: nothing.
 
-use std::time::Duration;
-
-use tieline_testkit::{Forked, Peer, pause, test_name};
+use tieline_testkit::{Forked, PATIENCE, Peer, pause, test_name};
 
 use super::actor::{Actor, TIMEOUT, directory, is_connected, is_departed, is_disconnected, name_in, offer};
 use crate::error::ErrorKind;
@@ -60,7 +58,7 @@ fn the_parents_death_is_seen_at_once_though_a_child_lives() {
         let pairs = Actor::open(&me.env("PAIRS").parse().unwrap(), Role::Consumer);
         let shared = Actor::open(&me.env("SHARED").parse().unwrap(), Role::Sharer);
         pairs.diary.wait("connected", 1, is_connected);
-        let child = Forked::run(|| pause(Duration::from_secs(30)));
+        let child = Forked::run(|| pause(PATIENCE * 10));
         me.say(&child.id().to_string());
         me.wait_for("never");
         drop((pairs, shared));

@@ -169,3 +169,50 @@ fn nothing_is_left_of_a_membership() {
     peer.succeeds();
     assert!(files(directory.path()).is_empty());
 }
+
+/// The last member leaves the files to who is about to join, and who finds nobody takes them away: else another user could
+/// not have the name.
+#[test]
+fn who_was_about_to_join_when_the_last_one_left_leaves_nothing_either() {
+    if play() {
+        return;
+    }
+    let directory = directory();
+    let name = name_in(directory.path(), "late");
+    let last = Actor::create(&name, Role::Producer);
+    let mut late = peer(test_name!(), &name, Role::Consumer, "open").env("TIELINE_STEP", "stop:meet:joining").spawn();
+    late.until_stopped();
+    drop(last);
+    assert_eq!(files(directory.path()).len(), 2, "it is about to join");
+    late.signal(rustix::process::Signal::CONT);
+    late.wait_for("failed NotFound");
+    eventually("no file is left", || files(directory.path()).is_empty());
+}
+
+/// Who looks for a name again and again takes files away, and makes nobody believe that the name is in use.
+#[test]
+fn a_name_can_be_made_and_left_while_others_look_for_it() {
+    let directory = directory();
+    let name = name_in(directory.path(), "wanted");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Never let in, so that the name is nobody's when its maker leaves.
+                let other = || crate::rendezvous::Offer { layout_hash: 8, ..offer(Role::Consumer) };
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let error = open(&name, other(), TIMEOUT).unwrap_err();
+                    assert!([ErrorKind::NotFound, ErrorKind::Mismatch].contains(&error.kind()), "{error}");
+                }
+            });
+        }
+        let made = std::panic::catch_unwind(|| {
+            for _ in 0..300 {
+                drop(create(&name, offer(Role::Producer), TIMEOUT).expect("nobody has it"));
+            }
+        });
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        made.unwrap();
+    });
+    assert!(files(directory.path()).is_empty());
+}

@@ -85,10 +85,15 @@ fn nothing_wakes_a_process_that_has_nothing_to_do() {
             assert_eq!(counts.len(), 1, "one keeper");
             counts[0]
         };
-        pause(Duration::from_millis(200));
-        let before = switches();
-        pause(Duration::from_secs(2));
-        assert_eq!(switches() - before, 0, "the keeper sleeps");
+        // As soon as it has done what there was to do, which on a slow machine may take a while.
+        let mut wake_ups = Vec::new();
+        while wake_ups.last() != Some(&0) {
+            assert!(wake_ups.len() < 15, "{wake_ups:?} in two seconds each: the keeper does not sleep");
+            pause(Duration::from_millis(200));
+            let before = switches();
+            pause(Duration::from_secs(2));
+            wake_ups.push(switches() - before);
+        }
         drop((host, guest));
         me.say("slept");
         return;

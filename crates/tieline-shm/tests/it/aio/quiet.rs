@@ -83,13 +83,20 @@ fn idle_channels_wake_nobody() {
                 panic!("something happened");
             });
         }
-        // Everything has gone to sleep.
         sleep(Duration::from_millis(500)).await;
-        let (before, threads) = switches();
-        sleep(Duration::from_secs(2)).await;
-        let (after, _) = switches();
-        // This thread's own sleep.
-        assert!(after - before <= 2, "{} wake-ups in two seconds", after - before);
+        // Everything has gone to sleep by then, or on a slow machine some seconds later.
+        let mut wake_ups = Vec::new();
+        let threads = loop {
+            let (before, threads) = switches();
+            sleep(Duration::from_secs(2)).await;
+            let (after, _) = switches();
+            wake_ups.push(after - before);
+            // This thread's own sleep.
+            if after - before <= 2 {
+                break threads;
+            }
+            assert!(wake_ups.len() < 15, "{wake_ups:?} wake-ups in two seconds each");
+        };
         assert!(threads <= 4, "{threads} threads for 90 channels");
     });
 }

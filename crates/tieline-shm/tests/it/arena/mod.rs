@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tieline_shm::{Arena, ArenaOptions, Error, ErrorKind, Opened, Recovered, ShmMap, ShmString, ShmVec};
-use tieline_testkit::{Peer, PeerBuilder, Role, test_name, until};
+use tieline_testkit::{PATIENCE, Peer, PeerBuilder, Role, test_name};
 
 type Prices = ShmMap<u32, [u64; 3]>;
 
@@ -117,7 +117,11 @@ fn a_writer_killed_at_any_moment_leaves_a_whole_state() {
     let path = folder.path().join("arena");
     let mut ours = make(&path);
     let mut in_the_middle = 0;
-    for round in 0..rounds {
+    for round in 0..100 * rounds {
+        // And on, where the writers hardly get a turn before they are killed.
+        if round >= rounds && in_the_middle > 0 {
+            break;
+        }
         let mut peer = writer(test_name!(), &path).spawn();
         peer.wait_for("open");
         let until = Instant::now() + Duration::from_micros(100 + round * 37 % 3000);
@@ -130,7 +134,7 @@ fn a_writer_killed_at_any_moment_leaves_a_whole_state() {
         let content = content(&ours);
         assert!(is_whole(&content).is_some(), "round {round}: {content:?}");
     }
-    println!("{in_the_middle} of {rounds} died in the middle of a change");
+    println!("{in_the_middle} died in the middle of a change, of {rounds} if that is enough");
     assert!(in_the_middle > 0, "none died where it matters");
 }
 
@@ -175,10 +179,7 @@ fn a_stopped_writer_that_was_recovered_gives_up() {
         let path = folder.path().join("arena");
         let mut ours = make(&path);
         let peer = writer(test_name!(), &path).env("TIELINE_STEP", format!("stop:arena:{step}")).spawn();
-        let status = format!("/proc/{}/status", peer.id());
-        until("the writer stops", || {
-            std::fs::read_to_string(&status).is_ok_and(|text| text.contains("State:\tT")).then_some(())
-        });
+        peer.until_stopped();
         assert_eq!(ours.recover().unwrap(), Recovered::TakenBack);
         next(&mut ours, 5).unwrap();
         peer.signal(Signal::CONT);
@@ -267,7 +268,9 @@ fn an_attacker_causes_errors_only() {
     let end = Instant::now() + Duration::from_secs(3);
     let (mut values, mut errors, mut slowest) = (0_u64, 0_u64, Duration::ZERO);
     for round in 0.. {
-        if Instant::now() >= end {
+        // Longer, if attacker and victim hardly get a turn.
+        let is_enough = errors > 0 && values > 0;
+        if Instant::now() >= end && (is_enough || Instant::now() >= end + PATIENCE) {
             break;
         }
         if round % 8 == 0 {
@@ -318,5 +321,6 @@ fn an_attacker_causes_errors_only() {
     }
     println!("{values} values, {errors} errors, slowest round {slowest:?}");
     assert!(errors > 0 && values > 0, "the attack hit nothing, or everything at once");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Some milliseconds, and the machine's share.
+    assert!(slowest < PATIENCE / 2, "{slowest:?}");
 }

@@ -102,7 +102,9 @@ fn an_attacker_of_a_shared_arena_causes_errors_only() {
     let (mut values, mut errors, mut slowest) = (0_u64, 0_u64, Duration::ZERO);
     let end = Instant::now() + Duration::from_secs(3);
     let mut round = 0;
-    while Instant::now() < end {
+    let enough = |values, errors| values > 0 && errors > 0;
+    // Longer, if attackers and victim hardly get a turn.
+    while Instant::now() < end || (!enough(values, errors) && Instant::now() < end + PATIENCE) {
         // Anew each time: what an attacker has destroyed stays destroyed.
         round += 1;
         let folder = directory.path().join(round.to_string());
@@ -148,11 +150,9 @@ fn an_attacker_of_a_shared_arena_causes_errors_only() {
         drop(pairs);
     }
     println!("{values} values, {errors} errors, slowest round {slowest:?}, {round} attacks");
-    assert!(
-        errors > 0 && values > 0,
-        "the attack hit nothing, or everything at once: {values} values, {errors} errors"
-    );
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(enough(values, errors), "the attack hit nothing, or everything at once: {values} values, {errors} errors");
+    // Some milliseconds, and the machine's share.
+    assert!(slowest < PATIENCE / 2, "{slowest:?}");
 }
 
 /// A writer dies at each named step: those who come next, reading or writing, go on with all of a change or nothing.

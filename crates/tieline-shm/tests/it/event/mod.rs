@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::event::{Event, Fired};
 use tieline_shm::{ErrorKind, Name, WaitSet, Waiting};
-use tieline_testkit::{PATIENCE, Peer, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, role, soon, test_name};
 
 fn event(directory: &Path, ids: u32) -> Event {
     let name = Name::new(&format!("{}/event", directory.display())).unwrap();
@@ -111,7 +111,7 @@ fn a_killed_listener_disturbs_nobody() {
         let started = Instant::now();
         event.notify(0).unwrap();
         listener.wait_timeout(&mut Vec::new(), PATIENCE).unwrap();
-        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < PATIENCE / 2);
     }
 }
 
@@ -146,9 +146,7 @@ fn a_notifier_s_death_wakes_whom_it_did_not() {
         thread.join().unwrap().saturating_duration_since(known)
     };
     for step in ["kill:wait:cleared", "kill:wait:turned"] {
-        // The quickest of ten, because others use the machine, too.
-        let late = (0..10).map(|_| told_after(step)).min().unwrap();
-        assert!(late < Duration::from_millis(10), "{step}: {late:?}");
+        soon(step, Duration::from_millis(10), || told_after(step));
     }
 }
 

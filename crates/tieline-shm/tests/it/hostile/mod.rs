@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tieline_shm::{Access, Allowed};
-use tieline_testkit::{Peer, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, role, test_name};
 
 /// Who attacks.
 const ATTACKER: u32 = 65534;
@@ -24,7 +24,7 @@ const HONEST: u32 = 65533;
 const TIME: Duration = Duration::from_millis(500);
 /// The longest that a call of the victim with a deadline of 50 ms may take, on a busy machine, and one that joins a topic
 /// whose publishers say nothing, for whom it waits a second.
-const CALL_MAX: Duration = Duration::from_secs(3);
+const CALL_MAX: Duration = Duration::from_secs(10);
 
 /// How many descriptors one attacker may cost at a time: those who connected and say nothing, and its 20 memberships.
 const DESCRIPTORS_MAX: usize = 160;
@@ -82,10 +82,16 @@ fn work_of(time: Duration) -> Duration {
     Duration::from_nanos(u64::try_from(nanos(after) - nanos(before)).expect("time does not run backwards"))
 }
 
+/// Sooner or later: a slow machine may still be busy with what was to be done.
 fn is_idle(when: &str) -> Duration {
-    let busy = work_of(Duration::from_millis(100));
-    assert!(busy < Duration::from_millis(30), "{when} we are busy with nothing: {busy:?} of 100 ms");
-    busy
+    let begin = Instant::now();
+    loop {
+        let busy = work_of(Duration::from_millis(100));
+        if busy < Duration::from_millis(30) {
+            return busy;
+        }
+        assert!(begin.elapsed() < PATIENCE / 2, "{when} we are busy with nothing: {busy:?} of 100 ms");
+    }
 }
 
 /// Whoever joins when the attacker is gone comes in, whatever that has written over.
@@ -95,7 +101,7 @@ fn comes_late<S: Scene>(attack: &str, name: &str, scene: &mut S) {
     let late = std::thread::spawn(move || join(&name).map(drop));
     while !late.is_finished() {
         scene.work();
-        assert!(begin.elapsed() < Duration::from_secs(10), "after {attack} joining takes too long");
+        assert!(begin.elapsed() < PATIENCE / 2, "after {attack} joining takes too long");
     }
     if let Err(error) = late.join().expect("an answer") {
         panic!("after {attack}: {error}");
@@ -142,7 +148,7 @@ fn play<S: Scene>(test: &str) {
                 let begin = Instant::now();
                 while descriptors() > before.0 || threads() > before.1 {
                     let kept = (descriptors(), threads());
-                    assert!(begin.elapsed() < Duration::from_secs(5), "{attack} costs us {before:?} -> {kept:?}");
+                    assert!(begin.elapsed() < PATIENCE / 2, "{attack} costs us {before:?} -> {kept:?}");
                     scene.after();
                 }
                 let idle = is_idle(&format!("after {attack}"));
@@ -174,13 +180,13 @@ fn one_attack<S: Scene>(test: &str, attack: &str, name: &str, scene: &mut S) -> 
     let (mut longest, mut most) = (Duration::ZERO, 0);
     let mut begin = Instant::now();
     let mut is_there = false;
-    while begin.elapsed() < TIME {
+    while !is_there || begin.elapsed() < TIME {
         let call = Instant::now();
         scene.work();
         longest = longest.max(call.elapsed());
         most = most.max(descriptors());
         if !is_there {
-            assert!(begin.elapsed() < Duration::from_secs(10), "the attacker does not come in");
+            assert!(begin.elapsed() < PATIENCE / 2, "the attacker does not come in");
             if attacker.said("ready") {
                 (is_there, begin) = (true, Instant::now());
             }

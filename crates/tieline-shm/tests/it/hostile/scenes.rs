@@ -10,6 +10,7 @@ use tieline_shm::reqres::{Client, Server};
 use tieline_shm::stream::{self, Stream};
 use tieline_shm::topic::{Policy, Publisher, Subscriber, Topic};
 use tieline_shm::{Allowed, ErrorKind, Name, Result};
+use tieline_testkit::PATIENCE;
 
 use super::{Scene, access, listening};
 
@@ -197,7 +198,7 @@ impl Scene for Heard {
     }
 
     fn after(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE / 2;
         while self.heard < self.next {
             assert!(Instant::now() < deadline, "{} of {}", self.heard, self.next);
             self.hear();
@@ -270,7 +271,7 @@ impl Scene for Rung {
 
     fn after(&mut self) {
         let mut fired = Vec::new();
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE / 2;
         while !fired.iter().any(|one: &tieline_shm::event::Fired| one.id == 5) {
             assert!(Instant::now() < deadline, "a new listener hears nothing");
             self.0.notify(5).expect("notified");
@@ -388,10 +389,10 @@ impl Scene for Streamed {
         self.streams.clear();
         while self.listener.accept_timeout(SHORT).is_ok() {}
         let mut client = Stream::connect(&self.name).expect("honest ones connect");
-        let mut server = self.listener.accept_timeout(Duration::from_secs(2)).expect("honest ones are accepted");
+        let mut server = self.listener.accept_timeout(PATIENCE / 2).expect("honest ones are accepted");
         client.writer().write_timeout(b"hello", SHORT).expect("written");
         let mut buffer = [0; 5];
-        assert_eq!(server.reader().read_timeout(&mut buffer, Duration::from_secs(2)).expect("read"), 5);
+        assert_eq!(server.reader().read_timeout(&mut buffer, PATIENCE / 2).expect("read"), 5);
         assert_eq!(&buffer, b"hello");
     }
 }
@@ -435,7 +436,7 @@ impl Scene for Served {
     fn after(&mut self) {
         let begin = Instant::now();
         while self.server.clients() > 1 {
-            assert!(begin.elapsed() < Duration::from_secs(5), "a client that is gone is not forgotten");
+            assert!(begin.elapsed() < PATIENCE / 2, "a client that is gone is not forgotten");
             self.work();
         }
         for _ in 0..20 {
@@ -448,7 +449,7 @@ impl Scene for Served {
         ready();
         for count in 0_usize.. {
             let asked = vec![count as u8; if count.is_multiple_of(3) { 4000 } else { 20 }];
-            let answer = match client.call_timeout(&asked, Duration::from_secs(15)) {
+            let answer = match client.call_timeout(&asked, PATIENCE) {
                 Ok(answer) => answer,
                 Err(error) if error.is_peer_dead() => return,
                 Err(error) => panic!("{error}"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::queue::Queue;
 use tieline_shm::{ErrorKind, ShmSafe};
-use tieline_testkit::{PATIENCE, Peer, Role, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, Role, role, soon, test_name};
 
 use crate::alone::{alone, peer};
 
@@ -177,8 +177,9 @@ fn the_job_of_a_killed_worker_comes_to_another_within_ten_milliseconds() {
     }
     alone(test_name!(), |directory| {
         let jobs = Queue::<Job>::create("jobs").unwrap();
-        let mut best = Duration::MAX;
-        for number in 0..5 {
+        let mut number = 0;
+        soon("the job of a killed worker", Duration::from_millis(10), || {
+            number += 1;
             let mut worker = peer(test_name!(), "worker", directory).spawn();
             jobs.send(&job(number)).unwrap();
             worker.wait_for(&number.to_string());
@@ -193,10 +194,9 @@ fn the_job_of_a_killed_worker_comes_to_another_within_ten_milliseconds() {
             worker.kill();
             let (got, at) = waiting.join().unwrap();
             assert_eq!(got.unwrap(), (job(number), 1));
-            best = best.min(at.duration_since(killed));
-        }
-        assert!(best < Duration::from_millis(10), "{best:?}");
-        assert_eq!(jobs.counters().orphaned, 5);
+            at.saturating_duration_since(killed)
+        });
+        assert_eq!(jobs.counters().orphaned, u64::from(number));
     });
 }
 
@@ -255,7 +255,11 @@ fn workers_killed_at_random_lose_no_job() {
         let jobs = Queue::<Job>::options().capacity(16).create("jobs").unwrap();
         let done = Queue::<Job>::options().capacity(16).create("done").unwrap();
         let (mut sent, mut finished) = (0, HashSet::new());
-        for round in 0..ROUNDS {
+        for round in 0..100 * ROUNDS {
+            // And on, where the workers hardly get a turn before they are killed.
+            if round >= ROUNDS && sent > 1000 {
+                break;
+            }
             let mut workers: Vec<_> = (0..2).map(|_| peer(test_name!(), "clerk", directory).spawn()).collect();
             workers.iter_mut().for_each(|worker| worker.wait_for("ready"));
             let end = Instant::now() + Duration::from_micros(round * 7919 % 5000);

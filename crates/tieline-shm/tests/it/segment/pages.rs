@@ -13,13 +13,17 @@ const RESERVED: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 /// Some pages more than there were, until dropped.
 struct Reserved {
     before: u64,
+    /// Held: other runs of this test reserve pages and give them back, too.
+    _turn: fs::File,
 }
 
 impl Reserved {
     /// `None` where we may not, or the machine does not find as many that lie together.
     fn more(count: u64) -> Option<Self> {
         let number = || fs::read_to_string(RESERVED).ok()?.trim().parse::<u64>().ok();
-        let ours = Self { before: number()? };
+        let turn = fs::File::open(RESERVED).ok()?;
+        turn.lock().ok()?;
+        let ours = Self { before: number()?, _turn: turn };
         fs::write(RESERVED, (ours.before + count).to_string()).ok()?;
         (number()? >= ours.before + count).then_some(ours)
     }

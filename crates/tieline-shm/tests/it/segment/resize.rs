@@ -1,10 +1,10 @@
 //! Memory that comes and goes under those who use it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tieline_shm::{ErrorKind, Segment, SegmentOptions};
-use tieline_testkit::{Peer, test_name};
+use tieline_testkit::{PATIENCE, Peer, test_name};
 
 const MOST: usize = 1 << 20;
 
@@ -29,7 +29,7 @@ fn growing_and_shrinking_under_a_user_harms_nobody() {
     for _ in 0..3 {
         let mut peer = Peer::of(test_name!()).role("mover").stdin(ours.try_clone_fd().unwrap()).spawn();
         let (mut there, mut missing) = (0_u64, 0_u64);
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + PATIENCE;
         for round in 0_usize.. {
             let offset = round * 104_729 % (MOST - 8);
             for answer in [ours.load::<u64>(offset).map(drop), ours.store(offset, &0x5a_u64)] {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tieline_testkit::pause;
+use tieline_testkit::{PATIENCE, pause};
 
 /// Counts by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,10 +40,10 @@ impl Census {
     /// Waits until there is no more of anything than in `self`, calling `look` each time; answers what there is too much
     /// of after a while.
     pub(super) fn excess(&self, directory: &Path, mut look: impl FnMut()) -> Vec<String> {
-        let mut excess = Vec::new();
-        for _ in 0..400 {
+        let deadline = Instant::now() + PATIENCE / 2;
+        loop {
             let now = Self::take(directory);
-            excess = now
+            let excess: Vec<String> = now
                 .0
                 .iter()
                 .filter_map(|(name, count)| {
@@ -51,13 +51,12 @@ impl Census {
                     (*count > before).then(|| format!("{name}: {before} -> {count}"))
                 })
                 .collect();
-            if excess.is_empty() {
-                break;
+            if excess.is_empty() || Instant::now() > deadline {
+                return excess;
             }
             look();
             pause(Duration::from_millis(5));
         }
-        excess
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tieline_testkit::{Peer, Role, pause, role};
+use tieline_testkit::{PATIENCE, Peer, Role, pause, role};
 
 use super::census::Census;
 use super::{Subject, steps};
@@ -56,6 +56,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct End {
     killed: OnceLock<Instant>,
+    process: OnceLock<u32>,
     was_ready: AtomicBool,
     is_reaped: AtomicBool,
     /// It ends itself at an instant that nobody writes down.
@@ -65,17 +66,18 @@ pub(crate) struct End {
 
 /// No round takes so long, unless a survivor is stuck; with a planted bug it probably is, and that is known sooner.
 fn round_max() -> Duration {
-    Duration::from_secs(if std::env::var_os(PLANT).is_some() { 4 } else { 15 })
+    if std::env::var_os(PLANT).is_some() { Duration::from_secs(4) } else { PATIENCE * 5 / 6 }
 }
 /// How long a step may let itself be waited for.
 const STEP_MAX: Duration = Duration::from_millis(1200);
-/// And once more, if nobody came to it before.
-const STEP_MAX_AGAIN: Duration = Duration::from_secs(5);
+/// And again, if nobody came to it before.
+const STEP_MAX_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(25)];
 
 impl End {
     fn new(fate: &Fate) -> Self {
         Self {
             killed: OnceLock::new(),
+            process: OnceLock::new(),
             was_ready: AtomicBool::new(false),
             is_reaped: AtomicBool::new(false),
             ends_itself: matches!(fate, Fate::AtStep(..)),
@@ -98,6 +100,11 @@ impl End {
     pub(super) fn is_reaped(&self) -> bool {
         self.go_on();
         self.is_reaped.load(Ordering::Acquire)
+    }
+
+    /// The victim's process, as soon as it has one.
+    pub(super) fn process(&self) -> u32 {
+        *self.process.wait()
     }
 
     /// The victim had joined.
@@ -161,12 +168,12 @@ pub(super) fn at_any_instant<S: Subject>(test: &str, rounds: Rounds) {
 /// With the bug planted in all processes the suite fails.
 pub(super) fn notices<S: Subject>(test: &str, bug: &str) {
     if role().is_some() {
-        return at_any_instant::<S>(test, Rounds { count: 200, time: Duration::from_secs(60) });
+        return at_any_instant::<S>(test, Rounds { count: 2000, time: PATIENCE * 5 });
     }
     let mut conductor = Peer::of(test).role("conductor").env(PLANT, bug).spawn();
     let begin = Instant::now();
     while conductor.is_running() {
-        assert!(begin.elapsed() < Duration::from_secs(90), "neither passes nor fails with {bug}");
+        assert!(begin.elapsed() < PATIENCE * 6, "neither passes nor fails with {bug}");
         pause(Duration::from_millis(20));
     }
     assert!(!conductor.exit_status().success(), "the suite does not notice {bug}");
@@ -196,7 +203,7 @@ pub(super) fn at_every_step<S: Subject>(test: &str, everywhere: bool) {
         left.retain(|step| {
             let elsewhere = S::ELSEWHERE.iter().find(|(name, _)| name == step);
             let mut patience = vec![STEP_MAX];
-            patience.extend(elsewhere.is_none().then_some(STEP_MAX_AGAIN));
+            patience.extend(STEP_MAX_AGAIN.into_iter().filter(|_| elsewhere.is_none()));
             let is_passed = patience.iter().any(|patience| {
                 let mut roles = S::ROLES.iter();
                 roles.any(|role| conductor.ends_at(step, role, *patience, false))
@@ -263,8 +270,8 @@ impl<'a, S: Subject> Conductor<'a, S> {
             conductor.bystander = Some(bystander);
         }
         // What is made once is made by then: threads that are kept, the first of each kind.
-        for role in S::ROLES {
-            conductor.round(role, Fate::Killed(Duration::from_millis(2)));
+        for (role, after_ms) in S::ROLES.iter().flat_map(|role| [(role, 2), (role, 40)]) {
+            conductor.round(role, Fate::Killed(Duration::from_millis(after_ms)));
         }
         conductor.usual = Some(Census::take(&place.directory));
         conductor
@@ -374,6 +381,7 @@ fn watch(mut victim: Peer, fate: &Fate, end: &End) -> bool {
     let set_killed = || {
         let _ = end.killed.set(Instant::now());
     };
+    end.process.set(victim.id()).expect("one victim in each round");
     let mut was_met = true;
     match fate {
         Fate::KilledEarly(after) => pause(*after),

@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tieline_shm::event::{Event, Fired, Listener};
 use tieline_shm::latest::{Latest, LatestReader, LatestWriter};
 use tieline_shm::{ErrorKind, Name, Segment, SegmentOptions};
+use tieline_testkit::PATIENCE;
 
 use super::conduct::{End, Place};
 use super::{Subject, given};
@@ -192,7 +193,7 @@ impl Subject for Bells {
             // One of ours, so that what the dead had counted and not told is told.
             self.event.notify(OURS).expect("notified");
             ours += 1;
-            self.listener.wait_timeout(&mut fired, Duration::from_secs(5)).expect("told of our own");
+            self.listener.wait_timeout(&mut fired, PATIENCE / 2).expect("told of our own");
             for one in fired.drain(..) {
                 heard[usize::from(one.id == VICTIMS)] += one.times;
             }

@@ -16,6 +16,8 @@ use super::{Subject, given};
 type Pair = [u64; 2];
 
 const SHORT: Duration = Duration::from_millis(50);
+/// Who has waited so long looks without a signal; no signal may go astray for half as long.
+const LONG: Duration = Duration::from_secs(20);
 
 pub(super) struct Mutexes<const INHERIT: bool> {
     lock: Mutex<Pair>,
@@ -272,7 +274,7 @@ fn take(count: &Mutex<Pair>, condition: &Condvar) -> bool {
         }
     };
     while held[0] == 0 {
-        held = match condition.wait_timeout(held, Duration::from_secs(2)) {
+        held = match condition.wait_timeout(held, LONG) {
             Ok((held, _)) if held[0] == 0 => return false,
             Ok((held, _)) => held,
             Err(LockError::OwnerDied((held, _))) => {
@@ -351,7 +353,7 @@ impl Subject for Signals {
                         break;
                     }
                     let elapsed = begin.elapsed();
-                    assert!(!was_reaped || elapsed < Duration::from_millis(1500), "a signal went to the dead");
+                    assert!(!was_reaped || elapsed < LONG / 2, "a signal went to the dead");
                 }
             }
             is_over.store(true, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::queue::{Delivery, Queue};
 use tieline_shm::{Segment, SegmentOptions};
+use tieline_testkit::PATIENCE;
 
 use super::conduct::{End, Place};
 use super::{Subject, given};
@@ -178,7 +179,7 @@ impl Subject for Jobs {
         self.forget();
         let slots = self.jobs.capacity() as u64;
         for number in 0..slots {
-            self.jobs.send_timeout(&item(number), Duration::from_secs(2)).expect("room");
+            self.jobs.send_timeout(&item(number), PATIENCE / 2).expect("room");
         }
         while self.total(0..slots) < slots {
             self.take_one(SHORT);

@@ -13,6 +13,7 @@ pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("segment-file", "segment::file"),
     ("side", "topic::policies_newest"),
     ("tokens", "sync::semaphore"),
+    ("succession", "reqres"),
     ("wait", "waiting"),
 ];
 

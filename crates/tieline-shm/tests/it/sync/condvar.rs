@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{Condvar, LockError, Mutex, MutexGuard, MutexKind, MutexOptions, RawMutex, WaitOutcome};
-use tieline_testkit::{Peer, eventually, pause, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, eventually, pause, role, test_name};
 
 use super::{Chance, peer, rounds, segment, segment_of};
 
-const LONG: Duration = Duration::from_secs(15);
+const LONG: Duration = PATIENCE;
 
 /// Locks. A holder that died may have taken a signal and not what it stood for, so all are told to look.
 fn sound<'a>(items: &'a Mutex<u64>, not_empty: &Condvar) -> MutexGuard<'a, u64> {

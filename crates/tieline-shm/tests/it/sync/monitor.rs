@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{LockError, Monitor, MonitorGuard, MutexOptions};
-use tieline_testkit::{role, test_name};
+use tieline_testkit::{PATIENCE, role, test_name};
 
 use super::{peer, segment};
 
 const NOT_EMPTY: usize = 0;
 const NOT_FULL: usize = 1;
 const ROOM: u64 = 4;
-const LONG: Duration = Duration::from_secs(15);
+const LONG: Duration = PATIENCE;
 
 /// How many were put, and how many taken.
 type Buffer = Monitor<[u64; 2], 2>;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{Mutex, MutexKind, MutexOptions, RawMutex};
-use tieline_testkit::{eventually, role, test_name};
+use tieline_testkit::{PATIENCE, eventually, role, test_name};
 
 use super::{peer, segment};
 
@@ -127,15 +127,21 @@ fn waiters_that_give_up_leave_the_others_their_turn() {
     let got = AtomicU32::new(0);
     std::thread::scope(|scope| {
         let guard = lock.lock().unwrap();
-        for patience_ms in [1, 5, 10, 20_000, 20_000, 20_000] {
+        let start = |patience| {
             let (lock, got) = (&lock, &got);
-            scope.spawn(move || {
-                if lock.lock_timeout(Duration::from_millis(patience_ms)).is_ok() {
-                    got.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
+            scope.spawn(move || match lock.lock_timeout(patience) {
+                Ok(_) => drop(got.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => assert!(error.is_timeout(), "{error:?}"),
+            })
+        };
+        let patient = |_| drop(start(PATIENCE));
+        (0..2).for_each(patient);
+        let impatient = [1, 5, 10].map(|patience_ms| start(Duration::from_millis(patience_ms)));
+        (0..1).for_each(patient);
         tieline_testkit::pause(Duration::from_millis(40));
+        // They give up while it is held, however late they begin.
+        impatient.into_iter().for_each(|waiter| waiter.join().unwrap());
+        assert_eq!(got.load(Ordering::Relaxed), 0);
         drop(guard);
         eventually("the patient ones get their turn", || got.load(Ordering::Relaxed) == 3);
     });

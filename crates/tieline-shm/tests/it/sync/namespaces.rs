@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use tieline_shm::ErrorKind;
 use tieline_shm::sync::{MutexOptions, RawMutex, RwLock, RwLockKind, RwLockOptions};
-use tieline_testkit::{Forked, Namespace, Peer, Role, eventually, pause, role, test_name};
+use tieline_testkit::{Forked, Namespace, Peer, Role, eventually, pause, role, skip, test_name};
 
 use super::{peer, segment};
 
@@ -69,11 +69,7 @@ fn eventually_has_it(peers: &mut [&mut Peer]) -> usize {
 }
 
 fn can_test() -> bool {
-    let can = rustix::process::geteuid().is_root() && Namespace::can_make(&[Namespace::Pid]);
-    if !can {
-        eprintln!("skipped: only root can make pid namespaces for its children");
-    }
-    can
+    rustix::process::geteuid().is_root() && Namespace::can_make(&[Namespace::Pid])
 }
 
 #[test]
@@ -86,7 +82,7 @@ fn a_mutex_is_not_taken_from_the_namesake_of_a_dead_waiter() {
         .succeeds();
     }
     if !can_test() {
-        return;
+        skip!("only root can make pid namespaces for its children");
     }
     let lock = RawMutex::anonymous(&MutexOptions::new()).unwrap();
     a_waiter_dies_while_its_namesake_holds(
@@ -108,7 +104,7 @@ fn a_reader_writer_lock_is_not_taken_from_the_namesake_of_a_dead_waiter() {
         .succeeds();
     }
     if !can_test() {
-        return;
+        skip!("only root can make pid namespaces for its children");
     }
     for kind in [RwLockKind::WriterPreferring, RwLockKind::Fair] {
         let lock = RwLock::anonymous(0_u64, &RwLockOptions::new().kind(kind)).unwrap();
@@ -133,7 +129,7 @@ fn a_lock_that_inherits_priorities_stays_in_its_namespace() {
         .succeeds();
     }
     if !can_test() {
-        return;
+        skip!("only root can make pid namespaces for its children");
     }
     let lock = RawMutex::anonymous(&MutexOptions::new().inherit_priority(true)).unwrap();
     let (peer, told) = stranger(&test_name!(), "stranger", lock.as_fd().unwrap());

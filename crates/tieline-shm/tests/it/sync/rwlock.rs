@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::sync::{LockError, LockResult, MAX_READERS, RwLock, RwLockKind, RwLockOptions, WriteGuard};
 use tieline_shm::{Error, ErrorKind};
-use tieline_testkit::{Forked, Peer, eventually, pause, role, test_name};
+use tieline_testkit::{Forked, PATIENCE, Peer, eventually, pause, role, skip, soon, test_name};
 
 use super::{Chance, peer, rounds, segment};
 
 type Pair = [u64; 2];
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = PATIENCE;
 const SHORT: Duration = Duration::from_millis(30);
 const KINDS: [RwLockKind; 2] = [RwLockKind::WriterPreferring, RwLockKind::Fair];
 
@@ -197,9 +197,48 @@ fn fair_readers_are_not_starved_by_a_writer_that_never_pauses() {
 #[test]
 fn who_comes_back_to_a_fair_lock_lets_the_writer_that_it_woke_go_first() {
     const TURNS: u32 = 40;
+    let deadline = Instant::now() + PATIENCE;
+    let (mut of_each, mut woken_in_time) = (Vec::new(), Vec::new());
+    loop {
+        let gone_first = goes_first(TURNS);
+        of_each.push(gone_first);
+        // Not always, where the machine takes longer than a millisecond to wake it.
+        if gone_first >= TURNS / 4 {
+            return;
+        }
+        woken_in_time.push(woken_within(TURNS, Duration::from_micros(500)));
+        if Instant::now() > deadline {
+            woken_in_time.sort_unstable();
+            if woken_in_time[woken_in_time.len() / 2] < TURNS * 3 / 4 {
+                skip!("this machine takes too long to wake a thread: {woken_in_time:?} of {TURNS} times it was soon");
+            }
+            panic!("{of_each:?} of {TURNS}");
+        }
+    }
+}
+
+/// How often of so many times a thread that sleeps is awake so soon.
+fn woken_within(turns: u32, limit: Duration) -> u32 {
+    let soon = |_: &u32| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (wake, woken) = std::sync::mpsc::channel::<Instant>();
+        let sleeper = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+            woken.recv().unwrap().elapsed()
+        });
+        let other = told.recv().unwrap();
+        eventually("the other sleeps", || tieline_testkit::sleeps(other));
+        wake.send(Instant::now()).unwrap();
+        sleeper.join().unwrap() < limit
+    };
+    (0..turns).filter(soon).count().try_into().unwrap()
+}
+
+/// How often of so many times the writer that was woken is the next.
+fn goes_first(turns: u32) -> u32 {
     let lock = lock(RwLockKind::Fair, 4);
     let mut gone_first = 0;
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         let held = sound(lock.write_timeout(LONG));
         std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
@@ -215,8 +254,7 @@ fn who_comes_back_to_a_fair_lock_lets_the_writer_that_it_woke_go_first() {
             gone_first += u32::from(sound(lock.write_timeout(LONG))[0] > before);
         });
     }
-    // Not always, where the machine takes longer than a millisecond to wake it.
-    assert!(gone_first >= TURNS / 4, "{gone_first} of {TURNS}");
+    gone_first
 }
 
 #[test]
@@ -463,11 +501,7 @@ fn a_stopped_holder_is_waited_for_and_goes_on_when_it_is_continued() {
             let lock = lock(kind, 2);
             let mut holder = peer(&test_name!(), name, lock.as_fd()).spawn();
             holder.wait_for("in");
-            holder.signal(rustix::process::Signal::STOP);
-            eventually("it is stopped", || {
-                let stat = std::fs::read_to_string(format!("/proc/{}/stat", holder.id())).unwrap();
-                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-            });
+            holder.stop();
             holder.say("out");
             assert_eq!(lock.write_timeout(SHORT).map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
             holder.signal(rustix::process::Signal::CONT);
@@ -492,12 +526,11 @@ fn a_survivor_is_told_within_ten_milliseconds() {
         return;
     }
     for (name, answer) in [("writer", Some(ErrorKind::OwnerDied)), ("reader", None)] {
-        let mut fastest = LONG;
-        for _ in 0..10 {
+        soon(name, Duration::from_millis(10), || {
             let lock = lock(RwLockKind::default(), 2);
             let mut holder = peer(&test_name!(), name, lock.as_fd()).spawn();
             holder.wait_for("locked");
-            let told = std::thread::scope(|scope| {
+            std::thread::scope(|scope| {
                 let waiter = scope.spawn(|| {
                     let answer = lock.write_timeout(LONG).map(drop).map_err(|error| error.kind());
                     (answer.err(), Instant::now())
@@ -508,10 +541,8 @@ fn a_survivor_is_told_within_ten_milliseconds() {
                 let (told, at) = waiter.join().unwrap();
                 assert_eq!(told, answer);
                 at.saturating_duration_since(killed)
-            });
-            fastest = fastest.min(told);
-        }
-        assert!(fastest < Duration::from_millis(10), "{name}: {fastest:?}");
+            })
+        });
     }
 }
 

@@ -269,7 +269,7 @@ fn a_wait_set_tells_of_messages_newcomers_and_departures() {
                 });
                 let mut got = Vec::new();
                 while got.len() < 2 {
-                    set.wait_timeout(&mut ready, Duration::from_secs(10)).unwrap();
+                    set.wait_timeout(&mut ready, PATIENCE).unwrap();
                     assert!(ready.iter().all(|ready| ready.token == token), "{ready:?}");
                     match subscribers[index].try_recv() {
                         Ok(value) => got.push(Ok(*value)),

@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tieline_shm::topic::Topic;
+use tieline_testkit::PATIENCE;
 
 use super::place;
 
@@ -33,14 +34,14 @@ fn a_subscriber_sleeps_for_more_publishers_than_a_call_of_the_kernel_takes() {
                 tieline_testkit::pause(Duration::from_millis(5));
                 let value = round * 1000 + index;
                 publishers[usize::try_from(index).unwrap()].publish(&value).unwrap();
-                assert_eq!(received.recv_timeout(Duration::from_secs(20)).unwrap(), value);
+                assert_eq!(received.recv_timeout(PATIENCE).unwrap(), value);
             }
         }
         // A crowd that is none any more.
         publishers.truncate(2);
         publishers[1].publish(&5).unwrap();
-        assert_eq!(received.recv_timeout(Duration::from_secs(20)).unwrap(), 5);
+        assert_eq!(received.recv_timeout(PATIENCE).unwrap(), 5);
         publishers.clear();
-        assert_eq!(received.recv_timeout(Duration::from_secs(20)).unwrap(), u64::MAX);
+        assert_eq!(received.recv_timeout(PATIENCE).unwrap(), u64::MAX);
     });
 }

@@ -1,11 +1,10 @@
 //! Topics across containers, programs and forks.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use tieline_shm::ErrorKind;
 use tieline_shm::topic::Topic;
-use tieline_testkit::{Forked, Isolation, Namespace, Peer, Role, role, skip, test_name, until};
+use tieline_testkit::{Forked, Isolation, Namespace, PATIENCE, Peer, Role, role, skip, test_name, until};
 
 use super::place;
 
@@ -15,7 +14,7 @@ fn echo(me: &Role) {
     let answers = Topic::<u64>::open(&format!("{}-answers", me.env("NAME"))).unwrap();
     let publisher = answers.publisher().unwrap();
     let mut subscriber = topic.subscriber().unwrap();
-    let sample = subscriber.recv_timeout(Duration::from_secs(20)).unwrap();
+    let sample = subscriber.recv_timeout(PATIENCE).unwrap();
     publisher.publish(&(sample[799] * 2)).unwrap();
     me.wait_for("never");
 }
@@ -41,9 +40,9 @@ fn publishers_and_subscribers_meet_across_namespaces_and_see_each_other_die() {
         let mut peer = Peer::of(test_name!()).role("echo").env("NAME", &name).namespaces(kinds).spawn();
         until("it is connected", || (publisher.subscribers() == 1).then_some(()));
         publisher.publish(&[21; 800]).unwrap();
-        assert_eq!(*answers.recv_timeout(Duration::from_secs(20)).unwrap(), 42, "{kinds:?}");
+        assert_eq!(*answers.recv_timeout(PATIENCE).unwrap(), 42, "{kinds:?}");
         peer.kill();
-        assert_eq!(answers.recv_timeout(Duration::from_secs(20)).unwrap_err().kind(), ErrorKind::PeerGone);
+        assert_eq!(answers.recv_timeout(PATIENCE).unwrap_err().kind(), ErrorKind::PeerGone);
         until("it is forgotten", || (publisher.subscribers() == 0).then_some(()));
     }
 }
@@ -57,7 +56,7 @@ fn a_topic_crosses_process_namespaces() {
         }
         let topic = Topic::<u64>::open(&name).unwrap();
         let mut subscriber = topic.subscriber().unwrap();
-        assert_eq!(*subscriber.recv_timeout(Duration::from_secs(20)).unwrap(), 7);
+        assert_eq!(*subscriber.recv_timeout(PATIENCE).unwrap(), 7);
         // It ends, and with it its place.
         return;
     }
@@ -111,7 +110,7 @@ fn a_child_of_fork_has_no_part_in_a_topic_and_keeps_none_of_it() {
         publisher.publish(&[2; 800]).unwrap();
         assert_eq!(subscriber.recv().unwrap()[0], 2);
         // A child that lives on does not keep its parent's places.
-        let child = Forked::run(|| tieline_testkit::pause(Duration::from_secs(60)));
+        let child = Forked::run(|| tieline_testkit::pause(PATIENCE * 10));
         me.say(&child.id().to_string());
         me.wait_for("never");
     }
@@ -135,10 +134,16 @@ fn a_child_of_fork_has_no_part_in_a_topic_and_keeps_none_of_it() {
 /// A new program has neither the descriptors nor the memory of the one before.
 #[test]
 fn a_program_started_by_exec_inherits_no_descriptor_of_a_topic() {
+    let open = || {
+        let output = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let sockets = |open: &str| open.matches("socket:").count();
+    // Whoever started us may have left some to all its descendants.
+    let before = open();
     let (_place, name) = place();
     let topic = Topic::<[u64; 800]>::open_or_create(&name).unwrap();
     let (_publisher, _subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
-    let output = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
-    let open = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(!open.contains("tieline") && !open.contains("socket:"), "{open}");
+    let open = open();
+    assert!(!open.contains("tieline") && sockets(&open) == sockets(&before), "{before} and then {open}");
 }

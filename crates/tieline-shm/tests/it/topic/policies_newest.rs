@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tieline_shm::topic::{Policy, Subscriber, Topic};
 use tieline_shm::{Access, Allowed, ErrorKind};
-use tieline_testkit::{Peer, role, test_name, until};
+use tieline_testkit::{PATIENCE, Peer, role, test_name, until};
 
 use super::{place, whole};
 
@@ -306,8 +306,8 @@ fn who_keeps_the_oldest_can_be_waited_for_among_others() {
     let mut kept = newest(&topic, 2);
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
-            let first = whole(&*kept.recv_timeout(Duration::from_secs(20)).unwrap());
-            (first, whole(&*kept.recv_timeout(Duration::from_secs(20)).unwrap()))
+            let first = whole(&*kept.recv_timeout(PATIENCE).unwrap());
+            (first, whole(&*kept.recv_timeout(PATIENCE).unwrap()))
         });
         tieline_testkit::pause(Duration::from_millis(30));
         publisher.publish(&[1; 4]).unwrap();
@@ -320,7 +320,7 @@ fn who_keeps_the_oldest_can_be_waited_for_among_others() {
     let mut ready = Vec::new();
     assert!(set.try_wait(&mut ready).unwrap_err().is_would_block());
     publisher.publish(&[3; 4]).unwrap();
-    set.wait_timeout(&mut ready, Duration::from_secs(20)).unwrap();
+    set.wait_timeout(&mut ready, PATIENCE).unwrap();
     assert_eq!(ready[0].token, 7);
     assert_eq!(whole(&*kept.try_recv().unwrap()), 3);
 }

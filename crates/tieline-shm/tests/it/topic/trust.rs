@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tieline_shm::topic::{Policy, Topic};
 use tieline_shm::{Access, Allowed, ErrorKind};
-use tieline_testkit::{Peer, eventually, role, skip, test_name};
+use tieline_testkit::{PATIENCE, Peer, eventually, role, skip, test_name};
 
 use super::place;
 
 const NOBODY: u32 = 65534;
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = PATIENCE;
 
 /// A place that others can enter.
 fn open_place() -> (tempfile::TempDir, String) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tieline_shm::Waiting;
 use tieline_shm::testing::Signal;
-use tieline_testkit::{PATIENCE, Peer, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, role, soon, test_name};
 
 /// Starts this test again as a peer that has the signal's memory as its standard input.
 fn peer_with(test: String, signal: &Signal, step: Option<&str>) -> Peer {
@@ -68,8 +68,7 @@ fn a_notifier_killed_while_waking_leaves_nobody_asleep() {
     }
     for step in ["kill:wait:cleared", "kill:wait:turned"] {
         // What the machine does besides is in most of them; what the telling takes is in the quickest.
-        let times = (0..10).map(|_| time_to_wake_after(test_name!(), step)).collect::<Vec<_>>();
-        assert!(*times.iter().min().unwrap() < Duration::from_millis(10), "{step}: {times:?}");
+        soon(step, Duration::from_millis(10), || time_to_wake_after(test_name!(), step));
     }
 }
 
@@ -136,14 +135,9 @@ fn a_stopped_sleeper_wakes_when_it_goes_on() {
     let mut peer = peer_with(test_name!(), &signal, None);
     peer.wait_for("ready");
     peer.sleeps();
-    peer.signal(rustix::process::Signal::STOP);
-    tieline_testkit::eventually("the peer is stopped", || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", peer.id())).unwrap();
-        status.contains("State:\tT")
-    });
-    let started = Instant::now();
+    peer.stop();
+    // Held up, this would never end: nobody else lets the peer go on.
     (1..=1000).for_each(|value| signal.raise(value));
-    assert!(started.elapsed() < Duration::from_secs(1), "the notifier was held up");
     peer.signal(rustix::process::Signal::CONT);
     peer.succeeds();
 }
@@ -204,7 +198,7 @@ fn a_deadline_ends_each_way_of_waiting() {
         for wait in [Duration::ZERO, Duration::from_micros(20), Duration::from_millis(20)] {
             let started = Instant::now();
             assert!(signal.beyond_timeout(0, how, wait).unwrap_err().is_timeout());
-            assert!(started.elapsed() >= wait && started.elapsed() < wait + Duration::from_secs(2), "{how:?}");
+            assert!(started.elapsed() >= wait && started.elapsed() < wait + PATIENCE / 2, "{how:?}");
         }
     }
 }
@@ -224,6 +218,6 @@ fn wake_ups_in_vain_do_not_move_the_deadline() {
         let waited = signal.beyond_timeout(0, Waiting::Block, Duration::from_millis(20));
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(waited.unwrap_err().is_timeout());
-        assert!(started.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < PATIENCE / 2);
     });
 }

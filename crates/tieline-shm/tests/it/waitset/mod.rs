@@ -117,7 +117,7 @@ fn another_process_rings_the_bell_it_was_given() {
     signal.set_seen(signal.beyond(0, tieline_shm::Waiting::Poll).unwrap());
     let started = Instant::now();
     assert!(set.wait_timeout(&mut ready, Duration::from_millis(30)).unwrap_err().is_timeout());
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < PATIENCE / 2);
 }
 
 /// A busy channel does not starve the others.
@@ -275,9 +275,10 @@ fn every_sort_of_channel_is_waited_for() {
         set.wait_timeout(&mut ready, PATIENCE).unwrap();
         dead.extend(tokens(&ready));
     }
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < PATIENCE / 2);
     assert_eq!(dead, [0, 4, 8].into());
     assert_eq!(subscriber.try_recv().unwrap_err().kind(), ErrorKind::PeerGone);
     assert_eq!(read.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::PeerGone);
-    assert!(request.is_cancelled());
+    // Told on a line of its own, perhaps after the others.
+    tieline_testkit::eventually("the call is cancelled", || request.is_cancelled());
 }
