@@ -117,7 +117,10 @@ fn source_of_util_linux(state: &Path) -> Result<PathBuf, String> {
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir_all(&partial).map_err(|error| format!("cannot make {}: {error}", partial.display()))?;
     let mut tar = Command::new("tar");
-    step(tar.arg("-xf").arg(archive).args(["--strip-components=1", "-C"]).arg(&partial))?;
+    step(tar.arg("-xf").arg(&archive).args(["--strip-components=1", "-C"]).arg(&partial)).inspect_err(|_| {
+        // Perhaps it did not come whole: it is fetched again next time.
+        let _ = fs::remove_file(&archive);
+    })?;
     fs::rename(&partial, &source).map_err(|error| format!("cannot make {}: {error}", source.display()))?;
     Ok(source)
 }
@@ -150,7 +153,9 @@ fn fetch_by_apt(state: &Path) -> Result<(), String> {
         return Err("this machine has no Debian sources to ask for util-linux".to_owned());
     }
     let apt_get = || {
-        let mut command = Command::new("apt-get");
+        // A network that answers, but too slowly to be of use, is as good as none.
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=10", "240", "apt-get"]);
         for (option, value) in [
             ("Dir::Etc::sourcelist", PathBuf::from("/dev/null")),
             ("Dir::Etc::sourceparts", apt.join("sources")),

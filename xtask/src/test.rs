@@ -114,7 +114,9 @@ fn install_missing() {
         return;
     }
     let names = packages.join(" ");
-    let install = format!("apt-get update -qq && apt-get install -qq -y --no-install-recommends {names}");
+    // Without a network it shall not take long to find that out.
+    let apt_get = "apt-get -qq -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1";
+    let install = format!("timeout 300 {apt_get} update && {apt_get} install -y --no-install-recommends {names}");
     let mut command = if quietly("test \"$(id -u)\" = 0") {
         Command::new("sh")
     } else if quietly("sudo -n true") {

@@ -30,16 +30,18 @@ mod namespace;
 mod older_kernel;
 mod peer;
 mod pty;
+mod signals;
 mod skip;
 mod wait;
 pub mod zoo;
 
 pub use data::{assert_same, data, unique_number};
 pub use fork::Forked;
-pub use namespace::{Isolation, Namespace};
+pub use namespace::{Isolation, Namespace, alone};
 pub use older_kernel::{Missing, pretend_missing};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;
+pub use signals::usual_signals;
 pub use skip::{has_command, skipped};
 pub use wait::{PATIENCE, eventually, pause, sleeps, soon, until};
 

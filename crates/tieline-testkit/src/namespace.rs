@@ -23,14 +23,42 @@ pub enum Namespace {
     User,
 }
 
-/// Where a test is after [`Namespace::enter`].
+/// Where a test is after [`Namespace::enter`] or [`alone`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "return from the test unless it is Inside"]
 pub enum Isolation {
-    /// In the namespaces: go on.
+    /// In the namespaces, or alone: go on.
     Inside,
     /// Outside: the test has run inside, in another process, and passed; or was skipped. Return.
     Done,
+}
+
+/// Runs `test` again as the only one of a process.
+///
+/// The tests of a binary run beside each other in one process, and each may start others, which have all that the process
+/// has until they become other programs. Who counts what this process has does it here.
+///
+/// # Panics
+/// If the test fails there.
+pub fn alone(test: &str) -> Isolation {
+    if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
+        return Isolation::Inside;
+    }
+    run_inside(Command::new(std::env::current_exe().expect("the running test binary")), test);
+    Isolation::Done
+}
+
+/// Runs that test by this command, which is the test binary, perhaps in new surroundings.
+fn run_inside(mut command: Command, test: &str) {
+    let status = command
+        .arg(test)
+        .args(["--exact", "--nocapture", "--include-ignored"])
+        .env(INSIDE, test)
+        // A second report of the same test would only be miscounted; a failure tells its story on standard error.
+        .stdout(Stdio::null())
+        .status()
+        .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+    assert!(status.success(), "failed in a process of its own: {status}");
 }
 
 impl Namespace {
@@ -58,16 +86,9 @@ impl Namespace {
             skipped(test, &format!("this machine does not let us make {kinds:?} namespaces"));
             return Isolation::Done;
         }
-        let status = Self::unshare(kinds)
-            .arg(std::env::current_exe().expect("the running test binary"))
-            .arg(test)
-            .args(["--exact", "--nocapture", "--include-ignored"])
-            .env(INSIDE, test)
-            // A second report of the same test would only be miscounted; a failure tells its story on standard error.
-            .stdout(Stdio::null())
-            .status()
-            .expect("start unshare");
-        assert!(status.success(), "failed inside its namespaces: {status}");
+        let mut unshare = Self::unshare(kinds);
+        unshare.arg(std::env::current_exe().expect("the running test binary"));
+        run_inside(unshare, test);
         Isolation::Done
     }
 
@@ -75,6 +96,15 @@ impl Namespace {
     #[must_use]
     pub fn can_make(kinds: &[Self]) -> bool {
         has_command("unshare") && Self::unshare(kinds).arg("true").output().is_ok_and(|out| out.status.success())
+    }
+
+    /// Whether this machine lets us mount a file system in a mount namespace of our own: some let us make the namespace,
+    /// and nothing of it.
+    #[must_use]
+    pub fn can_mount() -> bool {
+        let mut mount = Self::unshare(&[Self::Mount]);
+        mount.args(["mount", "-t", "tmpfs", "none", "/dev/shm"]);
+        has_command("unshare") && mount.output().is_ok_and(|out| out.status.success())
     }
 
     /// The command that runs another one, to be added to it, in new namespaces.

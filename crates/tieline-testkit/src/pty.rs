@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use rustix::process::{Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcgetpgrp, tcsetwinsize};
 
+use crate::signals::usual_signals;
 use crate::wait::{PATIENCE, pause, until};
 
 /// A program whose controlling terminal is a pseudo-terminal, of which the test holds the other end.
@@ -34,10 +36,9 @@ pub struct Pty {
     screen: Arc<Screen>,
     seen: usize,
     child: Child,
-    watcher: JoinHandle<()>,
 }
 
-/// How long a program that ended is given for others to let go of its terminal.
+/// How long others that use the terminal of a program that ended are given to let go of it.
 const OTHERS_KEEP_IT: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Default)]
@@ -96,16 +97,17 @@ impl Pty {
         if let Some(directory) = command.get_current_dir() {
             setsid.current_dir(directory);
         }
+        usual_signals(&mut setsid);
         let child = setsid.stdin(theirs()).stdout(theirs()).stderr(theirs()).spawn().expect("start it by setsid");
         drop(setsid);
 
         let screen = Arc::new(Screen::default());
         let reader = File::from(ours.try_clone().expect("a second descriptor"));
-        let watcher = std::thread::spawn({
+        std::thread::spawn({
             let screen = Arc::clone(&screen);
             move || watch(reader, &screen)
         });
-        Self { keyboard: File::from(ours), screen, seen: 0, child, watcher }
+        Self { keyboard: File::from(ours), screen, seen: 0, child }
     }
 
     /// The process id of the program.
@@ -190,11 +192,18 @@ impl Pty {
     pub fn exit_status(&mut self) -> ExitStatus {
         let child = &mut self.child;
         let status = until("the program in the terminal ends", || child.try_wait().expect("waitable"));
-        let shown_by = Instant::now() + OTHERS_KEEP_IT;
-        while !self.watcher.is_finished() && Instant::now() < shown_by {
+        let ended = Instant::now();
+        // However slow the watcher is: what the program has shown is either noted or still there to be read.
+        while !self.is_all_shown(ended) && ended.elapsed() < PATIENCE {
             pause(Duration::from_millis(1));
         }
         status
+    }
+
+    fn is_all_shown(&self, ended: Instant) -> bool {
+        // Nothing is between the terminal and the notes while they are locked.
+        let shown = self.screen.lock();
+        shown.over || (ended.elapsed() >= OTHERS_KEEP_IT && !waits(&self.keyboard, Some(&Timespec::default())))
     }
 }
 
@@ -214,12 +223,28 @@ impl Drop for Pty {
 /// Notes what is shown until the last program closes the terminal, which reads as an error here.
 fn watch(mut terminal: File, screen: &Screen) {
     let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = terminal.read(&mut buffer) {
-        screen.lock().bytes.extend_from_slice(&buffer[..count]);
+    let mut is_over = false;
+    while !is_over {
+        waits(&terminal, None);
+        let mut shown = screen.lock();
+        match terminal.read(&mut buffer) {
+            Ok(count @ 1..) => shown.bytes.extend_from_slice(&buffer[..count]),
+            _ => is_over = true,
+        }
+        shown.over = is_over;
+        drop(shown);
         screen.changed.notify_all();
     }
-    screen.lock().over = true;
-    screen.changed.notify_all();
+}
+
+/// Whether something, or the end, waits to be read; without a time, when it does.
+fn waits(terminal: &File, time: Option<&Timespec>) -> bool {
+    loop {
+        match poll(&mut [PollFd::new(terminal, PollFlags::IN)], time) {
+            Err(Errno::INTR) => {}
+            answer => return answer.is_ok_and(|count| count > 0),
+        }
+    }
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {

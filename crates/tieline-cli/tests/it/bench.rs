@@ -1,18 +1,17 @@
 //! `bench os` and `bench shm`: they run, their tables fit, the chart stands alone.
 
 use std::fs;
-use std::process::Command;
 
 use tieline_testkit::{has_command, skip};
 
-use crate::support::{Job, Place, TIELINE, run};
+use crate::support::{Place, run, run_measuring, run_measuring_under};
 
 #[test]
 fn a_quick_run_has_tables_and_a_chart() {
     let place = Place::new();
     for file in ["chart.svg", "chart.html"] {
         let chart = place.text(file);
-        let said = run(&[
+        let said = run_measuring(&[
             "bench", "os", "--quick", "--window", "5ms", "--only", "pipe", "--sizes", "64,1M", "--chart", &chart,
         ])
         .well();
@@ -39,9 +38,8 @@ fn a_quick_run_has_tables_and_a_chart() {
 
 #[test]
 fn one_placement_only() {
-    let said =
-        run(&["bench", "os", "--quick", "--window", "5ms", "--only", "eventfd", "--placement", "one", "--sizes", "64"])
-            .well();
+    let flags = ["--quick", "--window", "5ms", "--only", "eventfd", "--placement", "one", "--sizes", "64"];
+    let said = run_measuring(&[&["bench", "os"], &flags[..]].concat()).well();
     assert!(said.text().contains("both processes on one processor"));
     assert!(!said.text().contains("processor of its own"), "{}", said.text());
 }
@@ -62,10 +60,10 @@ fn a_run_that_could_measure_nothing_fails() {
         skip!("prlimit of util-linux is not installed");
     }
     let under_limit = |flags: &[&str]| {
-        let mut command = Command::new("prlimit");
-        command.args(["--msgqueue=0", TIELINE, "bench", "os", "--quick", "--window", "1ms", "--placement", "one"]);
-        command.args(["--sizes", "64", "--bulk", "64", "--only", "posix-mq"]).args(flags);
-        Job::start(command).end()
+        let bench =
+            ["bench", "os", "--quick", "--window", "1ms", "--placement", "one", "--sizes", "64", "--bulk", "64"];
+        let arguments = [&bench[..], &["--only", "posix-mq"], flags].concat();
+        run_measuring_under(&["prlimit", "--msgqueue=0"], &arguments)
     };
     let said = under_limit(&[]).failed(1, &["no mechanism could be measured: posix-mq", "RLIMIT_MSGQUEUE"]);
     assert!(said.text().contains("What could not be measured"), "{}", said.text());
@@ -96,7 +94,8 @@ fn the_help_tells_syntax_and_defaults() {
 
 #[test]
 fn shared_memory_is_measured_against_the_bare_forms() {
-    let said = run(&["bench", "shm", "--quick", "--window", "5ms", "--only", "lock", "--only", "blocking"]).well();
+    let flags = ["--quick", "--window", "5ms", "--only", "lock", "--only", "blocking"];
+    let said = run_measuring(&[&["bench", "shm"], &flags[..]].concat()).well();
     for word in ["bare futex", "pthread robust", "std Mutex", "lock and unlock", "round trip 64 B, blocking", "1 cpu"] {
         assert!(said.text().contains(word), "no {word:?} in:\n{}", said.text());
     }

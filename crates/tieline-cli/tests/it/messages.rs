@@ -43,7 +43,9 @@ fn ten_thousand_lines_through_each() {
     let objects = [Object::mq(&[]), Object::make(&["sysv-mq", &key()])];
     let listening = [place.at("unix-seqpacket", "seqpacket"), place.at("unix-dgram", "dgram")];
     for address in objects.iter().map(|object| object.0.clone()).chain(listening) {
-        let mut receiver = Job::start(tieline(["recv", "-v", "--count", "10000", &address]));
+        // Who can tell that a receiver has gone does not take it for a success, so there the sender ends it.
+        let count: &[&str] = if address.starts_with("unix-seqpacket") { &[] } else { &["--count", "10000"] };
+        let mut receiver = Job::start(tieline([&["recv", "-v"], count, &[&address]].concat()));
         if address.starts_with("unix") {
             receiver.waits_at();
         }
@@ -95,8 +97,10 @@ kind, path = getattr(socket, sys.argv[1]), sys.argv[2]
 s = socket.socket(socket.AF_UNIX, kind); s.bind(path)
 if kind == socket.SOCK_SEQPACKET: s.listen()
 print('waiting at ' + path, file=sys.stderr, flush=True)
-if kind == socket.SOCK_SEQPACKET: s, _ = s.accept()
+is_stream = kind == socket.SOCK_SEQPACKET
+if is_stream: s, _ = s.accept()
 print([s.recv(100) for _ in range(2)])
+assert not is_stream or s.recv(100) == b''
 ";
 
 const UNIX_SENDER: &str = "
@@ -133,8 +137,7 @@ fn unix_messages_with_python() {
 #[test]
 fn raw_is_one_message_a_chunk() {
     let place = Place::new();
-    let mut receiver =
-        Job::start(tieline(["recv", "-v", "--count", "1", "--length-prefixed", &place.at("unix-seqpacket", "s")]));
+    let mut receiver = Job::start(tieline(["recv", "-v", "--length-prefixed", &place.at("unix-seqpacket", "s")]));
     receiver.waits_at();
     run_with(&["send", "--raw", &place.at("unix-seqpacket", "s")], b"a\nb\nc").well();
     assert_eq!(receiver.end().out, b"\0\0\0\x05a\nb\nc");

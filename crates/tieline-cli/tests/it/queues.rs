@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use tieline_shm::queue::Queue;
 use tieline_shm::stream::Listener;
-use tieline_testkit::until;
+use tieline_testkit::{PATIENCE, until};
 
-use crate::support::{Job, Place, assert_same, data, run, run_with, tieline};
+use crate::support::{Job, Place, assert_same, data, run, run_out_of_time, run_with, tieline};
 use crate::topics::{Reading, bare, exists, lines, members, publisher, reading};
 
 #[test]
@@ -24,7 +23,7 @@ fn a_stream_carries_bytes_both_ways() {
     // The program of the library at the other end, and both directions.
     let listener = Listener::bind(bare(&name)).unwrap();
     let joined = Job::start(tieline(["connect", &name, "exec:tr a-z A-Z"]));
-    let mut stream = listener.accept_timeout(Duration::from_secs(20)).unwrap();
+    let mut stream = listener.accept_timeout(PATIENCE).unwrap();
     stream.write_all(b"loud\n").unwrap();
     stream.writer().shutdown();
     let mut answer = String::new();
@@ -51,15 +50,22 @@ fn a_queue_gives_each_item_to_one() {
     sender.write(lines(500).as_bytes());
     exists(&queue);
     sender.close_stdin();
-    let receivers = [(); 3].map(|()| Job::start(tieline(["recv", "--idle", "500ms", &queue])));
+    let receivers = [(); 3].map(|()| Job::start(tieline(["recv", &queue])));
     assert_eq!(sender.end().code, 0, "it stays until its items are taken");
+    let written = |receiver: &Job| receiver.out_so_far().lines().count();
+    until("all are written", || (receivers.iter().map(written).sum::<usize>() == 500).then_some(()));
     let mut all: Vec<u32> = Vec::new();
     for receiver in receivers {
+        receiver.signal("TERM");
         let said = receiver.end();
         all.extend(said.text().lines().map(|line| line.parse::<u32>().unwrap()));
     }
     all.sort_unstable();
     assert_eq!(all, (1..=500).collect::<Vec<_>>());
+    // Who does not want to wait for more ends by itself.
+    let kept = Queue::<[u8]>::create(bare(&queue)).unwrap();
+    kept.send(b"last").unwrap();
+    assert_eq!(run(&["recv", "--idle", "50ms", &queue]).well().text(), "last\n");
 }
 
 #[test]
@@ -75,7 +81,7 @@ fn items_that_nobody_takes_are_told() {
     drop(looker);
     sender.signal("INT");
     sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
-    run_with(&["send", "--timeout", "100ms", &queue], b"1\n2\n3\n").failed(7, &["3 of its items were not taken"]);
+    run_out_of_time("send", &[&queue], b"1\n2\n3\n").failed(7, &["3 of its items were not taken"]);
     run_with(&["send", &format!("{queue}?create=no")], b"1\n").failed(3, &["nobody offers this name"]);
     // A queue is made by whoever receives first, if it says so.
     let receiver = Job::start(tieline(["recv", "--count", "1", &format!("{queue}?create=yes")]));
@@ -89,14 +95,14 @@ fn a_queue_of_a_type_takes_its_bytes_and_nothing_else() {
     let place = Place::new();
     let address = place.at("shm", "typed");
     let queue = Queue::<Reading>::create(bare(&address)).unwrap();
-    run_with(&["send", "--timeout", "2s", "--whole", &address], b"short").failed(1, &["a value has 16 bytes"]);
+    run_with(&["send", "--timeout", "20s", "--whole", &address], b"short").failed(1, &["a value has 16 bytes"]);
     queue.send(&reading(9)).unwrap();
     let said = run(&["recv", "--raw", "--timeout", "0", &address]).well();
     assert_eq!((said.out.len(), said.out[0]), (16, 9));
     let mut sender = Job::start(tieline(["send", "--whole", &address]));
     sender.write(&said.out);
     sender.close_stdin();
-    assert_eq!(*queue.recv_timeout(Duration::from_secs(10)).unwrap(), reading(9));
+    assert_eq!(*queue.recv_timeout(PATIENCE).unwrap(), reading(9));
     sender.end().well();
 }
 
@@ -112,13 +118,15 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     for _ in 0..40 {
         let _ = queue.try_send(&item);
     }
-    // Its pipe is full, and one item is in its hands.
-    let (mut before, mut same) = (0, 0);
-    until("it takes nothing more", || {
-        let waiting = queue.counters().waiting;
-        same = if waiting == before && waiting < 30 { same + 1 } else { 0 };
-        before = waiting;
-        (same > 30).then_some(())
+    // When its pipe is full it stands still with one item in its hands; who has been stopped does so in any case.
+    until("it has an item while it stands still", || {
+        receiver.signal("STOP");
+        until("it is stopped", || is_stopped(receiver.id()).then_some(()));
+        let has_one = run(&["who", &address]).text().contains(&format!("{} has taken 1 item", receiver.id()));
+        if !has_one {
+            receiver.signal("CONT");
+        }
+        has_one.then_some(())
     });
     receiver.signal("KILL");
     drop(receiver);
@@ -127,6 +135,15 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
         item.is_redelivered().then_some(item.len())
     });
     assert_eq!(again, 4000);
+}
+
+/// Whether all threads of a process are.
+fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 #[test]
@@ -140,7 +157,7 @@ fn a_queue_and_a_topic_are_joined_to_anything() {
     let bridge = Job::start(tieline(["connect", &topic, &queue]));
     publisher.write(b"through\nboth\n");
     publisher.end().well();
-    run(&["connect", "--count", "2", "--timeout", "10s", &queue, &out]).well();
+    run(&["connect", "--count", "2", "--timeout", "20s", &queue, &out]).well();
     bridge.end().well();
     assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "through\nboth\n");
 }

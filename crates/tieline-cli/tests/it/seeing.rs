@@ -1,7 +1,7 @@
 //! `ls`, `who`, `leaks`, `clean`, `limits`, `locks`: what they say of processes and objects made here.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 
@@ -73,7 +73,7 @@ fn who_is_on_the_other_end_of_a_pipe() {
         let said = run(&["who", &question]).text().to_owned();
         assert!(said.contains(&format!("cat {} (descriptor 0) reads from it", cat.id())), "{question}: {said}");
         assert!(said.contains(&own()), "{question} does not name the writer: {said}");
-        assert!(said.contains("It holds 0 of 65,536 bytes."), "{said}");
+        assert!(said.contains("It holds 0 of "), "{said}");
     }
     let said = run(&["who", &cat.id().to_string()]);
     assert!(said.text().contains(&pipe), "{}", said.text());
@@ -182,14 +182,17 @@ fn ls_shows_kinds_columns_and_processes() {
     let listed = |arguments: &[&str]| run(&[&["ls"], arguments].concat()).text().to_owned();
     let row = |text: &str| text.lines().find(|line| line.contains(&pipe)).map(str::to_owned);
     let shown = row(&listed(&["pipe"])).expect("our pipe");
-    assert!(shown.starts_with("pipe ") && shown.contains("0/64K"), "{shown}");
+    assert!(shown.starts_with("pipe ") && shown.contains(" 0/"), "{shown}");
     assert!(shown.ends_with(&format!("> cat {}", cat.id())), "{shown}");
     assert!(row(&listed(&["sysv"])).is_none());
     let bare = listed(&["-o", "id,holders", "--noheadings", "pipes"]);
     assert!(!bare.contains("KIND") && !bare.contains("objects of"), "{bare}");
-    let words: Vec<&str> =
-        row(&bare).as_deref().expect("our pipe").split_whitespace().map(|word| &*word.to_owned().leak()).collect();
-    assert_eq!(words, [pipe.as_str(), "2"]);
+    // A child that another test is about to start has what we have, for a moment.
+    until("its two holders are left", || {
+        let bare = listed(&["-o", "id,holders", "--noheadings", "pipes"]);
+        let row = row(&bare).expect("our pipe");
+        row.split_whitespace().eq([pipe.as_str(), "2"]).then_some(())
+    });
     let of_cat = listed(&["--process", &cat.id().to_string()]);
     assert!(row(&of_cat).is_some() && of_cat.contains("objects of"), "{of_cat}");
     let tree = listed(&["--tree", "--process", &cat.id().to_string()]);
@@ -269,9 +272,11 @@ fn hostile_names_are_never_raw() {
     let _hidden = UnixDatagram::bind_addr(&address.unwrap()).unwrap();
     // A program of that name, which sleeps.
     let program = place.path("p").with_file_name(std::ffi::OsStr::from_bytes(b"e\x1b[2J\n\xff"));
-    copy_program("/bin/sleep", &program);
+    // Not one that is several programs, whose name says which of them it is.
+    copy_program(TIELINE, &program);
     let mut command = Command::new(&program);
-    let mut sleeper = Peer(command.arg("60").stdin(Stdio::piped()).spawn().unwrap());
+    command.args(["signal", "--wait", "USR1", "--timeout", "600s"]);
+    let mut sleeper = Peer(command.stdin(Stdio::piped()).spawn().unwrap());
     until("it runs", || (fs::read(format!("/proc/{}/comm", sleeper.id())).ok()?.starts_with(b"e\x1b")).then_some(()));
 
     let id = sleeper.id().to_string();
@@ -355,10 +360,11 @@ fn plain(text: &str) -> String {
 /// Who reads no further ends us without a word.
 #[test]
 fn a_closed_pipe_is_a_quiet_death() {
-    for verb in ["ls --all", "ls --all --json", "limits", "locks --json"] {
-        let line = format!("{{ tieline {verb}; echo $? >&2; }} | true; exit 0");
-        let said = Job::start(shell(&line)).end();
-        assert_eq!(said.err.trim(), "141", "{verb}");
+    for verb in [&["ls", "--all"][..], &["ls", "--all", "--json"], &["limits"], &["locks", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = tieline(verb).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((code_of(output.status), String::from_utf8_lossy(&output.stderr)), (141, "".into()), "{verb:?}");
     }
 }
 
@@ -374,8 +380,13 @@ fn what_may_not_be_seen_is_said() {
     let place = Place::new();
     let copy = place.path("tieline");
     copy_program(TIELINE, &copy);
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(copy.parent().unwrap(), open).unwrap();
+    for path in [&copy, copy.parent().unwrap()] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let probe = Command::new(&copy).arg("--version").uid(uid).gid(uid).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        skip!("no other user can run a program in our temporary directory");
+    }
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new(&copy);
         command.args(arguments).uid(uid).gid(uid);
@@ -412,15 +423,16 @@ fn at_eighty_columns_names_and_reasons_are_whole() {
     if !can_draw() {
         skip!("no pseudo-terminals");
     }
-    // Threads and long commands beside it make every column want room.
-    let script =
-        "import os,time\nfor i in range(6): os.pipe()\nif os.fork() == 0: os.fork()\nprint(flush=True)\ntime.sleep(99)";
+    // Threads and long commands beside it make every column want room. They end with their input.
+    let script = "import os,sys\npipes=[os.pipe() for i in range(6)]\nif os.fork() == 0: os.fork()\n\
+        else: print(pipes[0][1], flush=True)\nsys.stdin.read()";
     if !has_command("python3") {
         skip!("no python3");
     }
     let mut peer = Peer::start("python3", &["-c", &format!("{script} # {}", "long ".repeat(20))]);
-    std::io::Read::read_exact(peer.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-    let (id, pipe) = (peer.id().to_string(), link(peer.id(), 4));
+    let mut line = String::new();
+    BufReader::new(peer.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let (id, pipe) = (peer.id().to_string(), link(peer.id(), line.trim().parse().unwrap()));
     let at = |columns, verb: &[&str]| {
         let mut terminal = Pty::spawn_sized(tieline(verb), 50, columns);
         assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
@@ -479,8 +491,10 @@ fn who_waits_for_a_lock_of_an_open_file_is_named() {
     let mut holder = Peer::start("python3", &["-c", LOCK, name]);
     std::io::Read::read_exact(holder.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
     let waiter = Peer::start("python3", &["-c", LOCK, name]);
-    let line = format!(" {}  waits for  exclusive OFD 0-99", waiter.id());
-    until("the second waits behind the first", || run(&["locks", name]).text().contains(&line).then_some(()));
+    let line = format!(" {} waits for exclusive OFD 0-99", waiter.id());
+    // However wide the other number made the column.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    until("the second waits behind the first", || words(run(&["locks", name]).text()).contains(&line).then_some(()));
     let said = run(&["locks", name]);
     assert!(said.text().contains("1 lock is held; 1 waits."), "{}", said.text());
     // `ls` does not ask who waits, which is no fault of the kernel's.

@@ -8,7 +8,7 @@ use tieline_shm::sync::{MutexOptions, RawMutex};
 use tieline_shm::topic::Topic;
 use tieline_testkit::{Peer, pause, role, test_name, until};
 
-use crate::support::run;
+use crate::support::{run, unique};
 
 /// Large enough to lie in the pool, so that a sample of it is a loan.
 type Frame = [u64; 512];
@@ -59,7 +59,8 @@ fn who_names_the_slow_subscriber_of_a_topic() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let name = format!("{}/cli-frames", directory.path().display());
+    let short = unique("cli-frames");
+    let (name, query) = (format!("{}/{short}", directory.path().display()), format!("shm:{short}"));
     let topic = Topic::<Frame>::create(&name).unwrap();
     let publisher = topic.publisher().unwrap();
     let mut subscriber = Peer::of(test_name!()).role("subscriber").env("NAME", &name).spawn();
@@ -69,18 +70,18 @@ fn who_names_the_slow_subscriber_of_a_topic() {
     }
     subscriber.wait_for("holds");
     let me = std::process::id();
-    let text = said(&["who", "shm:cli-frames"]);
-    assert!(text.contains(&format!("{me} publishes to the topic cli-frames, 4 messages so far")), "{text}");
+    let text = said(&["who", &query]);
+    assert!(text.contains(&format!("{me} publishes to the topic {short}, 4 messages so far")), "{text}");
     assert!(text.contains("by 3 messages") && text.contains("holds 1 loan"), "{text}");
     let row = text.lines().find(|line| line.contains("subscribes, 3 behind")).unwrap_or_else(|| panic!("{text}"));
     assert!(row.contains(&subscriber.id().to_string()) && row.contains("is waited for"), "{row}");
     let listed = said(&["ls", "shm-topic"]);
-    let row = listed.lines().find(|line| line.contains("cli-frames")).unwrap_or_else(|| panic!("{listed}"));
+    let row = listed.lines().find(|line| line.contains(&short)).unwrap_or_else(|| panic!("{listed}"));
     assert!(row.contains("3/"), "its fill is how far behind the slowest is: {row}");
-    assert!(said(&["ls", "shm"]).contains("cli-frames"));
-    assert!(said(&["who", &subscriber.id().to_string()]).contains("cli-frames"));
+    assert!(said(&["ls", "shm"]).contains(&short));
+    assert!(said(&["who", &subscriber.id().to_string()]).contains(&short));
 
-    let document = json(&["who", "shm:cli-frames", "--json"]);
+    let document = json(&["who", &query, "--json"]);
     let object = document["objects"].as_array().unwrap().iter().find(|one| one["kind"] == "shm-topic").unwrap();
     let member = &object["detail"]["members"][0];
     let figures = ["pid", "lag", "held_loans", "received", "lost"].map(|field| member[field].as_u64());
@@ -97,13 +98,15 @@ fn the_files_of_a_name_whose_last_user_was_killed_are_found() {
     if as_peer() {
         return;
     }
-    let directory = tempfile::tempdir().expect("a directory");
-    let name = format!("{}/cli-jobs", directory.path().canonicalize().expect("its path").display());
+    // Where they are looked for, whatever `TMPDIR` says.
+    let directory = tempfile::tempdir_in("/tmp").expect("a directory");
+    let short = unique("cli-jobs");
+    let name = format!("{}/{short}", directory.path().canonicalize().expect("its path").display());
     let queue = Queue::<u64>::create(&name).unwrap();
     queue.send(&1).unwrap();
     let mut worker = Peer::of(test_name!()).role("worker").env("NAME", &name).spawn();
     worker.wait_for("taken");
-    assert!(said(&["who", "shm:cli-jobs"]).contains("has taken 1 item."));
+    assert!(said(&["who", &format!("shm:{short}")]).contains("has taken 1 item."));
     drop(queue);
     assert!(!said(&["leaks"]).contains(&name), "it is in use");
     worker.kill();
@@ -121,12 +124,15 @@ fn locks_in_shared_memory_stand_with_the_others() {
     if as_peer() {
         return;
     }
-    let mutex = RawMutex::anonymous(&MutexOptions::new().name("cli-books")).unwrap();
+    // Others may run the same test at the same time.
+    let name = unique("cli-books");
+    let query = format!("shm:{name}");
+    let mutex = RawMutex::anonymous(&MutexOptions::new().name(&name)).unwrap();
     let guard = mutex.lock().unwrap();
     let fd = mutex.as_fd().unwrap().try_clone_to_owned().unwrap();
     let mut waiter = Peer::of(test_name!()).role("locker").stdin(fd).spawn();
     let text = until("it waits", || {
-        let text = said(&["locks", "shm:cli-books"]);
+        let text = said(&["locks", &query]);
         text.contains("waits for").then_some(text)
     });
     let row = |word: &str| text.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{text}"));
@@ -135,7 +141,7 @@ fn locks_in_shared_memory_stand_with_the_others() {
     assert!(row("waits for").trim_end().ends_with(&std::process::id().to_string()), "behind us: {text}");
     drop(guard);
     waiter.wait_for("locked");
-    let document = json(&["locks", "shm:cli-books", "--json"]);
+    let document = json(&["locks", &query, "--json"]);
     let [lock] = &document["locks"].as_array().unwrap()[..] else { panic!("{document}") };
     assert_eq!((&lock["lock"]["kind"], lock["pid"].as_u64()), (&"shm".into(), Some(waiter.id().into())));
     waiter.kill();

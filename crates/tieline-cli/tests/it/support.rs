@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
+use tieline_os::signal::Signal;
 pub(crate) use tieline_testkit::{assert_same, data};
-use tieline_testkit::{unique_number, until};
+use tieline_testkit::{unique_number, until, usual_signals};
 
 /// The command under test.
 pub(crate) const TIELINE: &str = env!("CARGO_BIN_EXE_tieline");
@@ -18,15 +19,23 @@ pub(crate) const TIELINE: &str = env!("CARGO_BIN_EXE_tieline");
 /// A command line of `tieline`, by words.
 pub(crate) fn tieline<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(TIELINE);
-    command.args(arguments).env("TERM", "xterm").env_remove("NO_COLOR");
+    plain(command.args(arguments));
     command
 }
 
 /// A command line for `sh`, in which `tieline` is the command under test.
 pub(crate) fn shell(line: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", line]).env("TERM", "xterm").env_remove("NO_COLOR").env("PATH", path_with_tieline());
+    plain(command.args(["-c", line]).env("PATH", path_with_tieline()));
     command
+}
+
+/// In a terminal with colours, if in one, and with nothing that whoever runs the tests has set for themselves.
+fn plain(command: &mut Command) {
+    command.env("TERM", "xterm");
+    for theirs in ["CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "NO_COLOR", "TIELINE_COMPAT", "TIELINE_ENGINE"] {
+        command.env_remove(theirs);
+    }
 }
 
 pub(crate) fn path_with_tieline() -> String {
@@ -73,18 +82,45 @@ pub(crate) fn run(arguments: &[&str]) -> Said {
 
 /// Runs `tieline` where it measures, which takes as long as a busy machine needs; two minutes at most.
 pub(crate) fn run_measuring(arguments: &[&str]) -> Said {
+    run_measuring_under(&[], arguments)
+}
+
+/// The same under another program, such as `prlimit --core=0`.
+pub(crate) fn run_measuring_under(program: &[&str], arguments: &[&str]) -> Said {
     let mut command = Command::new("timeout");
-    command.args(["120", TIELINE]).args(arguments).stdin(Stdio::null());
+    plain(command.arg("120").args(program).arg(TIELINE).args(arguments).stdin(Stdio::null()));
     let output = command.output().expect("coreutils");
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     Said { code: code_of(output.status), out: output.stdout, err }
 }
 
-/// Runs `tieline` with `input` on standard input.
+/// Runs `tieline` with `input` on standard input, where all of it is from the beginning if a pipe can hold it: then it
+/// does not depend on the machine how much of it a run finds that ends after a moment.
 pub(crate) fn run_with(arguments: &[&str], input: &[u8]) -> Said {
+    if input.len() <= PIPE_BUF {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(input).expect("it fits");
+        drop(writer);
+        return Job::start_with(tieline(arguments), reader.into()).end();
+    }
     let mut job = Job::start(tieline(arguments));
     job.write(input);
     job.end()
+}
+
+/// What fits into every pipe.
+const PIPE_BUF: usize = 4096;
+
+/// Runs `tieline` with a `--timeout` that is to pass while it has what it needs but for the other side. What is short
+/// costs less time; but a time that is over before it has read its input proves nothing, so it is given more then.
+pub(crate) fn run_out_of_time(verb: &str, arguments: &[&str], input: &[u8]) -> Said {
+    for timeout in ["50ms", "500ms", "3s"] {
+        let said = run_with(&[&[verb, "--timeout", timeout], arguments].concat(), input);
+        if !said.err.contains("nothing came from standard input") {
+            return said;
+        }
+    }
+    run_with(&[&[verb, "--timeout", "10s"], arguments].concat(), input)
 }
 
 /// A process that runs beside the test; killed and reaped when dropped.
@@ -97,8 +133,14 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// With a pipe to its standard input, of which we have the other end.
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    fn start_with(mut command: Command, stdin: Stdio) -> Self {
+        usual_signals(&mut command);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let mut stdout = child.stdout.take().expect("piped");
         let mut stderr = child.stderr.take().expect("piped");
@@ -143,14 +185,15 @@ impl Job {
         String::from_utf8_lossy(&self.err.lock().expect("no panic")).into_owned()
     }
 
-    /// Waits for a line on standard error that contains `word`.
+    /// Waits for a whole line on standard error that contains `word`.
     pub(crate) fn expect_err(&mut self, word: &str) -> String {
         until(&format!("{word:?} on standard error"), || {
+            // Before the look at what it has said: that is all of it then.
+            let is_over = self.err_reader.as_ref().is_some_and(JoinHandle::is_finished);
             let so_far = self.err_so_far();
-            let line = so_far.lines().find(|line| line.contains(word)).map(str::to_owned);
-            let ended = line.is_none() && self.child.try_wait().expect("waitable").is_some();
-            assert!(!ended || self.err_so_far().contains(word), "it ended and said: {}", self.err_so_far());
-            line
+            let line = so_far.split_inclusive('\n').find(|line| line.contains(word) && line.ends_with('\n'));
+            assert!(line.is_some() || !is_over, "it ended and said: {so_far}");
+            line.map(|line| line.trim_end_matches('\n').to_owned())
         })
     }
 
@@ -161,8 +204,18 @@ impl Job {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
-        assert!(status.success());
+        // The shell has it built in, where the machine may have no program of that name.
+        let line = format!("kill -s {name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &line]).status().expect("sh");
+        assert!(status.success(), "{line}");
+    }
+
+    /// Whether it has its own answer to a signal by now: before that, the signal would end it without a word.
+    pub(crate) fn catches(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+        caught & (1 << (signal.number() - 1)) != 0
     }
 
     /// Ends its input and waits for its end.
@@ -173,6 +226,10 @@ impl Job {
         let out = std::mem::take(&mut *self.out.lock().expect("no panic"));
         self.err_reader.take().expect("once").join().expect("no panic");
         Said { code: code_of(status), out, err: self.err_so_far() }
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("waitable").is_some()
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {

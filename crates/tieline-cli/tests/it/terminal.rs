@@ -1,10 +1,11 @@
 //! On a terminal: the progress bar, Ctrl-C, no colours where none are wanted.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use tieline_testkit::{Pty, skip};
 
-use crate::support::{code_of, shell, tieline};
+use crate::support::{Place, code_of, shell, tieline};
 
 fn can() -> bool {
     tieline_testkit::has_command("setsid") && std::path::Path::new("/dev/ptmx").exists()
@@ -14,6 +15,24 @@ fn is_coloured(text: &str) -> bool {
     text.contains("\x1b[3") || text.contains("\x1b[1m") || text.contains("\x1b[4m")
 }
 
+/// What a command waits for until the test has seen enough.
+struct Gate(PathBuf);
+
+impl Gate {
+    fn new(place: &Place) -> Self {
+        Self(place.path("gate"))
+    }
+
+    /// In the words of a shell.
+    fn wait(&self) -> String {
+        format!("until [ -e {} ]; do sleep 0.01; done", self.0.display())
+    }
+
+    fn open(&self) {
+        std::fs::write(&self.0, "").unwrap();
+    }
+}
+
 /// A transfer of more than a second shows how far it is, on standard error, and takes the bar away in the end.
 #[test]
 fn a_bar_shows_and_goes() {
@@ -21,16 +40,18 @@ fn a_bar_shows_and_goes() {
         skip!("no pseudo-terminals");
     }
     for no_color in [false, true] {
-        let line = "head -c 3145728 /dev/zero > \"$T\"; exec tieline send exec:'head -c 1048576 >/dev/null; sleep 3; cat >/dev/null' < \"$T\"";
-        let place = crate::support::Place::new();
-        let mut command = shell(line);
-        command.env("T", place.path("file"));
+        let place = Place::new();
+        let (file, gate) = (place.text("file"), Gate::new(&place));
+        let reader = format!("head -c 1048576 >/dev/null; {}; cat >/dev/null", gate.wait());
+        let line = format!("head -c 3145728 /dev/zero > {file}; exec tieline send 'exec:{reader}' < {file}");
+        let mut command = shell(&line);
         if no_color {
             command.env("NO_COLOR", "1");
         }
         let mut terminal = Pty::spawn(command);
         let shown = terminal.expect("of 3.00 MiB");
         assert!(shown.contains('%') && shown.contains('['), "{shown:?}");
+        gate.open();
         assert_eq!(code_of(terminal.exit_status()), 0);
         assert!(!is_coloured(&terminal.output()), "{:?}", terminal.output());
     }
@@ -43,10 +64,13 @@ fn a_narrow_terminal_is_not_littered() {
         skip!("no pseudo-terminals");
     }
     for flags in ["--bytes 4M", "--count 1000000 --lines", ""] {
-        let line = format!(
-            "exec tieline recv --progress=always {flags} 'exec:head -c 2097152 /dev/zero | tr \\\\0 \\\\n; sleep 1' > /dev/null"
-        );
+        let place = Place::new();
+        let gate = Gate::new(&place);
+        let source = format!("head -c 2097152 /dev/zero | tr \\\\0 \\\\n; {}; sleep 1", gate.wait());
+        let line = format!("exec tieline recv --progress=always {flags} 'exec:{source}' > /dev/null");
         let mut terminal = Pty::spawn_sized(shell(&line), 10, 25);
+        terminal.expect(if flags.is_empty() { "MiB" } else { "%" });
+        gate.open();
         assert_eq!(code_of(terminal.exit_status()), 0, "{}", terminal.output());
         let output = terminal.output();
         assert!(!output.contains('\n'), "{flags}: it went to a new line: {output:?}");
@@ -65,9 +89,12 @@ fn a_bar_without_an_end_and_no_bar() {
     if !can() {
         skip!("no pseudo-terminals");
     }
-    let line = "exec tieline recv --progress=always 'exec:head -c 2097152 /dev/zero; sleep 1' > /dev/null";
-    let mut terminal = Pty::spawn(shell(line));
+    let place = Place::new();
+    let gate = Gate::new(&place);
+    let source = format!("head -c 2097152 /dev/zero; {}", gate.wait());
+    let mut terminal = Pty::spawn(shell(&format!("exec tieline recv --progress=always 'exec:{source}' > /dev/null")));
     terminal.expect("2.00 MiB");
+    gate.open();
     assert_eq!(code_of(terminal.exit_status()), 0);
 
     let mut quiet = shell("exec tieline recv 'exec:head -c 2097152 /dev/zero; sleep 1.5' > /dev/null");

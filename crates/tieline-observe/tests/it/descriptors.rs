@@ -13,7 +13,7 @@ use tieline_os::memfd::{Memfd, Seals};
 use tieline_os::pidfd::PidFd;
 use tieline_os::poll::Interest;
 use tieline_os::{fifo, pipe};
-use tieline_testkit::{Peer, role, skip, test_name};
+use tieline_testkit::{Isolation, Peer, alone, role, skip, test_name};
 
 use super::{has_link, look, object};
 
@@ -55,6 +55,9 @@ fn a_pipe_between_processes_has_two_ends_and_a_fill() {
         assert_eq!(all.len(), 3000, "looking took nothing");
         return;
     }
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
     let (reader, writer) = pipe::pipe().unwrap();
     let inode = inode(&writer);
     // Nobody reads it yet, so that its fill is known.
@@ -62,7 +65,9 @@ fn a_pipe_between_processes_has_two_ends_and_a_fill() {
     let snapshot = look();
     let told = object(&snapshot, Identity::Pipe { inode });
     assert_eq!((told.kind, told.name.as_ref()), (Kind::Pipe, None));
-    let fill = Fill { used: 3000, capacity: Some(65536), unit: Unit::Bytes };
+    // Usually 64 KiB; less for a user who has many pipes.
+    let capacity = rustix::pipe::fcntl_getpipe_size(&reader).unwrap() as u64;
+    let fill = Fill { used: 3000, capacity: Some(capacity), unit: Unit::Bytes };
     assert_eq!(told.fill, Some(fill));
 
     let (read_end, write_end) = (reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd());
@@ -89,6 +94,9 @@ fn a_pipe_between_processes_has_two_ends_and_a_fill() {
 
 #[test]
 fn looking_at_a_fifo_without_a_writer_makes_none() {
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     fifo::create(&path, tieline_os::Mode::OWNER).unwrap();
@@ -132,6 +140,9 @@ fn an_epoll_set_is_one_object_in_all_processes_and_tells_what_it_watches() {
         me.say("here");
         // Standard input is the set: the parent ends this process.
         tieline_testkit::pause(tieline_testkit::PATIENCE);
+        return;
+    }
+    if alone(&test_name!()) == Isolation::Done {
         return;
     }
     let epoll = Epoll::new().unwrap();
@@ -231,9 +242,15 @@ fn files_of_a_disk_are_no_communication() {
 /// A descriptor that stays is seen, however many with lower numbers come and go meanwhile.
 #[test]
 fn what_stays_open_is_seen_while_others_come_and_go() {
-    const FAR: i32 = 900;
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
+    const FAR: u64 = 900;
+    if raise_limit() <= FAR {
+        skip!("a process may not have so many descriptors here");
+    }
     let (_reader, writer) = pipe::pipe().unwrap();
-    let far = rustix::io::fcntl_dupfd_cloexec(&writer, FAR).unwrap();
+    let far = rustix::io::fcntl_dupfd_cloexec(&writer, FAR as i32).unwrap();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -256,16 +273,22 @@ fn what_stays_open_is_seen_while_others_come_and_go() {
     });
 }
 
+/// Lets this process have as many descriptors as it may, and says how many.
+fn raise_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("up to the hard limit");
+    most.unwrap_or(u64::MAX)
+}
+
 #[test]
 fn as_many_descriptors_as_a_process_may_have_are_all_seen() {
     const MANY: u64 = 200_000;
     if let Some(me) = role() {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let most = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
+        let most = raise_limit();
         let (reader, _writer) = pipe::pipe().unwrap();
         let mut copies = Vec::new();
-        while (copies.len() as u64) < MANY.min(most.unwrap_or(MANY)) {
+        while (copies.len() as u64) < MANY.min(most) {
             // The limit counts those that were open before.
             let Ok(copy) = reader.as_fd().try_clone_to_owned() else { break };
             copies.push(copy);
@@ -316,6 +339,10 @@ fn many_descriptors_of_a_great_epoll_set_are_cut_and_counted() {
     use tieline_observe::model::{UnseenWhat, UnseenWhy};
     let test = test_name!();
     if let Some(me) = role() {
+        if raise_limit() < 2000 {
+            me.say("too few");
+            return;
+        }
         let set = Epoll::new().unwrap();
         let (reader, _writer) = pipe::pipe().unwrap();
         // An entry is one of a number and an open file: the number can be used again, the entry stays with the file.
@@ -332,11 +359,15 @@ fn many_descriptors_of_a_great_epoll_set_are_cut_and_counted() {
         return;
     }
     let mut peer = Peer::of(&test).role("hoarder").spawn();
-    peer.wait_for("500");
+    match peer.hear().as_str() {
+        "500" => {}
+        few => skip!("a process may not have so many descriptors here: {few}"),
+    }
     let snapshot = look();
     let cut =
         snapshot.unseen().iter().filter(|one| (one.what, one.why) == (UnseenWhat::Descriptors, UnseenWhy::TooMany));
-    assert_eq!(cut.map(|one| one.count).sum::<u64>(), 1);
+    // Others may do the same on this machine.
+    assert!(cut.map(|one| one.count).sum::<u64>() >= 1);
     let hoarder = snapshot.process_with_pid(peer.id()).expect("it lives");
     let kinds =
         |kind| snapshot.held_by(hoarder.reference).filter(|hold| snapshot.object(hold.object).kind == kind).count();

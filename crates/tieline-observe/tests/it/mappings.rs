@@ -10,7 +10,7 @@ use tieline_os::memfd::Memfd;
 use tieline_os::posix::shm::SharedMemory;
 use tieline_os::sysv::Key;
 use tieline_os::sysv::shm::Segment;
-use tieline_testkit::{Isolation, Namespace, Peer, role, test_name};
+use tieline_testkit::{Isolation, Namespace, Peer, alone, role, test_name};
 
 use super::{look, namespace_of, object};
 
@@ -42,6 +42,9 @@ fn memory_is_one_object_for_all_who_map_it() {
         tieline_testkit::pause(tieline_testkit::PATIENCE);
         return;
     }
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
     let memory = Memfd::fixed("frame", 16384).unwrap();
     let identity = file(&memory);
     let first = memory.map(&MapOptions::new()).unwrap();
@@ -64,6 +67,9 @@ fn memory_is_one_object_for_all_who_map_it() {
 
 #[test]
 fn shared_memory_without_a_name_is_seen() {
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
     let before = look();
     let _mapping = Mapping::anonymous(3 << 20).unwrap();
     let after = look();
@@ -78,6 +84,9 @@ fn shared_memory_without_a_name_is_seen() {
 
 #[test]
 fn a_file_counts_when_somebody_writes_to_it_by_mapping() {
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str| {
         let path = folder.path().join(name);
@@ -107,6 +116,9 @@ fn a_file_counts_when_somebody_writes_to_it_by_mapping() {
 
 #[test]
 fn posix_memory_is_seen_by_its_mappings_after_its_name_has_gone() {
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
     let name = format!("/tieline-test-{}", std::process::id());
     let path = format!("/dev/shm{name}");
     // As the C library makes it; our own way to make it has no name until it is whole.

@@ -152,8 +152,9 @@ fn memory_and_semaphores_are_listed_with_what_they_hold() {
     let [told] = named(&snapshot, Kind::PosixShm, &names.0)[..] else { panic!("one object") };
     let Detail::Memory(detail) = &told.detail else { panic!("{told:?}") };
     assert_eq!((detail.size_bytes, detail.is_unlinked), (Some(10_000), false));
+    // Pages; some machines take huge ones.
     let page = rustix::param::page_size() as u64;
-    assert!((10_000..10_000 + page).contains(&detail.allocated_bytes.unwrap()));
+    assert!(detail.allocated_bytes.is_some_and(|bytes| bytes >= 10_000 && bytes % page == 0), "{detail:?}");
     assert_eq!((told.mode, told.owner.unwrap().uid), (Some(0o600), rustix::process::geteuid().as_raw()));
     assert!(told.changed.unwrap().elapsed().unwrap() < Duration::from_secs(600));
     let [told] = named(&snapshot, Kind::PosixSem, &names.0)[..] else { panic!("one object") };
@@ -173,8 +174,8 @@ fn a_hostile_directory_of_another_namespace_does_not_hold_us() {
         me.wait_for("end");
         return;
     }
-    if !Namespace::can_make(&[Namespace::Mount]) || !rustix::process::geteuid().is_root() {
-        skip!("it takes root");
+    if !Namespace::can_mount() || !rustix::process::geteuid().is_root() {
+        skip!("it takes root, and a machine that lets it mount");
     }
     let mut peer = Peer::of(test_name!()).role("elsewhere").namespaces(&[Namespace::Mount]).spawn();
     peer.wait_for("made");
@@ -206,8 +207,8 @@ fn a_link_in_place_of_the_directory_is_not_followed() {
         me.wait_for("end");
         return;
     }
-    if !Namespace::can_make(&[Namespace::Mount]) || !rustix::process::geteuid().is_root() {
-        skip!("it takes root");
+    if !Namespace::can_mount() || !rustix::process::geteuid().is_root() {
+        skip!("it takes root, and a machine that lets it mount");
     }
     let mut peer = Peer::of(test_name!()).role("elsewhere").namespaces(&[Namespace::Mount]).spawn();
     peer.wait_for("made");

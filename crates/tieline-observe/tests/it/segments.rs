@@ -35,8 +35,10 @@ fn place(directory: &Path, name: &str) -> String {
 }
 
 /// A directory by the name that `/proc` has for it.
+///
+/// It lies where a scan looks for what dead names leave, whatever `TMPDIR` says.
 fn directory() -> (tempfile::TempDir, std::path::PathBuf) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir_in("/tmp").expect("a directory");
     let path = directory.path().canonicalize().expect("its path");
     (directory, path)
 }

@@ -508,10 +508,15 @@ fn compiled() -> &'static Path {
         let beside = test.parent().expect("a program lies in a directory");
         let mut hasher = DefaultHasher::new();
         SOURCE.hash(&mut hasher);
-        let program = beside.join(format!("zoo-keeper-{:016x}", hasher.finish()));
+        let mut program = beside.join(format!("zoo-keeper-{:016x}", hasher.finish()));
         if !program.exists() {
             // Another test may do the same now: each compiles in a directory of its own, and the last one counts.
-            let directory = tempfile::tempdir_in(beside).expect("a directory for the keeper");
+            let directory = tempfile::tempdir_in(beside).unwrap_or_else(|_| {
+                // Somebody else's directory: what is made is used by this process alone, and stays behind.
+                let kept = tempfile::tempdir().expect("a directory for the keeper").keep();
+                program = kept.join("keeper");
+                tempfile::tempdir().expect("a directory for the keeper")
+            });
             let source = directory.path().join("keeper.c");
             let made = directory.path().join("keeper");
             std::fs::write(&source, SOURCE).expect("the source is written");
@@ -542,8 +547,10 @@ mod tests {
         }
         // The queues of this namespace, in a place where nobody cleans up after the keepers.
         let queues = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "mqueue", "none"]).arg(queues.path()).status().unwrap();
-        assert!(mounted.success(), "{mounted}");
+        let mounted = Command::new("mount").args(["-t", "mqueue", "none"]).arg(queues.path()).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            crate::skip!("this machine does not let us mount where queues are shown");
+        }
         for (seed, species) in (1000..).zip(Species::all(&test)) {
             let specimen = species.keep(&test, seed);
             assert!(!specimen.objects.is_empty(), "{species}");

@@ -9,7 +9,7 @@ use std::process::Command;
 use tieline_testkit::{Isolation, Namespace, Pty, has_command, skip, test_name};
 
 use super::removing::MOUNTS;
-use crate::support::{Said, code_of, run, tieline};
+use crate::support::{Job, Said, code_of, run, shell, tieline};
 
 fn mounted() -> bool {
     Command::new("sh").args(["-c", MOUNTS]).status().is_ok_and(|status| status.success())
@@ -36,7 +36,9 @@ fn posix_objects_are_made_and_removed_by_name() {
     if !mounted() {
         skip!("this machine does not let us mount file systems of our own");
     }
-    let made = ipcmk(&["-m", "5K", "-q", "-s", "-n", "/jobs", "-p", "640"]).well();
+    // As theirs, it leaves the umask to be taken off.
+    let made =
+        Job::start(shell("umask 022; exec tieline ipcmk --compat=2.43 -m 5K -q -s -n /jobs -p 640")).end().well();
     let lines =
         ["POSIX shared memory name: /jobs\n", "POSIX message queue name: /jobs\n", "POSIX semaphore name: /jobs\n"];
     assert_eq!(made.text(), lines.concat());

@@ -17,7 +17,7 @@ use tieline_os::pipe::pipe;
 use tieline_os::sysv::shm::Segment;
 use tieline_os::sysv::{Key, RemoveOnDrop};
 use tieline_testkit::zoo::{Language, Species, Specimen, keep_if_told};
-use tieline_testkit::{Isolation, Namespace, PATIENCE, Peer, can_run_as, pause, role, skip, test_name};
+use tieline_testkit::{Isolation, Namespace, PATIENCE, Peer, alone, can_run_as, pause, role, skip, test_name};
 
 use crate::{namespace_of, zoo};
 
@@ -69,7 +69,9 @@ fn a_number_that_was_used_again_is_another_process() {
     if Namespace::enter(&[Namespace::Ipc, Namespace::Mount, Namespace::Pid], &test) == Isolation::Done {
         return;
     }
-    mount(&["-t", "proc", "proc", "/proc"]);
+    if !mount(&["-t", "proc", "proc", "/proc"]) {
+        skip!("this machine does not let us mount a procfs");
+    }
     if std::fs::write("/proc/sys/kernel/pid_max", "400").is_err() {
         skip!("this machine does not let us set pid_max of our own namespace");
     }
@@ -122,9 +124,9 @@ fn a_number_that_was_used_again_is_another_process() {
     drop(segment);
 }
 
-fn mount(words: &[&str]) {
-    let mounted = Command::new("mount").args(words).status().expect("there is a mount");
-    assert!(mounted.success(), "mount {words:?}: {mounted}");
+/// Whether this machine lets us: some let us make the namespace for it, and nothing of it.
+fn mount(words: &[&str]) -> bool {
+    Command::new("mount").args(words).status().is_ok_and(|status| status.success())
 }
 
 fn unseen(snapshot: &Snapshot, what: UnseenWhat) -> u64 {
@@ -189,7 +191,9 @@ fn processes_that_proc_hides_are_counted() {
     if Namespace::enter(&[Namespace::Mount, Namespace::Pid], &test) == Isolation::Done {
         return;
     }
-    mount(&["-t", "proc", "-o", "hidepid=2", "proc", "/proc"]);
+    if !mount(&["-t", "proc", "-o", "hidepid=2", "proc", "/proc"]) {
+        skip!("this machine does not let us mount a procfs");
+    }
     let specimen = Species { language: Language::C, name: "pipe" }.keep(&test, 5);
     let mut viewer = Peer::of(&test).role("viewer").env("KEEPER", specimen.keeper().to_string()).user(NOBODY).spawn();
     let answer = viewer.hear();
@@ -216,6 +220,10 @@ fn two_hundred_thousand_descriptors_are_all_seen() {
         drop((counters, kept));
         return;
     }
+    // Its memory is measured.
+    if alone(&test) == Isolation::Done {
+        return;
+    }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
     let each = usize::try_from(limit).unwrap_or(usize::MAX).min(50_000) - 200;
     let processes = WANTED.div_ceil(each);
@@ -239,9 +247,9 @@ fn two_hundred_thousand_descriptors_are_all_seen() {
         peer.wait_for("open");
     }
     let before = peak_memory();
-    let start = Instant::now();
     let snapshot = Scan::new().take().unwrap();
-    let (took, grew) = (start.elapsed(), peak_memory().saturating_sub(before));
+    // Of our own: what the machine does besides is not the question.
+    let (took, grew) = (snapshot.taken().cpu, peak_memory().saturating_sub(before));
     println!("{} descriptors of {processes} processes in {took:?}, {} MB", each * processes, grew >> 20);
 
     let object = snapshot.object_with(Identity::Pipe { inode }).expect("the pipe was found");

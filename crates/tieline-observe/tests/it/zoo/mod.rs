@@ -114,6 +114,10 @@ fn what_lives_in_other_namespaces_is_found_and_named_by_them() {
     ];
     let mut wrong = Vec::new();
     for (home, names) in homes {
+        if home == Namespace::Mount && !Namespace::can_mount() {
+            skipped(&test, "another /dev/shm: this machine does not let us mount one");
+            continue;
+        }
         let specimens: Vec<Specimen> =
             (2_000..).zip(names).map(|(seed, name)| named(Language::C, name).keep_in(&[home], &test, seed)).collect();
         let snapshot = look();

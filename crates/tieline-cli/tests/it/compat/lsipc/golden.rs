@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -126,6 +127,11 @@ fn the_newer_version_lists_posix_objects() {
     let mode = Mode::new(0o640).expect("nine bits");
     let memory = SharedMemory::create(&name, 5000, mode).expect("memory");
     let semaphore = NamedSemaphore::create(&name, 3, mode).expect("a semaphore");
+    // Whatever the umask has taken off.
+    for file in [bare.to_owned(), format!("sem.{bare}")] {
+        let exactly = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(Path::new("/dev/shm").join(file), exactly).expect("ours");
+    }
 
     let new = |arguments: &[&str]| run(&[&["lsipc", "--compat=2.43"], arguments].concat());
     let listed = new(&["-M", "-b", "-r", "-l", "--noheadings", "-N", bare]);
