@@ -132,6 +132,10 @@ join:                       /* LockFile::open, with O_CREAT */
         joining[f] = others(joining[f], p);
     fi;
     may_die(p, f);
+    if
+    :: skip;               /* creates */
+    :: goto remove;        /* only opens, and leaves what the last one may have left to it */
+    fi;
     /* take: byte 0, if it is free */
     atomic {
 #ifndef NO_LOCK
@@ -236,6 +240,8 @@ leave:                      /* the lock goes before the lines; then the files, i
     fi;
     members[f] = others(members[f], p);
     object[p] = 0;
+
+remove:                     /* with no lock held: who looks last sees that the others have let go */
     if
     :: (members[f] | joining[f]) != 0 -> goto gone;
     :: else;

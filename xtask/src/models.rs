@@ -68,8 +68,18 @@ pub fn run(each: Duration) -> Result<Models, String> {
 /// # Errors
 /// If one does not hold, or a planted mistake is not found.
 pub fn spin(quick: bool) -> Result<Option<u64>, String> {
-    if Command::new("spin").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        eprintln!("xtask: no spin here (Debian has a package), so models/ is not checked");
+    let starts = |program: &str, flag: &str| {
+        Command::new(program)
+            .arg(flag)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok()
+    };
+    // What spin makes is a program in C.
+    if !starts("spin", "-V") || !starts("cc", "--version") {
+        eprintln!("xtask: no spin or no C compiler here (Debian has packages), so models/ is not checked");
         return Ok(None);
     }
     let mut command = Command::new(crate::root().join("models/check.sh"));

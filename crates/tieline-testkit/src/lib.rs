@@ -26,6 +26,7 @@
 
 mod data;
 mod fork;
+mod limits;
 mod namespace;
 mod older_kernel;
 mod peer;
@@ -37,6 +38,7 @@ pub mod zoo;
 
 pub use data::{assert_same, data, unique_number};
 pub use fork::Forked;
+pub use limits::room_for_descriptors;
 pub use namespace::{Isolation, Namespace, alone};
 pub use older_kernel::{Missing, pretend_missing};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};

@@ -131,6 +131,9 @@ fn descriptors_that_nobody_asked_for_are_not_kept() {
 
 #[test]
 fn a_flood_of_silent_strangers_keeps_nobody_out() {
+    if !tieline_testkit::room_for_descriptors(900) {
+        tieline_testkit::skip!("needs more descriptors than this machine lets a process have");
+    }
     let directory = directory();
     let name = name_in(directory.path(), "flood");
     let host = Actor::create(&name, Role::Producer);
