@@ -10,7 +10,7 @@
 //! See [kcmp(2)](https://man7.org/linux/man-pages/man2/kcmp.2.html).
 
 use std::cmp::Ordering;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -61,6 +61,34 @@ pub fn compare(one: (u32, RawFd), other: (u32, RawFd)) -> Result<Ordering> {
             Errno::PERM => error.hint(crate::process_memory::TRACE_HINT),
             _ => error,
         }
+    })
+}
+
+/// A duplicate of what this process has open under a number that it was given: the same open file, with its offset and
+/// flags shared, closed on exec. The descriptor of that number stays as it is.
+///
+/// For numbers that come from outside, such as those of inherited descriptors. It does not block.
+///
+/// ```
+/// use std::io::Write;
+/// use std::os::fd::AsRawFd;
+///
+/// let (mut reader, writer) = std::io::pipe()?;
+/// let twin = tieline_os::description::duplicate_own(writer.as_raw_fd())?;
+/// std::fs::File::from(twin).write_all(b"through the twin")?;
+/// drop(writer);
+/// assert_eq!(std::io::read_to_string(&mut reader)?, "through the twin");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` for a number that is not open; `LimitReached`.
+#[doc(alias = "dup")]
+#[doc(alias = "F_DUPFD_CLOEXEC")]
+pub fn duplicate_own(number: RawFd) -> Result<OwnedFd> {
+    sys::pidfd::duplicate(number).map_err(|errno| {
+        let error = Error::new("duplicate a descriptor", errno).on(number);
+        if errno == Errno::BADF { error.hint("nothing is open under this number") } else { error }
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use tieline_os::signal::Signal;
-use tieline_testkit::{eventually, has_command, skip, sleeps};
+use tieline_testkit::{Isolation, Missing, alone, eventually, has_command, pretend_missing, skip, sleeps, test_name};
 
 use crate::support::{
     Job, Object, Place, assert_same, code_of, data, key, path_with_tieline, run, run_out_of_time, run_with, shell,
@@ -287,6 +287,20 @@ fn only_inherited_descriptors_are_used() {
         }
     }
     Job::start(shell("tieline connect exec:true fd:4294967295")).end().failed(2, &["4294967295"]);
+    let said = Job::start(shell("echo kept | { tieline recv fd:5 5<&0; }")).end().well();
+    assert_eq!(said.text(), "kept\n");
+}
+
+/// Given a sandbox that lets nobody duplicate descriptors of processes, as containers usually are, then one's own are used
+/// all the same.
+#[test]
+fn an_inherited_descriptor_is_used_in_a_sandbox() {
+    if alone(&test_name!()) == Isolation::Done {
+        return;
+    }
+    if !pretend_missing(&[Missing::Pidfd]) {
+        skip!("this machine lets us pretend nothing");
+    }
     let said = Job::start(shell("echo kept | { tieline recv fd:5 5<&0; }")).end().well();
     assert_eq!(said.text(), "kept\n");
 }

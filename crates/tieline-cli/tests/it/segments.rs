@@ -6,9 +6,9 @@ use serde_json::Value;
 use tieline_shm::queue::Queue;
 use tieline_shm::sync::{MutexOptions, RawMutex};
 use tieline_shm::topic::Topic;
-use tieline_testkit::{Peer, pause, role, test_name, until};
+use tieline_testkit::{Peer, pause, role, skip, test_name, until};
 
-use crate::support::{run, unique};
+use crate::support::{may_look_inside, run, unique};
 
 /// Large enough to lie in the pool, so that a sample of it is a loan.
 type Frame = [u64; 512];
@@ -58,6 +58,9 @@ fn who_names_the_slow_subscriber_of_a_topic() {
     if as_peer() {
         return;
     }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
+    }
     let directory = tempfile::tempdir().expect("a directory");
     let short = unique("cli-frames");
     let (name, query) = (format!("{}/{short}", directory.path().display()), format!("shm:{short}"));
@@ -98,6 +101,9 @@ fn the_files_of_a_name_whose_last_user_was_killed_are_found() {
     if as_peer() {
         return;
     }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
+    }
     // Where they are looked for, whatever `TMPDIR` says.
     let directory = tempfile::tempdir_in("/tmp").expect("a directory");
     let short = unique("cli-jobs");
@@ -123,6 +129,9 @@ fn the_files_of_a_name_whose_last_user_was_killed_are_found() {
 fn locks_in_shared_memory_stand_with_the_others() {
     if as_peer() {
         return;
+    }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
     }
     // Others may run the same test at the same time.
     let name = unique("cli-books");

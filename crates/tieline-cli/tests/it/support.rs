@@ -1,7 +1,9 @@
 //! Small things every test here needs: the binary, bounded runs of it, names nobody else has, foreign peers.
 
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,6 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
+use tieline_os::description::compare;
+use tieline_os::pidfd::PidFd;
 use tieline_os::signal::Signal;
 pub(crate) use tieline_testkit::{assert_same, data};
 use tieline_testkit::{unique_number, until, usual_signals};
@@ -121,6 +125,20 @@ pub(crate) fn run_out_of_time(verb: &str, arguments: &[&str], input: &[u8]) -> S
         }
     }
     run_with(&[&[verb, "--timeout", "10s"], arguments].concat(), input)
+}
+
+/// Whether this machine lets us look into our own children. Some sandboxes refuse the calls for it even to root.
+pub(crate) fn may_look_inside() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let mut child = Command::new("sleep").arg("600").stdin(Stdio::piped()).spawn().expect("sleep");
+        let duplicate = PidFd::of_child(&child).and_then(|process| process.duplicate_fd(0));
+        let may = duplicate.is_ok_and(|ours| {
+            compare((child.id(), 0), (std::process::id(), ours.as_raw_fd())).is_ok_and(Ordering::is_eq)
+        });
+        let _ = (child.kill(), child.wait());
+        may
+    })
 }
 
 /// A process that runs beside the test; killed and reaped when dropped.

@@ -12,8 +12,29 @@ mod sysv;
 mod waits;
 mod zoo;
 
+use std::cmp::Ordering;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
 use tieline_observe::model::{How, Identity, Link, LinkKind, Namespace, NamespaceKind, Object, ObjectRef, Role};
 use tieline_observe::{Scan, Snapshot};
+use tieline_os::description::compare;
+use tieline_os::pidfd::PidFd;
+
+/// Whether this machine lets us look into our own children. Some sandboxes refuse the calls for it even to root.
+fn may_look_inside() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let mut child = Command::new("sleep").arg("600").stdin(Stdio::piped()).spawn().expect("sleep");
+        let duplicate = PidFd::of_child(&child).and_then(|process| process.duplicate_fd(0));
+        let may = duplicate.is_ok_and(|ours| {
+            compare((child.id(), 0), (std::process::id(), ours.as_raw_fd())).is_ok_and(Ordering::is_eq)
+        });
+        let _ = (child.kill(), child.wait());
+        may
+    })
+}
 
 /// A snapshot of objects and holders.
 fn look() -> Snapshot {

@@ -25,7 +25,7 @@ use tieline_shm::sync::{LockError, MutexOptions, RawMutex};
 use tieline_shm::topic::{Policy as SubscriberPolicy, Topic};
 use tieline_testkit::{Peer, can_run_as, pause, role, skip, test_name, until};
 
-use super::look;
+use super::{look, may_look_inside};
 
 /// Large enough to lie in the pool, so that a sample of it is a loan.
 type Frame = [u64; 512];
@@ -169,6 +169,9 @@ fn a_slow_subscriber_and_what_it_holds_are_seen() {
     if as_peer() {
         return;
     }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
+    }
     let (_kept, directory) = directory();
     let mut subscriber = peer(test_name!(), "subscriber", &directory);
     subscriber.wait_for("subscribed");
@@ -257,6 +260,9 @@ fn what_a_killed_worker_had_is_seen_with_it_and_without_it() {
     if as_peer() {
         return;
     }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
+    }
     let (_kept, directory) = directory();
     let queue = Queue::<u64>::open_or_create(place(&directory, "jobs")).unwrap();
     for number in 0..3 {
@@ -286,6 +292,9 @@ fn what_a_killed_worker_had_is_seen_with_it_and_without_it() {
 fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
     if as_peer() {
         return;
+    }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
     }
     // Who asks by name is told of all of that name.
     let name = format!("books-{}", std::process::id());
@@ -329,6 +338,9 @@ fn who_has_a_lock_and_who_waits_for_it_are_seen_also_after_a_death() {
 fn the_files_of_a_dead_name_are_a_leak() {
     if as_peer() {
         return;
+    }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
     }
     let (_kept, directory) = directory();
     let queue = Queue::<u64>::open_or_create(place(&directory, "chores")).unwrap();
@@ -381,6 +393,9 @@ fn the_files_of_a_dead_name_are_removed() {
     if as_peer() {
         return;
     }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
+    }
     let (_kept, directory) = directory();
     let mut owner = peer(test_name!(), "owner", &directory);
     owner.wait_for("made");
@@ -403,6 +418,9 @@ fn the_files_of_a_dead_name_are_removed() {
 fn calls_streams_values_events_and_own_logs_are_seen() {
     if as_peer() {
         return;
+    }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
     }
     let (_kept, directory) = directory();
     let at = |name: &str| place(&directory, name);
@@ -494,6 +512,9 @@ fn calls_with_client(snapshot: &Snapshot) -> Option<(&Object, &Segment)> {
 
 #[test]
 fn bytes_that_are_no_segment_are_damage_and_nothing_else() {
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
+    }
     let memory = Memfd::fixed("tieline:log:evil", 64 * 1024).unwrap();
     let mapping = memory.map(&MapOptions::new()).unwrap();
     for seed in 0..32_u8 {
@@ -518,6 +539,9 @@ fn another_user_is_told_that_memory_was_not_seen() {
     const USER: u32 = 65_533;
     if as_peer() {
         return;
+    }
+    if !may_look_inside() {
+        skip!("we may not look into other processes here");
     }
     if !can_run_as(USER) {
         skip!("this needs the right to change the user");

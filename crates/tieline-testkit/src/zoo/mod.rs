@@ -133,6 +133,11 @@ impl Species {
                 crate::skipped(test, &format!("no {program}: the keepers in {language:?} were left out"));
             }
         }
+        let ring = Self { language: Language::C, name: "io-uring" };
+        if all.contains(&ring) && !Command::new(compiled()).arg("has-io-uring").status().is_ok_and(|it| it.success()) {
+            crate::skipped(test, "no io_uring for us: its keeper was left out");
+            all.retain(|one| *one != ring);
+        }
         all.extend(rust::SPECIES.iter().map(|&(name, _)| Self { language: Language::Rust, name }));
         all
     }

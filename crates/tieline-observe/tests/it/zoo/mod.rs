@@ -13,6 +13,8 @@ use tieline_testkit::{Isolation, Namespace, skip, skipped, test_name};
 
 pub(crate) use truth::differences;
 
+use crate::may_look_inside;
+
 /// Everything that a scan can see.
 pub(crate) fn full() -> Scan {
     Scan::new().waits(true)
@@ -25,6 +27,10 @@ fn look() -> Snapshot {
 /// The species of this test, which may now be in an IPC namespace of its own; `None` to return.
 pub(crate) fn species(test: &str) -> Option<Vec<Species>> {
     if keep_if_told() {
+        return None;
+    }
+    if !may_look_inside() {
+        skipped(test, "we may not look into other processes here");
         return None;
     }
     if Namespace::can_make(&[Namespace::Ipc]) {
@@ -90,7 +96,10 @@ fn what_lives_in_other_namespaces_is_found_and_named_by_them() {
     if keep_if_told() {
         return;
     }
-    if !rustix::process::geteuid().is_root() || !Namespace::can_make(&[Namespace::Ipc, Namespace::Net]) {
+    if !rustix::process::geteuid().is_root()
+        || !may_look_inside()
+        || !Namespace::can_make(&[Namespace::Ipc, Namespace::Net])
+    {
         skip!("only root may look into other namespaces, on a machine that lets it make them");
     }
     let homes: [(Namespace, &[&str]); 3] = [
