@@ -7,7 +7,7 @@ use tieline_shm::queue::Queue;
 use tieline_shm::stream::Listener;
 use tieline_testkit::{PATIENCE, skip, until};
 
-use crate::support::{Job, Place, assert_same, data, may_look_inside, run, run_out_of_time, run_with, tieline};
+use crate::support::{Job, Place, assert_same, data, may_look_inside, run, run_out_of_time, run_with, tieline, unique};
 use crate::topics::{Reading, bare, exists, lines, members, publisher, reading};
 
 #[test]
@@ -112,7 +112,8 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     if !may_look_inside() {
         skip!("we may not look into other processes here");
     }
-    let address = place.at("shm", "jobs");
+    let name = unique("jobs");
+    let (address, query) = (place.at("shm", &name), format!("shm:{name}"));
     let queue = Queue::<[u8]>::create(bare(&address)).unwrap();
     // Its input to the FIFO stays there: nobody reads it, so what it took last is never done with.
     let receiver = Job::start(tieline(["connect", "--one-way", &address, "exec:sleep 60"]));
@@ -125,7 +126,7 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     until("it has an item while it stands still", || {
         receiver.signal("STOP");
         until("it is stopped", || is_stopped(receiver.id()).then_some(()));
-        let has_one = run(&["who", &address]).text().contains(&format!("{} has taken 1 item", receiver.id()));
+        let has_one = run(&["who", &query]).text().contains(&format!("{} has taken 1 item", receiver.id()));
         if !has_one {
             receiver.signal("CONT");
         }
