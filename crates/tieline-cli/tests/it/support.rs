@@ -36,7 +36,8 @@ pub(crate) fn shell(line: &str) -> Command {
 
 /// In a terminal with colours, if in one, and with nothing that whoever runs the tests has set for themselves.
 fn plain(command: &mut Command) {
-    command.env("TERM", "xterm");
+    // And where nobody answers for names of hosts, that is found out soon.
+    command.env("TERM", "xterm").env("RES_OPTIONS", "timeout:1 attempts:1");
     for theirs in ["CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "NO_COLOR", "TIELINE_COMPAT", "TIELINE_ENGINE"] {
         command.env_remove(theirs);
     }
@@ -304,10 +305,13 @@ impl Object {
         Self(said.text().trim_end().to_owned())
     }
 
-    /// With another name than anybody's.
+    /// With another name than anybody's, and small unless told otherwise: of the usual size a user can have nine of them,
+    /// and all the tests that run now are one user.
     pub(crate) fn mq(arguments: &[&str]) -> Self {
         let name = unique("/tieline-cli");
-        Self::make(&[&["mq", &name], arguments].concat())
+        let is_sized = arguments.contains(&"--message-size");
+        let size: &[&str] = if is_sized { &[] } else { &["--message-size", "512"] };
+        Self::make(&[&["mq", &name], size, arguments].concat())
     }
 }
 
