@@ -73,7 +73,16 @@ fn nothing_wakes_a_process_that_has_nothing_to_do() {
         host.diary.wait("connected", 1, is_connected);
         // A thread that certainly has nothing to do, and is woken all the same if the whole process is stopped for a while.
         let idler = std::thread::Builder::new().name("idler".to_owned());
-        let _idler = idler.spawn(|| std::iter::repeat(()).for_each(|()| std::thread::park())).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let idle = move || {
+            tell.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        };
+        let _idler = idler.spawn(idle).unwrap();
+        // By then it has its name.
+        told.recv().unwrap();
         let switches_of = |name: &str| -> u64 {
             let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
             let of = |thread: std::fs::DirEntry| {

@@ -96,7 +96,16 @@ fn idle_channels_wake_nobody() {
         // Everything has gone to sleep by then, or on a slow machine some seconds later.
         // If the whole process is stopped for a while, each thread is woken.
         let idler = std::thread::Builder::new().name("idler".to_owned());
-        let _idler = idler.spawn(|| std::iter::repeat(()).for_each(|()| std::thread::park())).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let idle = move || {
+            tell.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        };
+        let _idler = idler.spawn(idle).unwrap();
+        // By then it has its name.
+        told.recv().unwrap();
         let mut wake_ups = Vec::new();
         let threads = loop {
             let (before, threads, idle_before) = switches();
