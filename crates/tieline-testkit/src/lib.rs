@@ -44,7 +44,7 @@ pub use older_kernel::{Missing, pretend_missing};
 pub use peer::{Peer, PeerBuilder, Role, can_run_as, role};
 pub use pty::Pty;
 pub use signals::usual_signals;
-pub use skip::{has_command, skipped};
+pub use skip::{has_command, skipped, tells_true_devices};
 pub use wait::{PATIENCE, eventually, pause, sleeps, soon, until};
 
 /// The name of the enclosing test as the test runner knows it, for [`Peer::of`] and [`Namespace::enter`].

@@ -16,6 +16,26 @@ pub fn skipped(test: &str, reason: &str) {
     }
 }
 
+/// Whether files of the temporary directory have, for who asks for their status, the device number by which the kernel
+/// knows their file system in its lists of locks and sockets. btrfs and unions of several file systems tell another.
+#[must_use]
+pub fn tells_true_devices() -> bool {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    let look = || {
+        let file = tempfile::tempfile().ok()?;
+        let told = file.metadata().ok()?.dev();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let line = mounts.lines().find(|line| line.split(' ').next() == Some(mount))?;
+        let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+        Some(told == rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
+    };
+    // Where nothing tells it, the usual is assumed.
+    look().unwrap_or(true)
+}
+
 /// Whether the machine has this program.
 #[must_use]
 pub fn has_command(name: &str) -> bool {

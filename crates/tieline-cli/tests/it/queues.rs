@@ -7,7 +7,9 @@ use tieline_shm::queue::Queue;
 use tieline_shm::stream::Listener;
 use tieline_testkit::{PATIENCE, skip, until};
 
-use crate::support::{Job, Place, assert_same, data, may_look_inside, run, run_out_of_time, run_with, tieline};
+use crate::support::{
+    Job, Place, assert_same, code_of, data, may_look_inside, run, run_out_of_time, run_with, tieline, unique,
+};
 use crate::topics::{Reading, bare, exists, lines, members, publisher, reading};
 
 #[test]
@@ -37,7 +39,7 @@ fn a_stream_carries_bytes_both_ways() {
     let reader = Job::start(tieline(["recv", "--lines", "--count", "2", &name]));
     sender.write(b"one\ntwo\n");
     assert_eq!(reader.end().text(), "one\ntwo\n");
-    assert_eq!(crate::support::code_of(sender.wait()), 8);
+    assert_eq!(code_of(sender.wait()), 8);
     run(&["recv", &format!("{name}?listen=yes&create=yes")]).failed(2, &["listen is for a stream"]);
     assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0, "nothing is left");
 }
@@ -72,15 +74,21 @@ fn a_queue_gives_each_item_to_one() {
 fn items_that_nobody_takes_are_told() {
     let place = Place::new();
     let queue = place.at("shm", "jobs");
-    let mut sender = Job::start(tieline(["send", &queue]));
-    sender.write(b"1\n2\n3\n");
-    sender.close_stdin();
-    exists(&queue);
-    let looker = Queue::<[u8]>::open(bare(&queue)).unwrap();
-    until("all are in the queue", || (looker.counters().waiting == 3).then_some(()));
-    drop(looker);
-    sender.signal("INT");
-    sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
+    // While it waits for them to be taken, and while more may come.
+    for is_over in [true, false] {
+        let mut sender = Job::start(tieline(["send", &queue]));
+        sender.write(b"1\n2\n3\n");
+        if is_over {
+            sender.close_stdin();
+        }
+        exists(&queue);
+        let looker = Queue::<[u8]>::open(bare(&queue)).unwrap();
+        until("all are in the queue", || (looker.counters().waiting == 3).then_some(()));
+        drop(looker);
+        sender.signal("INT");
+        assert_eq!(code_of(sender.wait()), 130);
+        sender.end().failed(130, &["ended by SIGINT", "3 of its items were not taken by anybody"]);
+    }
     run_out_of_time("send", &[&queue], b"1\n2\n3\n").failed(7, &["3 of its items were not taken"]);
     run_with(&["send", &format!("{queue}?create=no")], b"1\n").failed(3, &["nobody offers this name"]);
     // A queue is made by whoever receives first, if it says so.
@@ -112,7 +120,8 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     if !may_look_inside() {
         skip!("we may not look into other processes here");
     }
-    let address = place.at("shm", "jobs");
+    let name = unique("jobs");
+    let (address, query) = (place.at("shm", &name), format!("shm:{name}"));
     let queue = Queue::<[u8]>::create(bare(&address)).unwrap();
     // Its input to the FIFO stays there: nobody reads it, so what it took last is never done with.
     let receiver = Job::start(tieline(["connect", "--one-way", &address, "exec:sleep 60"]));
@@ -125,7 +134,7 @@ fn an_item_of_a_killed_receiver_is_delivered_again() {
     until("it has an item while it stands still", || {
         receiver.signal("STOP");
         until("it is stopped", || is_stopped(receiver.id()).then_some(()));
-        let has_one = run(&["who", &address]).text().contains(&format!("{} has taken 1 item", receiver.id()));
+        let has_one = run(&["who", &query]).text().contains(&format!("{} has taken 1 item", receiver.id()));
         if !has_one {
             receiver.signal("CONT");
         }

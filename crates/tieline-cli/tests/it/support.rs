@@ -36,7 +36,8 @@ pub(crate) fn shell(line: &str) -> Command {
 
 /// In a terminal with colours, if in one, and with nothing that whoever runs the tests has set for themselves.
 fn plain(command: &mut Command) {
-    command.env("TERM", "xterm");
+    // And where nobody answers for names of hosts, that is found out soon.
+    command.env("TERM", "xterm").env("RES_OPTIONS", "timeout:1 attempts:1");
     for theirs in ["CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "NO_COLOR", "TIELINE_COMPAT", "TIELINE_ENGINE"] {
         command.env_remove(theirs);
     }
@@ -272,7 +273,10 @@ pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
+        // The address of a socket has room for 107 bytes.
+        let is_short = std::env::temp_dir().as_os_str().len() <= 40;
+        let place = if is_short { tempfile::tempdir() } else { tempfile::tempdir_in("/tmp") };
+        Self(place.expect("a directory"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -304,10 +308,13 @@ impl Object {
         Self(said.text().trim_end().to_owned())
     }
 
-    /// With another name than anybody's.
+    /// With another name than anybody's, and small unless told otherwise: of the usual size a user can have nine of them,
+    /// and all the tests that run now are one user.
     pub(crate) fn mq(arguments: &[&str]) -> Self {
         let name = unique("/tieline-cli");
-        Self::make(&[&["mq", &name], arguments].concat())
+        let is_sized = arguments.contains(&"--message-size");
+        let size: &[&str] = if is_sized { &[] } else { &["--message-size", "512"] };
+        Self::make(&[&["mq", &name], size, arguments].concat())
     }
 }
 

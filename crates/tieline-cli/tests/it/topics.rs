@@ -318,6 +318,10 @@ fn rests(pid: u32) -> bool {
     tasks.flatten().all(|task| task.file_name().to_str().and_then(|tid| tid.parse().ok()).is_some_and(is_asleep))
 }
 
+fn threads(pid: u32) -> u64 {
+    fs::read_dir(format!("/proc/{pid}/task")).expect("it lives").count() as u64
+}
+
 /// How often the threads of a process went to sleep so far.
 fn sleeps(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
@@ -368,13 +372,20 @@ fn who_waits_is_not_woken_until_something_comes() {
     last.1.write(lines(1000).as_bytes());
     until("all subscribe", || (publisher.subscribers() == 4).then_some(()));
     // What else happens: another name comes and goes in the same directory only before. What others do to a process - to
-    // stop or freeze it, to take its memory - may wake it now and then; what it does itself would come again and again.
+    // stop or freeze it, to take its memory - may wake it now and then, and so one that does nothing at all; what it does
+    // itself would come again and again.
+    let idle = Job::start(shell("exec cat"));
     let mut restless: Vec<usize> = (0..jobs.len()).collect();
     for _ in 0..10 {
-        until("they have come to rest", || jobs.iter().all(|(_, job)| rests(job.id())).then_some(()));
+        let all_rest = || jobs.iter().map(|(_, job)| job).chain([&idle]).all(|job| rests(job.id()));
+        until("they have come to rest", || all_rest().then_some(()));
         let before: Vec<u64> = jobs.iter().map(|(_, job)| sleeps(job.id())).collect();
+        let idle_before = sleeps(idle.id());
         tieline_testkit::pause(Duration::from_secs(2));
-        restless.retain(|&index| sleeps(jobs[index].1.id()) != before[index]);
+        let by_others = sleeps(idle.id()) - idle_before;
+        // Each of its threads, which may have a look before it sleeps again.
+        let most = |pid| by_others * 2 * threads(pid);
+        restless.retain(|&index| sleeps(jobs[index].1.id()) - before[index] > most(jobs[index].1.id()));
         if restless.is_empty() {
             break;
         }

@@ -46,7 +46,7 @@ pub(crate) fn look(builder: &mut Builder, folders: &Folders) -> Vec<Ownerless> {
     let mut ownerless = Vec::new();
     let files = builder.take_files();
     let mut list = Vec::new();
-    match procfs::read_lines(CWD, c"/proc/locks", &mut list, End::Nothing, LIST_BYTES) {
+    match read_twice(&mut list, |list| procfs::read_lines(CWD, c"/proc/locks", list, End::Nothing, LIST_BYTES)) {
         Ok(true) => {}
         Ok(false) => builder.unseen(UnseenWhat::LockHolders, UnseenWhy::TooMany, 1),
         Err(errno) => {
@@ -112,6 +112,31 @@ pub(crate) fn look(builder: &mut Builder, folders: &Folders) -> Vec<Ownerless> {
         (object.name, object.namespace) = (Some(Text::from(link.as_bytes())), namespace);
     }
     ownerless
+}
+
+/// Reads until two readings are the same, and says whether it was all.
+///
+/// The kernel gives out the list a page at a time, and a lock that comes or goes between two pages moves all behind it:
+/// one is told twice, or not at all. On a machine whose locks never rest the last reading counts.
+fn read_twice(list: &mut Vec<u8>, mut read: impl FnMut(&mut Vec<u8>) -> Result<bool, Errno>) -> Result<bool, Errno> {
+    /// What certainly came in one piece: less than a page by more than the longest line.
+    const ONE_PIECE_BYTES: usize = 3 << 10;
+    /// More takes too long to be read again and again.
+    const LONG_BYTES: usize = 1 << 20;
+    const READINGS: usize = 8;
+    let mut is_whole = read(list)?;
+    let mut again = Vec::new();
+    for _ in 1..READINGS {
+        if !(ONE_PIECE_BYTES..LONG_BYTES).contains(&list.len()) {
+            break;
+        }
+        is_whole = read(&mut again)?;
+        std::mem::swap(list, &mut again);
+        if *list == again {
+            break;
+        }
+    }
+    Ok(is_whole)
 }
 
 /// Locks that nothing in the list tells apart, such as shared ones of several open file descriptions, and who has them.
@@ -244,7 +269,33 @@ impl Listed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, Listed, LockKind};
+    use super::{Identity, Listed, LockKind, read_twice};
+
+    /// What a reading gives whose later pages are moved by a lock that came meanwhile: the last line of the first page
+    /// again.
+    #[test]
+    fn a_list_that_changed_while_it_was_read_is_read_again() {
+        let line = |number: u32| format!("{number}: FLOCK  ADVISORY  WRITE 7 08:01:{} 0 EOF\n", 1000 + number);
+        let whole: String = (1..200).map(line).collect();
+        let moved: String = (1..60).chain(59..200).map(line).collect();
+        let few: String = (1..5).map(line).collect();
+        for (readings, expected, count) in [
+            (vec![&moved, &whole, &whole], &whole, 3),
+            (vec![&whole, &whole], &whole, 2),
+            (vec![&few], &few, 1),
+            // Never twice the same.
+            (vec![&whole, &moved, &whole, &moved, &whole, &moved, &whole, &moved], &moved, 8),
+        ] {
+            let (mut list, mut read) = (Vec::new(), 0);
+            let answer = read_twice(&mut list, |list| {
+                *list = readings[read].clone().into_bytes();
+                read += 1;
+                Ok(true)
+            });
+            assert_eq!((answer, read), (Ok(true), count));
+            assert!(list == expected.as_bytes(), "the one that came twice, or the last");
+        }
+    }
 
     #[test]
     fn a_record_lock_has_its_range() {

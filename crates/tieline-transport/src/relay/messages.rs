@@ -13,9 +13,9 @@ use crate::stop::Woken;
 pub(super) fn pump(mut receiver: Receiver, mut sender: Sender, terms: &Terms<'_>, counter: &Counter) -> (End, Left) {
     let (end, held) = relay(&mut receiver, &mut sender, terms, counter);
     let mut end = flush_at_the_end(end, &mut sender, terms, counter);
-    if end.is_natural()
-        && let Err(error) = sender.linger(terms.lingering())
-    {
+    // Whoever ends it before the source has ended learns as well what is lost by that, without waiting for it.
+    let leaves_in_order = end.is_natural() || matches!(end, End::Stopped | End::TimedOut);
+    if leaves_in_order && let Err(error) = sender.linger(terms.lingering()) {
         end = End::Failed(error);
     }
     let divided = sender.divided();

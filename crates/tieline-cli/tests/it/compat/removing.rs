@@ -44,7 +44,8 @@ fn script(steps: &[String], posix: bool) -> String {
     // Objects with keys, which ipcmk cannot make.
     let mut script = format!(
         "{MOUNTS} || exit\n\
-         {TIELINE} mk sysv-shm 0x77 --size 1000; {TIELINE} mk sysv-mq 0x77; {TIELINE} mk sysv-sem 0x77 --values 1,2\n"
+         '{TIELINE}' mk sysv-shm 0x77 --size 1000; '{TIELINE}' mk sysv-mq 0x77\n\
+         '{TIELINE}' mk sysv-sem 0x77 --values 1,2\n"
     );
     for step in steps {
         let shown = step.replace(['"', '`', '$', '\\'], "_");

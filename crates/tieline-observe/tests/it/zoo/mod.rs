@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tieline_observe::{Scan, Snapshot};
 use tieline_testkit::zoo::{Language, Species, Specimen, keep_if_told};
-use tieline_testkit::{Isolation, Namespace, skip, skipped, test_name};
+use tieline_testkit::{Isolation, Namespace, skip, skipped, tells_true_devices, test_name};
 
 pub(crate) use truth::differences;
 
@@ -31,6 +31,10 @@ pub(crate) fn species(test: &str) -> Option<Vec<Species>> {
     }
     if !may_look_inside() {
         skipped(test, "we may not look into other processes here");
+        return None;
+    }
+    if !tells_true_devices() {
+        skipped(test, "files of the temporary directory have other numbers than in the kernel's lists");
         return None;
     }
     if Namespace::can_make(&[Namespace::Ipc]) {
@@ -98,6 +102,7 @@ fn what_lives_in_other_namespaces_is_found_and_named_by_them() {
     }
     if !rustix::process::geteuid().is_root()
         || !may_look_inside()
+        || !tells_true_devices()
         || !Namespace::can_make(&[Namespace::Ipc, Namespace::Net])
     {
         skip!("only root may look into other namespaces, on a machine that lets it make them");
