@@ -107,6 +107,13 @@ impl Namespace {
         has_command("unshare") && mount.output().is_ok_and(|out| out.status.success())
     }
 
+    /// Whether this user has another number inside: only root may make namespaces without one of users, in which whoever
+    /// makes it is root.
+    #[must_use]
+    pub fn renames_us() -> bool {
+        !rustix::process::geteuid().is_root()
+    }
+
     /// The command that runs another one, to be added to it, in new namespaces.
     pub(crate) fn unshare(kinds: &[Self]) -> Command {
         let mut unshare = Command::new("unshare");

@@ -76,11 +76,6 @@ fn a_run_that_could_measure_nothing_fails() {
     assert!(said.text().contains("What could not be measured"), "{}", said.text());
 }
 
-/// How many this process may use.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 #[test]
 fn the_list_names_every_mechanism() {
     let said = run(&["bench", "os", "--list"]).well();
@@ -101,10 +96,7 @@ fn the_help_tells_syntax_and_defaults() {
 fn shared_memory_is_measured_against_the_bare_forms() {
     let flags = ["--quick", "--window", "5ms", "--only", "lock", "--only", "blocking"];
     let said = run_measuring(&[&["bench", "shm"], &flags[..]].concat()).well();
-    let everywhere = ["bare futex", "round trip 64 B, blocking", "1 cpu"];
-    // Locks are measured by several who want them, for whom one processor is not enough.
-    let locks: &[&str] = if processors() > 1 { &["pthread robust", "std Mutex", "lock and unlock"] } else { &[] };
-    for word in everywhere.iter().chain(locks) {
+    for word in ["bare futex", "pthread robust", "std Mutex", "lock and unlock", "round trip 64 B, blocking", "1 cpu"] {
         assert!(said.text().contains(word), "no {word:?} in:\n{}", said.text());
     }
     assert!(!said.text().contains("could not be measured"), "{}", said.text());

@@ -51,7 +51,8 @@ impl Plan {
     }
 }
 
-/// Every subject where it makes sense: what polls needs a processor for each end.
+/// Every subject where it makes sense: what polls needs a processor for each end. Where there is but one, all the rest
+/// is measured on it.
 fn subjects() -> Vec<(Subject, Placement)> {
     let round_trip = |bytes, wait| Subject::RoundTrip { bytes, wait };
     let mut two = Vec::new();
@@ -71,6 +72,9 @@ fn subjects() -> Vec<(Subject, Placement)> {
         Subject::Idle,
     ]);
     let on = |placement| move |subject| (subject, placement);
+    if Placement::TwoCpus.cpus().is_none() {
+        return two.into_iter().map(on(Placement::OneCpu)).collect();
+    }
     two.into_iter().map(on(Placement::TwoCpus)).chain(waiting.map(on(Placement::OneCpu))).collect()
 }
 

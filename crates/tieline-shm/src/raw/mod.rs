@@ -23,5 +23,7 @@ pub(crate) mod words;
 pub(crate) use per_process::PerProcess;
 #[cfg(all(test, model))]
 pub(crate) use step::PLANT;
+#[cfg(all(feature = "steps", not(model)))]
+pub(crate) use step::give_turn;
 pub(crate) use step::{planted, step};
 pub(crate) use view::{View, Words};

@@ -152,6 +152,12 @@ impl LatestCell {
                 return Ok(None);
             }
             self.cells.copy_out(self.offset(version), value);
+            #[cfg(all(feature = "steps", not(model)))]
+            if planted(Bug::ReadWithoutCheck) {
+                crate::raw::give_turn();
+                let half = value.len() / 16 * 8;
+                self.cells.copy_out(self.offset(version) + half, &mut value[half..]);
+            }
             // Acquire: partner is the fence in `publish`.
             fence(Ordering::Acquire);
             // Relaxed: ordered by the fence.

@@ -93,7 +93,11 @@ pub(super) fn enter(
 ) -> Result<Joined> {
     let trusted = [rustix::process::geteuid().as_raw(), 0, answer.host_uid];
     if !trusted.contains(&answer.welcome.owner) && site.name.owner() != Some(answer.welcome.owner) {
-        return Err(Error::new(operation, ErrorKind::Corrupted).on(&site.name).because("its host names another owner"));
+        let owner = answer.welcome.owner;
+        return Err(Error::new(operation, ErrorKind::Corrupted).on(&site.name).because(format!(
+            "its host names another owner, user {owner}; if that is yourself, outside of a user namespace in which you have \
+             another number, add ?owner={owner} to the name"
+        )));
     }
     let name_use = file.map(|(file, locked)| keeper.share_name_use(NameUse::new(file, locked)));
     let (about, member) =

@@ -71,28 +71,42 @@ fn nothing_wakes_a_process_that_has_nothing_to_do() {
         let host = Actor::create(&name, Role::Producer);
         let guest = Actor::open(&name, Role::Consumer);
         host.diary.wait("connected", 1, is_connected);
-        let switches = || -> u64 {
+        // A thread that certainly has nothing to do, and is woken all the same if the whole process is stopped for a while.
+        let idler = std::thread::Builder::new().name("idler".to_owned());
+        let (tell, told) = std::sync::mpsc::channel();
+        let idle = move || {
+            tell.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        };
+        let _idler = idler.spawn(idle).unwrap();
+        // By then it has its name.
+        told.recv().unwrap();
+        let switches_of = |name: &str| -> u64 {
             let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
             let of = |thread: std::fs::DirEntry| {
                 let status = std::fs::read_to_string(thread.path().join("status")).unwrap();
                 assert!(!status.is_empty());
-                status.contains("tieline-keeper").then(|| {
+                status.contains(name).then(|| {
                     let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
                     line.split_whitespace().next_back().unwrap().parse::<u64>().unwrap()
                 })
             };
             let counts: Vec<_> = threads.filter_map(of).collect();
-            assert_eq!(counts.len(), 1, "one keeper");
+            assert_eq!(counts.len(), 1, "one {name}");
             counts[0]
         };
+        let switches = || (switches_of("tieline-keeper"), switches_of("idler"));
         // As soon as it has done what there was to do, which on a slow machine may take a while.
         let mut wake_ups = Vec::new();
         while wake_ups.last() != Some(&0) {
             assert!(wake_ups.len() < 15, "{wake_ups:?} in two seconds each: the keeper does not sleep");
             pause(Duration::from_millis(200));
-            let before = switches();
+            let (before, idle_before) = switches();
             pause(Duration::from_secs(2));
-            wake_ups.push(switches() - before);
+            let (after, idle_after) = switches();
+            wake_ups.push((after - before).saturating_sub(idle_after - idle_before));
         }
         drop((host, guest));
         me.say("slept");

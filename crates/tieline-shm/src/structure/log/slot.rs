@@ -153,6 +153,11 @@ impl Slots {
                 }
             }
         }
+        #[cfg(all(feature = "steps", not(model)))]
+        if planted(Bug::NoGuard) && payload.len() > 8 {
+            crate::raw::give_turn();
+            load(&words[1..], &mut payload[8..]);
+        }
         // (G1) if any word was of a later message, that one's guard is seen now.
         fence(Ordering::Acquire);
         if guard.load(Ordering::Relaxed) != number && !planted(Bug::NoGuard) {

@@ -16,15 +16,21 @@ use tokio::time::sleep;
 
 use super::Place;
 
-/// How often all threads of this process fell asleep or were interrupted; and how many there are.
-fn switches() -> (u64, usize) {
-    let tasks: Vec<_> = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path()).collect();
-    let count = |status: String| -> u64 {
-        let lines = status.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        lines.map(|count| count.trim().parse::<u64>().unwrap()).sum()
-    };
-    let status = tasks.iter().filter_map(|task| std::fs::read_to_string(task.join("status")).ok());
-    (status.map(count).sum(), tasks.len())
+/// How often all threads of this process fell asleep or were interrupted; how many there are; and how often one that
+/// certainly has nothing to do.
+fn switches() -> (u64, u64, u64) {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let (mut all, mut threads, mut idle) = (0, 0, 0);
+    for status in tasks.filter_map(|task| std::fs::read_to_string(task.join("status")).ok()) {
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count: u64 = count.unwrap().trim().parse().unwrap();
+        if status.contains("idler") {
+            idle = count;
+        } else {
+            (all, threads) = (all + count, threads + 1);
+        }
+    }
+    (all, threads, idle)
 }
 
 /// Tasks that wait at ten channels of every sort: two seconds without a wake-up, and no thread for each.
@@ -88,14 +94,26 @@ fn idle_channels_wake_nobody() {
         }
         sleep(Duration::from_millis(500)).await;
         // Everything has gone to sleep by then, or on a slow machine some seconds later.
+        // If the whole process is stopped for a while, each thread is woken.
+        let idler = std::thread::Builder::new().name("idler".to_owned());
+        let (tell, told) = std::sync::mpsc::channel();
+        let idle = move || {
+            tell.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        };
+        let _idler = idler.spawn(idle).unwrap();
+        // By then it has its name.
+        told.recv().unwrap();
         let mut wake_ups = Vec::new();
         let threads = loop {
-            let (before, threads) = switches();
+            let (before, threads, idle_before) = switches();
             sleep(Duration::from_secs(2)).await;
-            let (after, _) = switches();
+            let (after, _, idle) = switches();
             wake_ups.push(after - before);
             // This thread's own sleep.
-            if after - before <= 2 {
+            if after - before <= 2 + threads * (idle - idle_before) {
                 break threads;
             }
             assert!(wake_ups.len() < 15, "{wake_ups:?} wake-ups in two seconds each");
