@@ -710,9 +710,13 @@ pub(super) fn name_of<'l>(
             return (Some(link), false);
         }
     }
-    let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    let is_nameless = last.strip_prefix(b"#").and_then(parse) == Some(file.stx_ino);
-    ((!is_nameless).then_some(name), file.stx_nlink == 0)
+    ((!is_nameless(name, file.stx_ino)).then_some(name), file.stx_nlink == 0)
+}
+
+/// Whether a path ends as the kernel calls a file that was made without a name (`O_TMPFILE`): by its number.
+pub(super) fn is_nameless(path: &[u8], inode: u64) -> bool {
+    let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    last.strip_prefix(b"#").and_then(parse) == Some(inode)
 }
 
 /// `/name`, as programs give it.

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, makedev, op
 use rustix::io::Errno;
 use tieline_os::address_space::{AddressSpace, Area};
 
-use super::descriptors::name_of;
+use super::descriptors::{is_nameless, name_of};
 use super::kernel_files::{KernelFiles, without_deleted};
 use super::procfs::{self, Folder, Folders, parse, parse_base};
 use crate::model::{
@@ -269,7 +269,10 @@ impl<'s> Walk<'s> {
                 let device = makedev(file.stx_dev_major, file.stx_dev_minor);
                 name_of(name, file, opened, !self.kernel.may_never_answer(device))
             }
-            None => (Some(without_deleted(name).0), without_deleted(name).1),
+            None => {
+                let (path, is_unlinked) = without_deleted(name);
+                ((!is_nameless(path, area.inode)).then_some(path), is_unlinked)
+            }
         };
         let one = self.builder.object_mut(object);
         one.name = one.name.take().or_else(|| path.map(|path| own_name(one.kind, path)));

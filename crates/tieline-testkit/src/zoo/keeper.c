@@ -845,6 +845,8 @@ int main(int count, char **words)
 	seed = strtoul(words[4], NULL, 10);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
+	/* Modes are as they are told. */
+	umask(0);
 	struct { const char *name; void (*make)(int); int with; } plain[] = {
 		{ "pipe", species_pipe, 0 },
 		{ "pipe-full", species_pipe, 1 },
