@@ -35,7 +35,7 @@ mod skip;
 mod wait;
 pub mod zoo;
 
-pub use data::{assert_same, data, unique_number};
+pub use data::{assert_same, data, directory, unique_number};
 pub use fork::Forked;
 pub use namespace::{Isolation, Namespace, alone};
 pub use older_kernel::{Missing, pretend_missing};
