@@ -79,7 +79,7 @@ fn ends_on_two_processors_are_told_apart_from_ends_on_one() {
         skip!("this machine has one processor");
     }
     for (placement, apart) in [(Placement::TwoCpus, true), (Placement::OneCpu, false)] {
-        let plan = Plan { placements: vec![placement], ..plan(&test_name!(), &["pipe"]) };
+        let plan = Plan { placements: vec![placement], ..plan(&test_name!(), &["fifo"]) };
         // How quick they are tells it too, but not on a machine that has other things to do.
         eventually("both players are seen where they belong", || {
             std::thread::scope(|scope| {
@@ -106,8 +106,13 @@ fn pinned_players(test: &str) -> Option<[usize; 2]> {
     let cpu_of = |child: String| {
         let arguments = std::fs::read_to_string(format!("/proc/{child}/cmdline")).ok()?;
         let is_ours = arguments.split('\0').any(|argument| argument == test);
-        let status = std::fs::read_to_string(format!("/proc/{child}/status")).ok().filter(|_| is_ours)?;
-        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().parse().ok()
+        // A thread of the runner's plays.
+        let threads = std::fs::read_dir(format!("/proc/{child}/task")).ok().filter(|_| is_ours)?.flatten();
+        let statuses = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+        statuses.into_iter().find_map(|status| {
+            let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+            list.trim().parse().ok()
+        })
     };
     children.filter_map(cpu_of).collect::<Vec<_>>().try_into().ok()
 }
