@@ -31,6 +31,7 @@ use rustix::termios::{self, LocalModes, OptionalActions, Termios, Winsize};
 use crate::error::{During, Error, ErrorKind, Result};
 use crate::process::{self, Pid};
 use crate::signal::{self, Blocked, Signal};
+use crate::sys::process as sys;
 
 /// Stops every process of `group`; they cannot prevent it.
 ///
@@ -126,11 +127,16 @@ impl<Fd: AsFd> Terminal<Fd> {
     /// The group in the foreground. It may have ended already, and nobody taken its place.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not the controlling terminal of this process.
+    /// `InvalidInput` if it is not the controlling terminal of this process, `NotFound` if the group lies outside this
+    /// pid namespace.
     #[doc(alias = "tcgetpgrp")]
     pub fn foreground(&self) -> Result<Pid> {
-        let group = termios::tcgetpgrp(&self.fd);
-        group.map(Pid::from_kernel).map_err(|errno| refused("read the foreground of the terminal", errno))
+        const OPERATION: &str = "read the foreground of the terminal";
+        termios::tcgetpgrp(&self.fd).map(Pid::from_kernel).map_err(|errno| match errno {
+            // What the library below makes of a group without a number.
+            Errno::OPNOTSUPP => process::outside(OPERATION),
+            _ => refused(OPERATION, errno),
+        })
     }
 
     /// Whether this process is in the foreground.
@@ -138,7 +144,7 @@ impl<Fd: AsFd> Terminal<Fd> {
     /// # Errors
     /// As [`foreground`](Self::foreground).
     pub fn is_foreground(&self) -> Result<bool> {
-        self.foreground().map(|group| group == process::group())
+        self.foreground().map(|group| Some(group) == process::group())
     }
 
     /// Puts `group`, a group of this session, into the foreground. Works from the background too.
@@ -159,8 +165,9 @@ impl<Fd: AsFd> Terminal<Fd> {
     /// As [`foreground`](Self::foreground).
     #[doc(alias = "tcgetsid")]
     pub fn session(&self) -> Result<Pid> {
-        let session = termios::tcgetsid(&self.fd);
-        session.map(Pid::from_kernel).map_err(|errno| refused("read the session of the terminal", errno))
+        const OPERATION: &str = "read the session of the terminal";
+        let session = sys::session_of_terminal(self.fd.as_fd()).map_err(|errno| refused(OPERATION, errno))?;
+        Pid::new(session).ok_or_else(|| process::outside(OPERATION))
     }
 
     /// How the terminal treats what is typed and shown.

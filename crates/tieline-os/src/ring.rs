@@ -311,7 +311,7 @@ fn unavailable(errno: Errno) -> Error {
             };
             error.sorted_as(ErrorKind::Unsupported).hint(reason)
         }
-        Errno::NOMEM => error.hint("before Linux 5.12 rings count against RLIMIT_MEMLOCK"),
+        Errno::NOMEM => error.hint("on many kernels rings count against RLIMIT_MEMLOCK"),
         _ => error,
     }
 }

@@ -36,7 +36,7 @@ mod skip;
 mod wait;
 pub mod zoo;
 
-pub use data::{assert_same, data, unique_number};
+pub use data::{assert_same, data, directory, unique_number};
 pub use fork::Forked;
 pub use limits::room_for_descriptors;
 pub use namespace::{Isolation, Namespace, alone};

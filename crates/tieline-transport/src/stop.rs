@@ -314,7 +314,7 @@ mod tests {
         let patience = Patience::new(None, Some(Duration::from_millis(5)));
         assert_eq!(patience.wait(Some(reader.as_fd()), Interest::READABLE, None).unwrap(), Woken::TimedOut);
         assert_eq!(patience.nap(Duration::from_secs(1000)).unwrap(), Woken::TimedOut);
-        drop(writer);
+        std::io::Write::write_all(&mut &writer, b"x").unwrap();
         let over = patience.wait(Some(reader.as_fd()), Interest::READABLE, None).unwrap();
         assert_eq!(over, Woken::Ready, "what is ready is told even if the time is up");
     }
@@ -330,13 +330,13 @@ mod tests {
 
     #[test]
     fn a_call_in_a_thread_answers_fails_or_is_left_behind() {
+        let patient = Patience::new(None, Some(Duration::from_secs(20)));
+        assert_eq!(patient.in_thread("call", || Ok(7)).unwrap(), 7);
         let soon = Patience::new(None, Some(Duration::from_millis(20)));
-        assert_eq!(soon.in_thread("call", || Ok(7)).unwrap(), 7);
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let left = soon.in_thread("call", move || Ok(held.recv().is_ok())).unwrap_err();
         assert!(left.is_timeout(), "{left}");
         drop(hold);
-        let patient = Patience::new(None, Some(Duration::from_secs(20)));
         let broken = patient.in_thread::<()>("call", || panic!("a panic on purpose")).unwrap_err();
         assert!(broken.to_string().contains("panicked"), "{broken}");
     }

@@ -5,7 +5,7 @@ mod shm;
 use std::time::Duration;
 
 use tieline_measure::{Description, Placement, Plan, PlayerCommand, Report, chart, mechanisms};
-use tieline_testkit::{role, skip, test_name};
+use tieline_testkit::{eventually, pause, role, skip, skipped, test_name};
 
 /// A plan whose players are copies of the test `test`, which must begin with [`play_if_player`].
 fn plan(test: &str, only: &[&str]) -> Plan {
@@ -51,6 +51,10 @@ fn every_mechanism_gives_every_figure_it_can() {
             assert!(row.missing.iter().all(|why| why.contains("ring")), "{row:?}");
             continue;
         }
+        if mechanism.name.starts_with("process_vm") && row.missing.iter().any(|why| why.contains("EPERM")) {
+            skipped(&test_name!(), &format!("{}: {}", mechanism.name, row.missing[0]));
+            continue;
+        }
         assert_eq!(row.missing, [] as [&str; 0], "{}", mechanism.name);
         let trips = plan.round_trip_bytes.iter().filter(|bytes| **bytes <= mechanism.largest).count();
         assert_eq!(row.round_trips.len(), trips.max(1), "{}", mechanism.name);
@@ -74,13 +78,43 @@ fn ends_on_two_processors_are_told_apart_from_ends_on_one() {
     if std::thread::available_parallelism().unwrap().get() < 2 {
         skip!("this machine has one processor");
     }
-    let report = run(&plan(&test_name!(), &["shm-spin"]));
-    let fastest = |placement| {
-        let row = report.rows.iter().find(|row| row.mechanism == "shm-spin" && row.placement == placement).unwrap();
-        row.round_trips[0].min_ns
+    for (placement, apart) in [(Placement::TwoCpus, true), (Placement::OneCpu, false)] {
+        let plan = Plan { placements: vec![placement], ..plan(&test_name!(), &["fifo"]) };
+        // How quick they are tells it too, but not on a machine that has other things to do.
+        eventually("both players are seen where they belong", || {
+            std::thread::scope(|scope| {
+                let running = scope.spawn(|| run(&plan));
+                let mut seen = Vec::new();
+                while !running.is_finished() {
+                    seen.extend(pinned_players(&test_name!()));
+                    pause(Duration::from_millis(1));
+                }
+                let report = running.join().unwrap();
+                assert!(report.rows.iter().all(|row| row.placement == placement), "{placement}");
+                assert!(seen.iter().all(|[one, other]| (one != other) == apart), "{placement}: {seen:?}");
+                !seen.is_empty()
+            })
+        });
+    }
+}
+
+/// The processors of the two players of this test, if both are pinned to one each at this moment.
+fn pinned_players(test: &str) -> Option<[usize; 2]> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children = children.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let cpu_of = |child: String| {
+        let arguments = std::fs::read_to_string(format!("/proc/{child}/cmdline")).ok()?;
+        let is_ours = arguments.split('\0').any(|argument| argument == test);
+        // A thread of the runner's plays.
+        let threads = std::fs::read_dir(format!("/proc/{child}/task")).ok().filter(|_| is_ours)?.flatten();
+        let statuses = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+        statuses.into_iter().find_map(|status| {
+            let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+            list.trim().parse().ok()
+        })
     };
-    // Polling across processors takes a microsecond, on one a time slice: nothing but the placement explains that.
-    assert!(fastest(Placement::TwoCpus) * 10 < fastest(Placement::OneCpu));
+    children.filter_map(cpu_of).collect::<Vec<_>>().try_into().ok()
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use rustix::process as kernel;
 
 use crate::Mode;
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error, ErrorKind, Result};
+use crate::sys::process as sys;
 
 /// The number of a process, of a group or session (that of its leader), or of a thread: always above zero.
 ///
@@ -123,21 +124,28 @@ pub fn parent() -> Option<Pid> {
     kernel::getppid().map(Pid::from_kernel)
 }
 
-/// The process group of this process.
+/// The process group of this process; `None` if it lies outside this pid namespace, as with the first process of a
+/// container that leads no group of its own.
 #[doc(alias = "getpgrp")]
 #[must_use]
-pub fn group() -> Pid {
-    Pid::from_kernel(kernel::getpgrp())
+pub fn group() -> Option<Pid> {
+    sys::group_of(0).ok().and_then(Pid::new)
 }
 
 /// The process group of the process `pid`.
 ///
 /// # Errors
-/// `NotFound` if there is no such process.
+/// `NotFound` if there is no such process, or its group lies outside this pid namespace.
 #[doc(alias = "getpgid")]
 pub fn group_of(pid: Pid) -> Result<Pid> {
-    let answer = kernel::getpgid(Some(pid.to_kernel()));
-    answer.map(Pid::from_kernel).map_err(|errno| Error::new("read the group of process", errno).on(pid))
+    const OPERATION: &str = "read the group of process";
+    let group = sys::group_of(pid.as_raw()).map_err(|errno| Error::new(OPERATION, errno).on(pid))?;
+    Pid::new(group).ok_or_else(|| outside(OPERATION).on(pid))
+}
+
+/// The kernel has no number here for what it was asked for.
+pub(crate) fn outside(operation: &'static str) -> Error {
+    Error::of_kind(operation, ErrorKind::NotFound, "it lies outside this pid namespace")
 }
 
 /// Moves the process `pid` (this process, or a child that has not executed a program yet) into the group `group`;
@@ -158,11 +166,12 @@ pub fn set_group(pid: Pid, group: Pid) -> Result<()> {
 /// The session of the process `pid`.
 ///
 /// # Errors
-/// `NotFound` if there is no such process.
+/// `NotFound` if there is no such process, or its session lies outside this pid namespace.
 #[doc(alias = "getsid")]
 pub fn session_of(pid: Pid) -> Result<Pid> {
-    let answer = kernel::getsid(Some(pid.to_kernel()));
-    answer.map(Pid::from_kernel).map_err(|errno| Error::new("read the session of process", errno).on(pid))
+    const OPERATION: &str = "read the session of process";
+    let session = sys::session_of(pid.as_raw()).map_err(|errno| Error::new(OPERATION, errno).on(pid))?;
+    Pid::new(session).ok_or_else(|| outside(OPERATION).on(pid))
 }
 
 /// Makes this process the leader of a new session and group, without a controlling terminal.

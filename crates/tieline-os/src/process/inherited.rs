@@ -1,8 +1,8 @@
 //! What a process was given by the one that started it: descriptors, and whether SIGPIPE is ignored.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{process as sys, start};
 
 /// Whether the descriptor of this number is open and stays open across an exec.
@@ -31,6 +31,37 @@ pub fn is_inheritable(number: RawFd) -> Result<bool> {
         Err(rustix::io::Errno::BADF) => Ok(false),
         Err(errno) => Err(Error::new("look at a descriptor", errno).on(number)),
     }
+}
+
+/// A duplicate, closed on exec, of the descriptor of this process that has this number; for a program that is told by
+/// number what it was given when it was started. The descriptor itself stays open and keeps its flags.
+///
+/// Whoever owns the descriptor shares the open file from then on: ask [`is_inheritable`] first, if the number comes from
+/// others. Does not block.
+///
+/// ```
+/// use std::io::Write;
+/// use std::os::fd::AsRawFd;
+///
+/// let (mut reader, writer) = std::io::pipe()?;
+/// let twin = tieline_os::process::duplicate_descriptor(writer.as_raw_fd())?;
+/// std::fs::File::from(twin).write_all(b"through the twin")?;
+/// drop(writer);
+/// assert_eq!(std::io::read_to_string(&mut reader)?, "through the twin");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` if none of this number is open, `LimitReached`.
+#[doc(alias = "F_DUPFD_CLOEXEC")]
+pub fn duplicate_descriptor(number: RawFd) -> Result<OwnedFd> {
+    sys::duplicate_descriptor(number).map_err(|errno| {
+        let error = Error::new("duplicate descriptor", errno).on(number);
+        match errno {
+            rustix::io::Errno::BADF => error.sorted_as(ErrorKind::InvalidInput),
+            _ => error,
+        }
+    })
 }
 
 /// Whether a standard descriptor (0, 1 or 2) was closed when the program began, as by `>&-`, and is only held open by
@@ -73,6 +104,20 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn a_duplicate_is_of_the_same_file_and_closed_on_exec() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let again = duplicate_descriptor(writer.as_raw_fd()).unwrap();
+        assert!(!is_inheritable(again.as_raw_fd()).unwrap());
+        rustix::io::write(&again, b"x").unwrap();
+        assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
+        for none in [1_000_000, -1] {
+            let error = duplicate_descriptor(none).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains(&none.to_string()), "{error}");
+        }
+    }
 
     #[test]
     fn what_we_open_is_not_inherited_and_what_is_closed_neither() {

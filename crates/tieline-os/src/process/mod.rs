@@ -24,10 +24,11 @@ mod inherited;
 mod spawn;
 mod wait;
 
+pub(crate) use id::outside;
 pub use id::{
     Credentials, ParsePidError, Pid, credentials, current, current_thread, group, group_of, new_session, parent,
     session_of, set_group, set_umask,
 };
-pub use inherited::{is_inheritable, was_closed_at_start, was_sigpipe_ignored_at_start};
+pub use inherited::{duplicate_descriptor, is_inheritable, was_closed_at_start, was_sigpipe_ignored_at_start};
 pub use spawn::{SpawnExt, is_child_subreaper, parent_death_signal, set_child_subreaper, set_parent_death_signal};
 pub use wait::{Change, Changes, Children, WaitStatus, try_peek, try_wait, wait, wait_timeout};

@@ -105,16 +105,27 @@ fn a_small_buffer_gets_all_in_turn() {
 /// A timeout below a millisecond is neither cut to nothing nor rounded up to one.
 #[test]
 fn timeouts_are_finer_than_a_millisecond() {
+    let begun = Instant::now();
     let epoll = Epoll::new().unwrap();
     let mut events = Events::with_capacity(1);
     let timeout = Duration::from_micros(300);
-    let fastest = (0..50).map(|_| {
+    let is_fine = |took: Duration| took < Duration::from_millis(1);
+    // A busy machine wakes late, so one quick wake-up in many is enough; but if no sleep of this length is quick here, a
+    // wait cannot be either.
+    let (mut waits_are_fine, mut sleeps_are_fine) = (false, 0);
+    while !waits_are_fine && sleeps_are_fine < 500 {
         let start = Instant::now();
         assert!(epoll.wait_timeout(&mut events, timeout).unwrap_err().is_timeout());
-        start.elapsed()
-    });
-    let fastest = fastest.min().unwrap();
-    assert!(fastest >= timeout && fastest < Duration::from_millis(1), "{fastest:?}");
+        assert!(start.elapsed() >= timeout);
+        waits_are_fine = is_fine(start.elapsed());
+        let start = Instant::now();
+        tieline_testkit::pause(timeout);
+        sleeps_are_fine += u32::from(is_fine(start.elapsed()));
+        if begun.elapsed() > tieline_testkit::PATIENCE && sleeps_are_fine < 20 {
+            tieline_testkit::skip!("this machine is too busy, or has no fine timers: no sleep of {timeout:?} is short");
+        }
+    }
+    assert!(waits_are_fine, "none of the waits was as short as {sleeps_are_fine} sleeps");
     assert!(events.is_empty());
 }
 

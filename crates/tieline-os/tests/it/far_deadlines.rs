@@ -20,7 +20,7 @@ use tieline_os::sysv::sem::{Operation, SemaphoreSet};
 use tieline_os::sysv::{Key, RemoveOnDrop, msg};
 use tieline_os::timerfd::{Clock, Schedule, TimerFd};
 use tieline_os::{Access, Mode, tcp, unix};
-use tieline_testkit::{eventually, sleeps};
+use tieline_testkit::{eventually, sleeps, unique_number};
 
 use crate::memory::place_at;
 
@@ -135,7 +135,7 @@ fn system_v_waits_long() {
 
 #[test]
 fn posix_queues_and_file_locks_wait_long() {
-    let name = format!("/tieline-far-{}", std::process::id());
+    let name = format!("/tieline-far-{}", unique_number());
     let size = Attributes { capacity: 1, message_size: 8 };
     match MessageQueue::create(&name, size, Access::ReadWrite, Mode::OWNER) {
         Ok(queue) => {

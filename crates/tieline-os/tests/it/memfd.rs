@@ -28,8 +28,8 @@ fn a_fixed_memfd_keeps_its_length_and_cannot_be_run() {
         let executable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         assert!(file.set_permissions(executable).is_err(), "and none can be set");
     }
-    // All its memory is there: blocks are counted in units of 512 bytes.
-    assert_eq!(std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512, 3 * PAGE);
+    // All its memory is there, in huge pages if the administrator wants that: blocks are counted in units of 512 bytes.
+    assert!(std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512 >= 3 * PAGE);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_sparse_one_takes_memory_when_reserved() {
     let blocks = || std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
     assert_eq!(blocks(), 0);
     memfd.reserve().unwrap();
-    assert_eq!(blocks() * 512, 2 * PAGE);
+    assert!(blocks() * 512 >= 2 * PAGE);
 }
 
 /// The kernel would not refuse: it would kill processes until the memory is found. If our check ever breaks, the peer
@@ -158,7 +158,9 @@ fn secret_memory_is_hidden_from_the_kernel_too() {
     assert_eq!(SecretMemfd::create(0).unwrap_err().kind(), ErrorKind::InvalidInput);
     let secret = match SecretMemfd::create(PAGE) {
         Ok(secret) => secret,
-        Err(error) if error.is_unsupported() => tieline_testkit::skip!("{error}"),
+        Err(error) if error.is_unsupported() || error.kind() == ErrorKind::PermissionDenied => {
+            tieline_testkit::skip!("{error}")
+        }
         Err(error) => panic!("{error}"),
     };
     let mapping = secret.map().unwrap();

@@ -218,8 +218,10 @@ fn a_descriptor_is_checked_changed_and_closed_on_exec() {
 
 #[test]
 fn children_are_waited_for_by_id_group_and_time() {
-    let sleeper = || Pid::of(&Command::new("sleep").arg("300").process_group(0).spawn().unwrap());
-    let child = sleeper();
+    // Which a script in the background has ignored.
+    let mut sleep = Command::new("sleep");
+    sleep.arg("300").process_group(0).default_signals(Signal::QUIT);
+    let child = Pid::of(&sleep.spawn().unwrap());
     assert!(process::try_wait(Children::One(child), Changes::all()).unwrap_err().is_would_block());
     let start = Instant::now();
     assert!(process::wait_timeout(child, Duration::from_millis(30)).unwrap_err().is_timeout());

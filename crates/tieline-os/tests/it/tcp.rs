@@ -2,11 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tieline_os::ErrorKind;
+use tieline_os::poll::{self, Interest};
 use tieline_os::tcp::{Keepalive, ListenOptions, Listener, Stream};
-use tieline_testkit::PATIENCE;
+use tieline_testkit::{PATIENCE, skip, until};
 
 const HOME: &str = "127.0.0.1:0";
 const SHORT: Duration = Duration::from_millis(30);
@@ -23,8 +26,18 @@ fn std_traits_and_names_work() {
     server.read_to_string(&mut text).unwrap();
     assert_eq!(text, "question");
     assert_eq!(client.peer_address().unwrap(), server.local_address().unwrap());
-    let error = Stream::connect("no.such.host.invalid:1").unwrap_err();
+    // Longer than a name can be, so that no name server is asked and none can answer.
+    let nobody = format!("{}.invalid:1", "x".repeat(300));
+    let error = Stream::connect(nobody.as_str()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+/// A socket that has a port and does not listen: nobody else gets the port, and who connects to it is refused.
+fn reserved(address: &str) -> rustix::io::Result<(OwnedFd, SocketAddr)> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::bind(&socket, &address.parse::<SocketAddr>().expect("an address"))?;
+    let at = rustix::net::getsockname(&socket)?.try_into().expect("an internet address");
+    Ok((socket, at))
 }
 
 #[test]
@@ -52,7 +65,7 @@ fn options_are_what_was_set() {
 
 #[test]
 fn nobody_there_and_nobody_answers() {
-    let closed = Listener::bind(HOME).unwrap().local_address().unwrap();
+    let (_silent, closed) = reserved(HOME).unwrap();
     let error = Stream::connect_timeout(closed, PATIENCE).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::PeerGone, Some(libc::ECONNREFUSED)), "{error}");
 
@@ -60,6 +73,8 @@ fn nobody_there_and_nobody_answers() {
     let listener = Listener::bind_with(HOME, ListenOptions::new().backlog(0)).unwrap();
     let address = listener.local_address().unwrap();
     let _first = Stream::connect(address).unwrap();
+    // The last step of the handshake may come a moment after the client is connected.
+    poll::wait_timeout(&listener, Interest::READABLE, PATIENCE).unwrap();
     let start = Instant::now();
     let error = Stream::connect_timeout(address, SHORT).unwrap_err();
     assert!(error.is_timeout(), "{error}");
@@ -84,11 +99,25 @@ fn a_port_is_taken_once_and_accepting_has_deadlines() {
 #[test]
 fn ipv6_alone_or_with_ipv4() {
     let Ok(only) = Listener::bind_with("[::]:0", ListenOptions::new().v6only(true)) else {
-        tieline_testkit::skip!("this machine has no IPv6");
+        skip!("this machine has no IPv6");
     };
-    let port = only.local_address().unwrap().port();
-    drop(Stream::connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))).unwrap());
-    assert!(Stream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_err());
+    // The port of IPv4 is free for others, so we take it lest somebody else should answer there.
+    let (mut only, mut others) = (only, Vec::new());
+    let (port, _silent) = until("a port is free in both families", || {
+        let port = only.local_address().unwrap().port();
+        let silent = reserved(&format!("127.0.0.1:{port}")).ok();
+        if silent.is_none() {
+            let next = Listener::bind_with("[::]:0", ListenOptions::new().v6only(true)).unwrap();
+            others.push(std::mem::replace(&mut only, next));
+        }
+        silent.map(|silent| (port, silent))
+    });
+    match Stream::connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))) {
+        Err(error) if error.errno() == Some(libc::EADDRNOTAVAIL) => skip!("this machine has no IPv6 loopback"),
+        connected => drop(connected.unwrap()),
+    }
+    let refused = Stream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap_err();
+    assert_eq!(refused.errno(), Some(libc::ECONNREFUSED), "{refused}");
     let both = Listener::bind_with("[::]:0", ListenOptions::new().v6only(false)).unwrap();
     let port = both.local_address().unwrap().port();
     drop(Stream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap());

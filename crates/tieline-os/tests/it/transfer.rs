@@ -16,7 +16,7 @@ use tieline_os::transfer::{
     Copier, How, Pages, Side, Step, copy, copy_file_range, sendfile, splice, splice_timeout, tee, tee_timeout,
     try_splice, try_tee, vmsplice, vmsplice_static,
 };
-use tieline_testkit::{Peer, eventually, role, test_name};
+use tieline_testkit::{PATIENCE, Peer, eventually, role, test_name};
 
 const SOON: Duration = Duration::from_millis(20);
 /// More than any pipe or socket holds, and not a multiple of anything.
@@ -414,10 +414,13 @@ fn a_sink_that_stalls_costs_the_deadline_and_no_byte() {
             let error = loop {
                 match copier.step_timeout(SOON) {
                     Ok(step) => assert!(matches!(step, Step::Moved { .. })),
+                    // The feeder has not been let run in time.
+                    Err(error) if error.is_timeout() && copier.blocked_on() == Some(Side::Source) => {}
                     Err(error) => break error,
                 }
+                assert!(start.elapsed() < PATIENCE, "the sink never stalls");
             };
-            assert!(error.is_timeout() && start.elapsed() < Duration::from_secs(10), "{error}");
+            assert!(error.is_timeout(), "{error}");
             let (accepted, delivered) = (copier.accepted(), copier.delivered());
             assert_eq!(copier.blocked_on(), Some(Side::Sink));
             let pending = copier.take_pending().unwrap();
@@ -679,10 +682,10 @@ fn gifts_arrive_unchanged_and_lent_memory_may_be_unmapped() {
 #[test]
 fn a_hung_up_terminal_does_not_keep_a_copier_running() {
     use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
     let terminal = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
     drop(master);
 

@@ -8,21 +8,26 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 use tieline_os::unix::{
     Address, BindOptions, Credentials, Datagram, RecvOptions, SendOptions, SeqPacket, SeqPacketListener, Stream,
     StreamListener,
 };
 use tieline_os::{ErrorKind, Mode};
-use tieline_testkit::{PATIENCE, Peer, eventually, has_command, role, skip, test_name, until};
+use tieline_testkit::{PATIENCE, Peer, directory, eventually, has_command, role, skip, test_name, until};
 
 const SHORT: Duration = Duration::from_millis(30);
 
 fn place() -> (TempDir, PathBuf, Address) {
-    let dir = tempdir().unwrap();
+    let dir = directory();
     let path = dir.path().join("socket");
     let address = Address::path(&path).unwrap();
     (dir, path, address)
+}
+
+/// Waits until nobody has the socket: a process that another test starts has a copy until it runs its program.
+fn is_dead(address: &Address) {
+    eventually("the socket is dead", || Stream::connect(address).is_err_and(|error| error.is_peer_dead()));
 }
 
 /// Given a dead file and several processes that all bind it at once, then exactly one wins, the others are told that a
@@ -49,12 +54,13 @@ fn of_many_binders_exactly_one_wins() {
         }
         return;
     }
-    let dir = tempdir().unwrap();
+    let dir = directory();
     let mut peers: Vec<Peer> =
         (0..PROCESSES).map(|_| Peer::of(test_name!()).role("binder").env("DIR", dir.path()).spawn()).collect();
     for round in 0..ROUNDS {
         let address = Address::path(dir.path().join(round.to_string())).unwrap();
         drop(StreamListener::bind_with(&address, BindOptions::new().keep_file(true)).unwrap());
+        is_dead(&address);
         peers.iter_mut().for_each(|peer| peer.say("go"));
         let mut answers: Vec<String> = peers.iter_mut().map(Peer::hear).collect();
         drop(Stream::connect(&address).expect("the winner listens"));
@@ -149,7 +155,7 @@ fn drop_removes_its_own_file_only() {
 /// The mode holds from the first moment: a watcher that looks as fast as it can never sees another.
 #[test]
 fn the_mode_holds_from_the_first_moment() {
-    let dir = tempdir().unwrap();
+    let dir = directory();
     for (name, mode) in [("a", Mode::OWNER), ("b", Mode::new(0o200).unwrap()), ("c", Mode::new(0o600).unwrap())] {
         let path = dir.path().join(name);
         let address = Address::path(&path).unwrap();
@@ -354,7 +360,7 @@ assert s.recv(1) == b''";
 /// not there before is removed as ever.
 #[test]
 fn a_name_that_is_taken_over_keeps_its_mode_and_stays() {
-    let dir = tempdir().unwrap();
+    let dir = directory();
     let path = dir.path().join("made");
     let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     let address = Address::path(&path).unwrap();
@@ -363,12 +369,15 @@ fn a_name_that_is_taken_over_keeps_its_mode_and_stays() {
     assert!(!path.exists(), "nobody had made it");
 
     drop(StreamListener::bind_with(&address, BindOptions::new().keep_file(true)).unwrap());
+    is_dead(&address);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     let listener = StreamListener::bind_with(&address, take).unwrap();
     assert_eq!(mode(), 0o666);
     drop(listener);
+    is_dead(&address);
     assert_eq!(mode(), 0o666);
     drop(StreamListener::bind_with(&address, take.mode(Mode::OWNER)).unwrap());
+    is_dead(&address);
     assert_eq!(mode(), 0o600, "another mode was asked for");
     drop(StreamListener::bind(&address).unwrap());
     assert!(!path.exists(), "not taken over, but replaced");

@@ -284,7 +284,7 @@ pub struct Wait {
 
 impl Specimen {
     fn new(species: Species, test: &str, seed: u32, namespaces: &[Namespace]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory for the specimen");
+        let directory = crate::directory();
         let prefix = format!("zoo-{}-{seed}", directory.path().file_name().map_or_else(String::new, safe));
         let program = match species.language {
             Language::C => Command::new(compiled()),

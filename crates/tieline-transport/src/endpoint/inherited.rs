@@ -55,7 +55,7 @@ pub(super) fn duplicate(number: u32) -> Result<OwnedFd> {
     };
     let raw = raw(number)?;
     check_standard(number)?;
-    tieline_os::description::duplicate_own(raw).map_err(refused)
+    process::duplicate_descriptor(raw).map_err(refused)
 }
 
 fn raw(number: u32) -> Result<RawFd> {

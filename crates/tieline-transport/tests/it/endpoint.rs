@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tieline_testkit::{Peer, eventually, test_name};
+use tieline_testkit::{Peer, eventually, test_name, until};
 use tieline_transport::addr::Scheme;
 use tieline_transport::endpoint::{Direction, Endpoint, Listener};
 use tieline_transport::{Error, ErrorKind, Stop};
 
-use crate::support::{Place, address, byte_sink, byte_source, open, receive, send, unique};
+use crate::support::{Place, address, byte_sink, byte_source, open, own_host, receive, send, unique};
 
 const SOON: Duration = Duration::from_millis(50);
 
@@ -108,9 +108,12 @@ fn datagrams_are_answered() {
 
 #[test]
 fn udp_carries_both_ways() {
-    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = open(&address(&format!("udp:127.0.0.1:{port}?listen=yes")), Direction::Both);
-    let mut client = open(&address(&format!("udp:127.0.0.1:{port}?bind=127.0.0.1:0")), Direction::Both);
+    let host = own_host();
+    let port = std::net::UdpSocket::bind(format!("{host}:0")).unwrap().local_addr().unwrap().port();
+    // A process that another test starts may have the socket until it runs its program.
+    let listening = address(&format!("udp:{host}:{port}?listen=yes"));
+    let mut server = until("the port is free again", || Endpoint::open(&listening, Direction::Both).ok());
+    let mut client = open(&address(&format!("udp:{host}:{port}?bind=127.0.0.1:0")), Direction::Both);
     let (mut ask, mut answered) = (client.sender().unwrap(), client.receiver().unwrap());
     let (mut asked, mut answer) = (server.receiver().unwrap(), server.sender().unwrap());
     ask.send(b"ping").unwrap();
@@ -212,9 +215,12 @@ fn fifos_wait_for_their_other_end() {
 
     let text = format!("{}?timeout=50ms", place.at("fifo", "f"));
     for direction in [Direction::Receive, Direction::Send] {
-        let begun = Instant::now();
-        let error = refusal(&text, direction);
-        assert!(error.is_timeout() && begun.elapsed() >= SOON, "{error}");
+        // A process that another test starts may have the other end until it runs its program.
+        let (error, took) = until("nobody has the other end", || {
+            let begun = Instant::now();
+            Endpoint::open(&address(&text), direction).err().map(|error| (error, begun.elapsed()))
+        });
+        assert!(error.is_timeout() && took >= SOON, "{error}");
     }
     assert_eq!(refusal(&text, Direction::Both).kind(), ErrorKind::InvalidInput);
 }
@@ -433,7 +439,14 @@ fn refusals_name_object_and_remedy() {
     let none = place.path("none").display().to_string();
     let dead = place.path("dead").display().to_string();
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let host = own_host();
+    let closed = std::net::TcpListener::bind(format!("{host}:0")).unwrap().local_addr().unwrap();
+    // A process that another test starts has both until it runs its program.
+    let is_refused = |answer: std::io::Error| answer.kind() == std::io::ErrorKind::ConnectionRefused;
+    eventually("both are closed", || {
+        std::os::unix::net::UnixStream::connect(&dead).is_err_and(is_refused)
+            && std::net::TcpStream::connect(closed).is_err_and(is_refused)
+    });
     let live = place.path("live").display().to_string();
     let _live = std::os::unix::net::UnixListener::bind(&live).unwrap();
     let long_label = format!("tcp:{}.example:1", "x".repeat(64));
@@ -442,7 +455,7 @@ fn refusals_name_object_and_remedy() {
         (format!("unix:{dead}"), ErrorKind::PeerGone, dead.as_str()),
         (format!("unix-seqpacket:{live}"), ErrorKind::InvalidInput, "another type"),
         (format!("unix:{live}?listen=yes"), ErrorKind::System(Os::AlreadyExists), live.as_str()),
-        (format!("tcp:127.0.0.1:{closed}"), ErrorKind::PeerGone, "127.0.0.1"),
+        (format!("tcp:{closed}"), ErrorKind::PeerGone, host.as_str()),
         ("tcp:*:1".to_owned(), ErrorKind::InvalidInput, "listen=yes"),
         (long_label, ErrorKind::UnknownHost, "cannot find the host"),
         (format!("unix:{none}?mode=600"), ErrorKind::InvalidInput, "listen=yes"),

@@ -232,9 +232,15 @@ fn a_stop_before_a_full_queue_hands_back_what_was_taken() {
     let relay = Relay::new().stop_on(&stop).grace(Duration::from_millis(20));
     let progress = relay.progress();
     let to = send(&queue.0);
-    let relay = std::thread::spawn(move || one_way(relay, from, to));
-    eventually("the queue is full", || progress.forward.messages() == 3);
-    tieline_testkit::pause(Duration::from_millis(20));
+    let (say, hear) = std::sync::mpsc::channel();
+    let relay = std::thread::spawn(move || {
+        say.send(tieline_os::process::current_thread().as_raw().cast_unsigned()).unwrap();
+        one_way(relay, from, to)
+    });
+    let thread = hear.recv().unwrap();
+    eventually("the queue is full, and the relay waits for room", || {
+        progress.forward.messages() == 3 && tieline_testkit::sleeps(thread)
+    });
     stop.request();
     let flow = relay.join().unwrap();
     assert!(matches!(flow.end, End::Stopped), "{}", flow.end);

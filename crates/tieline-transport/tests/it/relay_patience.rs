@@ -1,11 +1,13 @@
 //! Whose time is up: the source's or the sink's; and that what was taken is given all the same.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use tieline_os::posix::mq::{Attributes, MessageQueue};
 use tieline_os::sysv::msg::MessageQueue as SysvQueue;
 use tieline_os::sysv::{Key, RemoveOnDrop};
 use tieline_os::{Access, Mode};
+use tieline_testkit::PATIENCE;
 use tieline_transport::relay::{End, Relay};
 
 use crate::support::{Place, receive, send, unique};
@@ -41,7 +43,7 @@ fn what_was_taken_is_given_although_the_time_is_up() {
     }
     let place = Place::new();
     let to = send(&format!("exec:sleep 0.3; cat > {}", place.path("got").display()));
-    let relay = Relay::new().idle_timeout(Duration::from_millis(50)).grace(Duration::from_secs(5));
+    let relay = Relay::new().idle_timeout(Duration::from_millis(50)).grace(3 * PATIENCE);
     let flow = relay.one_way(receive(&format!("mq:{name}")), to).unwrap().forward;
     MessageQueue::unlink(&name).unwrap();
     assert!(matches!(flow.end, End::Idle), "{}", flow.end);
@@ -56,14 +58,18 @@ fn a_sink_that_cannot_be_polled_does_not_outlast_the_deadline() {
     queue.set_capacity(1).unwrap();
     let at = format!("sysv-mq:id:{}", queue.id());
     for relay in [
-        Relay::new().timeout(Duration::from_millis(60)).grace(Duration::from_millis(20)),
+        Relay::new().timeout(Duration::from_millis(300)).grace(Duration::from_millis(20)),
         Relay::new().sink_timeout(Duration::from_millis(60)).grace(Duration::from_millis(20)),
     ] {
         while queue.try_send(1, b"x").is_ok() {}
+        // There from the beginning, and more may come.
+        let (reader, writer) = tieline_os::pipe::pipe().unwrap();
+        writer.write_all(b"y\n").unwrap();
+        let from = receive(&format!("fd:{}", reader.as_fd().as_raw_fd()));
         let began = Instant::now();
-        let flow = relay.one_way(receive("exec:echo y; exec sleep 60"), send(&at)).unwrap().forward;
+        let flow = relay.one_way(from, send(&at)).unwrap().forward;
         assert!(matches!(flow.end, End::TimedOut), "{}", flow.end);
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < PATIENCE);
         assert_eq!((flow.messages, flow.undelivered_messages), (0, 1));
     }
 }

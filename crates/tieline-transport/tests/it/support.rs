@@ -16,7 +16,7 @@ pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
+        Self(tieline_testkit::directory())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -27,6 +27,13 @@ impl Place {
     pub(crate) fn at(&self, scheme: &str, name: &str) -> Address {
         address(&format!("{scheme}:{}/{name}", self.0.path().display()))
     }
+}
+
+/// An internet address of this machine that no other test uses, so that nobody else gets a port there that has just been
+/// free.
+pub(crate) fn own_host() -> String {
+    let [_, _, high, low] = unique().to_be_bytes();
+    format!("127.77.{high}.{low}")
 }
 
 pub(crate) fn address(text: &str) -> Address {

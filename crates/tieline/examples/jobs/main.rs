@@ -28,11 +28,16 @@ use std::process::ExitCode;
 
 use input::Input;
 use shell::Shell;
+use tieline::os::signal::{self, Signal};
 
 /// What shells answer when they do not understand.
 const USAGE_ERROR: u8 = 2;
 
 fn main() -> ExitCode {
+    // If whoever started us ignored it, the ends of our children would be lost to us.
+    if let Err(error) = signal::set_default(Signal::CHLD) {
+        say(format_args!("jobs: {error}"));
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words[..] {

@@ -35,12 +35,14 @@ struct Desk {
     modes: Modes,
     /// The group that was in the foreground when the shell came.
     owner: Pid,
+    /// The shell's own.
+    group: Pid,
 }
 
 impl Drop for Desk {
     /// Leaves the terminal to the group it was taken from.
     fn drop(&mut self) {
-        if self.owner != process::group() {
+        if self.owner != self.group {
             let _ = self.terminal.set_foreground(self.owner);
         }
     }
@@ -57,23 +59,29 @@ impl Shell {
             // Started in the background: stop until the shell above brings us forward.
             signal::send_to_own_group(Signal::TTIN)?;
         }
+        // Who started us may have had signals ignored, as for a script in the background, and programs inherit that:
+        // of those that we do not catch ourselves, the ones that job control lives by.
+        for signal in [Signal::TTIN, Signal::TTOU] {
+            signal::set_default(signal)?;
+        }
         let unmoved = Flag::new([Signal::QUIT, Signal::TSTP])?;
         let owner = terminal.foreground()?;
-        if process::group() != process::current() {
-            process::set_group(process::current(), process::current())?;
+        let group = process::current();
+        if process::group() != Some(group) {
+            process::set_group(group, group)?;
         }
-        terminal.set_foreground(process::group())?;
+        terminal.set_foreground(group)?;
         let modes = terminal.modes()?;
-        let desk = Some(Desk { terminal, modes, owner });
+        let desk = Some(Desk { terminal, modes, owner, group });
         Ok(Self { desk, is_interactive: true, _unmoved: Some(unmoved), ..Self::bare() })
     }
 
     /// A shell for a script. At a terminal, in the foreground, its pipelines get the terminal too.
     pub(crate) fn batch() -> Result<Self> {
         let terminal = Terminal::open().ok().filter(|terminal| terminal.is_foreground().unwrap_or(false));
-        let desk = terminal.map(|terminal| {
+        let desk = terminal.zip(process::group()).map(|(terminal, group)| {
             let modes = terminal.modes()?;
-            Ok::<_, tieline::os::Error>(Desk { terminal, modes, owner: process::group() })
+            Ok::<_, tieline::os::Error>(Desk { terminal, modes, owner: group, group })
         });
         Ok(Self { desk: desk.transpose()?, ..Self::bare() })
     }
@@ -282,7 +290,7 @@ impl Shell {
 
     fn take_terminal_back(&self) {
         if let Some(desk) = &self.desk {
-            let taken = desk.terminal.set_foreground(process::group());
+            let taken = desk.terminal.set_foreground(desk.group);
             if let Err(error) = taken.and_then(|()| desk.terminal.set_modes(&desk.modes)) {
                 say(format_args!("jobs: {error}"));
             }

@@ -7,7 +7,7 @@ use tieline::os::ErrorKind;
 use tieline::os::job::{self, Size, Terminal};
 use tieline::os::process::{self, Changes, Children, Pid, WaitStatus};
 use tieline::os::signal::{self, Signal};
-use tieline_testkit::{Pty, eventually, role, test_name, until};
+use tieline_testkit::{Isolation, Namespace, Pty, eventually, role, sleeps, test_name, until, usual_signals};
 
 #[path = "../../examples/jobs/parse.rs"]
 mod parse;
@@ -29,7 +29,8 @@ fn terminal() -> Pty {
 /// Runs lines without a terminal.
 fn without_terminal(lines: &str, input: Stdio) -> Output {
     let mut setsid = Command::new("setsid");
-    setsid.arg("--wait").arg(shell()).args(["-c", lines]).stdin(input);
+    // What was ignored when a script begins stays so, and here an interrupt is to end one.
+    usual_signals(&mut setsid).arg("--wait").arg(shell()).args(["-c", lines]).stdin(input);
     // A directory of the path that may not be searched would turn "not found" into "not permitted".
     setsid.env("PATH", "/usr/bin:/bin").output().unwrap()
 }
@@ -41,8 +42,8 @@ fn stdout(output: &Output) -> String {
 #[test]
 fn a_pipeline_shows_its_output_and_the_shell_keeps_the_terminal() {
     let mut terminal = terminal();
-    terminal.send("echo one two | tr a-z A-Z | rev\n");
-    terminal.expect("OWT ENO");
+    terminal.send("echo one two | tr a-z A-Z | tr ' ' _\n");
+    terminal.expect("ONE_TWO");
     terminal.expect(PROMPT);
     assert_eq!(terminal.foreground(), terminal.id());
     terminal.send("exit 7\n");
@@ -53,10 +54,10 @@ fn a_pipeline_shows_its_output_and_the_shell_keeps_the_terminal() {
 fn a_command_may_read_from_the_terminal_at_once() {
     let mut terminal = terminal();
     for word in ["first", "second", "third"] {
-        terminal.send("head -n 1 | rev\n");
+        terminal.send("head -n 1 | tr a-z A-Z\n");
         eventually("the pipeline has the terminal", || terminal.foreground() != terminal.id());
         terminal.send(&format!("{word}\n"));
-        terminal.expect(&word.chars().rev().collect::<String>());
+        terminal.expect(&word.to_uppercase());
         terminal.expect(PROMPT);
     }
 }
@@ -107,7 +108,10 @@ fn the_stop_key_stops_bg_continues_and_fg_brings_back() {
 
     terminal.send("fg %1\n");
     terminal.expect("sleep 302 | cat");
-    eventually("the job has the terminal", || terminal.foreground() == group.as_raw().cast_unsigned());
+    // The shell hands the terminal over, then continues the job, then waits: a stop before the second is undone by it.
+    eventually("the job has the terminal, and the shell waits", || {
+        terminal.foreground() == group.as_raw().cast_unsigned() && sleeps(terminal.id())
+    });
     terminal.send("\x1a");
     terminal.expect("[1]  Stopped");
     terminal.expect(PROMPT);
@@ -194,7 +198,10 @@ fn a_job_that_is_killed_or_stopped_leaves_the_terminal_as_it_was() {
     terminal.expect(PROMPT);
     assert!(echoes(&terminal), "after the stop");
     terminal.send("fg\n");
-    eventually("the job has its modes back", || !echoes(&terminal));
+    // First the modes, then the terminal: before that an interrupt is for the shell.
+    eventually("the job has its modes back, and the terminal", || {
+        !echoes(&terminal) && terminal.foreground() != terminal.id()
+    });
     terminal.send("\x03");
     terminal.expect(PROMPT);
     assert!(echoes(&terminal), "after the kill");
@@ -202,6 +209,31 @@ fn a_job_that_is_killed_or_stopped_leaves_the_terminal_as_it_was() {
     terminal.send("stty -echo\n");
     terminal.expect(PROMPT);
     assert!(!echoes(&terminal), "after stty");
+}
+
+/// Given a shell that is started with signals ignored, as by a script in the background, when it is used at a terminal,
+/// then the keys interrupt and stop its jobs all the same, and it sees how they end.
+#[test]
+fn a_shell_that_was_started_with_signals_ignored_works_at_a_terminal() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT QUIT TSTP TTIN TTOU CHLD; exec \"$0\""]).arg(shell());
+    let mut terminal = Pty::spawn(command);
+    terminal.expect(PROMPT);
+    terminal.send("cat &\n");
+    news_of(&mut terminal, "Stopped");
+    terminal.send("fg\n");
+    eventually("the job has the terminal, and the shell waits", || {
+        terminal.foreground() != terminal.id() && sleeps(terminal.id())
+    });
+    terminal.send("\x1a");
+    terminal.expect("[1]  Stopped");
+    terminal.expect(PROMPT);
+    terminal.send("fg\n");
+    eventually("the job has the terminal", || terminal.foreground() != terminal.id());
+    terminal.send("\x03");
+    terminal.expect(PROMPT);
+    terminal.send("exit\n");
+    assert_eq!(terminal.exit_status().code(), Some(130));
 }
 
 #[test]
@@ -254,16 +286,20 @@ fn a_script_shares_its_input_with_its_commands() {
 /// The calls of `job`, by a process of its own that leads a session in a terminal.
 #[test]
 fn a_terminal_hands_over_its_foreground_keeps_its_modes_and_has_a_size() {
-    if role().is_none() {
+    use std::os::unix::process::CommandExt;
+    let Some(role) = role() else {
         assert_eq!(Terminal::of(std::io::pipe().unwrap().0).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let mut elsewhere = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let mut again = Command::new(std::env::current_exe().unwrap());
         again.args([&test_name!(), "--exact", "--nocapture"]).env("TIELINE_TEST_ROLE", "leader");
+        again.env("ELSEWHERE", elsewhere.id().to_string());
         let mut terminal = Pty::spawn_sized(again, 30, 90);
-        terminal.expect("1 passed");
-        assert!(terminal.exit_status().success());
+        let status = terminal.exit_status();
+        elsewhere.kill().unwrap();
+        elsewhere.wait().unwrap();
+        assert!(status.success() && terminal.output().contains("1 passed"), "{}", terminal.output());
         return;
-    }
-    use std::os::unix::process::CommandExt;
+    };
     let terminal = Terminal::open().unwrap();
     let me = process::current();
     assert_eq!(Terminal::of(std::io::stdin()).unwrap().foreground().unwrap(), me);
@@ -305,7 +341,24 @@ fn a_terminal_hands_over_its_foreground_keeps_its_modes_and_has_a_size() {
     terminal.set_foreground(me).unwrap();
     let nobody = terminal.set_foreground(child).unwrap_err();
     assert!(matches!(nobody.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied), "{nobody}");
-    let parent = process::parent().unwrap();
-    let stranger = terminal.set_foreground(process::group_of(parent).unwrap()).unwrap_err();
-    assert_eq!(stranger.kind(), ErrorKind::PermissionDenied);
+    // The parent's own group may lie outside this pid namespace, but its next child's does not.
+    let elsewhere = Pid::new(role.env("ELSEWHERE").parse().unwrap()).unwrap();
+    assert_eq!(terminal.set_foreground(elsewhere).unwrap_err().kind(), ErrorKind::PermissionDenied);
+}
+
+/// Given a process whose group, session and terminal come from outside its pid namespace, as with the first process of
+/// a container, when it asks for them, then it is told that they have no number here.
+#[test]
+fn a_group_and_a_session_from_outside_the_namespace_have_no_number() {
+    if Namespace::enter(&[Namespace::Pid], &test_name!()) == Isolation::Done {
+        return;
+    }
+    let me = process::current();
+    assert_eq!(process::group(), None);
+    for error in [process::group_of(me).unwrap_err(), process::session_of(me).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.to_string().contains("outside this pid namespace"), "{error}");
+    }
+    process::set_group(me, me).unwrap();
+    assert_eq!((process::group(), process::group_of(me).unwrap()), (Some(me), me));
 }

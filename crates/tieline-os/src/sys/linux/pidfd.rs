@@ -1,7 +1,7 @@
 //! `pidfd_send_signal` with a value, `kcmp`, and the status of a process that is not our child.
 
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
@@ -81,15 +81,6 @@ pub(crate) fn compare_descriptions(
         // 3: different, but the kernel keeps the order to itself.
         _ => Err(Errno::NOTSUP),
     })
-}
-
-/// A new descriptor for what a number of this process stands for.
-pub(crate) fn duplicate(number: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: takes integers and touches no memory of the caller; whatever the number names stays open and as it is.
-    let answer = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
-    let duplicate = super::check(answer)?;
-    // SAFETY: the kernel has just made it, and nobody else knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
 /// Bytes in the pipe or FIFO behind a number of this process, and how many fit. `BADF` for anything else.

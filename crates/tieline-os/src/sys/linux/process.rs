@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -21,6 +21,24 @@ pub(crate) fn waitid(which: libc::idtype_t, id: i32, options: i32) -> Result<Opt
     // SAFETY: zeroed before, filled by the kernel since; all bit patterns are valid.
     let info = Info::from_siginfo(unsafe { info.assume_init_ref() });
     Ok((info.pid != 0).then_some(info))
+}
+
+/// The group of a process, this one's for 0; zero if the group is of an outer pid namespace.
+pub(crate) fn group_of(pid: i32) -> Result<i32, Errno> {
+    // SAFETY: takes an integer and touches no memory.
+    check(unsafe { libc::getpgid(pid) })
+}
+
+/// The session of a process; zero if it is of an outer pid namespace.
+pub(crate) fn session_of(pid: i32) -> Result<i32, Errno> {
+    // SAFETY: takes an integer and touches no memory.
+    check(unsafe { libc::getsid(pid) })
+}
+
+/// The session of a terminal; zero if it is of an outer pid namespace.
+pub(crate) fn session_of_terminal(terminal: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // SAFETY: the descriptor is open, and no memory is touched.
+    check(unsafe { libc::tcgetsid(terminal.as_raw_fd()) })
 }
 
 pub(crate) fn set_parent_death_signal(signal: i32) -> Result<(), Errno> {
@@ -54,6 +72,14 @@ pub(crate) const CLOSE_ON_EXEC: i32 = libc::FD_CLOEXEC;
 pub(crate) fn descriptor_flags(number: i32) -> Result<i32, Errno> {
     // SAFETY: takes integers and touches no memory; whoever owns the descriptor notices nothing.
     check(unsafe { libc::fcntl(number, libc::F_GETFD) })
+}
+
+/// A duplicate of the descriptor of this number, closed on exec.
+pub(crate) fn duplicate_descriptor(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes integers and touches no memory; whoever owns the descriptor notices nothing.
+    let duplicate = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
 /// The child will get `signal` when the thread that spawns it ends; at once, if that has happened already.

@@ -12,7 +12,6 @@ use tieline_testkit::{eventually, has_command, role, test_name};
 use crate::memory::{self, Memory};
 
 const LONG: Duration = Duration::from_secs(15);
-const SHORT: Duration = Duration::from_millis(100);
 
 fn tid() -> u32 {
     rustix::thread::gettid().as_raw_pid().unsigned_abs()
@@ -26,9 +25,15 @@ fn line084_a_private_sleeper_is_not_found_from_another_process() {
         let memory = memory::of(&me);
         let word = memory.atomic_u32(0).unwrap();
         let futex = if me.name() == "private" { Futex::private(word) } else { Futex::shared(word) };
-        me.say("waiting");
-        let waited = futex.wait_timeout(0, if me.name() == "private" { 10 * SHORT } else { LONG }).unwrap();
-        me.say(&format!("{waited:?}"));
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| futex.wait(0).unwrap());
+            me.say("waiting");
+            if me.name() == "private" {
+                me.wait_for("wake it from within");
+                eventually("it is woken from within", || futex.wake(1).unwrap() == 1);
+            }
+            me.say(&format!("{:?}", sleeper.join().unwrap()));
+        });
         return;
     }
     let memory = Memory::new();
@@ -38,7 +43,8 @@ fn line084_a_private_sleeper_is_not_found_from_another_process() {
     sleeper.sleeps();
     assert_eq!(Futex::shared(word).wake(u32::MAX).unwrap(), 0);
     assert_eq!(Futex::private(word).wake(u32::MAX).unwrap(), 0);
-    sleeper.wait_for("TimedOut");
+    sleeper.say("wake it from within");
+    sleeper.wait_for("Woken");
     sleeper.succeeds();
 
     let mut sleeper = memory.peer(&test_name!(), "shared").spawn();

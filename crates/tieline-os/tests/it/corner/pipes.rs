@@ -201,13 +201,17 @@ fn line009_over_the_users_share_a_new_pipe_is_tiny() {
     if soft == 0 || soft * PAGE / max > 400 {
         tieline_testkit::skip!("this machine's pipe-user-pages-soft of {soft} is none or too many");
     }
-    let hoard: Vec<_> = (0..=soft * PAGE / max)
-        .map(|_| {
-            let ends = pipe().unwrap();
-            ends.0.set_capacity(max).unwrap();
-            ends
-        })
-        .collect();
+    let mut hoard = Vec::new();
+    for _ in 0..=soft * PAGE / max {
+        let ends = pipe().unwrap();
+        match ends.0.set_capacity(max) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                tieline_testkit::skip!("root has not the privilege here to go beyond the limit: {error}")
+            }
+            wide => assert!(wide.unwrap() >= max),
+        }
+        hoard.push(ends);
+    }
     let tiny = without_privilege(|| pipe().unwrap().0.capacity().unwrap());
     assert!((PAGE..=2 * PAGE).contains(&tiny), "{tiny} bytes");
     drop(hoard);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tieline_os::mapping::Mapping;
 use tieline_os::posix::sem::{NamedSemaphore, UnnamedSemaphore, VALUE_MAX};
-use tieline_os::signal::{self, Flag, HandlerFlags};
+use tieline_os::process::Pid;
+use tieline_os::signal::{self, Flag, HandlerFlags, Signal};
 use tieline_os::{ErrorKind, Mode};
 use tieline_testkit::{PATIENCE, Peer, eventually, role, test_name};
 
@@ -85,8 +86,8 @@ fn line068_holders_go_on_after_unlink() {
 #[test]
 fn line069_only_a_handler_that_does_not_restart_interrupts() {
     if let Some(me) = role() {
-        let not_restarting = Flag::with_flags(signal::Signal::USR1, HandlerFlags::empty()).unwrap();
-        let restarting = Flag::new(signal::Signal::USR2).unwrap();
+        let not_restarting = Flag::with_flags(Signal::USR1, HandlerFlags::empty()).unwrap();
+        let restarting = Flag::new(Signal::USR2).unwrap();
         let semaphore = NamedSemaphore::open(me.env("SEMAPHORE")).unwrap();
         let interrupted = |result: tieline_os::Result<()>| result.unwrap_err().is_interrupted();
         match me.name() {
@@ -100,7 +101,6 @@ fn line069_only_a_handler_that_does_not_restart_interrupts() {
         assert_eq!(not_restarting.take() + restarting.take(), 1, "the handler ran");
         return;
     }
-    use rustix::process::Signal;
     for (how, signal, ends) in [
         ("not restarting", Signal::USR1, true),
         ("restarting", Signal::USR2, false),
@@ -125,19 +125,12 @@ fn line069_only_a_handler_that_does_not_restart_interrupts() {
     }
 }
 
-/// Sends the signal to the thread that waits: the test runner has others, and the kernel could choose any. A signal
-/// sent to a thread's number is the whole process's, but Linux offers it to that thread first.
-fn waiter_gets(peer: &Peer, signal: rustix::process::Signal) {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", peer.id())).unwrap();
-    for task in tasks.flatten() {
-        let call = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
-        let tid = task.file_name().to_str().unwrap().parse::<i32>().unwrap();
-        // The runner's main thread may sleep on a futex too, but it is the one with the process's number.
-        if call.starts_with(&format!("{} ", libc::SYS_futex)) && tid.cast_unsigned() != peer.id() {
-            let tid = rustix::process::Pid::from_raw(tid).unwrap();
-            rustix::process::kill_process(tid, signal).unwrap();
-            return;
-        }
-    }
-    panic!("no thread waits");
+/// Sends the signal to the thread that waits and to no other: one that is sent to the process may be taken by the runner's
+/// own thread, if that is still busy with the start of the test.
+fn waiter_gets(peer: &Peer, signal: Signal) {
+    let pid = |number: u32| Pid::new(number.cast_signed()).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", peer.id())).unwrap().flatten();
+    let threads = tasks.map(|task| task.file_name().to_str().unwrap().parse().unwrap());
+    let waiter = threads.into_iter().find(|thread| *thread != peer.id()).expect("a thread waits");
+    signal::send_to_thread(pid(peer.id()), pid(waiter), signal).unwrap();
 }

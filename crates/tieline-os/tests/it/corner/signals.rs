@@ -15,7 +15,7 @@ use tieline_os::ErrorKind;
 use tieline_os::process::{self, Changes, Children, Pid, SpawnExt, WaitStatus};
 use tieline_os::signal::{self, Blocked, Cause, Flag, Pipe, Presence, Signal, SignalSet};
 use tieline_os::signalfd::SignalFd;
-use tieline_testkit::{Peer, eventually, role, skipped, sleeps, test_name, until};
+use tieline_testkit::{Peer, can_run_as, eventually, role, skipped, sleeps, test_name, until};
 
 /// Runs the rest of the test in a process of its own, all of whose threads block `signals`.
 fn alone(test: String, signals: impl Into<SignalSet>) {
@@ -277,6 +277,10 @@ fn disturbed<T>(count: &Flag, call: impl FnOnce() -> T) -> T {
 /// given a reaped child, then it is not.
 #[test]
 fn line099_eperm_means_alive_and_so_does_a_zombie() {
+    const NOBODY: u32 = 65534;
+    if role().is_some() {
+        return forbidden_but_alive();
+    }
     let pid = Pid::of(&Command::new("true").spawn().unwrap());
     eventually("the child is a zombie", || is_zombie(pid));
     assert_eq!(signal::probe(pid).unwrap(), Presence::Reachable);
@@ -285,15 +289,11 @@ fn line099_eperm_means_alive_and_so_does_a_zombie() {
     assert_eq!(signal::probe(pid).unwrap(), Presence::Absent);
     assert_eq!(signal::send(pid, Signal::TERM).unwrap_err().kind(), ErrorKind::NotFound);
 
-    if rustix::process::geteuid().is_root() {
-        // The users of one thread: the other threads of the test process keep theirs.
-        std::thread::spawn(|| {
-            let nobody = rustix::process::Uid::from_raw(65534);
-            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-            forbidden_but_alive();
-        })
-        .join()
-        .unwrap();
+    if can_run_as(NOBODY) {
+        // In a process of its own: one thread as another user makes the memory of the whole process inaccessible.
+        Peer::of(test_name!()).role("nobody").user(NOBODY).spawn().succeeds();
+    } else if rustix::process::geteuid().is_root() {
+        skipped(&test_name!(), "this machine lets no other user run the test");
     } else if signal::probe(Pid::new(1).unwrap()).unwrap() == Presence::Reachable {
         skipped(&test_name!(), "process 1 is ours, so there is no process of another user to ask for");
     } else {
@@ -387,10 +387,16 @@ fn setuid_sleep(directory: &std::path::Path) -> Option<std::path::PathBuf> {
     }
     let sleep = ["/bin/sleep", "/usr/bin/sleep"].into_iter().find(|path| std::path::Path::new(path).exists())?;
     let copy = directory.join("sleep");
-    std::fs::copy(sleep, &copy).ok()?;
+    // By another process: a program that is open for writing is not executed, and whatever another test starts at this
+    // moment would have our descriptor open until it runs its program.
+    Command::new("cp").arg(sleep).arg(&copy).status().ok().filter(std::process::ExitStatus::success)?;
     chown(&copy, Some(NOBODY), None).ok()?;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).ok()?;
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755)).ok()?;
     let mount = rustix::fs::statvfs(directory).ok()?;
+    // With which no program changes who it is.
+    if rustix::thread::no_new_privs().ok()? {
+        return None;
+    }
     (!mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID)).then_some(copy)
 }

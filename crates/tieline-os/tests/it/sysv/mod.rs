@@ -7,18 +7,17 @@ mod sem;
 mod shm;
 
 use std::process::Command;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tieline_os::Mode;
-use tieline_os::signal::Flag;
+use tieline_os::process::{self, Pid};
+use tieline_os::signal::{Flag, Signal, send_to_thread};
 use tieline_os::sysv::msg::MessageQueue;
 use tieline_os::sysv::sem::SemaphoreSet;
 use tieline_os::sysv::shm::Segment;
 use tieline_os::sysv::{Id, Key, RemoveOnDrop};
-use tieline_testkit::{Role, eventually, sleeps};
+use tieline_testkit::{Role, eventually, sleeps, unique_number};
 
 /// Nobody on most systems: another user than the one who runs the tests.
 pub(crate) const STRANGER: u32 = 65_534;
@@ -40,9 +39,14 @@ pub(crate) fn segment(len: usize) -> RemoveOnDrop<Segment> {
 
 /// A key that no other test uses, and hardly another program.
 pub(crate) fn fresh_key() -> Key {
-    static NEXT: AtomicI32 = AtomicI32::new(0);
-    let process = std::process::id().cast_signed() & 0x3f_ffff;
-    Key::new(0x4000_0000 | process << 8 | NEXT.fetch_add(1, Ordering::Relaxed) & 0xff)
+    Key::new(unique_number().cast_signed())
+}
+
+/// Writes a limit of this IPC namespace, or answers why not: before Linux 6.9 only root of the first user namespace may,
+/// and in many containers nobody.
+pub(crate) fn set_limit(file: &str, value: &str) -> Result<(), String> {
+    let path = format!("/proc/sys/kernel/{file}");
+    std::fs::write(&path, value).map_err(|error| format!("{path} cannot be written: {error}"))
 }
 
 /// The object whose number the parent has put into the environment.
@@ -61,7 +65,7 @@ impl<T: Send + 'static> Blocked<T> {
     pub(crate) fn on(work: impl FnOnce() -> T + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         let thread = std::thread::spawn(move || {
-            sender.send(rustix::thread::gettid()).expect("the test listens");
+            sender.send(process::current_thread()).expect("the test listens");
             work()
         });
         let blocked = Self { tid: receiver.recv().expect("the thread has begun"), thread };
@@ -71,7 +75,7 @@ impl<T: Send + 'static> Blocked<T> {
 
     /// Waits until it sleeps (again).
     pub(crate) fn sleeps(&self) {
-        eventually("the thread sleeps", || sleeps(self.tid.as_raw_nonzero().get().cast_unsigned()));
+        eventually("the thread sleeps", || sleeps(self.tid.as_raw().cast_unsigned()));
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -80,9 +84,7 @@ impl<T: Send + 'static> Blocked<T> {
 
     /// Sends a signal to exactly this thread.
     pub(crate) fn signal(&self, signal: Signal) {
-        const PIDFD_THREAD: u32 = 0o200;
-        let thread = pidfd_open(self.tid, PidfdFlags::from_bits_retain(PIDFD_THREAD)).expect("Linux 6.9");
-        pidfd_send_signal(thread, signal).expect("the thread lives");
+        send_to_thread(process::current(), self.tid, signal).expect("the thread lives");
     }
 
     /// What it came to.
@@ -117,7 +119,9 @@ pub(crate) fn ends_by_signal<T: Send + 'static>(blocked: Blocked<T>) -> T {
 
 /// What a command prints, which must succeed.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut command = Command::new(program);
+    let output = command.args(arguments).env("LC_ALL", "C").output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {} {problem}", output.status);
     String::from_utf8(output.stdout).expect("text")

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use tieline_os::sysv::shm::{self, Attachment, HugePage, Segment, SegmentOptions};
 use tieline_os::sysv::{Key, RemoveOnDrop};
 use tieline_os::{ErrorKind, Mode, Result};
-use tieline_testkit::{Isolation, Namespace, Peer, eventually, role, skip, test_name};
+use tieline_testkit::{Isolation, Namespace, Peer, eventually, role, skip, skipped, test_name};
 
-use super::{fresh_key, id_from, segment};
+use super::{fresh_key, id_from, segment, set_limit};
 
 #[test]
 fn open_create_and_open_or_create_differ_as_they_say() {
@@ -123,7 +123,14 @@ fn owner_and_mode_can_be_changed() {
     assert_eq!(segment.stat().unwrap().permissions.mode.bits(), 0o604);
     assert_eq!(segment.set_owner(Some(u32::MAX), None).unwrap_err().kind(), ErrorKind::InvalidInput);
     if rustix::process::geteuid().is_root() {
-        segment.set_owner(Some(99), Some(98)).unwrap();
+        match segment.set_owner(Some(99), Some(98)) {
+            // Some sandboxes are user namespaces of one user.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                skipped(&test_name!(), &format!("there is no user 99 here: {error}"));
+                return segment.remove().unwrap();
+            }
+            done => done.unwrap(),
+        }
         let given = segment.stat().unwrap().permissions;
         assert_eq!((given.uid, given.gid, given.creator_uid), (99, 98, 0));
     }
@@ -141,18 +148,22 @@ fn huge_pages_are_used_or_the_lack_of_them_is_said() {
     let (Some(free), Some(overcommit)) = (number("free_hugepages"), number("nr_overcommit_hugepages")) else {
         skip!("this system has no huge pages of 2 MiB");
     };
+    // Others may have reserved them without using them yet, or take them at any moment.
+    let reserved = number("resv_hugepages").unwrap_or_default();
     let segment = SegmentOptions::new(size).huge_pages(HugePage::Bytes(size)).create(Key::PRIVATE);
     let segment = match segment {
         Ok(segment) => RemoveOnDrop::new(segment),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             skip!("the user may not use huge pages: {error}")
         }
-        Err(error) if free + overcommit == 0 => {
+        Err(error) => {
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
             assert!(error.to_string().contains("nr_hugepages"), "{error}");
-            skip!("none of the huge pages of 2 MiB is free: only the refusal was tested");
+            skip!(
+                "none of the huge pages of 2 MiB is to be had: only the refusal was tested, with {free} free, {reserved} \
+                 reserved and {overcommit} to overcommit"
+            );
         }
-        Err(error) => panic!("{error}"),
     };
     let memory = segment.attach().unwrap();
     assert_eq!((memory.len(), memory.as_ptr().addr() % size), (size, 0));
@@ -168,7 +179,11 @@ fn a_huge_page_size_the_system_lacks_is_refused() {
 #[test]
 fn without_reservation_more_than_the_machine_has_can_be_created() {
     let options = SegmentOptions::new(1 << 44).mode(Mode::GROUP).no_reserve(true);
-    let segment = RemoveOnDrop::new(options.create(Key::PRIVATE).unwrap());
+    let segment = match options.create(Key::PRIVATE) {
+        // With strict accounting of memory nothing goes unreserved, and a machine may have lower limits.
+        Err(error) if matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::InvalidInput) => skip!("{error}"),
+        segment => RemoveOnDrop::new(segment.unwrap()),
+    };
     assert_eq!((segment.stat().unwrap().len, segment.stat().unwrap().permissions.mode), (1 << 44, Mode::GROUP));
     segment.attach().unwrap().write((1 << 44) - 1, b"z").unwrap();
 }
@@ -180,7 +195,9 @@ fn limits_and_usage_are_the_namespaces_own() {
         return;
     }
     for (file, value) in [("shmmax", "16384"), ("shmmni", "2"), ("shmall", "5")] {
-        fs::write(format!("/proc/sys/kernel/{file}"), value).unwrap();
+        if let Err(why) = set_limit(file, value) {
+            skip!("{why}");
+        }
     }
     let limits = shm::limits().unwrap();
     assert_eq!((limits.segment_min_bytes, limits.segment_max_bytes), (1, 16_384));

@@ -11,7 +11,7 @@ use tieline_os::sysv::sem::{self, Operation, SemaphoreSet};
 use tieline_os::sysv::shm::{self, Segment};
 use tieline_os::sysv::{Id, Key, RemoveOnDrop};
 use tieline_os::{ErrorKind, Mode};
-use tieline_testkit::{Isolation, Namespace, Peer, can_run_as, role, skip, test_name, until};
+use tieline_testkit::{Isolation, Namespace, Peer, can_run_as, eventually, role, skip, test_name, until};
 
 use crate::sysv::{Blocked, STRANGER, ends_by_signal, fresh_key, goes_on_after_signals, queue, set};
 
@@ -22,7 +22,7 @@ fn line041_removing_a_set_wakes_who_waits_at_it() {
     let waited_at = *set;
     let waiters = [Operation::new(0, -1), Operation::wait_for_zero(1)]
         .map(|wish| Blocked::on(move || waited_at.operate(&[wish])));
-    assert_eq!((set.waiters_for_increase(0).unwrap(), set.waiters_for_zero(1).unwrap()), (1, 1));
+    eventually("both wait", || (set.waiters_for_increase(0).unwrap(), set.waiters_for_zero(1).unwrap()) == (1, 1));
     drop(set);
     for waiter in waiters {
         let error = waiter.result().unwrap_err();
