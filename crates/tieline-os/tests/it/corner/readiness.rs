@@ -153,7 +153,7 @@ fn line108_a_read_of_another_process_stops_at_a_bad_page() {
     }
     let mut peer = Peer::of(test_name!()).role("read").spawn();
     let end: usize = peer.hear().parse().unwrap();
-    let memory = ProcessMemory::open(peer.id()).unwrap();
+    let memory = crate::process_memory::open_or_skip!(peer.id());
     let mut buffer = vec![0xEE; 3 * 4096];
     assert_eq!(memory.read(end - 4096, &mut buffer[..8192]).unwrap(), 4096);
     assert_eq!(memory.read(end - 100, &mut buffer).unwrap(), 100);
@@ -198,7 +198,7 @@ fn line108_a_read_of_a_running_process_is_no_snapshot() {
     let said = peer.hear();
     let (first, second) = said.split_once(' ').unwrap();
     let (first, second) = (first.parse().unwrap(), second.parse().unwrap());
-    let memory = ProcessMemory::open(peer.id()).unwrap();
+    let memory = crate::process_memory::open_or_skip!(peer.id());
     eventually("a read is torn", || {
         let (mut a, mut b) = ([0; 8], [0; 8]);
         assert_eq!(memory.read_ranges(&mut [(first, &mut a[..]), (second, &mut b[..])]).unwrap(), 16);
