@@ -73,6 +73,11 @@ fn writes(lock: &Guarded) {
     lock.write(Until::Forever).unwrap();
 }
 
+fn writes_twice(lock: &Guarded) {
+    writes(lock);
+    writes(lock);
+}
+
 fn tries(lock: &Guarded) {
     let deadline = tieline_os::futex::Deadline::after(std::time::Duration::ZERO);
     match lock.write(Until::At(deadline)) {
@@ -157,6 +162,12 @@ fn model_writer_and_two_readers() {
     }
 }
 
+/// A reader that is let in and does not notice while a reader without a slot has its phase, and the same writer comes back.
+#[test]
+fn model_reader_that_does_not_notice() {
+    play("twice a writer, reader, reader, one slot", 3, 1, true, None, &[writes_twice, reads, reads]);
+}
+
 #[test]
 fn model_deadline() {
     for fair in [false, true] {
@@ -192,4 +203,5 @@ fn model_controls() {
     found("phase is not looked at again", "model_two_writers_and_a_reader");
     found("all who wait are passed over", "model_two_writers_and_a_reader");
     found("wake-up is not passed on", "model_three_writers");
+    found("who has not noticed is passed over", "model_reader_that_does_not_notice");
 }

@@ -227,7 +227,22 @@ impl RwWords {
     /// All slots are taken: reads as the holder of the gate, which keeps writers out and later readers waiting.
     fn read_at_gate(&self, thread: Thread, until: Until) -> Result<Reading> {
         let phase = self.take_gate(thread, READ, until, |seen| self.dead_inside(seen, READ))?;
+        if let Err(error) = self.drain_unaware(thread, phase, until) {
+            self.open_gate(thread, phase, false);
+            return Err(error);
+        }
         Ok(Reading::Gate(phase))
+    }
+
+    /// Waits until nobody waits for a phase that is over: the next one, which begins when we leave, has the word on which
+    /// they sleep, or are about to.
+    fn drain_unaware(&self, thread: Thread, phase: u32, until: Until) -> Result<()> {
+        if !self.fair || planted("who has not noticed is passed over") {
+            return Ok(());
+        }
+        self.slots.iter().try_for_each(|slot| {
+            self.drain_slot(thread, slot, READ, until, |state| state == READS || state == waits_in(phase))
+        })
     }
 }
 

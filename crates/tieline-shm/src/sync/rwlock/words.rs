@@ -8,7 +8,8 @@
 //! The fair kind counts phases. A writer that leaves begins the next phase, and that alone lets in every reader who
 //! waited in the old one: its slot says in which phase it began to wait, and a writer of a later phase waits for it.
 //! Each phase uses the other one of two writer words. So a reader that was let in but has not noticed yet sleeps on
-//! a word that nobody can take until it has noticed, and cannot mistake a later writer for the one it waits for.
+//! a word that nobody can take until it has noticed, and cannot mistake a later writer for the one it waits for: whoever
+//! holds the word of the phase in between, to write or because all slots are taken, waits for it before leaving.
 //!
 //! The invariant: while a writer is inside, each slot is empty or its owner waits for the present phase.
 

@@ -57,12 +57,20 @@ impl RwWords {
     /// Waits until every slot is empty, or its owner waits for us.
     fn drain(&self, thread: Thread, phase: u32, until: Until) -> Result<()> {
         for slot in self.slots.iter() {
-            self.drain_slot(thread, slot, phase, until)?;
+            self.drain_slot(thread, slot, WRITE, until, |state| state == waits_in(phase))?;
         }
         Ok(())
     }
 
-    fn drain_slot(&self, thread: Thread, slot: &Line, phase: u32, until: Until) -> Result<()> {
+    /// Waits until a slot is empty, or its owner in a state that may `stay`.
+    pub(super) fn drain_slot(
+        &self,
+        thread: Thread,
+        slot: &Line,
+        operation: &'static str,
+        until: Until,
+        stay: impl Fn(u32) -> bool,
+    ) -> Result<()> {
         loop {
             // SeqCst, with [claim]; Acquire, with [leave]: the reader has read before we write.
             let seen = slot.word().load(Ordering::SeqCst);
@@ -70,16 +78,16 @@ impl RwWords {
                 // A dead reader leaves nothing behind but its mark, which the next reader takes off.
                 return Ok(());
             }
-            let waits = slot.robust.note.load(Ordering::SeqCst);
-            if waits == waits_in(phase) || planted("all who wait are passed over") && waits != READS {
+            let state = slot.robust.note.load(Ordering::SeqCst);
+            if stay(state) || planted("all who wait are passed over") && state != READS {
                 return Ok(());
             }
             if matches!(until, Until::Now) {
-                return Err(Error::new(WRITE, ErrorKind::WouldBlock));
+                return Err(Error::new(operation, ErrorKind::WouldBlock));
             }
             if seen & OWNER == u64::from(thread.id()) && thread.holds(&slot.robust) {
                 return Err(
-                    Error::new(WRITE, ErrorKind::Deadlock).because("this thread reads, and would wait for itself")
+                    Error::new(operation, ErrorKind::Deadlock).because("this thread reads, and would wait for itself")
                 );
             }
             if seen & WAITERS == 0 {
@@ -91,8 +99,8 @@ impl RwWords {
             step("rwlock:drain-sleeps");
             if slot.sleep(seen, WRITER, until)? {
                 let now = slot.word().load(Ordering::SeqCst);
-                if now & OWNER != 0 && slot.robust.note.load(Ordering::SeqCst) != waits_in(phase) {
-                    return Err(Error::new(WRITE, ErrorKind::TimedOut));
+                if now & OWNER != 0 && !stay(slot.robust.note.load(Ordering::SeqCst)) {
+                    return Err(Error::new(operation, ErrorKind::TimedOut));
                 }
             }
         }
